@@ -1,0 +1,46 @@
+"""A light decoder: bilinear upsampling, skip connections, two convolutions a level (after DenseDepth, with far fewer
+channels)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+
+class Decoder(nn.Module):
+    """encoder_channels: of the features, finest first. channels: of the finest decoder level; each coarser level has
+    twice as many, up to 8 times.
+
+    forward: features, finest first -> [B, channels, H / s, W / s] at the finest feature's size.
+    """
+
+    def __init__(self, encoder_channels: Sequence[int], channels: int) -> None:
+        super().__init__()
+        levels = len(encoder_channels)
+        widths = [channels * min(2**level, 8) for level in range(levels)]
+        self.top = _block(encoder_channels[-1], widths[-1], kernel=1)
+        self.levels = nn.ModuleList(
+            nn.Sequential(
+                _block(widths[level + 1] + encoder_channels[level], widths[level]), _block(widths[level], widths[level])
+            )
+            for level in reversed(range(levels - 1))
+        )
+        self.channels = widths[0]
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        x: Tensor = self.top(features[-1])
+        for level, skip in zip(self.levels, reversed(features[:-1]), strict=True):
+            x = interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=False)
+            x = level(torch.cat([x, skip], dim=1))
+        return x
+
+
+def _block(inputs: int, outputs: int, *, kernel: int = 3) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.LeakyReLU(0.2, inplace=True),
+    )

@@ -1,0 +1,99 @@
+"""7-Scenes (Shotton et al. 2013): Kinect videos of rooms with depth and camera poses.
+
+Layout: `<root>/seq-01/frame-000000.color.{png,jpg}`, `.depth.png` (uint16 millimetres, 0 and 65535 unknown),
+`.pose.txt` (4x4, camera to world, metres).
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from weightsearch.data.images import read_colour, read_uint16
+from weightsearch.data.source import Frame, Video
+from weightsearch.errors import DataError
+
+UNKNOWN: Final = (0, 65535)
+FOCAL: Final = 585.0
+
+
+class SevenScenes:
+    """root: the folder of a scene, holding `seq-*`. sequences: which of them (all of them if left out).
+    stride: use every n-th frame."""
+
+    def __init__(
+        self,
+        *,
+        root: Path,
+        sequences: list[str] | None = None,
+        stride: Annotated[int, Field(ge=1)] = 1,
+    ) -> None:
+        self.root = root
+        self.names = sequences
+        self.stride = stride
+
+    @cached_property
+    def _frames(self) -> dict[str, list[Path]]:
+        """Sequence -> the colour pictures of its frames, in order."""
+        names = self.names
+        if names is None:
+            names = sorted(folder.name for folder in self.root.glob("seq-*") if folder.is_dir())
+        if not names:
+            raise DataError(f"data.root: {self.root} has no folder seq-*")
+        frames: dict[str, list[Path]] = {}
+        for name in names:
+            folder = self.root / name
+            if not folder.is_dir():
+                raise DataError(f"data.sequences: no such folder: {folder}")
+            found = sorted(
+                path for path in folder.glob("frame-*.color.*") if path.suffix.lower() in (".png", ".jpg", ".jpeg")
+            )
+            frames[name] = found[:: self.stride]
+            if not frames[name]:
+                raise DataError(f"data.root: {folder} has no frame-*.color.png or .jpg")
+        return frames
+
+    def videos(self) -> list[Video]:
+        return [Video(name, len(frames)) for name, frames in self._frames.items()]
+
+    def files(self) -> list[Path]:
+        pictures = [path for frames in self._frames.values() for path in frames]
+        return [file for path in pictures for file in (path, *self._beside(path))]
+
+    def read(self, video: int, index: int) -> Frame:
+        colour_file = list(self._frames.values())[video][index]
+        depth_file, pose_file = self._beside(colour_file)
+        image = read_colour(colour_file)
+        raw = read_uint16(depth_file)
+        if raw.shape != image.shape[:2]:
+            raise DataError(
+                f"{depth_file}: {raw.shape[1]}x{raw.shape[0]} pixels, its colour picture has "
+                f"{image.shape[1]}x{image.shape[0]}"
+            )
+        depth = np.where(np.isin(raw, UNKNOWN), 0, raw).astype(np.float32) / np.float32(1000)
+        height, width = raw.shape
+        focal = FOCAL * width / 640
+        intrinsics = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1.0]])
+        return Frame(str(colour_file), image, depth, intrinsics, _read_pose(pose_file))
+
+    @staticmethod
+    def _beside(colour_file: Path) -> tuple[Path, Path]:
+        stem = colour_file.name.split(".")[0]
+        return colour_file.with_name(f"{stem}.depth.png"), colour_file.with_name(f"{stem}.pose.txt")
+
+
+def _read_pose(path: Path) -> NDArray[np.float64]:
+    try:
+        pose = np.array([float(word) for word in path.read_text().split()])
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: {error}") from None
+    if pose.shape != (16,) or not np.isfinite(pose).all():
+        raise DataError(f"{path}: expected 16 finite numbers, found {pose.size}")
+    return pose.reshape(4, 4)

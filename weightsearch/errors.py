@@ -1,0 +1,70 @@
+"""What can go wrong in a way that a user can mend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class WeightsearchError(Exception):
+    """A mistake or a fault that one line explains; the command line prints that line and exits with `exit_status`."""
+
+    exit_status = 2
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake in a study file.
+
+    path: dotted path of the value, such as `loss.fractional.weight` (empty for the whole file).
+    message: what was found and what is allowed.
+    place: `file:line`, or the `--set` option that brought the value.
+    """
+
+    path: str
+    message: str
+    place: str
+
+    def __str__(self) -> str:
+        head = f"{self.path}: " if self.path else ""
+        return f"{head}{self.message} ({self.place})"
+
+
+class SpecError(WeightsearchError):
+    """A study file that cannot be used; `problems` holds every mistake found."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+class OptionError(WeightsearchError):
+    """Raised by a plug-in that was given an option it cannot use; the study file's loader adds the place."""
+
+    def __init__(self, option: str, message: str) -> None:
+        super().__init__(f"{option}: {message}" if option else message)
+        self.option = option
+        self.message = message
+
+
+class DataError(WeightsearchError):
+    """A data set that cannot be read: missing, truncated or mis-sized files, empty splits."""
+
+
+class ModelError(WeightsearchError):
+    """A network that cannot be built, weights that do not fit it, or predictions that lack what a term needs."""
+
+
+class TrialFailure(WeightsearchError):
+    """A training that cannot go on, such as a non-finite loss. The message is the reason stored with the trial."""
+
+    exit_status = 1
+
+
+class StoreError(WeightsearchError):
+    """A study database that cannot be opened, read or written."""
+
+
+class SearchError(WeightsearchError):
+    """A search that cannot start or go on, such as a cluster without the resources of one trial."""
+
+    exit_status = 1

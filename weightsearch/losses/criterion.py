@@ -1,0 +1,98 @@
+"""The weighted sum of loss terms, and what each of them adds to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from weightsearch.data.batch import Batch
+from weightsearch.errors import ModelError, OptionError
+from weightsearch.losses.term import LossTerm, Prediction
+from weightsearch.plugins import build
+from weightsearch.spec.sections import Configuration
+
+
+@dataclass(frozen=True)
+class CriterionResult:
+    """total: the weighted sum, a scalar to go backward from. values: the unweighted terms, [K], detached.
+    output_gradients: norms of each weighted term's gradient at the network's outputs, [K]; they are filled in by the
+    backward pass, as multiples of the factor it starts from, and 0 before it and for terms of weight 0."""
+
+    total: Tensor
+    values: Tensor
+    output_gradients: Tensor
+
+
+class Criterion(nn.Module):
+    """sum_k weights[k] * terms[k](prediction, batch).
+
+    Every term gets its own view of the network's outputs, so that one backward pass shows each term's own gradient there
+    at no further cost. Raises ModelError if a term asks for an output that the network does not give.
+    """
+
+    def __init__(self, terms: Mapping[str, LossTerm], weights: Mapping[str, float]) -> None:
+        super().__init__()
+        self.names = tuple(terms)
+        self.terms: tuple[Any, ...] = tuple(terms.values())
+        self.modules_of_terms = nn.ModuleList(term for term in self.terms if isinstance(term, nn.Module))
+        self.weights = tuple(float(weights[name]) for name in self.names)
+
+    def forward(self, prediction: Prediction, batch: Batch) -> CriterionResult:
+        total: Tensor | None = None
+        values: list[Tensor] = []
+        first = next(iter(prediction.values()))
+        gradients = torch.zeros(len(self.names), device=first.device)
+        for index, weight in enumerate(self.weights):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and weight > 0):
+                value = self._value(index, _views(prediction, gradients, index), batch)
+            values.append(value.detach())
+            if weight > 0:  # a weight of 0 leaves a term out, even one that is not finite
+                total = weight * value if total is None else total + weight * value
+        if total is None:
+            raise ModelError("loss: every weight is 0; nothing can be learned")
+        return CriterionResult(total, torch.stack(values), gradients)
+
+    def _value(self, index: int, prediction: Prediction, batch: Batch) -> Tensor:
+        name = self.names[index]
+        try:
+            value = self.terms[index](prediction, batch)
+        except KeyError as error:
+            if error.args and error.args[0] not in prediction:
+                raise ModelError(
+                    f"loss.{name}: needs the network's output {error.args[0]!r}; it gives {', '.join(prediction)}"
+                ) from error
+            raise
+        if not isinstance(value, Tensor) or value.numel() != 1:
+            found = f"a tensor {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise ModelError(f"loss.{name}: a term must return a scalar tensor, found {found}")
+        return value.reshape(()).float()
+
+
+def build_criterion(configuration: Configuration) -> Criterion:
+    """The criterion of a configuration. Raises ModelError for an option that a term refuses."""
+    terms: dict[str, LossTerm] = {}
+    for name, term in configuration.loss.items():
+        try:
+            terms[name] = build("loss", term.term or name, term.options, configuration.context)
+        except OptionError as error:
+            raise ModelError(f"loss.{name}.{error.option}: {error.message}") from None
+    return Criterion(terms, {name: term.weight for name, term in configuration.loss.items()})
+
+
+def _views(prediction: Prediction, gradients: Tensor, index: int) -> dict[str, Tensor]:
+    """The outputs as one term sees them: what flows back through a view is that term's gradient alone."""
+    views: dict[str, Tensor] = {}
+
+    def note(gradient: Tensor) -> None:
+        gradients[index] = torch.hypot(gradients[index], torch.linalg.vector_norm(gradient.detach()).float())
+
+    for name, output in prediction.items():
+        views[name] = output
+        if output.requires_grad and torch.is_grad_enabled():
+            views[name] = output.view_as(output)
+            views[name].register_hook(note)
+    return views

@@ -1,0 +1,74 @@
+"""What a metric means: crop, depth range, scaling, aggregation. A number without its protocol is worthless."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from weightsearch.spec.sections import Configuration
+
+# Rows from, to and columns from, to, as fractions of height and width.
+CROPS: Final[dict[str, tuple[float, float, float, float]]] = {
+    "none": (0.0, 1.0, 0.0, 1.0),
+    "eigen": (0.3324324, 0.91351351, 0.03594771, 0.96405229),
+    "garg": (0.40810811, 0.99189189, 0.03594771, 0.96405229),
+    "nyu": (45 / 480, 471 / 480, 41 / 640, 601 / 640),
+}
+KB_HEIGHT: Final = 352
+KB_WIDTH: Final = 1216
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """crop: see CROPS; kb: the bottom centre 352 x 1216 of an image of 375 x 1242, in proportion.
+    min_depth, max_depth: metres; truth outside is left out, predictions are clamped to it.
+    size: height, width in pixels at which predictions and truth are compared.
+    rel_denominator: what abs_rel and sq_rel divide by. aggregation: per_image or pooled over all pixels."""
+
+    split: str
+    crop: str
+    min_depth: float
+    max_depth: float
+    size: tuple[int, int]
+    flip_average: bool
+    median_scaling: bool
+    aggregation: str
+    rel_denominator: str
+
+    def to_plain(self) -> dict[str, Any]:
+        return asdict(self) | {"size": list(self.size)}
+
+
+def protocol_of(configuration: Configuration, split: str) -> Protocol:
+    """The protocol that a configuration's `evaluation` section stands for."""
+    data, evaluation = configuration.data, configuration.evaluation
+    return Protocol(
+        split=split,
+        crop=evaluation.crop,
+        min_depth=evaluation.min_depth or data.min_depth,
+        max_depth=evaluation.max_depth or data.max_depth,
+        size=data.size,
+        flip_average=evaluation.flip_average,
+        median_scaling=evaluation.median_scaling,
+        aggregation=evaluation.aggregation,
+        rel_denominator=evaluation.rel_denominator,
+    )
+
+
+def crop_mask(crop: str, size: tuple[int, int], device: torch.device) -> Tensor:
+    """The pixels that count, [H, W] bool."""
+    height, width = size
+    if crop == "kb":
+        rows, columns = min(height, round(KB_HEIGHT * height / 375)), min(width, round(KB_WIDTH * width / 1242))
+        top, left = height - rows, (width - columns) // 2
+        bottom, right = height, left + columns
+    else:
+        fractions = CROPS[crop]
+        top, bottom = (int(fraction * height) for fraction in fractions[:2])
+        left, right = (int(fraction * width) for fraction in fractions[2:])
+    mask = torch.zeros(size, dtype=torch.bool, device=device)
+    mask[top:bottom, left:right] = True
+    return mask

@@ -1,0 +1,129 @@
+"""Names of a study file -> Python objects, and their options -> checked keyword arguments.
+
+A name is a row of the tables below or a dotted path `package.module:Object`. A plug-in's options are the keyword
+arguments of its constructor: their annotations are what the study file is checked against.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import json
+import types
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, create_model
+
+from weightsearch.errors import OptionError
+
+TABLES: Final[Mapping[str, Mapping[str, str]]] = types.MappingProxyType(
+    {
+        "data": {
+            "procedural": "weightsearch.data.procedural:Procedural",
+            "seven_scenes": "weightsearch.data.seven_scenes:SevenScenes",
+        },
+        "model": {
+            "dual_head": "weightsearch.models.dual_head:DualHead",
+        },
+        "loss": {
+            "consistency": "weightsearch.losses.consistency:Consistency",
+            "fractional": "weightsearch.losses.fractional:Fractional",
+            "integer": "weightsearch.losses.integer:Integer",
+        },
+        "sampler": {
+            "grid": "weightsearch.search.samplers:grid",
+            "random": "weightsearch.search.samplers:random",
+            "tpe": "weightsearch.search.samplers:tpe",
+        },
+        "pruner": {
+            "hyperband": "weightsearch.search.pruners:hyperband",
+            "median": "weightsearch.search.pruners:median",
+            "none": "weightsearch.search.pruners:none",
+            "successive_halving": "weightsearch.search.pruners:successive_halving",
+        },
+    }
+)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the closest known word, or nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def resolve(kind: str, name: str) -> Callable[..., Any]:
+    """The plug-in of a kind (`loss`, `model`, ...) that a study file calls `name`.
+
+    Raises OptionError if the name is neither in the table nor an importable `package.module:Object`.
+    """
+    table = TABLES[kind]
+    target = table.get(name, name)
+    module_name, colon, attribute = target.partition(":")
+    if not colon or not module_name or not attribute:
+        raise OptionError(
+            "", f"unknown {kind} {name!r}{nearest(name, table)} known: {', '.join(table)}, or package.module:Object"
+        )
+    try:
+        found: object = importlib.import_module(module_name)
+    except Exception as error:  # a user's module may raise anything while it is imported
+        raise OptionError("", f"cannot import {module_name!r} for {kind} {name!r}: {_first_line(error)}") from error
+    for part in attribute.split("."):
+        found = getattr(found, part, None)
+    if not callable(found):
+        raise OptionError("", f"{module_name!r} has no class or function {attribute!r} for {kind} {name!r}")
+    return found
+
+
+@cache
+def options_model(target: Callable[..., Any]) -> type[BaseModel]:
+    """A pydantic model of the keyword arguments that a plug-in takes."""
+    function = target.__init__ if inspect.isclass(target) else target  # type: ignore[misc]
+    hints = get_type_hints(function, include_extras=True)
+    fields: dict[str, Any] = {}
+    extra = False
+    for parameter in inspect.signature(target).parameters.values():
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            extra = True
+        elif parameter.kind is not inspect.Parameter.VAR_POSITIONAL:
+            default = ... if parameter.default is inspect.Parameter.empty else parameter.default
+            fields[parameter.name] = (hints.get(parameter.name, Any), default)
+    config = ConfigDict(
+        extra="allow" if extra else "forbid",
+        strict=True,
+        frozen=True,
+        allow_inf_nan=False,
+        arbitrary_types_allowed=True,
+        protected_namespaces=(),
+    )
+    return create_model(getattr(target, "__name__", "Plugin"), __config__=config, **fields)
+
+
+def plain_options(
+    target: Callable[..., Any], options: Mapping[str, Any], context: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What a plug-in's constructor gets, as JSON values: the options of the study file and, where its signature has a
+    parameter of that name that the file leaves out, the context (`min_depth`, `max_depth`, `size`, `root`)."""
+    fields = options_model(target).model_fields
+    given = {**{name: context[name] for name in fields if name in context}, **options}
+    return {key: str(value) if isinstance(value, Path) else value for key, value in given.items()}
+
+
+def arguments(checked: BaseModel) -> dict[str, Any]:
+    """Keyword arguments from checked options."""
+    return {**{key: getattr(checked, key) for key in type(checked).model_fields}, **(checked.model_extra or {})}
+
+
+def build(kind: str, name: str, options: Mapping[str, Any], context: Mapping[str, Any]) -> Any:
+    """Make a plug-in from options that the study file's loader has already checked."""
+    target = resolve(kind, name)
+    checked = options_model(target).model_validate_json(json.dumps(plain_options(target, options, context)))
+    return target(**arguments(checked))
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__

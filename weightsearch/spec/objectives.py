@@ -1,0 +1,50 @@
+"""The metrics that a study may optimise. Weighted losses are not among them: zero weights would win."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import MappingProxyType
+from typing import Final
+
+from weightsearch.plugins import nearest
+from weightsearch.spec.document import Document
+from weightsearch.spec.sections import Direction, Search
+
+BETTER: Final[MappingProxyType[str, Direction]] = MappingProxyType(
+    {
+        "abs_rel": "minimize",
+        "sq_rel": "minimize",
+        "rmse": "minimize",
+        "rmse_log": "minimize",
+        "log10": "minimize",
+        "silog": "minimize",
+        "a1": "maximize",
+        "a2": "maximize",
+        "a3": "maximize",
+    }
+)
+
+
+def check_objectives(document: Document, search: Search, terms: Iterator[str] | list[str]) -> None:
+    """Raise SpecError for an objective that depends on the weights, is unknown or points the wrong way."""
+    section = ("search", "objectives")
+    if not search.objectives:
+        raise document.error(section, f"no objective; known: {', '.join(BETTER)}")
+    for name, direction in search.objectives.items():
+        if name in BETTER:
+            if direction != BETTER[name]:
+                right = BETTER[name]
+                better = "lower" if right == "minimize" else "higher"
+                raise document.error((*section, name), f"{better} {name} is better; expected {right}, found {direction}")
+        elif "loss" in name or "contribution" in name or name in ("total", "objective", *terms):
+            raise document.error(
+                (*section, name),
+                "depends on the loss weights, so that zero weights would win; use a validation metric: "
+                + ", ".join(BETTER),
+            )
+        else:
+            raise document.error((*section, name), f"unknown metric{nearest(name, BETTER)} known: {', '.join(BETTER)}")
+    if len(search.objectives) > 1 and search.pruner.name != "none":
+        raise document.error(
+            ("search", "pruner"), f"{search.pruner.name} compares one value; with several objectives use none"
+        )

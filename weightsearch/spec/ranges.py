@@ -1,0 +1,147 @@
+"""Ranges: what may stand in a study file wherever a value may."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from weightsearch.plugins import nearest
+from weightsearch.spec.document import Document, Keys, describe
+
+RANGE_KEYS = ("low", "high", "log", "step")
+
+
+@dataclass(frozen=True)
+class FloatRange:
+    """Real numbers from `low` to `high`, both included; evenly on a log scale, or in steps, if asked."""
+
+    low: float
+    high: float
+    log: bool = False
+    step: float | None = None
+
+    def ends(self) -> tuple[float, ...]:
+        return (self.low, self.high)
+
+
+@dataclass(frozen=True)
+class IntRange:
+    """Whole numbers from `low` to `high`, both included."""
+
+    low: int
+    high: int
+    log: bool = False
+    step: int = 1
+
+    def ends(self) -> tuple[int, ...]:
+        return (self.low, self.high)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """A finite set of values. Lists and mappings are allowed: in the database they are their JSON text."""
+
+    values: tuple[Any, ...]
+
+    def ends(self) -> tuple[Any, ...]:
+        return self.values
+
+    def labels(self) -> tuple[Any, ...]:
+        """What stands for each value in the database: the value itself, or its JSON text."""
+        return tuple(label(value) for value in self.values)
+
+    def value_of(self, text: Any) -> Any:
+        for value, known in zip(self.values, self.labels(), strict=True):
+            if known == text and type(known) is type(text):
+                return value
+        raise KeyError(text)
+
+
+Range = FloatRange | IntRange | Choices
+
+
+def label(value: Any) -> Any:
+    return json.dumps(value, sort_keys=True) if isinstance(value, (list, dict)) else value
+
+
+def is_range(value: object) -> bool:
+    return isinstance(value, dict) and any(key in value for key in ("low", "high", "choices"))
+
+
+def find_ranges(tree: Mapping[str, Any], path: Keys = ()) -> Iterator[Keys]:
+    """The paths of all ranges below a tree."""
+    for key, value in tree.items():
+        if is_range(value):
+            yield (*path, key)
+        elif isinstance(value, dict):
+            yield from find_ranges(value, (*path, key))
+
+
+def parse_range(document: Document, path: Keys, value: dict[str, Any]) -> FloatRange | Choices:
+    """Check one range and return it. A numeric range is real here; the field it stands in makes it whole."""
+    if "choices" in value:
+        return _choices(document, path, value)
+    for key in value:
+        if key not in RANGE_KEYS:
+            raise document.error(
+                (*path, key), f"unknown key{nearest(key, RANGE_KEYS)}; a range takes {', '.join(RANGE_KEYS)}"
+            )
+    for key in ("low", "high"):
+        if key not in value:
+            raise document.error(path, f"the range has no {key!r}; write {{low: ..., high: ...}}")
+        if not _is_number(value[key]):
+            raise document.error((*path, key), f"expected a finite number, found {describe(value[key])}")
+    low, high = value["low"], value["high"]
+    log, step = value.get("log", False), value.get("step")
+    if not isinstance(log, bool):
+        raise document.error((*path, "log"), f"expected true or false, found {describe(log)}")
+    if low > high:
+        raise document.error(path, f"low {low} is above high {high}")
+    if low == high:
+        raise document.error(path, f"low and high are both {low}; write the value itself")
+    if log and low <= 0:
+        raise document.error(path, f"a log range must lie above 0, found low {low}")
+    if step is not None and (not _is_number(step) or step <= 0):
+        raise document.error((*path, "step"), f"expected a number above 0, found {describe(step)}")
+    if step is not None and log:
+        raise document.error(path, "a log range takes no step; use choices")
+    if step is not None and step > high - low:
+        raise document.error((*path, "step"), f"step {step} is wider than the range {low} to {high}")
+    return FloatRange(low, high, log, step)
+
+
+def as_whole(document: Document, path: Keys, found: FloatRange) -> IntRange:
+    """The same range for a field that takes whole numbers."""
+    numbers = {"low": found.low, "high": found.high, "step": 1 if found.step is None else found.step}
+    for key, number in numbers.items():
+        if number != int(number):
+            raise document.error((*path, key), f"expected a whole number, found {number}")
+    if found.log and found.low < 1:
+        raise document.error(path, f"a log range of whole numbers must start at 1 or above, found low {found.low}")
+    return IntRange(int(found.low), int(found.high), found.log, int(numbers["step"]))
+
+
+def as_real(found: FloatRange) -> FloatRange:
+    return FloatRange(
+        float(found.low), float(found.high), found.log, None if found.step is None else float(found.step)
+    )
+
+
+def _choices(document: Document, path: Keys, value: dict[str, Any]) -> Choices:
+    for key in value:
+        if key != "choices":
+            raise document.error((*path, key), "unknown key; choices stand alone: {choices: [a, b]}")
+    values = value["choices"]
+    if not isinstance(values, list) or len(values) < 2:
+        raise document.error(path, f"choices must be a list of two values or more, found {describe(values)}")
+    for item in values:
+        if sum(item == other for other in values) > 1:
+            raise document.error(path, f"the choice {describe(item)} is written twice")
+    return Choices(tuple(values))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,280 @@
+"""A study file -> StudySpec: one configuration, the ranges in it, and how to search them."""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+from weightsearch.errors import SpecError
+from weightsearch.plugins import nearest
+from weightsearch.spec.document import Document, Keys, describe, read_document
+from weightsearch.spec.objectives import check_objectives
+from weightsearch.spec.ranges import (
+    Choices,
+    FloatRange,
+    Range,
+    as_real,
+    as_whole,
+    find_ranges,
+    is_range,
+    parse_range,
+)
+from weightsearch.spec.sections import CONFIGURATION_KEYS, KNOWN_KEYS, Configuration, Ray, Search
+from weightsearch.spec.validate import check_plugin, validate
+
+RANGE_SECTIONS: Final = ("data", "model", "loss", "train")
+PATHS: Final[tuple[Keys, ...]] = (("data", "root"), ("model", "weights"))
+NOT_FILES: Final = ("none", "pretrained")
+
+
+@dataclass(frozen=True)
+class StudySpec:
+    """A checked study file.
+
+    tree: the configuration's sections as written (overrides applied, paths absolute, `${VAR}` kept), ranges included.
+    space: the range of every searched parameter by its dotted path, in the order of the file.
+    base: the configuration at the first value of every range.
+    """
+
+    document: Document
+    tree: Mapping[str, Any]
+    space: Mapping[str, Range]
+    base: Configuration
+    search: Search
+    ray: Ray
+    storage: str
+
+    @property
+    def name(self) -> str:
+        return self.base.name
+
+    def configuration(self, values: Mapping[str, Any]) -> Configuration:
+        """The configuration with every range replaced. values: dotted path -> value; may also override others."""
+        return validate(self.document, Configuration, _expanded(self.document, fill(self.tree, values)))
+
+
+@dataclass(frozen=True)
+class StudyIdentity:
+    """What is needed to find a study in its database."""
+
+    name: str
+    storage: str
+
+
+def load_study(path: Path, overrides: Iterable[str] = ()) -> StudySpec:
+    """Read and check a study file whole, its plug-ins and paths included. Raises SpecError."""
+    document = read_document(path, overrides)
+    check_known(document)
+    _absolute(document)
+    tree = {key: document.tree[key] for key in CONFIGURATION_KEYS if key in document.tree}
+    base, space = _check_space(document, tree)
+    if "search" not in document.tree:
+        raise document.error((), "the section 'search' is missing; a study needs objectives and trials")
+    search = validate(document, Search, document.tree["search"], ("search",))
+    ray = validate(document, Ray, document.tree.get("ray", {}), ("ray",))
+    if not space:
+        raise document.error((), "nothing to search: no value is a range such as {low: 0.1, high: 10, log: true}")
+    check_objectives(document, search, list(base.loss))
+    for kind in ("sampler", "pruner"):
+        section = getattr(search, kind)
+        check_plugin(document, kind, section.name, section.options, {"epochs": base.train.epochs}, ("search", kind))
+    spec = StudySpec(document, tree, MappingProxyType(space), base, search, ray, _storage(document))
+    _check_baselines(spec)
+    return spec
+
+
+def load_configuration(path: Path, overrides: Iterable[str] = ()) -> Configuration:
+    """Read and check a training configuration: a study file in which no value is a range. Raises SpecError."""
+    document = read_document(path, overrides)
+    check_known(document)
+    _absolute(document)
+    tree = {key: document.tree[key] for key in CONFIGURATION_KEYS if key in document.tree}
+    ranges = [".".join(found) for found in find_ranges(tree)]
+    if ranges:
+        first = tuple(ranges[0].split("."))
+        more = f" ({len(ranges)} ranges: {', '.join(ranges)})" if len(ranges) > 1 else ""
+        raise document.error(
+            first, f"is a range; to train, give it a value with --set {ranges[0]}=VALUE, or export the best{more}"
+        )
+    return check_configuration(document, tree)
+
+
+def load_identity(path: Path, overrides: Iterable[str] = ()) -> StudyIdentity:
+    """Only the name and storage of a study file: enough to read its database, whatever else has changed."""
+    document = read_document(path, overrides)
+    name = document.tree.get("name")
+    if not isinstance(name, str) or not name:
+        raise document.error(("name",), f"expected the study's name, found {describe(name)}")
+    return StudyIdentity(name, _storage(document))
+
+
+def fill(tree: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of the tree with the values put at their dotted paths."""
+    result: dict[str, Any] = copy.deepcopy(dict(tree))
+    for name, value in values.items():
+        *parents, last = name.split(".")
+        branch = result
+        for key in parents:
+            child = branch.get(key)
+            if not isinstance(child, dict):
+                child = {"name": child} if isinstance(child, str) else {}
+                branch[key] = child
+            branch = child
+        branch[last] = copy.deepcopy(value)
+    return result
+
+
+def check_configuration(document: Document, tree: Mapping[str, Any]) -> Configuration:
+    """Check sections, plug-ins, their options and paths of a tree without ranges."""
+    configuration = validate(document, Configuration, _expanded(document, tree))
+    root = configuration.data.root
+    if root is not None and not Path(root).is_dir():
+        raise document.error(("data", "root"), f"no such folder: {describe(root)}")
+    _plugin_arguments(document, configuration)
+    return configuration
+
+
+def _plugin_arguments(document: Document, configuration: Configuration) -> dict[Keys, dict[str, Any]]:
+    """The checked options of every plug-in by the path of its section."""
+    data, model, context = configuration.data, configuration.model, configuration.context
+    found = {
+        ("data",): check_plugin(document, "data", data.name, data.options, context, ("data",)),
+        ("model",): check_plugin(document, "model", model.name, model.options, context, ("model",)),
+    }
+    return found | {
+        ("loss", name): check_plugin(document, "loss", term.term or name, term.options, context, ("loss", name))
+        for name, term in configuration.loss.items()
+    }
+
+
+def check_known(document: Document) -> None:
+    """Raise SpecError for an unknown section."""
+    for key in document.tree:
+        if key not in KNOWN_KEYS:
+            raise document.error((key,), f"unknown key{nearest(key, KNOWN_KEYS)} known: {', '.join(KNOWN_KEYS)}")
+
+
+def _check_space(document: Document, tree: Mapping[str, Any]) -> tuple[Configuration, dict[str, Range]]:
+    raw: dict[str, FloatRange | Choices] = {}
+    for path in find_ranges(document.tree):
+        if path[0] not in RANGE_SECTIONS:
+            if path[:2] == ("search", "baselines"):
+                raise document.error(path, "a baseline needs a value, not a range")
+            raise document.error(path, f"a range may only stand in {', '.join(RANGE_SECTIONS)}")
+        value: Any = document.tree
+        for key in path:
+            value = value[key]
+        raw[".".join(path)] = parse_range(document, path, value)
+    first = {name: found.ends()[0] for name, found in raw.items()}
+    base = check_configuration(document, fill(tree, first))
+    options = _plugin_arguments(document, base)
+    space: dict[str, Range] = {}
+    for name, found in raw.items():
+        space[name] = _typed(document, tuple(name.split(".")), found, base, options)
+        for value in space[name].ends():
+            check_configuration(document, fill(tree, first | {name: value}))
+    return base, space
+
+
+def _typed(
+    document: Document,
+    path: Keys,
+    found: FloatRange | Choices,
+    base: Configuration,
+    options: Mapping[Keys, Mapping[str, Any]],
+) -> Range:
+    """A numeric range of whole numbers in a field that takes whole numbers is an IntRange."""
+    if isinstance(found, Choices):
+        return found
+    value: Any = base.model_dump()
+    for depth, key in enumerate(path):
+        checked = options.get(path[:depth], {})
+        value = checked[key] if key in checked else value.get(key) if isinstance(value, dict) else None
+    whole = isinstance(value, int) and all(isinstance(end, int) for end in found.ends())
+    return as_whole(document, path, found) if whole else as_real(found)
+
+
+def _check_baselines(spec: StudySpec) -> None:
+    document = spec.document
+    section = ("search", "baselines")
+    if len(spec.search.baselines) > spec.search.trials:
+        raise document.error(
+            ("search", "trials"),
+            f"{spec.search.trials} trials cannot hold the {len(spec.search.baselines)} baselines",
+        )
+    for name, values in spec.search.baselines.items():
+        place = (*section, name)
+        for path, value in values.items():
+            if path.split(".")[0] not in RANGE_SECTIONS:
+                raise document.error((*place, path), f"a baseline may set values in {', '.join(RANGE_SECTIONS)}")
+            if is_range(value) or (isinstance(value, dict) and any(True for _ in find_ranges(value))):
+                raise document.error((*place, path), "a baseline needs a value, not a range")
+        for path in spec.space:
+            if path not in values:
+                raise document.error(place, f"leaves the searched {path} open; give it a value")
+        try:
+            check_configuration(document, fill(spec.tree, values))
+        except SpecError as error:
+            problem = error.problems[0]
+            raise document.error((*place, problem.path), problem.message) from None
+
+
+def _storage(document: Document) -> str:
+    value = document.tree.get("storage")
+    if value is None:
+        return f"sqlite:///{document.tree.get('name')}.db"
+    if not isinstance(value, str) or not value:
+        raise document.error(("storage",), f"expected a database URL such as sqlite:///study.db, found {describe(value)}")
+    url = _variables(document, ("storage",), value)
+    if not re.match(r"^(sqlite|postgresql)(\+[a-z0-9_]+)?://", url):
+        scheme = url.split(":")[0] if "://" in url else "no scheme"
+        raise document.error(
+            ("storage",), f"expected a URL that starts with sqlite:/// or postgresql://, found {scheme}"
+        )
+    return url
+
+
+def _absolute(document: Document) -> None:
+    """Make relative paths absolute, so that a configuration trains from any folder and on a worker."""
+    for section, key in PATHS:
+        branch = document.tree.get(section)
+        if not isinstance(branch, dict) or key not in branch:
+            continue
+        value = branch[key]
+        if isinstance(value, dict) and isinstance(value.get("choices"), list):
+            value["choices"] = [_absolute_path(item) for item in value["choices"]]
+        else:
+            branch[key] = _absolute_path(value)
+
+
+def _absolute_path(value: Any) -> Any:
+    if not isinstance(value, str) or value in NOT_FILES or value.startswith("${") or not value:
+        return value
+    return os.path.abspath(os.path.expanduser(value))
+
+
+def _expanded(document: Document, tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The tree with `${VAR}` replaced where that is allowed."""
+    result = dict(tree)
+    for path in PATHS:
+        section, key = path
+        branch = result.get(section)
+        if isinstance(branch, dict) and isinstance(branch.get(key), str):
+            result[section] = branch | {key: _absolute_path(_variables(document, path, branch[key]))}
+    return result
+
+
+def _variables(document: Document, path: Keys, text: str) -> str:
+    def value(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name not in os.environ:
+            raise document.error(path, f"the environment variable {name} is not set")
+        return os.environ[name]
+
+    return re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", value, text)

@@ -1,0 +1,116 @@
+"""Plain values -> typed sections, with every mistake named by its path and line."""
+
+from __future__ import annotations
+
+import json
+import re
+import types
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from weightsearch.errors import OptionError, Problem, SpecError
+from weightsearch.plugins import arguments, nearest, options_model, plain_options, resolve
+from weightsearch.spec.document import Document, Keys, describe
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def validate(document: Document, model: type[M], tree: Any, path: Keys = ()) -> M:
+    """Check a tree against a section's model. Raises SpecError with one problem for each mistaken value."""
+    if not isinstance(tree, dict) and path:
+        short = isinstance(tree, str) or tree is None
+        if not short or "name" not in model.model_fields or not path[-1] in ("sampler", "pruner"):
+            raise document.error(path, f"expected a mapping, found {describe(tree)}")
+    try:
+        return model.model_validate_json(json.dumps(tree), strict=True)
+    except ValidationError as error:
+        raise SpecError(_problems(document, model, tree, path, error)) from None
+
+
+def check_plugin(
+    document: Document, kind: str, name: str, options: Mapping[str, Any], context: Mapping[str, Any], path: Keys
+) -> dict[str, Any]:
+    """The checked keyword arguments of a plug-in. Raises SpecError at the name or option at fault."""
+    try:
+        target = resolve(kind, name)
+    except OptionError as error:
+        at = next((at for key in ("term", "name") if (at := (*path, key)) in document.places), path)
+        raise document.error(at, error.message) from None
+    return arguments(validate(document, options_model(target), plain_options(target, options, context), path))
+
+
+def _problems(
+    document: Document, model: type[BaseModel], tree: Any, path: Keys, error: ValidationError
+) -> tuple[Problem, ...]:
+    found: dict[Keys, Problem] = {}
+    for detail in error.errors(include_url=False):
+        keys = _written(tree, detail["loc"])
+        full = (*path, *keys)
+        problem = document.problem(full, _message(model, keys, detail))
+        if full in found:  # alternatives of one value, such as a number or 'auto'
+            problem = Problem(problem.path, f"{found[full].message.split(', found')[0]}; or {problem.message}", problem.place)
+        found[full] = problem
+    return tuple(found.values())
+
+
+def _written(tree: Any, loc: Iterable[str | int]) -> Keys:
+    """The part of pydantic's location that is a path in the file: it also names alternatives of a union."""
+    keys: list[str] = []
+    branch = tree
+    parts = list(loc)
+    for position, part in enumerate(parts):
+        last = position == len(parts) - 1
+        if isinstance(branch, dict) and (part in branch or (last and "[" not in str(part))):
+            keys.append(str(part))
+            branch = branch.get(part)
+        elif isinstance(branch, list) and isinstance(part, int):
+            keys.append(str(part))
+            branch = branch[part] if part < len(branch) else None
+    return tuple(keys)
+
+
+def _message(model: type[BaseModel], keys: Keys, detail: Any) -> str:
+    kind = detail["type"]
+    if kind == "extra_forbidden":
+        known = _known_keys(model, keys[:-1])
+        return f"unknown key{nearest(keys[-1], known)} known: {', '.join(known)}" if known else "takes no options"
+    if kind == "missing":
+        return "is missing"
+    if kind == "value_error":
+        return str(detail["ctx"]["error"])
+    if kind == "string_pattern_mismatch":
+        return f"expected letters, digits, '.', '_' and '-', found {describe(detail['input'])}"
+    text = re.sub(r"^Input should be (a valid |an |a )?", "", detail["msg"])
+    text = re.sub(r"^(Tuple|List|Dictionary|Data) should ", "should ", text)
+    expected = text if text.startswith("should") else f"expected {text}"
+    return f"{expected}, found {describe(detail['input'])}"
+
+
+def _known_keys(model: type[BaseModel], keys: Keys) -> list[str]:
+    """The keys of the section that a path leads to."""
+    current: Any = model
+    for key in keys:
+        current = _field(current, key)
+    current = _section_of(current)
+    return list(current.model_fields) if current is not None else []
+
+
+def _field(kind: Any, key: str) -> Any:
+    section = _section_of(kind)
+    if section is not None and key in section.model_fields:
+        return section.model_fields[key].annotation
+    if get_origin(kind) is dict:
+        return get_args(kind)[1]
+    return None
+
+
+def _section_of(kind: Any) -> type[BaseModel] | None:
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return kind
+    if get_origin(kind) in (Union, types.UnionType):
+        for part in get_args(kind):
+            if (section := _section_of(part)) is not None:
+                return section
+    return None

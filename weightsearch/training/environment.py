@@ -1,0 +1,41 @@
+"""Where a training runs, for the record."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
+
+import torch
+
+from weightsearch.records import Environment
+
+PACKAGES: Final = ("weightsearch", "torch", "timm", "numpy", "optuna", "ray")
+
+
+def describe_environment(device: torch.device, threads: int) -> Environment:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else (platform.processor() or platform.machine())
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return Environment(platform.node(), f"{device.type}: {name}", threads, git_commit(), versions)
+
+
+@cache
+def git_commit() -> str:
+    """The commit of the working folder's repository, with `+` if tracked files have changed; empty outside one."""
+    try:
+        commit = _git("rev-parse", "HEAD")
+        return commit + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _git(*words: str) -> str:
+    done = subprocess.run(["git", *words], capture_output=True, text=True, timeout=5, check=True)  # noqa: S603, S607
+    return done.stdout.strip()

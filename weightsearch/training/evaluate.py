@@ -1,0 +1,56 @@
+"""Metrics of a network on a split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from weightsearch.data.dataset import Dataset
+from weightsearch.data.split import SplitName
+from weightsearch.errors import DataError, ModelError
+from weightsearch.metrics.depth import DepthMetrics
+from weightsearch.metrics.protocol import Protocol
+from weightsearch.spec.sections import Configuration
+from weightsearch.training.batches import batches
+from weightsearch.training.checkpoint import read_checkpoint
+from weightsearch.training.device import Precision
+from weightsearch.training.network import build_network, depth_of, predict
+
+
+def evaluate(
+    network: nn.Module, dataset: Dataset, split: SplitName, protocol: Protocol, precision: Precision, batch_size: int
+) -> dict[str, float]:
+    """All depth metrics under the protocol. Raises TrialFailure for predictions that are not finite and DataError for a
+    split without frames."""
+    order = dataset.splits[split]
+    if not len(order):
+        raise DataError(f"data.split: the {split} split has no frames")
+    device = precision.device
+    metrics = DepthMetrics(protocol, device)
+    was_training = network.training
+    network.eval()
+    with torch.inference_mode():
+        for batch in batches(dataset, order, batch_size, device):
+            size = (batch.depth.shape[-2], batch.depth.shape[-1])
+            with precision.autocast():
+                depth = depth_of(predict(network, batch.image), size)
+                if protocol.flip_average:
+                    flipped = depth_of(predict(network, batch.image.flip(-1)), size).flip(-1)
+                    depth = (depth + flipped) / 2
+            metrics.update(depth, batch.depth)
+    network.train(was_training)
+    return metrics.compute()
+
+
+def load_network(configuration: Configuration, checkpoint: Path, device: torch.device) -> nn.Module:
+    """The configuration's network with a checkpoint's weights. Raises WeightsearchError if they do not fit."""
+    state = read_checkpoint(checkpoint)
+    network = build_network(configuration)
+    try:
+        network.load_state_dict(state["network"])
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise ModelError(f"the checkpoint {checkpoint} does not fit the network: {' '.join(lines[1:3])}") from None
+    return network.to(device)

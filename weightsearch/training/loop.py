@@ -1,0 +1,152 @@
+"""The training loop: one for every system, without Ray and without Optuna."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import nn
+
+from weightsearch.data.batch import Batch
+from weightsearch.data.dataset import Dataset
+from weightsearch.errors import ModelError, WeightsearchError
+from weightsearch.losses.criterion import build_criterion
+from weightsearch.metrics.protocol import protocol_of
+from weightsearch.records import EpochRecord
+from weightsearch.spec.sections import Configuration
+from weightsearch.training.batches import batches
+from weightsearch.training.checkpoint import differences, essentials, read_checkpoint, write_checkpoint
+from weightsearch.training.device import choose_precision
+from weightsearch.training.evaluate import evaluate
+from weightsearch.training.network import build_network, predict
+from weightsearch.training.optimizer import learning_rate, make_optimizer
+from weightsearch.training.recorder import Recorder
+from weightsearch.training.seeding import seed_process, shuffled
+
+CHECK_EVERY: Final = 100  # steps between looks for non-finite values on a GPU, each of which waits for it
+
+Clock = Callable[[], float]
+
+
+class Trainer:
+    """Trains one configuration, an epoch at a time.
+
+    On a CPU the same configuration gives the same numbers bit for bit, whether it ran through or was resumed from a
+    checkpoint, for the same number of threads. history: the records of the epochs done, those before a resume included.
+    """
+
+    def __init__(
+        self, configuration: Configuration, dataset: Dataset, device: torch.device, *, clock: Clock = time.perf_counter
+    ) -> None:
+        torch.set_num_threads(configuration.resources.cpus_per_trial)
+        self.configuration = configuration
+        self.dataset = dataset
+        self.device = device
+        self.clock = clock
+        self.precision = choose_precision(configuration.train.amp, device)
+        self.protocol = protocol_of(configuration, "validation")
+        self.network: nn.Module = build_network(configuration).to(device)
+        if device.type == "cuda":
+            self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.criterion = build_criterion(configuration).to(device)
+        self.optimizer = make_optimizer(self.network, configuration.train)
+        self.parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        self.history: list[EpochRecord] = []
+        frames = len(dataset.splits["train"])
+        self.batch_size = min(configuration.train.batch_size, frames)
+        self.steps_per_epoch = frames // self.batch_size
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return len(self.history)
+
+    @property
+    def done(self) -> bool:
+        return self.epoch >= self.configuration.train.epochs
+
+    def train_epoch(self) -> EpochRecord:
+        """One epoch of training, then the metrics on the validation split. Raises TrialFailure for values that are not
+        finite. Frames that do not fill a batch are left to another epoch."""
+        started = self.clock()
+        epoch = self.epoch + 1
+        seed = self.configuration.seed
+        seed_process(seed, "epoch", epoch)
+        order = shuffled(self.dataset.splits["train"], seed, epoch)[: self.steps_per_epoch * self.batch_size]
+        recorder = Recorder(self.criterion, self.device)
+        check_every = 1 if self.device.type == "cpu" else CHECK_EVERY
+        self.network.train()
+        for step, batch in enumerate(batches(self.dataset, order, self.batch_size, self.device)):
+            self._backward(batch, step, recorder)
+            if recorder.steps % check_every == 0:
+                recorder.check(epoch)
+            self.precision.scaler.step(self.optimizer)
+            self.precision.scaler.update()
+        recorder.check(epoch)
+        metrics = evaluate(
+            self.network, self.dataset, "validation", self.protocol, self.precision, self.batch_size
+        )
+        record = EpochRecord(
+            epoch=epoch,
+            seconds=self.clock() - started,
+            steps=recorder.steps,
+            train_loss=recorder.train_loss(),
+            lr=self.optimizer.param_groups[0]["lr"],
+            terms=recorder.terms(),
+            metrics=metrics,
+            empty_steps=int(recorder.empty),
+        )
+        self.history.append(record)
+        return record
+
+    def _backward(self, batch: Batch, step: int, recorder: Recorder) -> None:
+        """Gradients of one batch, clipped, and their record; the optimizer's step is left to the caller."""
+        train = self.configuration.train
+        total_steps = self.steps_per_epoch * train.epochs
+        rate = learning_rate(train, self.epoch * self.steps_per_epoch + step, total_steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        with self.precision.autocast():
+            prediction = predict(self.network, batch.image)
+        result = self.criterion(prediction, batch)
+        scale = self.precision.scale()
+        self.precision.scaler.scale(result.total).backward()
+        self.precision.scaler.unscale_(self.optimizer)
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        if not gradients:
+            raise ModelError("no parameter of the network gets a gradient from the loss")
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if train.clip_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(self.parameters, train.clip_norm, norm)
+        # Under fp16 an infinite gradient is the scaler's to handle: it leaves the step out and lowers its factor.
+        watched = norm if scale is None else torch.zeros_like(norm)
+        recorder.add(result, watched, scale, batch.valid)
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed training needs, as tensors and plain values."""
+        return {
+            "configuration": essentials(self.configuration),
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.precision.scaler.state_dict(),
+            "history": [record.to_plain() for record in self.history],
+        }
+
+    def save(self, path: Path) -> None:
+        write_checkpoint(path, self.state())
+
+    def resume(self, path: Path) -> None:
+        """Go on from a checkpoint. Raises WeightsearchError if it is damaged or of another configuration."""
+        state = read_checkpoint(path)
+        changed = differences(self.configuration, state["configuration"])
+        if changed:
+            raise WeightsearchError(f"{path} is of another configuration: {'; '.join(changed[:3])}")
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.precision.scaler.is_enabled() and state["scaler"]:
+            self.precision.scaler.load_state_dict(state["scaler"])
+        self.history = [EpochRecord.from_plain(plain) for plain in state["history"]]

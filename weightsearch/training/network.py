@@ -1,0 +1,49 @@
+"""Building a configuration's network, and reading what it predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from weightsearch.errors import ModelError, OptionError
+from weightsearch.plugins import build
+from weightsearch.spec.sections import Configuration
+from weightsearch.training.seeding import seed_process
+
+
+def build_network(configuration: Configuration) -> nn.Module:
+    """The network of a configuration, initialised from its seed. Raises ModelError."""
+    model = configuration.model
+    seed_process(configuration.seed, "network")
+    try:
+        network = build("model", model.name, model.options, configuration.context)
+    except OptionError as error:
+        raise ModelError(f"model.{error.option}: {error.message}") from None
+    if not isinstance(network, nn.Module):
+        raise ModelError(f"model.name: {model.name!r} made {type(network).__name__}, expected a torch.nn.Module")
+    return network
+
+
+def predict(network: nn.Module, image: Tensor) -> dict[str, Tensor]:
+    """The network's named outputs in float32. A bare tensor is `depth`. Raises ModelError for anything else."""
+    output: Any = network(image)
+    if isinstance(output, Tensor):
+        output = {"depth": output}
+    if not isinstance(output, Mapping) or not all(isinstance(value, Tensor) for value in output.values()):
+        raise ModelError(f"the network must return depth or named tensors, found {type(output).__name__}")
+    return {name: value.float() if value.is_floating_point() else value for name, value in output.items()}
+
+
+def depth_of(prediction: Mapping[str, Tensor], size: tuple[int, int]) -> Tensor:
+    """The predicted depth in metres, [B, 1, H, W], brought to the truth's size by bilinear interpolation."""
+    if "depth" not in prediction:
+        raise ModelError(f"the network gives no 'depth' to evaluate; it gives {', '.join(prediction)}")
+    depth = prediction["depth"]
+    if depth.ndim != 4 or depth.shape[1] != 1:
+        raise ModelError(f"the network's 'depth' must be [B, 1, H, W], found {list(depth.shape)}")
+    if tuple(depth.shape[-2:]) == size:
+        return depth
+    return torch.nn.functional.interpolate(depth, size=size, mode="bilinear", align_corners=False)

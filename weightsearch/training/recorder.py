@@ -1,0 +1,84 @@
+"""What an epoch's steps add up to, kept on the device: recording never waits for it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from weightsearch.errors import TrialFailure
+from weightsearch.losses.criterion import Criterion, CriterionResult
+from weightsearch.records import TermRecord
+
+NEVER: Final = 2**62
+
+
+class Recorder:
+    """Sums over one epoch of each term's value, contribution and output gradient, and the first step at which anything
+    was not finite."""
+
+    def __init__(self, criterion: Criterion, device: torch.device) -> None:
+        self.names = criterion.names
+        self.weights = torch.tensor(criterion.weights, dtype=torch.float64, device=device)
+        count = len(self.names)
+        self.values = torch.zeros(count, dtype=torch.float64, device=device)
+        self.weighted = torch.zeros(count, dtype=torch.float64, device=device)
+        self.squares = torch.zeros(count, dtype=torch.float64, device=device)
+        self.empty = torch.zeros((), dtype=torch.int64, device=device)
+        self.first_bad = torch.full((2 * count + 1,), NEVER, dtype=torch.int64, device=device)
+        used = self.weights > 0
+        self.watched = torch.cat([used, used, torch.ones(1, dtype=torch.bool, device=device)])
+        self.steps = 0
+
+    def add(self, result: CriterionResult, network_gradient: Tensor, scale: Tensor | None, valid: Tensor) -> None:
+        """After the backward pass of a step. network_gradient: norm over all parameters. scale: the factor that the
+        backward pass started from, under fp16. valid: the batch's mask."""
+        gradients = result.output_gradients if scale is None else result.output_gradients / scale
+        values = result.values.double()
+        self.values += values
+        self.weighted += (self.weights * values).abs()
+        self.squares += gradients.double() ** 2
+        self.empty += ~valid.any()
+        watched = torch.cat([result.values, gradients, network_gradient.reshape(1)])
+        bad = ~torch.isfinite(watched) & self.watched
+        self.first_bad = torch.where(bad, self.first_bad.clamp(max=self.steps), self.first_bad)
+        self.steps += 1
+
+    def check(self, epoch: int) -> None:
+        """Raise TrialFailure that names the term at fault if anything was not finite. Waits for the device."""
+        first = self.first_bad.tolist()
+        step = min(first)
+        if step == NEVER:
+            return
+        count, position = len(self.names), first.index(step)
+        where = f"in epoch {epoch}, step {step + 1}"
+        if position < count:
+            reason = f"the loss term {self.names[position]!r} is not finite"
+        elif position < 2 * count:
+            reason = f"the gradient of the loss term {self.names[position - count]!r} is not finite"
+        else:
+            largest = self.names[int(torch.nan_to_num(self.squares).argmax())]
+            reason = (
+                "the gradient of the network is not finite although every term's gradient at its outputs is; the "
+                f"largest there is of {largest!r}"
+            )
+        raise TrialFailure(f"{reason}, {where}")
+
+    def terms(self) -> dict[str, TermRecord]:
+        """Means over the epoch. Waits for the device."""
+        steps = max(self.steps, 1)
+        shares = self.weighted / self.weighted.sum().clamp(min=1e-300)
+        columns = zip(
+            (self.values / steps).tolist(),
+            self.weights.tolist(),
+            shares.tolist(),
+            (self.squares / steps).sqrt().tolist(),
+            strict=True,
+        )
+        return {name: TermRecord(*row) for name, row in zip(self.names, columns, strict=True)}
+
+    def train_loss(self) -> float:
+        """Mean of the weighted sum over the steps. Waits for the device."""
+        kept = torch.where(self.weights > 0, self.values, 0)
+        return float((self.weights * kept).sum()) / max(self.steps, 1)
