@@ -7,15 +7,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from weightsearch.data.dataset import Dataset
+from weightsearch.data.dataset import Dataset, open_dataset
 from weightsearch.data.split import SplitName
 from weightsearch.errors import DataError, ModelError
 from weightsearch.metrics.depth import DepthMetrics
-from weightsearch.metrics.protocol import Protocol
+from weightsearch.metrics.protocol import Protocol, protocol_of
 from weightsearch.spec.sections import Configuration
 from weightsearch.training.batches import batches
 from weightsearch.training.checkpoint import read_checkpoint
-from weightsearch.training.device import Precision
+from weightsearch.training.device import Precision, choose_device, choose_precision
 from weightsearch.training.network import build_network, depth_of, predict
 
 
@@ -42,6 +42,19 @@ def evaluate(
             metrics.update(depth, batch.depth)
     network.train(was_training)
     return metrics.compute()
+
+
+def evaluate_checkpoint(
+    configuration: Configuration, checkpoint: Path, split: SplitName, device_name: str = "auto"
+) -> tuple[dict[str, float], Protocol]:
+    """A checkpoint's metrics on a split and the protocol they were taken under. Raises WeightsearchError."""
+    device = choose_device(configuration, device_name)
+    torch.set_num_threads(configuration.resources.cpus_per_trial)
+    network = load_network(configuration, checkpoint, device)
+    dataset = open_dataset(configuration)
+    protocol = protocol_of(configuration, split)
+    precision = choose_precision(configuration.train.amp, device)
+    return evaluate(network, dataset, split, protocol, precision, configuration.train.batch_size), protocol
 
 
 def load_network(configuration: Configuration, checkpoint: Path, device: torch.device) -> nn.Module:

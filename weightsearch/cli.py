@@ -1,0 +1,395 @@
+"""The command line: the only module that prints."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from weightsearch.errors import SpecError, WeightsearchError
+from weightsearch.spec import Choices, StudySpec, load_configuration, load_identity, load_study
+
+if TYPE_CHECKING:
+    from weightsearch.records import EpochRecord
+    from weightsearch.search.ledger import Event
+    from weightsearch.search.status import Status
+    from weightsearch.study.store import StudyStore
+    from weightsearch.study.summary import StudySummary, TrialSummary
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+Study = Annotated[Path, typer.Argument(metavar="STUDY", help="The study file.")]
+Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="A training configuration, such as best.yaml.")]
+Sets = Annotated[
+    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a value; may be repeated.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+
+
+def main() -> None:
+    """Entry point: one line and an exit status for whatever the user can mend."""
+    sys.path.append(str(Path.cwd()))  # for plug-ins beside the study; last, so that nothing installed is shadowed
+    try:
+        app()
+    except SpecError as error:
+        for problem in error.problems:
+            err.print(str(problem), markup=False)
+        sys.exit(error.exit_status)
+    except WeightsearchError as error:
+        err.print(" ".join(str(error).split()), markup=False)
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        err.print("stopped")
+        sys.exit(130)
+
+
+@app.command()
+def run(study: Study, sets: Sets = None, quiet: Quiet = False) -> None:
+    """Create or continue a study: search until it has all its trials, then compare the best with the baselines."""
+    spec = _load_study(study, sets)
+    from weightsearch.search.driver import StudyRun
+    from weightsearch.search.status import Status
+    from weightsearch.study.summary import summarise
+
+    view = View(quiet=quiet)
+    running = StudyRun(spec, view)
+    try:
+        with view.progress("reading frames") as progress:
+            running.check(progress)
+        view.begin(Status.of(summarise(running.store), spec.search.trials, spec.base.train.epochs))
+        try:
+            running.search()
+        finally:
+            view.end()
+            best = running.export()
+        running.compare()
+        best = running.export()  # now with the test metrics
+        if not quiet:
+            _print_result(running.store, summarise(running.store), best)
+        if best is None:
+            raise _NoResult(f"no trial of {spec.name!r} trained to the end: {_first_reason(summarise(running.store))}")
+    finally:
+        running.close()
+
+
+@app.command()
+def validate(study: Study, sets: Sets = None) -> None:
+    """Check a study file and print what would be searched."""
+    spec = _load_study(study, sets)
+    out.print(f"{study}: study {spec.name!r} is valid", markup=False)
+    for name, found in spec.space.items():
+        if isinstance(found, Choices):
+            text = ", ".join(str(value) for value in found.values)
+        else:
+            text = f"{found.low:g} to {found.high:g}" + (", log" if found.log else "")
+            text += f", step {found.step:g}" if found.step not in (None, 1) else ""
+        out.print(f"  {name}: {text}", markup=False)
+    search = spec.search
+    objectives = ", ".join(f"{direction} {name}" for name, direction in search.objectives.items())
+    baselines = ", ".join(search.baselines) or "none"
+    out.print(
+        f"  {search.trials} trials by {search.sampler.name}, pruner {search.pruner.name}; {objectives}; "
+        f"baselines: {baselines}",
+        markup=False,
+    )
+
+
+@app.command()
+def show(
+    study: Study, sets: Sets = None, as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False
+) -> None:
+    """Print a study's trials by state, its best one and its baselines."""
+    from weightsearch.study.summary import summarise
+
+    with _store(study, sets) as store:
+        summary = summarise(store)
+        if as_json:
+            print(json.dumps(summary.to_plain(), indent=2))
+        else:
+            _print_result(store, summary, None)
+
+
+@app.command()
+def export(
+    study: Study,
+    sets: Sets = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where the best configuration goes.")] = Path(
+        "best.yaml"
+    ),
+    trials: Annotated[Path | None, typer.Option(help="Also write all trials as CSV.")] = None,
+) -> None:
+    """Write the best configuration as YAML that trains as it is; with --trials also a table of all trials."""
+    from weightsearch.study.export import best_configuration, trial_table
+
+    with _store(study, sets) as store:
+        if trials is not None:
+            _write(trials, trial_table(store).to_csv(index=False))
+        _write(output, best_configuration(store))
+
+
+@app.command()
+def train(
+    config: Config,
+    sets: Sets = None,
+    out_dir: Annotated[Path | None, typer.Option("--out", help="Folder for checkpoint, config and metrics.")] = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Train one configuration. Given again, it goes on from its checkpoint."""
+    configuration = load_configuration(_located(config), sets or ())
+    from weightsearch.training.device import choose_device
+    from weightsearch.training.run import train as train_configuration
+
+    folder = out_dir or Path(configuration.resources.run_dir) / configuration.name / "train"
+    view = View(quiet=quiet)
+
+    def on_epoch(record: EpochRecord) -> None:
+        shares = " ".join(f"{name} {term.contribution:.1%}" for name, term in record.terms.items())
+        view.line(
+            f"epoch {record.epoch}/{configuration.train.epochs}  loss {record.train_loss:.4f}  "
+            f"abs_rel {record.metrics['abs_rel']:.4f}  rmse {record.metrics['rmse']:.4f}  "
+            f"contributions {shares}  {record.seconds:.1f} s"
+        )
+
+    with view.progress("reading frames") as progress:
+        result = train_configuration(
+            configuration, folder, choose_device(configuration, device), progress=progress, on_epoch=on_epoch
+        )
+    view.line(_metrics_line(result["metrics"], "validation"))
+    view.line(f"{folder}: checkpoint.pt, config.yaml, metrics.json")
+
+
+@app.command()
+def evaluate(
+    config: Config,
+    checkpoint: Annotated[Path, typer.Option(help="A checkpoint that train wrote.")],
+    sets: Sets = None,
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "validation",
+    device: Device = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Print a checkpoint's metrics on a split, with their protocol."""
+    from weightsearch.data.split import SPLITS
+    from weightsearch.training.evaluate import evaluate_checkpoint
+
+    if split not in SPLITS:
+        raise WeightsearchError(f"--split: expected {', '.join(SPLITS)}, found {split!r}")
+    configuration = load_configuration(_located(config), sets or ())
+    metrics, protocol = evaluate_checkpoint(configuration, checkpoint, split, device)
+    if as_json:
+        print(json.dumps({"metrics": metrics, "protocol": protocol.to_plain()}, indent=2))
+    else:
+        out.print(_metrics_line(metrics, split), markup=False)
+        details = ", ".join(f"{name} {value}" for name, value in protocol.to_plain().items() if name != "split")
+        out.print(f"protocol: {details}", markup=False)
+
+
+@app.command()
+def dashboard(
+    study: Study, sets: Sets = None, port: Annotated[int, typer.Option(help="0 for any free port.")] = 8080
+) -> None:
+    """Show the study's database in optuna-dashboard, read-only, on this machine."""
+    from weightsearch.dashboards.serve import make_dashboard
+
+    identity = load_identity(_located(study), sets or ())
+    server = make_dashboard(identity.storage, port=port)
+    out.print(f"http://127.0.0.1:{server.server_port}/  (Ctrl-C ends it)", markup=False)
+    try:
+        server.serve_forever()
+    finally:
+        server.server_close()
+
+
+class View:
+    """Progress on the screen: a live view on a terminal, a line for each thing that happens elsewhere."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self.quiet = quiet
+        self.live: Live | None = None
+        self.status: Status | None = None
+        self.last = 0.0
+
+    def line(self, text: str) -> None:
+        if not self.quiet:
+            out.print(text, markup=False)
+
+    @contextmanager
+    def progress(self, what: str) -> Iterator[Any]:
+        """A callable for (done, total) that says how far something long is, once it takes longer than a second."""
+        started = time.monotonic()
+
+        def show_progress(done: int, total: int) -> None:
+            now = time.monotonic()
+            if not self.quiet and now - started > 1 and (now - self.last > 2 or done == total):
+                self.last = now
+                err.print(f"{what}: {done} of {total}", end="\r" if err.is_terminal else "\n", markup=False)
+
+        yield show_progress
+
+    def begin(self, status: Status) -> None:
+        self.status = status
+        if not self.quiet and out.is_terminal:
+            self.live = Live(get_renderable=self._render, console=out, refresh_per_second=2)
+            self.live.start()
+
+    def end(self) -> None:
+        if self.live is not None:
+            self.live.stop()
+            self.live = None
+
+    def __call__(self, event: Event) -> None:
+        """Take an event of the search."""
+        status = self.status
+        if status is None:
+            return
+        status.take(event)
+        if self.live is not None or event.kind in ("started", "epoch"):
+            return
+        name = f"trial {event.number}" + (f" ({event.baseline})" if event.baseline else "")
+        best = status.best()
+        so_far = f"best {best[1]:.4f} (trial {best[0]})" if best else "no full trial yet"
+        value = f" {status.objective} {status.values[event.number]:.4f}" if event.number in status.values else ""
+        reason = f": {event.reason}" if event.reason else ""
+        left = status.seconds_left()
+        time_left = f", {_duration(left)} left" if left else ""
+        self.line(f"[{status.ended}/{status.total}] {name} {event.kind}{value}{reason}; {so_far}{time_left}")
+
+    def _render(self) -> Group:
+        status = self.status
+        assert status is not None
+        states = status.states
+        left = status.seconds_left()
+        head = Text(
+            f"{status.ended}/{status.total} trials: {states['COMPLETE']} done, {states['PRUNED']} pruned, "
+            f"{states['FAIL']} failed; {len(status.running)} running; {_duration(status.elapsed())} so far"
+            + (f", {_duration(left)} left" if left else "")
+        )
+        lines = [head]
+        best = status.best()
+        if best:
+            lines.append(Text(f"best {status.objective} {best[1]:.4f} (trial {best[0]})", style="bold"))
+            lines += [
+                Text(f"  against {name} {value:.4f} ({_change(best[1], value)})")
+                for name, value in status.baseline_values().items()
+            ]
+        lines += [
+            Text(f"  trial {number}: {'█' * epoch}{'░' * (status.epochs - epoch)} epoch {epoch}/{status.epochs}")
+            for number, epoch in sorted(status.running.items())
+            if status.epochs <= 60
+        ]
+        return Group(*lines)
+
+
+class _NoResult(WeightsearchError):
+    exit_status = 1
+
+
+def _located(path: Path) -> Path:
+    """Let plug-ins be found beside the study file."""
+    folder = str(path.absolute().parent)
+    if folder not in sys.path:
+        sys.path.append(folder)
+    return path
+
+
+def _load_study(study: Path, sets: list[str] | None) -> StudySpec:
+    return load_study(_located(study), sets or ())
+
+
+@contextmanager
+def _store(study: Path, sets: list[str] | None) -> Iterator[StudyStore]:
+    from weightsearch.study.store import StudyStore
+
+    identity = load_identity(study, sets or ())
+    store = StudyStore.open(identity.storage, identity.name)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def _print_result(store: StudyStore, summary: StudySummary, best_file: Path | None) -> None:
+    counts = ", ".join(f"{count} {state}" for state, count in summary.states.items() if count) or "no trials"
+    out.print(f"study {summary.study}: {counts}", markup=False)
+    if summary.best is None:
+        return
+    out.print(_comparison(store, summary))
+    out.print(f"best: trial {summary.best.number}" + _with_baseline(summary.best), markup=False)
+    for name, value in summary.best.params.items():
+        out.print(f"  {name}: {value}", markup=False)
+    if len(summary.front) > 1:
+        numbers = ", ".join(str(trial.number) for trial in summary.front)
+        out.print(f"not beaten in every objective: trials {numbers}", markup=False)
+    if best_file is not None:
+        out.print(f"written: {best_file}; train it with: weightsearch train {best_file}", markup=False)
+
+
+def _comparison(store: StudyStore, summary: StudySummary) -> Table:
+    """The best trial against every baseline, on both splits; the change is the best's against the baseline's."""
+    assert summary.best is not None
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    columns = [(name, split) for name in summary.directions for split in ("validation", "test")]
+    for name, split in columns:
+        table.add_column(f"{name} {split}", justify="right")
+        table.add_column("best is", justify="right")
+    best = {split: store.metrics(summary.best.number, split) for split in ("validation", "test")}
+    rows = [("best", summary.best), *summary.baselines.items()]
+    for label, trial in rows:
+        cells: list[str] = [label]
+        for name, split in columns:
+            value = store.metrics(trial.number, split).get(name) if trial.state == "COMPLETE" else None
+            mine = best[split].get(name)
+            cells.append(trial.state if trial.state != "COMPLETE" else "-" if value is None else f"{value:.4f}")
+            compare = label != "best" and value is not None and mine is not None
+            cells.append(_change(mine, value) if compare and mine is not None and value is not None else "")
+        table.add_row(*cells)
+    return table
+
+
+def _change(mine: float, other: float) -> str:
+    return f"{100 * (mine / other - 1):+.1f} %" if other else ""
+
+
+def _with_baseline(trial: TrialSummary) -> str:
+    return f", the baseline {trial.baseline!r}: nothing that was searched beats it" if trial.baseline else ""
+
+
+def _first_reason(summary: StudySummary) -> str:
+    return next((trial.reason for trial in summary.trials if trial.reason), "every trial was pruned")
+
+
+def _metrics_line(metrics: dict[str, float], split: str) -> str:
+    return f"{split}: " + "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    except OSError as error:
+        raise WeightsearchError(f"cannot write {path}: {error.strerror or error}") from error
+    out.print(f"written: {path}", markup=False)
+
+
+if __name__ == "__main__":
+    main()

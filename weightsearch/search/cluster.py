@@ -1,0 +1,83 @@
+"""Starting or joining Ray, and what it has to offer."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any, Final
+
+from weightsearch.errors import SearchError
+from weightsearch.spec import StudySpec
+
+# Set before Ray is imported. Our workers report little and our database is the only state, so that Tune's own loggers
+# and snapshots would only cost time; nothing leaves the machine by itself.
+SETTINGS: Final = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_WARN_THRESHOLD_S": "10",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+OBJECT_STORE_BYTES: Final = 200 * 2**20
+
+
+class Cluster:
+    """A connection to Ray. resources: CPUs and GPUs of one trial."""
+
+    def __init__(self, spec: StudySpec) -> None:
+        for name, value in SETTINGS.items():
+            os.environ.setdefault(name, value)
+        import ray
+
+        self.ray = ray
+        self.address = spec.ray.address
+        self.owned = not ray.is_initialized()
+        if self.owned:
+            self._connect()
+        asked = spec.base.resources
+        total = self.total()
+        gpus = asked.gpus_per_trial
+        if gpus == "auto":
+            gpus = 1.0 if total.get("GPU", 0) >= 1 else 0.0
+        self.resources = {"cpu": float(asked.cpus_per_trial), "gpu": float(gpus)}
+        self.max_concurrent = asked.max_concurrent
+        if self.slots() < 1:
+            cpus, found = asked.cpus_per_trial, f"{total.get('CPU', 0):g} CPUs and {total.get('GPU', 0):g} GPUs"
+            self.close()
+            raise SearchError(f"resources: one trial takes {cpus} CPUs and {gpus:g} GPUs; Ray has {found}")
+
+    def _connect(self) -> None:
+        common: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+        try:
+            if self.address is None:
+                self.ray.init(include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **common)
+            else:
+                self.ray.init(address=self.address, **common)
+        except Exception as error:  # connection, version and resource errors of every kind
+            lines = str(error).strip().splitlines()
+            where = "on this machine" if self.address is None else f"at ray.address {self.address}"
+            raise SearchError(f"cannot start Ray {where}: {lines[0] if lines else type(error).__name__}") from error
+
+    def total(self) -> Mapping[str, float]:
+        found: Mapping[str, float] = self.ray.cluster_resources()
+        return found
+
+    def slots(self) -> int:
+        """How many trials may run at once now: nodes may come and go."""
+        total = self.total()
+        limits = [int(total.get("CPU", 0) / self.resources["cpu"])]
+        if gpu := self.resources["gpu"]:
+            whole = int(total.get("GPU", 0))
+            limits.append(whole * int(1 / gpu + 1e-9) if gpu <= 1 else int(whole / gpu))
+        if self.max_concurrent is not None:
+            limits.append(self.max_concurrent)
+        return min(limits)
+
+    def close(self) -> None:
+        if self.owned:
+            self.ray.shutdown()

@@ -1,0 +1,189 @@
+"""Running a study: database, Ray, trials, final comparison."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from weightsearch.data.cache import Progress
+from weightsearch.data.dataset import open_dataset
+from weightsearch.errors import SearchError
+from weightsearch.search.cluster import Cluster
+from weightsearch.search.keeper import Keeper
+from weightsearch.search.ledger import Assignment, Event, Ledger, Listener, stored_spec
+from weightsearch.search.space import grid_points
+from weightsearch.spec import Configuration, StudySpec
+from weightsearch.study.export import best_configuration
+from weightsearch.study.store import StudyStore
+from weightsearch.study.summary import StudySummary, summarise
+from weightsearch.training.evaluate import evaluate_checkpoint
+from weightsearch.training.preflight import preflight
+
+SLOTS_SECONDS: Final = 5.0  # between looks at what the cluster has
+
+
+class Interrupted(SearchError):
+    """The user, or the system, stopped the driver; what was running waits for the next `run`."""
+
+    exit_status = 130
+
+
+class StudyRun:
+    """A study that is being run. Every report is in the database before the next step is taken, so that this can be
+    killed at any moment and made again."""
+
+    def __init__(self, spec: StudySpec, listener: Listener | None = None) -> None:
+        self.spec = spec
+        self.folder = Path(spec.base.resources.run_dir).absolute() / spec.name
+        self.store = StudyStore.create(
+            spec.storage, spec.name, list(spec.search.objectives.values()), stored_spec(spec)
+        )
+        self.keeper = Keeper(self.store, self.folder / "trials")
+        self.listener = listener or (lambda _: None)
+
+    def check(self, progress: Progress | None = None) -> None:
+        """Whatever would end every trial ends the study here, before Ray starts. Builds the frame cache."""
+        search = self.spec.search
+        if search.sampler.name == "grid":
+            for name, found in self.spec.space.items():
+                try:
+                    grid_points(name, found, search.sampler.options.get("points"))
+                except SearchError as error:
+                    raise self.spec.document.error(("search", "sampler"), str(error)) from None
+        preflight(self.spec.base, open_dataset(self.spec.base, progress=progress))
+
+    def search(self, trainable: type | None = None) -> None:
+        """Train trials until the study has all of them. trainable: what trains them in place of our Worker, with its
+        configuration and results. Raises Interrupted at Ctrl-C, SearchError, StoreError."""
+        ledger = Ledger(self.spec, self.store, self._heard)
+        if not self._left():
+            return
+        cluster = Cluster(self.spec)
+        try:
+            with _terminable():
+                self._tune(ledger, cluster, trainable)
+        except KeyboardInterrupt:
+            waiting = ledger.put_back()
+            raise Interrupted(_how_to_go_on(waiting)) from None
+        finally:
+            ledger.put_back()
+            cluster.close()
+
+    def compare(self) -> StudySummary:
+        """Evaluate the best trial and the baselines on the test split, once, and store it."""
+        summary = summarise(self.store)
+        chosen = [*summary.front, *([summary.best] if summary.best else []), *summary.baselines.values()]
+        jobs: dict[int, Configuration] = {}
+        for trial in chosen:
+            ready = trial.state == "COMPLETE" and self.keeper.checkpoint(trial.number).exists()
+            if ready and not self.store.metrics(trial.number, "test"):
+                jobs[trial.number] = self.spec.configuration(trial.params)
+        if jobs and self.spec.base.data.split.test > 0:
+            for number, configuration in jobs.items():
+                metrics, _ = evaluate_checkpoint(configuration, self.keeper.checkpoint(number), "test")
+                self.store.record_test(number, metrics)
+        return summary
+
+    def export(self) -> Path | None:
+        """Write the best configuration into the run's folder. None if no trial is COMPLETE."""
+        summary = summarise(self.store)
+        if summary.best is None:
+            return None
+        path = self.folder / "best.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(best_configuration(self.store, summary))
+        return path
+
+    def close(self) -> None:
+        self.store.close()
+
+    def _left(self) -> bool:
+        trials = self.store.trials()
+        return len(trials) < self.spec.search.trials or any(not trial.state.is_finished() for trial in trials)
+
+    def _heard(self, event: Event) -> None:
+        self.keeper(event)
+        self.listener(event)
+
+    def _tune(self, ledger: Ledger, cluster: Cluster, trainable: type | None) -> None:
+        from ray import tune
+
+        from weightsearch.search.searcher import LedgerScheduler, LedgerSearcher
+        from weightsearch.search.worker import Worker
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        scratch = self.folder / "ray"
+        try:
+            tune.run(
+                trainable or Worker,
+                name=f"driver-{time.time_ns()}",
+                storage_path=str(scratch),
+                search_alg=LedgerSearcher(ledger, self._config_maker(cluster), _remembered(cluster.slots)),
+                scheduler=LedgerScheduler(ledger),
+                num_samples=-1,
+                resources_per_trial=cluster.resources,
+                max_failures=self.spec.base.resources.max_failures,
+                reuse_actors=True,
+                raise_on_failed_trial=False,
+                verbose=0,
+            )
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def _config_maker(self, cluster: Cluster) -> Callable[[Assignment], dict[str, Any]]:
+        gpus = cluster.resources["gpu"]
+        folders = [str(Path.cwd()), str(Path(self.spec.document.source).absolute().parent)]
+
+        def config(assignment: Assignment) -> dict[str, Any]:
+            configuration = self.spec.configuration(assignment.values)
+            resources = configuration.resources.model_copy(update={"gpus_per_trial": gpus})
+            return {
+                "number": assignment.number,
+                "configuration": configuration.model_copy(update={"resources": resources}).model_dump_json(),
+                "checkpoint": str(self.keeper.checkpoint(assignment.number)),
+                "plugin_path": folders,
+            }
+
+        return config
+
+
+def _remembered(slots: Callable[[], int]) -> Callable[[], int]:
+    """The same, asked anew every few seconds only."""
+    known, asked = slots(), time.monotonic()
+
+    def current() -> int:
+        nonlocal known, asked
+        if time.monotonic() - asked > SLOTS_SECONDS:
+            known, asked = slots(), time.monotonic()
+        return known
+
+    return current
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM stop the driver as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _how_to_go_on(waiting: list[int]) -> str:
+    numbers = ", ".join(str(number) for number in waiting)
+    what = f"trial {numbers} goes" if len(waiting) == 1 else f"trials {numbers} go" if waiting else "nothing was running; it goes"
+    return f"stopped; {what} on from the last checkpoint when the same command is given again"

@@ -1,0 +1,87 @@
+"""What runs on a Ray worker: one trainer at a time, an epoch a step. Knows neither Optuna nor the database."""
+
+from __future__ import annotations
+
+import json
+import sys
+import uuid
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from ray import tune
+
+from weightsearch.data.dataset import open_dataset
+from weightsearch.errors import WeightsearchError
+from weightsearch.spec import Configuration
+from weightsearch.training.device import choose_device
+from weightsearch.training.environment import describe_environment
+from weightsearch.training.loop import Trainer
+
+RETRIED: Final = (OSError, MemoryError, torch.OutOfMemoryError)
+
+
+class Worker(tune.Trainable):  # type: ignore[misc]
+    """Trains the configuration it is given, from the trial's checkpoint if there is one.
+
+    A step's result: `number`; `report`, the attempt and all epochs that are new in this process as JSON text; or
+    `failed`, the reason why the trial cannot go on. Faults that may pass (memory, disk) are raised, so that Ray tries
+    again from the checkpoint.
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        for folder in config["plugin_path"]:
+            if folder not in sys.path:
+                sys.path.append(folder)
+        self.number: int = config["number"]
+        self.configuration = Configuration.model_validate_json(config["configuration"])
+        self.checkpoint = Path(config["checkpoint"])
+        self.attempt = uuid.uuid4().hex
+        self.trainer: Trainer | None = None
+        self.resumed_from = 0
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.setup(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        try:
+            return self._step()
+        except RETRIED:
+            raise
+        except WeightsearchError as error:
+            return self._failed(" ".join(str(error).split()))
+        except Exception as error:  # a user's network, term or data set may raise anything
+            lines = str(error).strip().splitlines()
+            return self._failed(f"{type(error).__name__}: {lines[0] if lines else ''}")
+
+    def _step(self) -> dict[str, Any]:
+        fresh = self.trainer is None
+        if self.trainer is None:
+            self.trainer = self._start()
+        trainer = self.trainer
+        if not trainer.done:
+            trainer.train_epoch()
+            trainer.save(self.checkpoint)
+        records = trainer.history if fresh else trainer.history[-1:]
+        report = {
+            "attempt": self.attempt,
+            "resumed_from": self.resumed_from,
+            "protocol": trainer.protocol.to_plain(),
+            "environment": asdict(self.environment),
+            "records": [record.to_plain() for record in records],
+        }
+        return {"number": self.number, "report": json.dumps(report), "done": trainer.done}
+
+    def _start(self) -> Trainer:
+        device = choose_device(self.configuration)
+        self.environment = describe_environment(device, self.configuration.resources.cpus_per_trial)
+        trainer = Trainer(self.configuration, open_dataset(self.configuration), device)
+        if self.checkpoint.exists():
+            trainer.resume(self.checkpoint)
+        self.resumed_from = trainer.epoch
+        return trainer
+
+    def _failed(self, reason: str) -> dict[str, Any]:
+        return {"number": self.number, "failed": reason, "done": True}

@@ -1,0 +1,120 @@
+"""What a study has found: counts, the best trial, the baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from optuna.trial import FrozenTrial, TrialState
+
+from weightsearch.spec.ranges import find_ranges, label
+from weightsearch.study.store import BASELINE, REASON, StudyStore
+
+STATES: Final = ("COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING")
+
+
+@dataclass(frozen=True)
+class TrialSummary:
+    """values: objective -> value on the validation split. params: dotted path -> value in the configuration, those of a
+    baseline as the study file gives them."""
+
+    number: int
+    state: str
+    values: dict[str, float]
+    params: dict[str, Any]
+    baseline: str | None
+    reason: str | None
+    epochs: int
+
+
+@dataclass(frozen=True)
+class StudySummary:
+    """best: the COMPLETE trial with the best first objective, or None. front: the COMPLETE trials that no other beats in
+    every objective (for one objective: the best alone)."""
+
+    study: str
+    directions: dict[str, str]
+    states: dict[str, int]
+    best: TrialSummary | None
+    front: tuple[TrialSummary, ...]
+    baselines: dict[str, TrialSummary]
+    trials: tuple[TrialSummary, ...]
+
+    def to_plain(self) -> dict[str, Any]:
+        """What `show --json` prints."""
+        best = self.best
+        return {
+            "study": self.study,
+            "directions": self.directions,
+            "states": self.states,
+            "best": None if best is None else {"number": best.number, "values": best.values, "params": best.params},
+            "baselines": {name: {"values": one.values, "params": one.params} for name, one in self.baselines.items()},
+            "front": [{"number": one.number, "values": one.values, "params": one.params} for one in self.front],
+        }
+
+
+def summarise(store: StudyStore) -> StudySummary:
+    """Read a study's trials from its database."""
+    directions: dict[str, str] = dict(store.spec["objectives"])
+    trials = tuple(_trial(store.spec, frozen) for frozen in store.trials())
+    complete = [trial for trial in trials if trial.state == "COMPLETE"]
+    front = tuple(
+        trial for trial in complete if not any(_dominates(other, trial, directions) for other in complete)
+    )
+    first, direction = next(iter(directions.items()))
+    best = min(complete, key=lambda trial: _sign(direction) * trial.values[first], default=None)
+    return StudySummary(
+        study=store.study.study_name,
+        directions=directions,
+        states={state: sum(trial.state == state for trial in trials) for state in STATES},
+        best=best,
+        front=front,
+        baselines={trial.baseline: trial for trial in trials if trial.baseline is not None},
+        trials=trials,
+    )
+
+
+def parameters(spec: Mapping[str, Any], frozen: FrozenTrial) -> dict[str, Any]:
+    """The values that a trial puts into the configuration, by dotted path."""
+    baseline = frozen.user_attrs.get(BASELINE)
+    if baseline is not None:
+        return dict(spec["baselines"][baseline])
+    return decode(spec, frozen.params)
+
+
+def decode(spec: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters as the database has them -> values of the study file: lists and mappings are stored as JSON text."""
+    result = dict(params)
+    for path in find_ranges(spec["tree"]):
+        name = ".".join(path)
+        branch: Any = spec["tree"]
+        for key in path:
+            branch = branch[key]
+        for choice in branch.get("choices", ()):
+            if isinstance(choice, (list, dict)) and name in params and label(choice) == params[name]:
+                result[name] = choice
+    return result
+
+
+def _trial(spec: Mapping[str, Any], frozen: FrozenTrial) -> TrialSummary:
+    complete = frozen.state == TrialState.COMPLETE
+    values = dict(zip(spec["objectives"], frozen.values, strict=True)) if complete else {}
+    return TrialSummary(
+        number=frozen.number,
+        state=frozen.state.name,
+        values=values,
+        params=parameters(spec, frozen),
+        baseline=frozen.user_attrs.get(BASELINE),
+        reason=frozen.user_attrs.get(REASON),
+        epochs=frozen.last_step or 0,
+    )
+
+
+def _dominates(one: TrialSummary, other: TrialSummary, directions: Mapping[str, str]) -> bool:
+    pairs = [(_sign(way) * one.values[name], _sign(way) * other.values[name]) for name, way in directions.items()]
+    return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
+
+
+def _sign(direction: str) -> int:
+    return 1 if direction == "minimize" else -1

@@ -1,0 +1,76 @@
+"""Our tables, beside Optuna's in the same database."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import JSON, BigInteger, Column, DateTime, Float, ForeignKey, Integer, MetaData, String, Table, func
+
+SCHEMA_VERSION: Final = 1
+
+metadata = MetaData()
+
+schema = Table("weightsearch_schema", metadata, Column("version", Integer, primary_key=True, autoincrement=False))
+
+studies = Table(
+    "weightsearch_studies",
+    metadata,
+    Column("study_id", Integer, primary_key=True, autoincrement=False),  # Optuna's
+    Column("spec", JSON, nullable=False),  # see StudyStore.create
+    Column("created", DateTime, nullable=False, server_default=func.now()),
+)
+
+environments = Table(
+    "weightsearch_environments",
+    metadata,
+    Column("environment_id", Integer, primary_key=True),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("content", JSON, nullable=False),
+)
+
+trials = Table(
+    "weightsearch_trials",
+    metadata,
+    Column("trial_id", Integer, primary_key=True, autoincrement=False),  # Optuna's
+    Column("attempt", String(64), nullable=False),  # the one that the trial's rows come from
+    Column("attempts", Integer, nullable=False),
+    Column("protocol", JSON, nullable=False),
+    Column("environment_id", ForeignKey(environments.c.environment_id), nullable=False),
+)
+
+epochs = Table(
+    "weightsearch_epochs",
+    metadata,
+    Column("trial_id", Integer, primary_key=True, autoincrement=False),
+    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("seconds", Float(53), nullable=False),
+    Column("steps", BigInteger, nullable=False),
+    Column("empty_steps", BigInteger, nullable=False),
+    Column("train_loss", Float(53)),
+    Column("lr", Float(53), nullable=False),
+)
+
+terms = Table(
+    "weightsearch_terms",
+    metadata,
+    Column("trial_id", Integer, primary_key=True, autoincrement=False),
+    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("term", String(200), primary_key=True),
+    Column("value", Float(53)),
+    Column("weight", Float(53), nullable=False),
+    Column("contribution", Float(53)),
+    Column("gradient", Float(53)),
+)
+
+metrics = Table(
+    "weightsearch_metrics",
+    metadata,
+    Column("trial_id", Integer, primary_key=True, autoincrement=False),
+    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("split", String(20), primary_key=True),
+    Column("metric", String(100), primary_key=True),
+    Column("value", Float(53)),
+)
+
+PER_EPOCH: Final = (epochs, terms, metrics)
+PER_TRIAL: Final = (*PER_EPOCH, trials)

@@ -1,0 +1,42 @@
+"""One small batch through everything, before anything long is started."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from weightsearch.data.dataset import Dataset
+from weightsearch.errors import DataError, ModelError, WeightsearchError
+from weightsearch.losses.criterion import build_criterion
+from weightsearch.spec.sections import Configuration
+from weightsearch.training.batches import batches
+from weightsearch.training.network import build_network, depth_of, predict
+
+
+def preflight(configuration: Configuration, dataset: Dataset) -> None:
+    """Build network and criterion and take one or two frames through them on the CPU. Raises WeightsearchError for
+    whatever would end every trial: weights that do not fit, outputs that a term lacks, frames without valid depth."""
+    order = dataset.splits["train"]
+    frames = order[np.linspace(0, len(order) - 1, min(2, len(order))).astype(np.int64)]
+    depth = dataset.frames.depth[order[:: max(1, len(order) // 32)]]
+    if not ((depth > dataset.min_depth) & (depth < dataset.max_depth)).any():
+        raise DataError(
+            f"data: no training frame has depth between min_depth {dataset.min_depth:g} and max_depth "
+            f"{dataset.max_depth:g} m; the depths found go from {depth.min():g} to {depth.max():g} m"
+        )
+    network, criterion = build_network(configuration), build_criterion(configuration)
+    batch = next(iter(batches(dataset, frames, len(frames), torch.device("cpu"))))
+    try:
+        network.train()
+        prediction = predict(network, batch.image)
+        result = criterion(prediction, batch)
+        depth_of(prediction, (batch.depth.shape[-2], batch.depth.shape[-1]))
+        if not result.total.requires_grad:
+            raise ModelError("no parameter of the network gets a gradient from the loss")
+    except WeightsearchError:
+        raise
+    except Exception as error:  # a user's network or term may raise anything
+        lines = str(error).strip().splitlines()
+        raise ModelError(
+            f"a first batch of {len(frames)} frames failed: {type(error).__name__}: {lines[0] if lines else ''}"
+        ) from error

@@ -1,0 +1,67 @@
+"""Training one configuration in a folder: checkpoint, resolved configuration, metrics."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+import yaml
+
+from weightsearch.data.cache import Progress
+from weightsearch.data.dataset import open_dataset
+from weightsearch.errors import WeightsearchError
+from weightsearch.records import EpochRecord
+from weightsearch.spec.sections import Configuration
+from weightsearch.training.environment import describe_environment
+from weightsearch.training.loop import Trainer
+
+CHECKPOINT: Final = "checkpoint.pt"
+CONFIGURATION: Final = "config.yaml"
+METRICS: Final = "metrics.json"
+
+
+def train(
+    configuration: Configuration,
+    folder: Path,
+    device: torch.device,
+    *,
+    progress: Progress | None = None,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+) -> dict[str, Any]:
+    """Train to the end, going on from the folder's checkpoint if it has one of the same configuration; the result is
+    what `metrics.json` holds. Raises WeightsearchError, TrialFailure among them; what was written stays."""
+    checkpoint = folder / CHECKPOINT
+    trainer = Trainer(configuration, open_dataset(configuration, progress=progress), device)
+    if checkpoint.exists():
+        trainer.resume(checkpoint)
+    _write(folder / CONFIGURATION, yaml.safe_dump(configuration.model_dump(mode="json"), sort_keys=False))
+    while not trainer.done:
+        record = trainer.train_epoch()
+        trainer.save(checkpoint)
+        if on_epoch is not None:
+            on_epoch(record)
+    last = trainer.history[-1]
+    result = {
+        "name": configuration.name,
+        "epoch": last.epoch,
+        "split": "validation",
+        "metrics": last.metrics,
+        "protocol": trainer.protocol.to_plain(),
+        "terms": {name: asdict(term) for name, term in last.terms.items()},
+        "history": [record.to_plain() for record in trainer.history],
+        "environment": asdict(describe_environment(device, configuration.resources.cpus_per_trial)),
+    }
+    _write(folder / METRICS, json.dumps(result, indent=2) + "\n")
+    return result
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    except OSError as error:
+        raise WeightsearchError(f"cannot write {path}: {error.strerror or error}") from error
