@@ -49,10 +49,12 @@ TABLES: Final[Mapping[str, Mapping[str, str]]] = types.MappingProxyType(
 )
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?` for the closest known word, or nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else ""
+def known_words(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'? known: x, y` for an unknown word, without the question where no known word is close."""
+    names = list(known)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    question = f" did you mean {close[0]!r}?" if close else ""
+    return f";{question} known: {', '.join(names)}"
 
 
 def resolve(kind: str, name: str) -> Callable[..., Any]:
@@ -65,7 +67,7 @@ def resolve(kind: str, name: str) -> Callable[..., Any]:
     module_name, colon, attribute = target.partition(":")
     if not colon or not module_name or not attribute:
         raise OptionError(
-            "", f"unknown {kind} {name!r}{nearest(name, table)} known: {', '.join(table)}, or package.module:Object"
+            "", f"unknown {kind} {name!r}{known_words(name, table)}, or package.module:Object"
         )
     try:
         found: object = importlib.import_module(module_name)

@@ -48,7 +48,7 @@ class Criterion(nn.Module):
         gradients = torch.zeros(len(self.names), device=first.device)
         for index, weight in enumerate(self.weights):
             with torch.set_grad_enabled(torch.is_grad_enabled() and weight > 0):
-                value = self._value(index, _views(prediction, gradients, index), batch)
+                value = self._value(index, self._outputs(prediction, gradients, index), batch)
             values.append(value.detach())
             if weight > 0:  # a weight of 0 leaves a term out, even one that is not finite
                 total = weight * value if total is None else total + weight * value
@@ -56,20 +56,37 @@ class Criterion(nn.Module):
             raise ModelError("loss: every weight is 0; nothing can be learned")
         return CriterionResult(total, torch.stack(values), gradients)
 
-    def _value(self, index: int, prediction: Prediction, batch: Batch) -> Tensor:
-        name = self.names[index]
-        try:
-            value = self.terms[index](prediction, batch)
-        except KeyError as error:
-            if error.args and error.args[0] not in prediction:
-                raise ModelError(
-                    f"loss.{name}: needs the network's output {error.args[0]!r}; it gives {', '.join(prediction)}"
-                ) from error
-            raise
+    def _value(self, index: int, outputs: _Outputs, batch: Batch) -> Tensor:
+        value = self.terms[index](outputs, batch)
         if not isinstance(value, Tensor) or value.numel() != 1:
             found = f"a tensor {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-            raise ModelError(f"loss.{name}: a term must return a scalar tensor, found {found}")
+            raise ModelError(f"loss.{outputs.term}: a term must return a scalar tensor, found {found}")
         return value.reshape(()).float()
+
+    def _outputs(self, prediction: Prediction, gradients: Tensor, index: int) -> _Outputs:
+        """The network's outputs as one term sees them: what flows back through them is that term's gradient alone."""
+        outputs = _Outputs(self.names[index], prediction)
+
+        def note(gradient: Tensor) -> None:
+            gradients[index] = torch.hypot(gradients[index], torch.linalg.vector_norm(gradient.detach()).float())
+
+        if torch.is_grad_enabled():
+            for name, output in prediction.items():
+                if output.requires_grad:
+                    outputs[name] = output.view_as(output)
+                    outputs[name].register_hook(note)
+        return outputs
+
+
+class _Outputs(dict[str, Tensor]):
+    """Named outputs that say which term asked for one that is not there."""
+
+    def __init__(self, term: str, prediction: Prediction) -> None:
+        super().__init__(prediction)
+        self.term = term
+
+    def __missing__(self, key: str) -> Tensor:
+        raise ModelError(f"loss.{self.term}: needs the network's output {key!r}; it gives {', '.join(self)}")
 
 
 def build_criterion(configuration: Configuration) -> Criterion:
@@ -81,18 +98,3 @@ def build_criterion(configuration: Configuration) -> Criterion:
         except OptionError as error:
             raise ModelError(f"loss.{name}.{error.option}: {error.message}") from None
     return Criterion(terms, {name: term.weight for name, term in configuration.loss.items()})
-
-
-def _views(prediction: Prediction, gradients: Tensor, index: int) -> dict[str, Tensor]:
-    """The outputs as one term sees them: what flows back through a view is that term's gradient alone."""
-    views: dict[str, Tensor] = {}
-
-    def note(gradient: Tensor) -> None:
-        gradients[index] = torch.hypot(gradients[index], torch.linalg.vector_norm(gradient.detach()).float())
-
-    for name, output in prediction.items():
-        views[name] = output
-        if output.requires_grad and torch.is_grad_enabled():
-            views[name] = output.view_as(output)
-            views[name].register_hook(note)
-    return views

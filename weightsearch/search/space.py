@@ -58,8 +58,8 @@ def grid_points(name: str, found: Range, points: int | None) -> list[Any]:
 def _contains(found: Range, value: Any) -> bool:
     if isinstance(found, Choices):
         return any(label(value) == known and type(label(value)) is type(known) for known in found.labels())
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not found.low <= value <= found.high:
+        return False  # Optuna raises for the logarithm of 0 rather than saying no
     space = distribution(found)
     return bool(space._contains(space.to_internal_repr(value)))
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from types import MappingProxyType
 from typing import Final
 
-from weightsearch.plugins import nearest
+from weightsearch.plugins import known_words
 from weightsearch.spec.document import Document
 from weightsearch.spec.sections import Direction, Search
 
@@ -43,7 +43,7 @@ def check_objectives(document: Document, search: Search, terms: Iterator[str] | 
                 + ", ".join(BETTER),
             )
         else:
-            raise document.error((*section, name), f"unknown metric{nearest(name, BETTER)} known: {', '.join(BETTER)}")
+            raise document.error((*section, name), f"unknown metric{known_words(name, BETTER)}")
     if len(search.objectives) > 1 and search.pruner.name != "none":
         raise document.error(
             ("search", "pruner"), f"{search.pruner.name} compares one value; with several objectives use none"

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from weightsearch.plugins import nearest
+from weightsearch.plugins import known_words
 from weightsearch.spec.document import Document, Keys, describe
 
 RANGE_KEYS = ("low", "high", "log", "step")
@@ -87,7 +87,7 @@ def parse_range(document: Document, path: Keys, value: dict[str, Any]) -> FloatR
     for key in value:
         if key not in RANGE_KEYS:
             raise document.error(
-                (*path, key), f"unknown key{nearest(key, RANGE_KEYS)}; a range takes {', '.join(RANGE_KEYS)}"
+                (*path, key), f"unknown key in a range{known_words(key, RANGE_KEYS)}"
             )
     for key in ("low", "high"):
         if key not in value:

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from weightsearch.errors import SpecError
-from weightsearch.plugins import nearest
+from weightsearch.plugins import known_words
 from weightsearch.spec.document import Document, Keys, describe, read_document
 from weightsearch.spec.objectives import check_objectives
 from weightsearch.spec.ranges import (
@@ -157,7 +157,7 @@ def check_known(document: Document) -> None:
     """Raise SpecError for an unknown section."""
     for key in document.tree:
         if key not in KNOWN_KEYS:
-            raise document.error((key,), f"unknown key{nearest(key, KNOWN_KEYS)} known: {', '.join(KNOWN_KEYS)}")
+            raise document.error((key,), f"unknown key{known_words(key, KNOWN_KEYS)}")
 
 
 def _check_space(document: Document, tree: Mapping[str, Any]) -> tuple[Configuration, dict[str, Range]]:

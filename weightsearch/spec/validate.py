@@ -11,7 +11,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from weightsearch.errors import OptionError, Problem, SpecError
-from weightsearch.plugins import arguments, nearest, options_model, plain_options, resolve
+from weightsearch.plugins import arguments, known_words, options_model, plain_options, resolve
 from weightsearch.spec.document import Document, Keys, describe
 
 M = TypeVar("M", bound=BaseModel)
@@ -75,7 +75,7 @@ def _message(model: type[BaseModel], keys: Keys, detail: Any) -> str:
     kind = detail["type"]
     if kind == "extra_forbidden":
         known = _known_keys(model, keys[:-1])
-        return f"unknown key{nearest(keys[-1], known)} known: {', '.join(known)}" if known else "takes no options"
+        return f"unknown key{known_words(keys[-1], known)}" if known else "unknown key; there are no options"
     if kind == "missing":
         return "is missing"
     if kind == "value_error":
@@ -84,6 +84,7 @@ def _message(model: type[BaseModel], keys: Keys, detail: Any) -> str:
         return f"expected letters, digits, '.', '_' and '-', found {describe(detail['input'])}"
     text = re.sub(r"^Input should be (a valid |an |a )?", "", detail["msg"])
     text = re.sub(r"^(Tuple|List|Dictionary|Data) should ", "should ", text)
+    text = {"object": "mapping"}.get(text, text)
     expected = text if text.startswith("should") else f"expected {text}"
     return f"{expected}, found {describe(detail['input'])}"
 

@@ -35,7 +35,11 @@ class Database:
             if self.url.get_backend_name() == "sqlite":
                 sa.event.listen(self.engine, "connect", _sqlite_pragmas)
                 self.engine.dispose()
-            self._migrate()
+            try:
+                self._migrate()
+            except BaseException:
+                self.close()
+                raise
 
     def close(self) -> None:
         self.storage.remove_session()

@@ -6,7 +6,8 @@ import hashlib
 import json
 import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -52,35 +53,33 @@ class StudyStore:
         spec: plain values, kept with the study: `tree` (the configuration's sections with ranges), `baselines`,
         `objectives`. The stored one wins: it is what the trials were made from.
         """
-        database = Database(url, create=True)
-        with database.errors():
-            try:
-                study = optuna.create_study(
-                    storage=database.storage, study_name=name, directions=list(directions), load_if_exists=False
-                )
-            except optuna.exceptions.DuplicatedStudyError:
-                return cls._load(database, name)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                study.set_metric_names(list(spec["objectives"]))
-        with database.transaction() as connection:
-            _sweep(connection, database)
-            connection.execute(sa.insert(tables.studies).values(study_id=study._study_id, spec=dict(spec)))
-        return cls(database, study, spec)
+        with _closed_if_it_fails(Database(url, create=True)) as database:
+            with database.errors():
+                if name in optuna.get_all_study_names(database.storage):
+                    return cls._load(database, name)
+                study = optuna.create_study(storage=database.storage, study_name=name, directions=list(directions))
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                    study.set_metric_names(list(spec["objectives"]))
+            with database.transaction() as connection:
+                _sweep(connection, database)
+                connection.execute(sa.insert(tables.studies).values(study_id=study._study_id, spec=dict(spec)))
+            return cls(database, study, spec)
 
     @classmethod
     def open(cls, url: str, name: str) -> StudyStore:
         """Open a study that is there. Raises StoreError that lists the database's studies if it is not."""
-        return cls._load(Database(url, create=False), name)
+        with _closed_if_it_fails(Database(url, create=False)) as database:
+            return cls._load(database, name)
 
     @classmethod
     def _load(cls, database: Database, name: str) -> StudyStore:
         with database.errors():
-            try:
-                study = optuna.load_study(storage=database.storage, study_name=name)
-            except KeyError:
-                known = ", ".join(optuna.get_all_study_names(database.storage)) or "none"
-                raise StoreError(f"{database.name}: there is no study {name!r}; studies there: {known}") from None
+            known = optuna.get_all_study_names(database.storage)
+            if name not in known:
+                found = ", ".join(known) or "none"
+                raise StoreError(f"{database.name}: there is no study {name!r}; studies there: {found}")
+            study = optuna.load_study(storage=database.storage, study_name=name)
         with database.transaction() as connection:
             spec = connection.scalar(
                 sa.select(tables.studies.c.spec).where(tables.studies.c.study_id == study._study_id)
@@ -239,6 +238,15 @@ class StudyStore:
             connection.execute(sa.insert(tables.trials).values(trial_id=trial_id, **content))
         else:
             connection.execute(sa.update(tables.trials).where(mine).values(**content))
+
+
+@contextmanager
+def _closed_if_it_fails(database: Database) -> Iterator[Database]:
+    try:
+        yield database
+    except BaseException:
+        database.close()
+        raise
 
 
 def _insert_epoch(connection: Connection, trial_id: int, record: EpochRecord) -> None:

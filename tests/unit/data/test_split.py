@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import pytest
+
+from weightsearch.data.source import Video
+from weightsearch.data.split import cut
+from weightsearch.errors import DataError
+from weightsearch.spec.sections import Split
+
+
+def test_cut_by_position_with_a_gap():
+    found = cut([Video("a", 100)], Split(train=0.6, validation=0.2, test=0.2, gap=5))
+    assert found["train"] == list(range(60))
+    assert found["validation"] == list(range(65, 80))
+    assert found["test"] == list(range(85, 100))
+
+
+def test_every_video_is_cut_at_the_same_fractions():
+    found = cut([Video("a", 20), Video("b", 10)], Split(train=0.5, validation=0.3, test=0.2, gap=1))
+    assert found["train"] == [*range(10), *range(20, 25)]
+    assert found["validation"] == [*range(11, 16), *range(26, 28)]
+    assert found["test"] == [*range(17, 20), 29]
+
+
+def test_no_frame_is_in_two_splits_and_neighbours_are_apart():
+    found = cut([Video(str(n), 7 * n + 20) for n in range(5)], Split(gap=3))
+    everything = [index for part in found.values() for index in part]
+    assert len(everything) == len(set(everything))
+    for one, other in (("train", "validation"), ("validation", "test"), ("train", "test")):
+        assert min(abs(a - b) for a in found[one] for b in found[other]) >= 1
+    first = cut([Video("only", 60)], Split(gap=3))
+    assert min(first["validation"]) - max(first["train"]) == 4
+
+
+def test_a_split_without_frames_is_an_error():
+    with pytest.raises(DataError, match=r"validation gets no frame: 0.15 of the longest video \(10 frames\) less a gap"):
+        cut([Video("a", 10)], Split(gap=4))
+
+
+def test_a_test_split_of_nothing_is_allowed_on_purpose():
+    assert cut([Video("a", 20)], Split(train=0.8, validation=0.2, test=0, gap=0))["test"] == []

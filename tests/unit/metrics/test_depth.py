@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from weightsearch.errors import TrialFailure
+from weightsearch.metrics.depth import DepthMetrics
+from weightsearch.metrics.protocol import CROPS, Protocol, crop_mask
+
+CPU = torch.device("cpu")
+
+
+def protocol(**changes) -> Protocol:
+    base = {
+        "split": "validation",
+        "crop": "none",
+        "min_depth": 0.5,
+        "max_depth": 10.0,
+        "size": (12, 16),
+        "flip_average": False,
+        "median_scaling": False,
+        "aggregation": "per_image",
+        "rel_denominator": "truth",
+    }
+    return Protocol(**{**base, **changes})
+
+
+def maps(seed: int, count: int = 3, size=(12, 16)):
+    rng = np.random.default_rng(seed)
+    truth = rng.uniform(0.2, 12, (count, 1, *size))
+    truth[rng.uniform(size=truth.shape) < 0.3] = 0
+    predicted = np.maximum(truth, 1) * rng.lognormal(0, 0.3, truth.shape)
+    return torch.from_numpy(predicted).float(), torch.from_numpy(truth).float()
+
+
+def measure(predicted, truth, **changes) -> dict[str, float]:
+    metrics = DepthMetrics(protocol(size=tuple(truth.shape[-2:]), **changes), CPU)
+    for start in range(0, len(predicted), 2):
+        metrics.update(predicted[start : start + 2], truth[start : start + 2])
+    return metrics.compute()
+
+
+def reference(predicted, truth, used: Protocol) -> dict[str, float]:
+    """Written from the definitions, one image at a time, in numpy."""
+    inside = crop_mask(used.crop, used.size, CPU).numpy()
+    rows = []
+    kept = []
+    for p, y in zip(predicted.double().numpy()[:, 0], truth.double().numpy()[:, 0], strict=True):
+        mask = (y > used.min_depth) & (y < used.max_depth) & inside
+        p, y = p[mask], y[mask]
+        if used.median_scaling:
+            p = p * np.median(y) / np.median(p)
+        kept.append((np.clip(p, used.min_depth, used.max_depth), y))
+    if used.aggregation == "pooled":
+        kept = [tuple(np.concatenate(parts) for parts in zip(*kept, strict=True))]
+    for p, y in kept:
+        d = np.log(p) - np.log(y)
+        by = y if used.rel_denominator == "truth" else p
+        ratio = np.maximum(p / y, y / p)
+        rows.append(
+            {
+                "abs_rel": np.mean(np.abs(p - y) / by),
+                "sq_rel": np.mean((p - y) ** 2 / by),
+                "rmse": np.sqrt(np.mean((p - y) ** 2)),
+                "rmse_log": np.sqrt(np.mean(d**2)),
+                "log10": np.mean(np.abs(np.log10(p) - np.log10(y))),
+                "silog": 100 * np.std(d),
+                **{f"a{i}": np.mean(ratio < 1.25**i) for i in (1, 2, 3)},
+            }
+        )
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+
+
+@pytest.mark.parametrize("crop", [*CROPS, "kb"])
+@pytest.mark.parametrize("aggregation", ["per_image", "pooled"])
+@pytest.mark.parametrize("denominator", ["truth", "prediction"])
+@pytest.mark.parametrize("scaling", [False, True])
+def test_equal_to_an_independent_implementation(crop, aggregation, denominator, scaling):
+    predicted, truth = maps(5, 5, (24, 40))
+    changes = {"crop": crop, "aggregation": aggregation, "rel_denominator": denominator, "median_scaling": scaling}
+    found = measure(predicted, truth, **changes)
+    for name, value in reference(predicted, truth, protocol(size=(24, 40), **changes)).items():
+        assert found[name] == pytest.approx(value, rel=1e-9), name
+
+
+def test_equal_on_real_depth(data_root):
+    from weightsearch.data.seven_scenes import SevenScenes
+
+    source = SevenScenes(root=data_root / "7scenes" / "redkitchen", stride=100)
+    truth = torch.from_numpy(np.stack([source.read(0, i).depth for i in range(4)]))[:, None]
+    predicted = torch.full_like(truth, 1.83) + 0.1 * torch.rand(truth.shape, generator=torch.Generator().manual_seed(0))
+    found = measure(predicted, truth)
+    for name, value in reference(predicted, truth, protocol(size=(480, 640))).items():
+        assert found[name] == pytest.approx(value, rel=1e-9), name
+
+
+def test_a_rel_the_wrong_way_round_is_another_number():
+    truth = torch.full((1, 1, 12, 16), 2.0)
+    predicted = torch.full_like(truth, 4.0)
+    assert measure(predicted, truth)["abs_rel"] == pytest.approx(1.0)
+    assert measure(predicted, truth, rel_denominator="prediction")["abs_rel"] == pytest.approx(0.5)
+
+
+def test_known_values():
+    truth = torch.full((1, 1, 12, 16), 2.0)
+    found = measure(1.2 * truth, truth)
+    assert found["abs_rel"] == pytest.approx(0.2)
+    assert found["sq_rel"] == pytest.approx(0.08)
+    assert found["rmse"] == pytest.approx(0.4)
+    assert found["rmse_log"] == pytest.approx(math.log(1.2), rel=1e-6)
+    assert found["log10"] == pytest.approx(math.log10(1.2), rel=1e-6)
+    assert found["silog"] == pytest.approx(0, abs=1e-5)
+    assert (found["a1"], found["a2"], found["a3"]) == (1, 1, 1)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10**6), scale=st.floats(0.2, 5))
+def test_median_scaling_takes_out_a_factor_and_reports_it(seed, scale):
+    predicted, truth = maps(seed)
+    plain = measure(predicted, truth, median_scaling=True)
+    scaled = measure(scale * predicted, truth, median_scaling=True)
+    assert scaled["abs_rel"] == pytest.approx(plain["abs_rel"], rel=1e-4)
+    assert scaled["scale"] == pytest.approx(plain["scale"] / scale, rel=1e-4)
+
+
+def test_images_without_truth_are_left_out():
+    predicted, truth = maps(7, 4)
+    expected = measure(predicted[:3], truth[:3])
+    truth[3] = 0
+    for aggregation in ("per_image", "pooled"):
+        expected = measure(predicted[:3], truth[:3], aggregation=aggregation)
+        assert measure(predicted, truth, aggregation=aggregation) == pytest.approx(expected)
+
+
+def test_no_truth_at_all_fails_loudly():
+    predicted, truth = maps(7)
+    with pytest.raises(TrialFailure, match="no validation image has a valid pixel under the crop none"):
+        measure(predicted, torch.zeros_like(truth))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_a_prediction_that_is_not_finite_fails_loudly_even_where_nobody_looks(bad):
+    predicted, truth = maps(7)
+    predicted[0, 0, 0, 0] = bad
+    truth[0, 0, 0, 0] = 0
+    with pytest.raises(TrialFailure, match="the validation predictions are not finite"):
+        measure(predicted, truth)
+
+
+def test_crops_of_the_field_at_their_native_sizes():
+    """Garg and Eigen at 375 x 1242, NYU at 480 x 640, KB at 375 x 1242: rows and columns that the field uses."""
+    garg = crop_mask("garg", (375, 1242), CPU).nonzero()
+    assert garg.min(0).values.tolist() == [153, 44]
+    assert garg.max(0).values.tolist() == [370, 1196]
+    nyu = crop_mask("nyu", (480, 640), CPU).nonzero()
+    assert nyu.min(0).values.tolist() == [45, 41]
+    assert nyu.max(0).values.tolist() == [470, 600]
+    kb = crop_mask("kb", (375, 1242), CPU).nonzero()
+    assert kb.min(0).values.tolist() == [23, 13]
+    assert kb.max(0).values.tolist() == [374, 1228]

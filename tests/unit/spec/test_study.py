@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT, TINY
+from weightsearch.errors import SpecError
+from weightsearch.metrics.depth import NAMES
+from weightsearch.plugins import TABLES, resolve
+from weightsearch.spec import Choices, FloatRange, IntRange, load_configuration, load_identity, load_study
+from weightsearch.spec.objectives import BETTER
+from weightsearch.spec.study import fill
+
+
+def test_the_shipped_study_is_what_it_says():
+    spec = load_study(ROOT / "studies" / "dualhead.yaml")
+    assert spec.space == {
+        "loss.fractional.weight": FloatRange(0.1, 100.0, log=True),
+        "loss.consistency.weight": FloatRange(0.01, 10.0, log=True),
+    }
+    assert spec.search.baselines["published"] == {"loss.fractional.weight": 10, "loss.consistency.weight": 0.5}
+    assert spec.search.trials >= 12
+
+
+def test_every_shipped_study_file_is_valid(data_root, monkeypatch):
+    monkeypatch.setenv("SEVEN_SCENES", str(data_root / "7scenes" / "redkitchen"))
+    files = sorted((ROOT / "studies").glob("*.yaml"))
+    assert len(files) >= 2
+    for file in files:
+        assert load_study(file).space
+
+
+def test_a_configuration_is_the_study_with_its_ranges_replaced(tiny):
+    spec = load_study(tiny)
+    found = spec.configuration({"loss.fractional.weight": 7.5, "loss.consistency.weight": 0.25})
+    assert found.loss["fractional"].weight == 7.5
+    assert found.loss["consistency"].weight == 0.25
+    assert found.loss["integer"].weight == 1.0
+
+
+def test_the_type_of_a_range_follows_its_field(tiny):
+    spec = load_study(
+        tiny,
+        [
+            "loss.fractional.weight={low: 1, high: 100, log: true}",
+            "train.batch_size={low: 2, high: 8, step: 2}",
+            "model.channels={low: 2, high: 8, log: true}",
+            "model.decode={choices: [linear, rounded]}",
+            "search.baselines={}",
+        ],
+    )
+    assert spec.space["loss.fractional.weight"] == FloatRange(1.0, 100.0, log=True)
+    assert isinstance(spec.space["loss.fractional.weight"].low, float)
+    assert spec.space["train.batch_size"] == IntRange(2, 8, step=2)
+    assert spec.space["model.channels"] == IntRange(2, 8, log=True)
+    assert spec.space["model.decode"] == Choices(("linear", "rounded"))
+
+
+def test_choices_may_be_lists(tiny):
+    spec = load_study(tiny, ["data.size={choices: [[32, 48], [48, 64]]}", "search.baselines={}"])
+    assert spec.space["data.size"].labels() == ("[32, 48]", "[48, 64]")
+    assert spec.space["data.size"].value_of("[48, 64]") == [48, 64]
+
+
+# (what is set, where the mistake lies, words of its message)
+MISTAKES = [
+    ("nam=x", "nam", "unknown key; did you mean 'name'?"),
+    ("train.epoch=3", "train.epoch", "unknown key; did you mean 'epochs'? known: epochs, batch_size"),
+    ("data.split.trian=3", "data.split.trian", "did you mean 'train'?"),
+    ("data.roooms=3", "data.roooms", "did you mean 'rooms'?"),
+    ("model.encodr=x", "model.encodr", "did you mean 'encoder'?"),
+    ("loss.integer.wieght=x", "loss.integer.wieght", "unknown key"),
+    ("search.triels=3", "search.triels", "did you mean 'trials'?"),
+    ("search.pruner.factr=3", "search.pruner.factr", "did you mean 'factor'?"),
+    ("ray.adress=x", "ray.adress", "did you mean 'address'?"),
+    ("train.epochs=two", "train.epochs", "expected integer, found 'two'"),
+    ("train.epochs=2.5", "train.epochs", "found 2.5"),
+    ("train.epochs=true", "train.epochs", "expected integer, found true"),
+    ("train.epochs=0", "train.epochs", "greater than or equal to 1, found 0"),
+    ("train.lr=.nan", "train.lr", "finite number"),
+    ("train.optimizer=adamm", "train.optimizer", "'adam', 'adamw' or 'sgd', found 'adamm'"),
+    ("train=3", "train", "expected mapping, found 3"),
+    ("data=null", "data", "found nothing"),
+    ("loss={}", "loss", "found an empty mapping"),
+    ("data.size=[32]", "data.size.1", "is missing"),
+    ("data.size=[32, 48, 3]", "data.size", "at most 2 items"),
+    ("data.max_depth=0.2", "data", "min_depth 0.3 must lie below max_depth 0.2"),
+    ("data.split.test=0.9", "data.split", "add up to 1.75"),
+    ("data.name=procedurall", "data.name", "unknown data 'procedurall'; did you mean 'procedural'?"),
+    ("data={name: seven_scenes, size: [32, 48], min_depth: 1, max_depth: 2}", "data.root", "is missing"),
+    ("data={name: seven_scenes, root: ., rooms: 3, size: [32, 48], min_depth: 1, max_depth: 2}", "data.rooms", "unknown key"),
+    ("data.root=nowhere", "data.root", "no such folder"),
+    ("model.encoder=tf_efficientnet_lite9", "model.encoder", "timm has no model 'tf_efficientnet_lite9'; near:"),
+    ("model.weights=gone.safetensors", "model.weights", "no such file"),
+    ("model.weights=gone.txt", "model.weights", "expected none, pretrained, or a .safetensors"),
+    ("loss.integr={weight: 1}", "loss.integr", "unknown loss 'integr'; did you mean 'integer'?"),
+    ("loss.mine={weight: 1, term: 'no_such_module:Term'}", "loss.mine", "cannot import 'no_such_module'"),
+    ("loss.mine={weight: 1, term: 'math:nothing'}", "loss.mine", "no class or function 'nothing'"),
+    ("loss.integer.weight=-1", "loss.integer.weight", "greater than or equal to 0, found -1"),
+    ("loss.integer.weight={low: 3, high: 1}", "loss.integer.weight", "low 3 is above high 1"),
+    ("loss.integer.weight={low: 1, high: 1}", "loss.integer.weight", "low and high are both 1"),
+    ("loss.integer.weight={low: 0, high: 1, log: true}", "loss.integer.weight", "must lie above 0, found low 0"),
+    ("loss.integer.weight={low: -1, high: 1}", "loss.integer.weight", "found -1"),
+    ("loss.integer.weight={low: 1}", "loss.integer.weight", "the range has no 'high'"),
+    ("loss.integer.weight={low: 1, high: 2, lg: true}", "loss.integer.weight.lg", "did you mean 'log'?"),
+    ("loss.integer.weight={low: a, high: 2}", "loss.integer.weight.low", "expected a finite number, found 'a'"),
+    ("loss.integer.weight={low: 1, high: .inf}", "loss.integer.weight.high", "expected a finite number"),
+    ("loss.integer.weight={low: 1, high: 2, step: 5}", "loss.integer.weight.step", "wider than the range"),
+    ("loss.integer.weight={low: 1, high: 2, step: 0.5, log: true}", "loss.integer.weight", "takes no step"),
+    ("loss.integer.weight={choices: [1]}", "loss.integer.weight", "two values or more"),
+    ("loss.integer.weight={choices: [1, 1.0]}", "loss.integer.weight", "written twice"),
+    ("loss.integer.weight={choices: [1, x]}", "loss.integer.weight", "found 'x'"),
+    ("train.batch_size={low: 1.5, high: 8}", "train.batch_size", "found 1.5"),
+    ("search.trials={low: 1, high: 3}", "search.trials", "a range may only stand in data, model, loss, train"),
+    ("seed={choices: [0, 1]}", "seed", "a range may only stand in"),
+    ("search.objectives={loss: minimize}", "search.objectives.loss", "depends on the loss weights"),
+    ("search.objectives={train_loss: minimize}", "search.objectives.train_loss", "depends on the loss weights"),
+    ("search.objectives={consistency: minimize}", "search.objectives.consistency", "depends on the loss weights"),
+    ("search.objectives={absrel: minimize}", "search.objectives.absrel", "did you mean 'abs_rel'?"),
+    ("search.objectives={a1: minimize}", "search.objectives.a1", "expected maximize, found minimize"),
+    ("search.objectives={abs_rel: lower}", "search.objectives.abs_rel", "'minimize' or 'maximize', found 'lower'"),
+    ("search.objectives={}", "search.objectives", "no objective"),
+    ("search.objectives={abs_rel: minimize, a1: maximize}", "search.pruner", "with several objectives use none"),
+    ("search.sampler=tpee", "search.sampler", "unknown sampler 'tpee'; did you mean 'tpe'?"),
+    ("search.sampler.points=3", "search.sampler.points", "unknown key"),
+    ("search.trials=1", "search.trials", "1 trials cannot hold the 2 baselines"),
+    ("search.baselines.x={loss.fractional.weight: 1}", "search.baselines.x", "leaves the searched loss.consistency.weight"),
+    (
+        "search.baselines.x={loss.fractional.weight: -1, loss.consistency.weight: 1}",
+        "search.baselines.x.loss.fractional.weight",
+        "greater than or equal to 0",
+    ),
+    (
+        "search.baselines.x={loss.fractional.weight: 1, loss.consistency.weight: 1, loss.nothing.weight: 1}",
+        "search.baselines.x.loss.nothing",
+        "unknown loss 'nothing'",
+    ),
+    (
+        "search.baselines.x={loss.fractional.weight: {low: 1, high: 2}, loss.consistency.weight: 1}",
+        "search.baselines.x.loss.fractional.weight",
+        "a baseline needs a value, not a range",
+    ),
+    ("storage=mysql://host/x", "storage", "found mysql"),
+    ("storage=tiny.db", "storage", "found no scheme"),
+    ("resources.gpus_per_trial=1.5", "resources", "only whole GPUs"),
+    ("resources.gpus_per_trial=all", "resources.gpus_per_trial", "found 'all'"),
+    ("name=../up", "name", "expected letters, digits"),
+    ("seed=-1", "seed", "greater than or equal to 0"),
+]
+
+
+@pytest.mark.parametrize(("override", "path", "words"), MISTAKES, ids=[mistake[0] for mistake in MISTAKES])
+def test_a_mistake_is_one_located_line(tiny, override, path, words):
+    with pytest.raises(SpecError) as error:
+        load_study(tiny, [override])
+    text = str(error.value)
+    assert "\n" not in text
+    assert text.startswith(f"{path}: ")
+    assert words in text
+    assert text.endswith(")")
+    assert f"--set {override}" in text or "tiny.yaml:" in text
+
+
+def test_a_mistake_in_the_file_names_its_line(tiny):
+    lines = TINY.splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("  fractional"))
+    lines[at] = "  fractional: {weight: {low: 3, high: 1, log: true}}"
+    tiny.write_text("\n".join(lines))
+    with pytest.raises(SpecError, match=rf"loss.fractional.weight: low 3 is above high 1 \({tiny}:{at + 1}\)"):
+        load_study(tiny)
+
+
+def test_several_mistakes_are_several_lines(tiny):
+    with pytest.raises(SpecError) as error:
+        load_study(tiny, ["train.epochs=x", "train.batch=3", "seed=y"])
+    assert len(error.value.problems) == 3
+
+
+@pytest.mark.parametrize("section", ["name", "data", "model", "loss", "train", "search"])
+def test_a_missing_section_is_named(tiny, section):
+    tree = yaml.safe_load(TINY)
+    del tree[section]
+    tiny.write_text(yaml.safe_dump(tree))
+    with pytest.raises(SpecError, match=f"{section}"):
+        load_study(tiny)
+
+
+def test_a_study_without_a_range_has_nothing_to_search(tiny):
+    with pytest.raises(SpecError, match="nothing to search"):
+        load_study(tiny, ["loss.fractional.weight=1", "loss.consistency.weight=1"])
+
+
+class TestConfiguration:
+    def test_an_open_range_is_refused_with_a_way_out(self, tiny):
+        with pytest.raises(SpecError, match=r"loss.fractional.weight: is a range; to train, give it a value with --set"):
+            load_configuration(tiny)
+
+    def test_overrides_close_the_ranges(self, tiny):
+        found = load_configuration(tiny, ["loss.fractional.weight=2", "loss.consistency.weight=3"])
+        assert found.loss["fractional"].weight == 2.0
+
+    def test_the_search_section_is_not_looked_at(self, tiny):
+        sets = ["loss.fractional.weight=2", "loss.consistency.weight=3", "search=nonsense"]
+        assert load_configuration(tiny, sets).name == "tiny"
+
+
+class TestEnvironmentVariables:
+    def test_expanded_where_allowed_and_kept_in_the_tree(self, tiny, tmp_path, monkeypatch):
+        monkeypatch.setenv("PLACE", str(tmp_path))
+        spec = load_study(tiny, ["data.root=${PLACE}", "storage=sqlite:///${PLACE}/x.db"])
+        assert spec.base.data.root == str(tmp_path)
+        assert spec.tree["data"]["root"] == "${PLACE}"
+        assert spec.storage == f"sqlite:///{tmp_path}/x.db"
+
+    def test_elsewhere_they_are_text(self, tiny, monkeypatch):
+        monkeypatch.setenv("PLACE", "4")
+        with pytest.raises(SpecError, match=r"found '\$\{PLACE\}'"):
+            load_study(tiny, ["train.epochs=${PLACE}"])
+
+    def test_one_that_is_not_set_is_an_error(self, tiny, monkeypatch):
+        monkeypatch.delenv("NOWHERE_AT_ALL", raising=False)
+        with pytest.raises(SpecError, match="data.root: the environment variable NOWHERE_AT_ALL is not set"):
+            load_study(tiny, ["data.root=${NOWHERE_AT_ALL}"])
+
+
+def test_relative_paths_are_made_absolute(tiny, tmp_path):
+    (tmp_path / "frames").mkdir()
+    spec = load_study(tiny, ["data.root=frames"])
+    assert spec.base.data.root == str(tmp_path / "frames")
+    assert spec.tree["data"]["root"] == str(tmp_path / "frames")
+
+
+def test_identity_needs_no_more_than_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = Path("s.yaml")
+    path.write_text("name: mine\ndata: nonsense\n")
+    assert load_identity(path).storage == "sqlite:///mine.db"
+
+
+def test_objectives_and_metrics_are_the_same_names():
+    assert tuple(BETTER) == NAMES
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, table in TABLES.items() for name in table])
+def test_every_row_of_the_plugin_tables_resolves_to_its_file(kind, name):
+    found = resolve(kind, name)
+    module = found.__module__.rsplit(".", 1)[-1]
+    assert module in (name, f"{kind}s")
+
+
+def test_fill_leaves_the_tree_alone():
+    tree = {"a": {"b": [1], "c": 2}, "p": "short"}
+    found = fill(tree, {"a.b": [5], "p.option": 1, "new.x": 3})
+    assert found == {"a": {"b": [5], "c": 2}, "p": {"name": "short", "option": 1}, "new": {"x": 3}}
+    assert tree == {"a": {"b": [1], "c": 2}, "p": "short"}

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+import yaml
+
+from tests.unit.training.test_loop import CPU, configuration, numbers
+from weightsearch.errors import WeightsearchError
+from weightsearch.training.checkpoint import read_checkpoint, write_checkpoint
+from weightsearch.training.evaluate import evaluate_checkpoint
+from weightsearch.training.run import train
+
+
+def test_the_folder_holds_checkpoint_configuration_and_metrics(tiny, tmp_path):
+    found = configuration(tiny)
+    result = train(found, tmp_path / "out", CPU)
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == result
+    assert yaml.safe_load((tmp_path / "out" / "config.yaml").read_text())["loss"]["fractional"]["weight"] == 10.0
+    assert result["epoch"] == 4
+    assert result["protocol"]["split"] == "validation"
+    assert result["protocol"]["crop"] == "none"
+    assert result["environment"]["versions"]["torch"] == torch.__version__.split("+")[0]
+
+
+def test_given_again_it_goes_on_where_it_stood(tiny, tmp_path):
+    found = configuration(tiny)
+    whole = train(found, tmp_path / "whole", CPU)
+
+    class Stop(Exception):
+        pass
+
+    def stop_after_two(record):
+        if record.epoch == 2:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train(found, tmp_path / "cut", CPU, on_epoch=stop_after_two)
+    seen = []
+    again = train(found, tmp_path / "cut", CPU, on_epoch=seen.append)
+    assert [record.epoch for record in seen] == [3, 4]
+    assert again["metrics"] == whole["metrics"]
+    assert train(found, tmp_path / "cut", CPU, on_epoch=seen.append)["metrics"] == whole["metrics"]
+    assert len(seen) == 2
+    assert len(numbers(seen)) == 2
+
+
+def test_a_checkpoint_evaluates_to_what_training_measured(tiny, tmp_path):
+    found = configuration(tiny)
+    result = train(found, tmp_path, CPU)
+    metrics, protocol = evaluate_checkpoint(found, tmp_path / "checkpoint.pt", "validation")
+    assert metrics == result["metrics"]
+    test, protocol = evaluate_checkpoint(found, tmp_path / "checkpoint.pt", "test")
+    assert protocol.split == "test"
+    assert test["abs_rel"] != metrics["abs_rel"]
+    flipped = found.model_copy(update={"evaluation": found.evaluation.model_copy(update={"flip_average": True})})
+    assert evaluate_checkpoint(flipped, tmp_path / "checkpoint.pt", "test")[0] != test
+
+
+def test_a_checkpoint_of_another_network_does_not_fit(tiny, tmp_path):
+    train(configuration(tiny, "train.epochs=1"), tmp_path, CPU)
+    with pytest.raises(WeightsearchError, match="does not fit the network"):
+        evaluate_checkpoint(configuration(tiny, "model.channels=6"), tmp_path / "checkpoint.pt", "test")
+
+
+class TestCheckpoints:
+    def test_an_old_one_survives_a_failed_write(self, tmp_path):
+        path = tmp_path / "c.pt"
+        write_checkpoint(path, {"x": 1})
+        with pytest.raises(Exception, match="pickle"):
+            write_checkpoint(path, {"x": lambda: 0})
+        assert read_checkpoint(path)["x"] == 1
+        assert list(tmp_path.iterdir()) == [path]
+
+    def test_damaged_missing_and_foreign_files_are_named(self, tmp_path):
+        with pytest.raises(WeightsearchError, match=r"no such checkpoint: .*c.pt"):
+            read_checkpoint(tmp_path / "c.pt")
+        write_checkpoint(tmp_path / "c.pt", {"x": torch.zeros(1000)})
+        data = (tmp_path / "c.pt").read_bytes()
+        (tmp_path / "c.pt").write_bytes(data[: len(data) // 2])
+        with pytest.raises(WeightsearchError, match=r"cannot read the checkpoint .*c.pt"):
+            read_checkpoint(tmp_path / "c.pt")
+        torch.save({"something": "else"}, tmp_path / "d.pt")
+        with pytest.raises(WeightsearchError, match="is not a checkpoint of this version"):
+            read_checkpoint(tmp_path / "d.pt")
+
+    def test_code_is_never_run(self, tmp_path):
+        class Evil:
+            def __reduce__(self):
+                return (print, ("ran",))
+
+        torch.save({"format": 1, "x": Evil()}, tmp_path / "c.pt")
+        with pytest.raises(WeightsearchError, match="cannot read the checkpoint"):
+            read_checkpoint(tmp_path / "c.pt")
+
+    def test_a_place_that_cannot_be_written_is_one_line(self, tmp_path):
+        (tmp_path / "file").write_text("")
+        with pytest.raises(WeightsearchError, match="cannot write the checkpoint"):
+            write_checkpoint(tmp_path / "file" / "c.pt", {})
