@@ -48,8 +48,8 @@ class DualHead(nn.Module):
 def decode_depth(integer: Tensor, fractional: Tensor, *, max_depth: float, rounded: bool) -> Tensor:
     """Depth in metres, in [0, M + 1], from the two heads.
 
-    linear: M * integer + fractional. rounded: round(M * integer) + fractional, exact while the integer head errs by less
-    than 1 / (2 M) and off by a metre or more beyond; no gradient reaches the integer head through it.
+    linear: M * integer + fractional. rounded: round(M * integer) + fractional, exact while the integer head errs by
+    less than 1 / (2 M) and off by a metre or more beyond; no gradient reaches the integer head through it.
     """
     whole = integer * max_depth
     return (whole.round() if rounded else whole) + fractional

@@ -101,7 +101,7 @@ def _load(net: nn.Module, name: str, path: Path) -> None:
 def _read(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            return dict(load_file(path))
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, SafetensorError, RuntimeError, EOFError, ValueError) as error:
         raise ModelError(f"model.weights: cannot read {path}: {str(error).splitlines()[0]}") from None

@@ -269,7 +269,8 @@ class View:
 
     def _render(self) -> Group:
         status = self.status
-        assert status is not None
+        if status is None:
+            return Group()
         states = status.states
         left = status.seconds_left()
         head = Text(
@@ -326,7 +327,7 @@ def _print_result(store: StudyStore, summary: StudySummary, best_file: Path | No
     out.print(f"study {summary.study}: {counts}", markup=False)
     if summary.best is None:
         return
-    out.print(_comparison(store, summary))
+    out.print(_comparison(store, summary, summary.best))
     out.print(f"best: trial {summary.best.number}" + _with_baseline(summary.best), markup=False)
     for name, value in summary.best.params.items():
         out.print(f"  {name}: {value}", markup=False)
@@ -337,17 +338,16 @@ def _print_result(store: StudyStore, summary: StudySummary, best_file: Path | No
         out.print(f"written: {best_file}; train it with: weightsearch train {best_file}", markup=False)
 
 
-def _comparison(store: StudyStore, summary: StudySummary) -> Table:
+def _comparison(store: StudyStore, summary: StudySummary, best_trial: TrialSummary) -> Table:
     """The best trial against every baseline, on both splits; the change is the best's against the baseline's."""
-    assert summary.best is not None
     table = Table(box=None, pad_edge=False)
     table.add_column("")
     columns = [(name, split) for name in summary.directions for split in ("validation", "test")]
     for name, split in columns:
         table.add_column(f"{name} {split}", justify="right")
         table.add_column("best is", justify="right")
-    best = {split: store.metrics(summary.best.number, split) for split in ("validation", "test")}
-    rows = [("best", summary.best), *summary.baselines.items()]
+    best = {split: store.metrics(best_trial.number, split) for split in ("validation", "test")}
+    rows = [("best", best_trial), *summary.baselines.items()]
     for label, trial in rows:
         cells: list[str] = [label]
         for name, split in columns:

@@ -66,9 +66,7 @@ def resolve(kind: str, name: str) -> Callable[..., Any]:
     target = table.get(name, name)
     module_name, colon, attribute = target.partition(":")
     if not colon or not module_name or not attribute:
-        raise OptionError(
-            "", f"unknown {kind} {name!r}{known_words(name, table)}, or package.module:Object"
-        )
+        raise OptionError("", f"unknown {kind} {name!r}{known_words(name, table)}, or package.module:Object")
     try:
         found: object = importlib.import_module(module_name)
     except Exception as error:  # a user's module may raise anything while it is imported
@@ -83,7 +81,7 @@ def resolve(kind: str, name: str) -> Callable[..., Any]:
 @cache
 def options_model(target: Callable[..., Any]) -> type[BaseModel]:
     """A pydantic model of the keyword arguments that a plug-in takes."""
-    function = target.__init__ if inspect.isclass(target) else target  # type: ignore[misc]
+    function = target.__init__ if inspect.isclass(target) else target
     hints = get_type_hints(function, include_extras=True)
     fields: dict[str, Any] = {}
     extra = False
@@ -104,9 +102,7 @@ def options_model(target: Callable[..., Any]) -> type[BaseModel]:
     return create_model(getattr(target, "__name__", "Plugin"), __config__=config, **fields)
 
 
-def plain_options(
-    target: Callable[..., Any], options: Mapping[str, Any], context: Mapping[str, Any]
-) -> dict[str, Any]:
+def plain_options(target: Callable[..., Any], options: Mapping[str, Any], context: Mapping[str, Any]) -> dict[str, Any]:
     """What a plug-in's constructor gets, as JSON values: the options of the study file and, where its signature has a
     parameter of that name that the file leaves out, the context (`min_depth`, `max_depth`, `size`, `root`)."""
     fields = options_model(target).model_fields

@@ -70,7 +70,7 @@ class Texture:
         tiles = np.floor(points / self.tile + 1e-6).sum(axis=1) % 2
         waves = 0.5 + np.sin(points @ self.wave + self.phase).mean(axis=1) / 2
         mix = (0.65 * tiles + 0.35 * waves)[:, None]
-        return (1 - mix) * self.colours[0] + mix * self.colours[1]
+        return np.asarray((1 - mix) * self.colours[0] + mix * self.colours[1])
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Box:
         near, far = self._slabs(start, rays)
         enter, leave = near.max(axis=1), far.min(axis=1)
         if self.inside:
-            return leave
+            return np.asarray(leave)
         return np.where((enter < leave) & (enter > 1e-6), enter, FAR)
 
     def surface(self, origin: Array, directions: Array, distance: Array) -> tuple[Array, Array]:
@@ -207,7 +207,7 @@ def shade(room: Room, points: Array, normals: Array, colours: Array) -> Array:
     towards = room.light - points
     distance = np.linalg.norm(towards, axis=1)
     facing = np.maximum((normals * towards).sum(axis=1) / distance, 0)
-    return colours * (0.35 + 0.9 * facing / (1 + 0.12 * distance**2))[:, None]
+    return np.asarray(colours * (0.35 + 0.9 * facing / (1 + 0.12 * distance**2))[:, None])
 
 
 def rotation_y(angle: float) -> Array:

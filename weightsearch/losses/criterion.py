@@ -30,8 +30,8 @@ class CriterionResult:
 class Criterion(nn.Module):
     """sum_k weights[k] * terms[k](prediction, batch).
 
-    Every term gets its own view of the network's outputs, so that one backward pass shows each term's own gradient there
-    at no further cost. Raises ModelError if a term asks for an output that the network does not give.
+    Every term gets its own view of the network's outputs, so that one backward pass shows each term's own gradient
+    there at no further cost. Raises ModelError if a term asks for an output that the network does not give.
     """
 
     def __init__(self, terms: Mapping[str, LossTerm], weights: Mapping[str, float]) -> None:
@@ -74,7 +74,7 @@ class Criterion(nn.Module):
             for name, output in prediction.items():
                 if output.requires_grad:
                     outputs[name] = output.view_as(output)
-                    outputs[name].register_hook(note)
+                    outputs[name].register_hook(note)  # type: ignore[no-untyped-call]
         return outputs
 
 

@@ -46,7 +46,7 @@ class DepthMetrics:
         self.counts.append(mask.sum(dim=1))
 
     def compute(self) -> dict[str, float]:
-        """All metrics; with median scaling also `scale` and `scale_std`, the mean and relative spread of the factors."""
+        """All metrics; with median scaling also `scale` and `scale_std`, mean and relative spread of the factors."""
         if not bool(self.finite):
             raise TrialFailure(f"the {self.protocol.split} predictions are not finite")
         sums, counts = torch.cat(self.sums), torch.cat(self.counts)

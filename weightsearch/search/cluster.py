@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ SETTINGS: Final = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 OBJECT_STORE_BYTES: Final = 200 * 2**20
+CONNECT_SECONDS: Final = 10
 
 
 class Cluster:
@@ -34,6 +36,7 @@ class Cluster:
             os.environ.setdefault(name, value)
         import ray
 
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failed trial is the ledger's to report
         self.ray = ray
         self.address = spec.ray.address
         self.owned = not ray.is_initialized()
@@ -57,6 +60,7 @@ class Cluster:
             if self.address is None:
                 self.ray.init(include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **common)
             else:
+                _answers(self.address)
                 self.ray.init(address=self.address, **common)
         except Exception as error:  # connection, version and resource errors of every kind
             lines = str(error).strip().splitlines()
@@ -81,3 +85,10 @@ class Cluster:
     def close(self) -> None:
         if self.owned:
             self.ray.shutdown()
+
+
+def _answers(address: str) -> None:
+    """Raise OSError if nobody listens at `host:port` or `ray://host:port`: Ray itself would try for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from filelock import FileLock, Timeout
+
 from weightsearch.data.cache import Progress
 from weightsearch.data.dataset import open_dataset
 from weightsearch.errors import SearchError
@@ -34,6 +36,12 @@ class Interrupted(SearchError):
     exit_status = 130
 
 
+class Busy(SearchError):
+    """Another driver runs this study."""
+
+    exit_status = 3
+
+
 class StudyRun:
     """A study that is being run. Every report is in the database before the next step is taken, so that this can be
     killed at any moment and made again."""
@@ -41,9 +49,14 @@ class StudyRun:
     def __init__(self, spec: StudySpec, listener: Listener | None = None) -> None:
         self.spec = spec
         self.folder = Path(spec.base.resources.run_dir).absolute() / spec.name
-        self.store = StudyStore.create(
-            spec.storage, spec.name, list(spec.search.objectives.values()), stored_spec(spec)
-        )
+        self.lock = self._lock()
+        try:
+            self.store = StudyStore.create(
+                spec.storage, spec.name, list(spec.search.objectives.values()), stored_spec(spec)
+            )
+        except BaseException:
+            self.lock.release()
+            raise
         self.keeper = Keeper(self.store, self.folder / "trials")
         self.listener = listener or (lambda _: None)
 
@@ -102,6 +115,21 @@ class StudyRun:
 
     def close(self) -> None:
         self.store.close()
+        self.lock.release()
+
+    def _lock(self) -> FileLock:
+        """One driver a study: the system frees a dead one's lock. Raises Busy while another holds it."""
+        lock = FileLock(self.folder / "driver.lock")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire(blocking=False)
+        except Timeout:
+            raise Busy(
+                f"the study {self.spec.name!r} is being run by another process, which holds {lock.lock_file}"
+            ) from None
+        except OSError as error:
+            raise SearchError(f"cannot write the run folder {self.folder}: {error.strerror or error}") from error
+        return lock
 
     def _left(self) -> bool:
         trials = self.store.trials()
@@ -185,5 +213,11 @@ def _terminable() -> Iterator[None]:
 
 def _how_to_go_on(waiting: list[int]) -> str:
     numbers = ", ".join(str(number) for number in waiting)
-    what = f"trial {numbers} goes" if len(waiting) == 1 else f"trials {numbers} go" if waiting else "nothing was running; it goes"
+    what = (
+        f"trial {numbers} goes"
+        if len(waiting) == 1
+        else f"trials {numbers} go"
+        if waiting
+        else "nothing was running; it goes"
+    )
     return f"stopped; {what} on from the last checkpoint when the same command is given again"

@@ -5,13 +5,16 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
 from weightsearch.search.ledger import Event
-from weightsearch.study.store import StudyStore
-from weightsearch.study.summary import summarise
+from weightsearch.study.store import BASELINE, StudyStore
 
 
 class Keeper:
-    """A listener that removes the folders of trials that nobody will evaluate."""
+    """A listener that removes the folders of trials that nobody will evaluate. With several objectives every trial that
+    trained to the end keeps its own: any of them may come to stand in the front."""
 
     def __init__(self, store: StudyStore, folder: Path) -> None:
         self.store = store
@@ -21,14 +24,21 @@ class Keeper:
         return self.folder / f"{number:05d}" / "checkpoint.pt"
 
     def __call__(self, event: Event) -> None:
-        if event.kind in ("pruned", "failed") and event.baseline is None:
+        if event.kind in ("pruned", "failed"):
             self._remove(event.number)
-        elif event.kind == "complete":
-            summary = summarise(self.store)
-            front = {trial.number for trial in summary.front} | {summary.best.number if summary.best else -1}
-            for trial in summary.trials:
-                if trial.state == "COMPLETE" and trial.baseline is None and trial.number not in front:
-                    self._remove(trial.number)
+        elif event.kind == "complete" and len(self.store.study.directions) == 1:
+            trials = self.store.trials()
+            best = self._best(trials)
+            for folder in self.folder.glob("[0-9]*"):
+                number = int(folder.name)
+                trial = trials[number]
+                if trial.state == TrialState.COMPLETE and BASELINE not in trial.user_attrs and number != best:
+                    self._remove(number)
+
+    def _best(self, trials: list[FrozenTrial]) -> int:
+        sign = 1 if self.store.study.direction == StudyDirection.MINIMIZE else -1
+        complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+        return min(complete, key=lambda trial: sign * trial.values[0]).number
 
     def _remove(self, number: int) -> None:
         folder = self.checkpoint(number).parent

@@ -151,7 +151,5 @@ class Ledger:
         del self.running[number]
         return True
 
-    def _tell(
-        self, kind: str, number: int, *, record: EpochRecord | None = None, reason: str | None = None
-    ) -> None:
+    def _tell(self, kind: str, number: int, *, record: EpochRecord | None = None, reason: str | None = None) -> None:
         self.listener(Event(kind, number, self.running[number].baseline, record, reason))

@@ -17,8 +17,8 @@ def none() -> BasePruner:
 
 
 def successive_halving(*, min_epochs: Epochs = 1, factor: Factor = 3) -> BasePruner:
-    """Asynchronous successive halving (Li et al. 2020): at min_epochs, factor * min_epochs, ... a trial goes on if it is
-    among the best 1/factor of those that came so far."""
+    """Asynchronous successive halving (Li et al. 2020): at min_epochs, factor * min_epochs, ... a trial goes on if it
+    is among the best 1/factor of those that came so far."""
     return SuccessiveHalvingPruner(min_resource=min_epochs, reduction_factor=factor)
 
 
@@ -33,5 +33,3 @@ def median(
 ) -> BasePruner:
     """Stops a trial whose best value so far is worse than the median of the others' at the same epoch."""
     return MedianPruner(n_startup_trials=startup_trials, n_warmup_steps=warmup_epochs)
-
-

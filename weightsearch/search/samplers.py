@@ -34,7 +34,8 @@ def tpe(
     *, startup_trials: Annotated[int, Field(ge=1)] = 10, candidates: Annotated[int, Field(ge=1)] = 24
 ) -> MakeSampler:
     """Multivariate tree-structured Parzen estimators (Bergstra et al. 2011; Falkner et al. 2018). Running trials count
-    as bad ones, so that workers spread. startup_trials: drawn at random first. candidates: drawn for each suggestion."""
+    as bad ones, so that workers spread. startup_trials: drawn at random first. candidates: drawn for each
+    suggestion."""
 
     def make(seed: int, number: int, _: Mapping[str, Range]) -> BaseSampler:
         with warnings.catch_warnings():

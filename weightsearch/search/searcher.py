@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import ray
+from ray.exceptions import RayTaskError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -59,11 +63,10 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
             self._take(result)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:  # noqa: ARG002
-        """Its worker died, or raised, once more than it may."""
-        error = trial.get_pickled_error() or trial.get_error()
-        lines = [line.strip() for line in str(error or "").strip().splitlines() if line.strip()]
-        reason = lines[-1] if lines else "no word of why"
-        self.ledger.fail(trial.config["number"], f"its worker failed {trial.num_failures} times: {reason}")
+        """Its worker died, or raised. Ray tells it each time, and tries again as long as it may."""
+        if not trial.should_recover():
+            times = "once" if trial.num_failures == 1 else f"{trial.num_failures} times"
+            self.ledger.fail(trial.config["number"], f"its worker failed {times}: {_why(trial)}")
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the database has it all."""
@@ -81,3 +84,18 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
             report["attempt"], report["resumed_from"], report["protocol"], Environment(**report["environment"])
         )
         return self.ledger.report(number, attempt, [EpochRecord.from_plain(plain) for plain in report["records"]])
+
+
+def _why(trial: Trial) -> str:
+    """The last fault of a trial's worker, in one line."""
+    try:
+        with Path(trial.pickled_error_file).open("rb") as file:
+            error = ray.cloudpickle.load(file)
+    except Exception as problem:  # no file, or an exception whose class cannot be found here
+        return f"its error cannot be read ({type(problem).__name__})"
+    if isinstance(error, RayTaskError):
+        error = error.cause
+        lines = str(error).strip().splitlines()
+        return f"{type(error).__name__}: {lines[0] if lines else ''}"
+    detail = re.search(r"Worker exit detail: ([^\n]*)", str(error))
+    return "its process died" + (f": {detail.group(1)[:200]}" if detail else ", killed or out of memory")

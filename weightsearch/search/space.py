@@ -62,5 +62,3 @@ def _contains(found: Range, value: Any) -> bool:
         return False  # Optuna raises for the logarithm of 0 rather than saying no
     space = distribution(found)
     return bool(space._contains(space.to_internal_repr(value)))
-
-

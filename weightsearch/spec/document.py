@@ -103,9 +103,7 @@ def parse_document(data: bytes, source: str) -> Document:
     if tree is None:
         raise SpecError((Problem("", "the file is empty; a study needs name, data, model and loss", f"{source}:1"),))
     if not isinstance(tree, dict):
-        raise SpecError(
-            (Problem("", f"found {describe(tree)}; a study is a mapping of sections", f"{source}:1"),)
-        )
+        raise SpecError((Problem("", f"found {describe(tree)}; a study is a mapping of sections", f"{source}:1"),))
     return Document(tree, source, places)
 
 
@@ -176,7 +174,7 @@ class _Walker:
         if isinstance(node, yaml.SequenceNode):
             return [self.walk(item, (*path, str(i)), depth + 1) for i, item in enumerate(node.value)]
         try:
-            value = self.loader.construct_object(node)  # type: ignore[no-untyped-call]
+            value = self.loader.construct_object(node)
         except (ValueError, OverflowError, yaml.YAMLError) as error:
             what = getattr(error, "problem", None) or str(error).splitlines()[0]
             raise self.fail(path, f"cannot read {describe(node.value)}: {what}", node) from None

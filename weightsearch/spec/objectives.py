@@ -35,7 +35,9 @@ def check_objectives(document: Document, search: Search, terms: Iterator[str] | 
             if direction != BETTER[name]:
                 right = BETTER[name]
                 better = "lower" if right == "minimize" else "higher"
-                raise document.error((*section, name), f"{better} {name} is better; expected {right}, found {direction}")
+                raise document.error(
+                    (*section, name), f"{better} {name} is better; expected {right}, found {direction}"
+                )
         elif "loss" in name or "contribution" in name or name in ("total", "objective", *terms):
             raise document.error(
                 (*section, name),

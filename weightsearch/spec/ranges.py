@@ -86,16 +86,19 @@ def parse_range(document: Document, path: Keys, value: dict[str, Any]) -> FloatR
         return _choices(document, path, value)
     for key in value:
         if key not in RANGE_KEYS:
-            raise document.error(
-                (*path, key), f"unknown key in a range{known_words(key, RANGE_KEYS)}"
-            )
+            raise document.error((*path, key), f"unknown key in a range{known_words(key, RANGE_KEYS)}")
     for key in ("low", "high"):
         if key not in value:
             raise document.error(path, f"the range has no {key!r}; write {{low: ..., high: ...}}")
         if not _is_number(value[key]):
             raise document.error((*path, key), f"expected a finite number, found {describe(value[key])}")
-    low, high = value["low"], value["high"]
-    log, step = value.get("log", False), value.get("step")
+    found = FloatRange(value["low"], value["high"], value.get("log", False), value.get("step"))
+    _check_order(document, path, found)
+    return found
+
+
+def _check_order(document: Document, path: Keys, found: FloatRange) -> None:
+    low, high, log, step = found.low, found.high, found.log, found.step
     if not isinstance(log, bool):
         raise document.error((*path, "log"), f"expected true or false, found {describe(log)}")
     if low > high:
@@ -110,7 +113,6 @@ def parse_range(document: Document, path: Keys, value: dict[str, Any]) -> FloatR
         raise document.error(path, "a log range takes no step; use choices")
     if step is not None and step > high - low:
         raise document.error((*path, "step"), f"step {step} is wider than the range {low} to {high}")
-    return FloatRange(low, high, log, step)
 
 
 def as_whole(document: Document, path: Keys, found: FloatRange) -> IntRange:
@@ -125,9 +127,7 @@ def as_whole(document: Document, path: Keys, found: FloatRange) -> IntRange:
 
 
 def as_real(found: FloatRange) -> FloatRange:
-    return FloatRange(
-        float(found.low), float(found.high), found.log, None if found.step is None else float(found.step)
-    )
+    return FloatRange(float(found.low), float(found.high), found.log, None if found.step is None else float(found.step))
 
 
 def _choices(document: Document, path: Keys, value: dict[str, Any]) -> Choices:

@@ -230,7 +230,9 @@ def _storage(document: Document) -> str:
     if value is None:
         return f"sqlite:///{document.tree.get('name')}.db"
     if not isinstance(value, str) or not value:
-        raise document.error(("storage",), f"expected a database URL such as sqlite:///study.db, found {describe(value)}")
+        raise document.error(
+            ("storage",), f"expected a database URL such as sqlite:///study.db, found {describe(value)}"
+        )
     url = _variables(document, ("storage",), value)
     if not re.match(r"^(sqlite|postgresql)(\+[a-z0-9_]+)?://", url):
         scheme = url.split(":")[0] if "://" in url else "no scheme"

@@ -21,7 +21,7 @@ def validate(document: Document, model: type[M], tree: Any, path: Keys = ()) -> 
     """Check a tree against a section's model. Raises SpecError with one problem for each mistaken value."""
     if not isinstance(tree, dict) and path:
         short = isinstance(tree, str) or tree is None
-        if not short or "name" not in model.model_fields or not path[-1] in ("sampler", "pruner"):
+        if not short or "name" not in model.model_fields or path[-1] not in ("sampler", "pruner"):
             raise document.error(path, f"expected a mapping, found {describe(tree)}")
     try:
         return model.model_validate_json(json.dumps(tree), strict=True)
@@ -50,7 +50,9 @@ def _problems(
         full = (*path, *keys)
         problem = document.problem(full, _message(model, keys, detail))
         if full in found:  # alternatives of one value, such as a number or 'auto'
-            problem = Problem(problem.path, f"{found[full].message.split(', found')[0]}; or {problem.message}", problem.place)
+            problem = Problem(
+                problem.path, f"{found[full].message.split(', found')[0]}; or {problem.message}", problem.place
+            )
         found[full] = problem
     return tuple(found.values())
 

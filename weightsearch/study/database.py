@@ -95,7 +95,9 @@ def _parse(text: str) -> URL:
     try:
         url = make_url(text)
     except ArgumentError:
-        raise StoreError("storage: not a database URL; write sqlite:///file.db or postgresql://user@host/name") from None
+        raise StoreError(
+            "storage: not a database URL; write sqlite:///file.db or postgresql://user@host/name"
+        ) from None
     backend = url.get_backend_name()
     if backend == "postgresql" and url.drivername == "postgresql":
         return url.set(drivername="postgresql+psycopg")

@@ -33,9 +33,7 @@ def configuration_of(store: StudyStore, trial: TrialSummary) -> str:
         "trial": trial.number,
         "baseline": trial.baseline,
         "objectives": dict(store.spec["objectives"]),
-        "metrics": {
-            split: found for split in ("validation", "test") if (found := store.metrics(trial.number, split))
-        },
+        "metrics": {split: found for split in ("validation", "test") if (found := store.metrics(trial.number, split))},
         "protocol": protocol,
         "versions": environment.get("versions", {}),
         "commit": environment.get("commit", ""),

@@ -20,6 +20,7 @@ from sqlalchemy import Connection
 
 from weightsearch.errors import StoreError
 from weightsearch.records import Environment, EpochRecord
+from weightsearch.spec.sections import Direction
 from weightsearch.study import tables
 from weightsearch.study.database import Database
 
@@ -47,7 +48,7 @@ class StudyStore:
         self._intermediate = database.optuna_table("trial_intermediate_values")
 
     @classmethod
-    def create(cls, url: str, name: str, directions: Sequence[str], spec: Mapping[str, Any]) -> StudyStore:
+    def create(cls, url: str, name: str, directions: Sequence[Direction], spec: Mapping[str, Any]) -> StudyStore:
         """Open a study, or make it if it is not there.
 
         spec: plain values, kept with the study: `tree` (the configuration's sections with ranges), `baselines`,
@@ -56,7 +57,10 @@ class StudyStore:
         with _closed_if_it_fails(Database(url, create=True)) as database:
             with database.errors():
                 if name in optuna.get_all_study_names(database.storage):
-                    return cls._load(database, name)
+                    study = optuna.load_study(storage=database.storage, study_name=name)
+                    if study.trials or _stored_spec(database, study) is not None:
+                        return cls._load(database, name)
+                    optuna.delete_study(storage=database.storage, study_name=name)  # its maker died half-way
                 study = optuna.create_study(storage=database.storage, study_name=name, directions=list(directions))
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -80,10 +84,7 @@ class StudyStore:
                 found = ", ".join(known) or "none"
                 raise StoreError(f"{database.name}: there is no study {name!r}; studies there: {found}")
             study = optuna.load_study(storage=database.storage, study_name=name)
-        with database.transaction() as connection:
-            spec = connection.scalar(
-                sa.select(tables.studies.c.spec).where(tables.studies.c.study_id == study._study_id)
-            )
+        spec = _stored_spec(database, study)
         if spec is None:
             raise StoreError(f"{database.name}: the study {name!r} was not made by weightsearch; choose another name")
         return cls(database, study, spec)
@@ -189,7 +190,9 @@ class StudyStore:
         """Epochs stored of a trial, 0 for none."""
         trial_id = self._trial_id(number)
         with self.database.transaction() as connection:
-            last = connection.scalar(sa.select(sa.func.max(tables.epochs.c.epoch)).where(tables.epochs.c.trial_id == trial_id))
+            last = connection.scalar(
+                sa.select(sa.func.max(tables.epochs.c.epoch)).where(tables.epochs.c.trial_id == trial_id)
+            )
             return int(last or 0)
 
     def metrics(self, number: int, split: str = "validation") -> dict[str, float]:
@@ -203,7 +206,7 @@ class StudyStore:
                     table.c.trial_id == trial_id, table.c.split == split, table.c.epoch == last.scalar_subquery()
                 )
             )
-            return {name: value for name, value in rows}
+            return {row.metric: row.value for row in rows}
 
     def protocol_and_environment(self, number: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """As plain values; empty for a trial that never reported."""
@@ -238,6 +241,12 @@ class StudyStore:
             connection.execute(sa.insert(tables.trials).values(trial_id=trial_id, **content))
         else:
             connection.execute(sa.update(tables.trials).where(mine).values(**content))
+
+
+def _stored_spec(database: Database, study: optuna.Study) -> dict[str, Any] | None:
+    with database.transaction() as connection:
+        mine = tables.studies.c.study_id == study._study_id
+        return connection.scalar(sa.select(tables.studies.c.spec).where(mine))
 
 
 @contextmanager
@@ -275,9 +284,7 @@ def _insert_epoch(connection: Connection, trial_id: int, record: EpochRecord) ->
     ]
     if rows:
         connection.execute(sa.insert(tables.terms), rows)
-    connection.execute(
-        sa.insert(tables.metrics), _metric_rows(trial_id, record.epoch, "validation", record.metrics)
-    )
+    connection.execute(sa.insert(tables.metrics), _metric_rows(trial_id, record.epoch, "validation", record.metrics))
 
 
 def _metric_rows(trial_id: int, epoch: int, split: str, metrics: Mapping[str, float]) -> list[dict[str, Any]]:
@@ -294,9 +301,8 @@ def _environment_id(connection: Connection, environment: Environment) -> int:
     found = connection.scalar(sa.select(table.c.environment_id).where(table.c.digest == digest))
     if found is not None:
         return int(found)
-    key = connection.execute(sa.insert(table).values(digest=digest, content=content)).inserted_primary_key
-    assert key is not None
-    return int(key[0])
+    insert = sa.insert(table).values(digest=digest, content=content).returning(table.c.environment_id)
+    return int(connection.execute(insert).scalar_one())
 
 
 def _sweep(connection: Connection, database: Database) -> None:

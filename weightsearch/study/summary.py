@@ -30,8 +30,8 @@ class TrialSummary:
 
 @dataclass(frozen=True)
 class StudySummary:
-    """best: the COMPLETE trial with the best first objective, or None. front: the COMPLETE trials that no other beats in
-    every objective (for one objective: the best alone)."""
+    """best: the COMPLETE trial with the best first objective, or None. front: the COMPLETE trials that no other beats
+    in every objective (for one objective: the best alone)."""
 
     study: str
     directions: dict[str, str]
@@ -59,11 +59,11 @@ def summarise(store: StudyStore) -> StudySummary:
     directions: dict[str, str] = dict(store.spec["objectives"])
     trials = tuple(_trial(store.spec, frozen) for frozen in store.trials())
     complete = [trial for trial in trials if trial.state == "COMPLETE"]
-    front = tuple(
-        trial for trial in complete if not any(_dominates(other, trial, directions) for other in complete)
-    )
     first, direction = next(iter(directions.items()))
     best = min(complete, key=lambda trial: _sign(direction) * trial.values[first], default=None)
+    front: tuple[TrialSummary, ...] = () if best is None else (best,)
+    if len(directions) > 1:
+        front = tuple(one for one in complete if not any(_dominates(other, one, directions) for other in complete))
     return StudySummary(
         study=store.study.study_name,
         directions=directions,

@@ -50,7 +50,7 @@ class Trainer:
         self.protocol = protocol_of(configuration, "validation")
         self.network: nn.Module = build_network(configuration).to(device)
         if device.type == "cuda":
-            self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.network = self.network.to(memory_format=torch.channels_last)
         self.criterion = build_criterion(configuration).to(device)
         self.optimizer = make_optimizer(self.network, configuration.train)
         self.parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
@@ -86,9 +86,7 @@ class Trainer:
             self.precision.scaler.step(self.optimizer)
             self.precision.scaler.update()
         recorder.check(epoch)
-        metrics = evaluate(
-            self.network, self.dataset, "validation", self.protocol, self.precision, self.batch_size
-        )
+        metrics = evaluate(self.network, self.dataset, "validation", self.protocol, self.precision, self.batch_size)
         record = EpochRecord(
             epoch=epoch,
             seconds=self.clock() - started,

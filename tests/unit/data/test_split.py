@@ -33,7 +33,9 @@ def test_no_frame_is_in_two_splits_and_neighbours_are_apart():
 
 
 def test_a_split_without_frames_is_an_error():
-    with pytest.raises(DataError, match=r"validation gets no frame: 0.15 of the longest video \(10 frames\) less a gap"):
+    with pytest.raises(
+        DataError, match=r"validation gets no frame: 0.15 of the longest video \(10 frames\) less a gap"
+    ):
         cut([Video("a", 10)], Split(gap=4))
 
 

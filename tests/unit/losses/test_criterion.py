@@ -77,13 +77,17 @@ def test_all_weights_zero_is_an_error():
 def test_an_output_that_the_network_lacks_is_named():
     outputs, batch = scene()
     del outputs["integer"]
-    with pytest.raises(ModelError, match=r"loss.integer: needs the network's output 'integer'; it gives fractional, depth"):
+    with pytest.raises(
+        ModelError, match=r"loss.integer: needs the network's output 'integer'; it gives fractional, depth"
+    ):
         criterion()(outputs, batch)
 
 
 def test_a_term_must_return_a_scalar():
     outputs, batch = scene()
-    with pytest.raises(ModelError, match=r"loss.mine: a term must return a scalar tensor, found a tensor \[2, 1, 6, 5\]"):
+    with pytest.raises(
+        ModelError, match=r"loss.mine: a term must return a scalar tensor, found a tensor \[2, 1, 6, 5\]"
+    ):
         Criterion({"mine": lambda p, b: p["depth"]}, {"mine": 1.0})(outputs, batch)
 
 

@@ -92,7 +92,9 @@ class TestContract:
         expected = float(make(name)(outputs, batch))
         used = "depth" if name == "consistency" else name
         spoiled = outputs[used].masked_fill(~batch.valid, rubbish).requires_grad_()
-        value = make(name)({**outputs, used: spoiled}, batch_of(batch.depth.masked_fill(~batch.valid, rubbish), batch.valid))
+        value = make(name)(
+            {**outputs, used: spoiled}, batch_of(batch.depth.masked_fill(~batch.valid, rubbish), batch.valid)
+        )
         value.backward()
         assert float(value.detach()) == expected
         assert torch.isfinite(spoiled.grad).all()

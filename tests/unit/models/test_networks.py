@@ -68,13 +68,19 @@ class TestWeights:
         first = next(iter(state))
         state[first] = torch.zeros(3)
         save_file(state, tmp_path / "w.safetensors")
-        with pytest.raises(ModelError, match=rf"0 missing; 0 unexpected; 1 of another shape \({first} \[3\] instead of"):
+        with pytest.raises(
+            ModelError, match=rf"0 missing; 0 unexpected; 1 of another shape \({first} \[3\] instead of"
+        ):
             Encoder(SMALL, str(tmp_path / "w.safetensors"))
 
     @pytest.mark.parametrize("wrap", ["bare", "state_dict", "module"])
     def test_pth_files_round_trip(self, tmp_path, wrap):
         state = Encoder(SMALL).net.state_dict()
-        content = {"bare": state, "state_dict": {"state_dict": state}, "module": {f"module.{k}": v for k, v in state.items()}}
+        content = {
+            "bare": state,
+            "state_dict": {"state_dict": state},
+            "module": {f"module.{k}": v for k, v in state.items()},
+        }
         torch.save(content[wrap], tmp_path / "w.pth")
         loaded = Encoder(SMALL, str(tmp_path / "w.pth")).net.state_dict()
         assert all(torch.equal(loaded[key], state[key]) for key in state)

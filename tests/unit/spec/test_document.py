@@ -121,7 +121,9 @@ class TestOverrides:
         assert document.place(("a", "c")) == "--set a.c=7"
         assert document.place(("a", "c", "low")) == "--set a.c=7"
 
-    @pytest.mark.parametrize("override", ["a.b", "=3", "a..b=3", "list.0=5", "a.b.c=3", "a.b=[1", "a.b=!!python/name:os 3"])
+    @pytest.mark.parametrize(
+        "override", ["a.b", "=3", "a..b=3", "list.0=5", "a.b.c=3", "a.b=[1", "a.b=!!python/name:os 3"]
+    )
     def test_mistakes_name_the_override(self, tmp_path, override):
         with pytest.raises(SpecError) as error:
             self.read(tmp_path, override)

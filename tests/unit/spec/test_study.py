@@ -90,7 +90,11 @@ MISTAKES = [
     ("data.split.test=0.9", "data.split", "add up to 1.75"),
     ("data.name=procedurall", "data.name", "unknown data 'procedurall'; did you mean 'procedural'?"),
     ("data={name: seven_scenes, size: [32, 48], min_depth: 1, max_depth: 2}", "data.root", "is missing"),
-    ("data={name: seven_scenes, root: ., rooms: 3, size: [32, 48], min_depth: 1, max_depth: 2}", "data.rooms", "unknown key"),
+    (
+        "data={name: seven_scenes, root: ., rooms: 3, size: [32, 48], min_depth: 1, max_depth: 2}",
+        "data.rooms",
+        "unknown key",
+    ),
     ("data.root=nowhere", "data.root", "no such folder"),
     ("model.encoder=tf_efficientnet_lite9", "model.encoder", "timm has no model 'tf_efficientnet_lite9'; near:"),
     ("model.weights=gone.safetensors", "model.weights", "no such file"),
@@ -126,7 +130,11 @@ MISTAKES = [
     ("search.sampler=tpee", "search.sampler", "unknown sampler 'tpee'; did you mean 'tpe'?"),
     ("search.sampler.points=3", "search.sampler.points", "unknown key"),
     ("search.trials=1", "search.trials", "1 trials cannot hold the 2 baselines"),
-    ("search.baselines.x={loss.fractional.weight: 1}", "search.baselines.x", "leaves the searched loss.consistency.weight"),
+    (
+        "search.baselines.x={loss.fractional.weight: 1}",
+        "search.baselines.x",
+        "leaves the searched loss.consistency.weight",
+    ),
     (
         "search.baselines.x={loss.fractional.weight: -1, loss.consistency.weight: 1}",
         "search.baselines.x.loss.fractional.weight",
@@ -194,7 +202,9 @@ def test_a_study_without_a_range_has_nothing_to_search(tiny):
 
 class TestConfiguration:
     def test_an_open_range_is_refused_with_a_way_out(self, tiny):
-        with pytest.raises(SpecError, match=r"loss.fractional.weight: is a range; to train, give it a value with --set"):
+        with pytest.raises(
+            SpecError, match=r"loss.fractional.weight: is a range; to train, give it a value with --set"
+        ):
             load_configuration(tiny)
 
     def test_overrides_close_the_ranges(self, tiny):

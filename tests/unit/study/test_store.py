@@ -23,7 +23,10 @@ SPEC = {
         "train": {"lr": {"low": 1e-4, "high": 1e-2, "log": True}},
     },
     "objectives": {"abs_rel": "minimize"},
-    "baselines": {"published": {"loss.a.weight": 2, "train.lr": 1e-3}, "without": {"loss.a.weight": 0, "train.lr": 1e-3}},
+    "baselines": {
+        "published": {"loss.a.weight": 2, "train.lr": 1e-3},
+        "without": {"loss.a.weight": 0, "train.lr": 1e-3},
+    },
 }
 HERE = Environment("host", "cpu: x", 1, "abc", {"torch": "2"})
 
@@ -195,10 +198,20 @@ def test_a_study_that_is_not_there_is_named_with_those_that_are(store, storage):
 
 def test_a_study_of_another_program_is_left_alone(storage):
     database = Database(storage, create=True)
-    optuna.create_study(storage=database.storage, study_name="theirs")
+    optuna.create_study(storage=database.storage, study_name="theirs").ask()
     database.close()
     with pytest.raises(StoreError, match="'theirs' was not made by weightsearch"):
         StudyStore.create(storage, "theirs", ["minimize"], SPEC)
+
+
+def test_a_study_whose_making_was_cut_short_is_made_again(storage):
+    database = Database(storage, create=True)
+    optuna.create_study(storage=database.storage, study_name="s", direction="maximize")
+    database.close()
+    store = StudyStore.create(storage, "s", ["minimize"], SPEC)
+    assert store.study.direction.name == "MINIMIZE"
+    assert store.spec == SPEC
+    store.close()
 
 
 def test_sqlite_waits_and_writes_ahead(tmp_path):
@@ -242,5 +255,3 @@ class TestDatabaseErrors:
         text = self.open("postgresql://user:s3cret@127.0.0.1:1/none?connect_timeout=2")
         assert "s3cret" not in text
         assert "postgresql" in text
-
-

@@ -105,7 +105,9 @@ def test_several_objectives_have_a_front(storage):
     for number, (abs_rel, a1) in enumerate([(0.3, 0.9), (0.2, 0.7), (0.4, 0.8), (0.2, 0.6)]):
         store.ask(RandomSampler(seed=number), SPACE)
         one = record(1)
-        store.record(number, attempt(str(number)), [type(one)(**{**one.__dict__, "metrics": {"abs_rel": abs_rel, "a1": a1}})])
+        store.record(
+            number, attempt(str(number)), [type(one)(**{**one.__dict__, "metrics": {"abs_rel": abs_rel, "a1": a1}})]
+        )
         store.complete(number)
     summary = summarise(store)
     assert [trial.number for trial in summary.front] == [0, 1]

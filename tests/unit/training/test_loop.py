@@ -66,7 +66,9 @@ def test_and_so_does_another_process_whatever_was_drawn_before(tiny):
     import json
 
     torch.rand(1000)
-    done = subprocess.run([sys.executable, "-c", PROCESS, str(tiny), *CLOSED], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", PROCESS, str(tiny), *CLOSED], capture_output=True, text=True, check=True
+    )
     assert json.loads(done.stdout) == [record.metrics for record in trained(tiny).history]
 
 
@@ -202,13 +204,17 @@ def test_a_users_own_network_and_term_plug_in_by_dotted_path(tiny):
 
 class TestNonFinite:
     def test_a_loss_is_named_with_its_place(self, tiny):
-        trainer = own(tiny, f"mine: {{weight: 2, term: '{HERE}:LogError'}}, consistency: {{weight: 1}}", "model.start=-9.0")
+        trainer = own(
+            tiny, f"mine: {{weight: 2, term: '{HERE}:LogError'}}, consistency: {{weight: 1}}", "model.start=-9.0"
+        )
         with pytest.raises(TrialFailure, match="the loss term 'mine' is not finite, in epoch 1, step 1"):
             trainer.train_epoch()
 
     def test_a_gradient_is_named(self, tiny):
         trainer = own(tiny, f"consistency: {{weight: 1}}, root: {{weight: 1, term: '{HERE}:RootOfNothing'}}")
-        with pytest.raises(TrialFailure, match="the gradient of the loss term 'root' is not finite, in epoch 1, step 1"):
+        with pytest.raises(
+            TrialFailure, match="the gradient of the loss term 'root' is not finite, in epoch 1, step 1"
+        ):
             trainer.train_epoch()
 
     def test_the_networks_own_is_told_from_the_terms(self, tiny):
@@ -237,7 +243,9 @@ class TestPreflight:
             self.check(tiny, OWN)
 
     def test_depths_outside_the_limits(self, tiny):
-        with pytest.raises(WeightsearchError, match=r"no training frame has depth between min_depth 50 and max_depth 90"):
+        with pytest.raises(
+            WeightsearchError, match=r"no training frame has depth between min_depth 50 and max_depth 90"
+        ):
             self.check(tiny, "data.min_depth=50.0", "data.max_depth=90.0")
 
     def test_a_network_that_raises(self, tiny):

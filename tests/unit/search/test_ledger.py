@@ -1,0 +1,240 @@
+"""The driver's decisions against a real database, with workers that are a function: no Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+
+from weightsearch.records import Environment, EpochRecord, TermRecord
+from weightsearch.search.ledger import Assignment, Event, Ledger, stored_spec
+from weightsearch.spec import StudySpec, load_study
+from weightsearch.study.store import Attempt, StudyStore
+from weightsearch.study.summary import summarise
+
+HERE = Environment("host", "cpu: x", 1, "", {})
+
+
+def value_of(assignment: Assignment, epoch: int) -> float:
+    """A made-up training: better with more consistency, and with every epoch."""
+    fractional = assignment.values["loss.fractional.weight"]
+    consistency = assignment.values["loss.consistency.weight"]
+    return 0.1 + 0.05 * fractional / (fractional + 10 * consistency) + 0.2 / epoch
+
+
+def record(epoch: int, value: float) -> EpochRecord:
+    return EpochRecord(epoch, 0.1, 5, 1.0, 1e-3, {"a": TermRecord(1, 1, 1, 1)}, {"abs_rel": value})
+
+
+def attempt(number: int, resumed_from: int = 0, name: str = "") -> Attempt:
+    return Attempt(f"{number}-{resumed_from}-{name}", resumed_from, {}, HERE)
+
+
+class Study:
+    def __init__(self, tiny: Path, *sets: str) -> None:
+        self.spec: StudySpec = load_study(tiny, sets)
+        self.events: list[Event] = []
+        self.open()
+
+    def open(self) -> None:
+        objectives = list(self.spec.search.objectives.values())
+        self.store = StudyStore.create(self.spec.storage, self.spec.name, objectives, stored_spec(self.spec))
+        self.ledger = Ledger(self.spec, self.store, self.events.append)
+
+    def reopen(self) -> None:
+        self.store.close()
+        self.open()
+
+    def train(self, assignment: Assignment, value: Callable[[Assignment, int], float] = value_of) -> None:
+        for epoch in range(1, 5):
+            if self.ledger.report(
+                assignment.number, attempt(assignment.number), [record(epoch, value(assignment, epoch))]
+            ):
+                return
+
+    def run(self) -> None:
+        while (assignment := self.ledger.next()) is not None:
+            self.train(assignment)
+
+    def outcome(self) -> list[tuple]:
+        return [(t.number, t.state.name, t.params, t.values, t.intermediate_values) for t in self.store.trials()]
+
+
+@pytest.fixture
+def study(tiny):
+    made: list[Study] = []
+
+    def make(*sets: str) -> Study:
+        made.append(Study(tiny, *sets))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.store.close()
+
+
+def test_baselines_come_first_at_full_budget_and_are_never_pruned(study):
+    one = study("search.trials=12")
+    one.run()
+    trials = one.store.trials()
+    assert [trial.user_attrs.get("baseline") for trial in trials[:3]] == ["published", "depth_only", None]
+    assert [trial.state for trial in trials[:2]] == [TrialState.COMPLETE] * 2
+    assert [trial.last_step for trial in trials[:2]] == [4, 4]
+    assert trials[0].params == {"loss.fractional.weight": 10, "loss.consistency.weight": 0.5}
+    assert trials[1].params == {"loss.consistency.weight": 1}  # 0 is outside the log range
+
+
+def test_every_trial_ends_and_the_study_has_exactly_its_trials(study):
+    one = study("search.trials=20")
+    one.run()
+    states = summarise(one.store).states
+    assert sum(states.values()) == 20
+    assert states["RUNNING"] == states["WAITING"] == 0
+    assert states["COMPLETE"] >= 3
+    assert states["PRUNED"] >= 5
+
+
+def test_pruned_trials_stop_at_the_rungs_and_complete_ones_at_the_end(study):
+    one = study("search.trials=20")
+    one.run()
+    for trial in one.store.trials():
+        assert list(trial.intermediate_values) == list(range(1, trial.last_step + 1))
+        assert trial.last_step in ((1, 2, 4) if trial.state == TrialState.PRUNED else (4,))
+
+
+def test_the_value_is_that_of_the_last_epoch(study):
+    one = study()
+    one.run()
+    for trial in one.store.trials():
+        if trial.state == TrialState.COMPLETE:
+            assert trial.value == trial.intermediate_values[4]
+
+
+@pytest.mark.parametrize("sampler", ["{name: tpe, startup_trials: 3}", "random", "{name: grid, points: 4}"])
+@pytest.mark.parametrize("pruner", ["successive_halving", "hyperband", "median", "none"])
+def test_the_same_seed_gives_the_same_study_however_often_it_is_left(study, tmp_path, sampler, pruner):
+    sets = ("search.trials=14", f"search.sampler={sampler}", f"search.pruner={pruner}")
+    whole = study(*sets)
+    whole.run()
+    cut = study(*sets, f"storage=sqlite:///{tmp_path}/cut.db")
+    while (assignment := cut.ledger.next()) is not None:
+        if assignment.number % 3 == 1:
+            cut.ledger.report(assignment.number, attempt(assignment.number), [record(1, value_of(assignment, 1))])
+            if assignment.number in cut.ledger.running:
+                cut.reopen()  # as if the driver had been killed: the trial is RUNNING in the database
+                again = cut.ledger.next()
+                assert (again.number, again.values) == (assignment.number, assignment.values)
+                assignment = again
+            else:
+                continue
+        cut.train(assignment)
+    assert cut.outcome() == whole.outcome()
+
+
+def test_another_seed_gives_another_study(study, tmp_path):
+    one, other = study(), study("seed=8", f"storage=sqlite:///{tmp_path}/other.db")
+    one.run()
+    other.run()
+    assert [t[2] for t in one.outcome()[2:]] != [t[2] for t in other.outcome()[2:]]
+
+
+def test_a_grid_is_walked_once_and_then_ends(study):
+    one = study("search.trials=100", "search.sampler={name: grid, points: 3}", "search.pruner=none")
+    one.run()
+    searched = [tuple(t.params.values()) for t in one.store.trials() if "baseline" not in t.user_attrs]
+    assert len(searched) == len(set(searched)) == 9
+    assert sorted({a for a, _ in searched}) == pytest.approx([0.1, 10**0.5, 100])
+
+
+def test_more_trials_extend_a_finished_study(study):
+    one = study()
+    one.run()
+    before = one.outcome()
+    more = study("search.trials=9")
+    more.run()
+    assert more.outcome()[:6] == before
+    assert len(more.outcome()) == 9
+    assert more.ledger.next() is None
+
+
+def test_concurrent_trials_have_their_own_numbers_and_values(study):
+    one = study("search.trials=10", "search.pruner=none")
+    held = [one.ledger.next() for _ in range(5)]
+    assert [assignment.number for assignment in held] == list(range(5))
+    assert len({str(assignment.values) for assignment in held}) == 5
+    for assignment in reversed(held):
+        one.train(assignment)
+    assert [t[1] for t in one.outcome()] == ["COMPLETE"] * 5
+
+
+def test_a_failure_has_its_reason_and_counts_as_a_trial(study):
+    one = study()
+    first = one.ledger.next()
+    one.ledger.fail(first.number, "the loss term 'integer' is not finite, in epoch 1, step 3")
+    one.run()
+    summary = summarise(one.store)
+    assert summary.states["FAIL"] == 1
+    assert summary.trials[0].reason.startswith("the loss term 'integer'")
+    assert sum(summary.states.values()) == 6
+
+
+def test_late_news_of_an_ended_trial_is_ignored(study):
+    one = study()
+    first = one.ledger.next()
+    one.train(first)
+    before = one.outcome()
+    assert one.ledger.report(first.number, attempt(0, name="late"), [record(4, 99.0)]) is True
+    one.ledger.fail(first.number, "late")
+    assert one.outcome() == before
+
+
+def test_an_outcome_that_was_not_stored_before_a_crash_is_stored_after_it(study):
+    one = study()
+    first = one.ledger.next()
+    one.store.record(first.number, attempt(0), [record(e, value_of(first, e)) for e in range(1, 5)])
+    one.reopen()  # all epochs are in the database, the state is RUNNING
+    assert one.ledger.next().number == first.number
+    history = [record(e, value_of(first, e)) for e in range(1, 5)]
+    assert one.ledger.report(first.number, attempt(0, resumed_from=4), history) is True
+    assert one.store.trials()[0].state == TrialState.COMPLETE
+
+
+def test_a_resumed_worker_fills_the_hole_a_crash_left(study):
+    """The checkpoint of epoch 2 was written, its report never came."""
+    one = study("search.pruner=none")
+    first = one.ledger.next()
+    one.ledger.report(first.number, attempt(0), [record(1, value_of(first, 1))])
+    one.reopen()
+    again = one.ledger.next()
+    history = [record(e, value_of(again, e)) for e in (1, 2, 3)]
+    assert one.ledger.report(again.number, attempt(0, resumed_from=2), history) is False
+    assert list(one.store.trials()[0].intermediate_values) == [1, 2, 3]
+
+
+def test_put_back_leaves_nothing_running(study):
+    one = study()
+    numbers = [one.ledger.next().number for _ in range(3)]
+    assert one.ledger.put_back() == numbers
+    assert summarise(one.store).states["RUNNING"] == 0
+    one.run()
+    assert sum(summarise(one.store).states.values()) == 6
+
+
+def test_several_objectives(study):
+    one = study("search.objectives={abs_rel: minimize, a1: maximize}", "search.pruner=none")
+    while (assignment := one.ledger.next()) is not None:
+        for epoch in range(1, 5):
+            made = record(epoch, value_of(assignment, epoch))
+            both = EpochRecord(**{**made.__dict__, "metrics": {**made.metrics, "a1": 0.5}})
+            one.ledger.report(assignment.number, attempt(assignment.number), [both])
+    assert summarise(one.store).states["COMPLETE"] == 6
+    assert one.store.trials()[3].values[1] == 0.5
+
+
+def test_events_tell_the_story(study):
+    one = study()
+    one.train(one.ledger.next())
+    assert [event.kind for event in one.events] == ["started", "epoch", "epoch", "epoch", "epoch", "complete"]
+    assert one.events[0].baseline == "published"

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from tests.unit.search.test_ledger import record
+from weightsearch.search.ledger import Event
+from weightsearch.search.status import Status
+
+
+def status(clock) -> Status:
+    made = Status("abs_rel", True, 10, 4, {"COMPLETE": 0, "PRUNED": 0, "FAIL": 0}, clock=clock)
+    made.started = clock()
+    return made
+
+
+def test_counts_best_and_time_left():
+    now = [100.0]
+    one = status(lambda: now[0])
+    assert one.best() is None
+    assert one.seconds_left() is None
+    for number, (value, end, baseline) in enumerate(
+        [(0.4, "complete", "published"), (0.2, "pruned", None), (0.3, "complete", None), (0.1, "epoch", None)]
+    ):
+        one.take(Event("started", number, baseline))
+        one.take(Event("epoch", number, baseline, record(1, value)))
+        now[0] += 10
+        if end != "epoch":
+            one.take(Event(end, number, baseline))
+    assert one.states == {"COMPLETE": 2, "PRUNED": 1, "FAIL": 0}
+    assert one.running == {3: 1}
+    assert one.best() == (2, 0.3)  # neither the pruned one nor the one that runs
+    assert one.baseline_values() == {"published": 0.4}
+    assert one.ended == 3
+    assert one.seconds_left() == 40 / 3 * 7
+
+
+def test_higher_may_be_better():
+    one = status(lambda: 0.0)
+    one.minimize = False
+    for number, value in enumerate([0.4, 0.6]):
+        one.take(Event("started", number))
+        one.take(Event("epoch", number, record=record(1, value)))
+        one.take(Event("complete", number))
+    assert one.best() == (1, 0.6)
