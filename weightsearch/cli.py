@@ -30,6 +30,8 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
+SILENCE = 30.0  # seconds of a search without a terminal before an epoch is worth a line
+
 Study = Annotated[Path, typer.Argument(metavar="STUDY", help="The study file.")]
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="A training configuration, such as best.yaml.")]
 Sets = Annotated[
@@ -251,21 +253,24 @@ class View:
             self.live = None
 
     def __call__(self, event: Event) -> None:
-        """Take an event of the search."""
+        """Take an event of the search; without a terminal, print the ends of trials and now and then an epoch."""
         status = self.status
         if status is None:
             return
         status.take(event)
-        if self.live is not None or event.kind in ("started", "epoch"):
+        now = time.monotonic()
+        if self.live is not None or event.kind == "started" or (event.kind == "epoch" and now - self.last < SILENCE):
             return
+        self.last = now
         name = f"trial {event.number}" + (f" ({event.baseline})" if event.baseline else "")
+        what = f"epoch {event.record.epoch}/{status.epochs}" if event.record else event.kind
         best = status.best()
         so_far = f"best {best[1]:.4f} (trial {best[0]})" if best else "no full trial yet"
         value = f" {status.objective} {status.values[event.number]:.4f}" if event.number in status.values else ""
         reason = f": {event.reason}" if event.reason else ""
         left = status.seconds_left()
         time_left = f", {_duration(left)} left" if left else ""
-        self.line(f"[{status.ended}/{status.total}] {name} {event.kind}{value}{reason}; {so_far}{time_left}")
+        self.line(f"[{status.ended}/{status.total}] {name} {what}{value}{reason}; {so_far}{time_left}")
 
     def _render(self) -> Group:
         status = self.status

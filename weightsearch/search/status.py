@@ -12,8 +12,11 @@ from weightsearch.study.summary import StudySummary
 
 @dataclass
 class Status:
-    """states: trials by state. running: number -> epochs done. values: finished full trials' objective by number.
-    baselines: name -> number. objective: the first one, on the validation split."""
+    """objective: the first one, on the validation split. total: trials of the study; epochs: of a full trial.
+
+    states: ended trials by state. values: the objective's last value by trial. full: the trials that are COMPLETE.
+    baselines: name -> trial. running: trial -> epochs done. lengths: epochs of the trials that ended here.
+    """
 
     objective: str
     minimize: bool
@@ -21,10 +24,12 @@ class Status:
     epochs: int
     states: dict[str, int]
     values: dict[int, float] = field(default_factory=dict)
+    full: set[int] = field(default_factory=set)
     baselines: dict[str, int] = field(default_factory=dict)
     running: dict[int, int] = field(default_factory=dict)
-    started: float = 0.0
-    ended_here: int = 0
+    lengths: list[int] = field(default_factory=list)
+    epochs_here: int = 0
+    started: float | None = None
     clock: Callable[[], float] = time.monotonic
 
     @classmethod
@@ -34,26 +39,28 @@ class Status:
         states = {state: summary.states[state] for state in ("COMPLETE", "PRUNED", "FAIL")}
         values = {trial.number: trial.values[name] for trial in summary.trials if trial.state == "COMPLETE"}
         baselines = {known: trial.number for known, trial in summary.baselines.items()}
-        status = cls(name, direction == "minimize", total, epochs, states, values, baselines, clock=clock)
-        status.started = clock()
-        return status
+        return cls(name, direction == "minimize", total, epochs, states, values, set(values), baselines, clock=clock)
 
     def take(self, event: Event) -> None:
+        if self.started is None:
+            self.started = self.clock()
         if event.baseline is not None:
             self.baselines[event.baseline] = event.number
         if event.kind == "started":
             self.running[event.number] = 0
         elif event.kind == "epoch" and event.record is not None:
             self.running[event.number] = event.record.epoch
+            self.epochs_here += 1
             if self.objective in event.record.metrics:
                 self.values[event.number] = event.record.metrics[self.objective]
         else:
             state = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}[event.kind]
             self.states[state] += 1
-            self.ended_here += 1
-            self.running.pop(event.number, None)
-            if state != "COMPLETE":
-                self.values.pop(event.number, None)
+            length = self.running.pop(event.number, 0)
+            if state == "COMPLETE":
+                self.full.add(event.number)
+            if event.baseline is None:
+                self.lengths.append(length)
 
     @property
     def ended(self) -> int:
@@ -61,26 +68,25 @@ class Status:
 
     def best(self) -> tuple[int, float] | None:
         """Number and value of the best full trial so far."""
-        full = {number: value for number, value in self.values.items() if number not in self.running}
-        if not full:
+        if not self.full:
             return None
-        number = min(full, key=lambda one: full[one] if self.minimize else -full[one])
-        return number, full[number]
+        number = min(self.full, key=lambda one: self.values[one] if self.minimize else -self.values[one])
+        return number, self.values[number]
 
     def baseline_values(self) -> dict[str, float]:
         """The value of every baseline that trained to the end."""
-        return {
-            name: self.values[number]
-            for name, number in self.baselines.items()
-            if number in self.values and number not in self.running
-        }
+        return {name: self.values[number] for name, number in self.baselines.items() if number in self.full}
 
     def elapsed(self) -> float:
-        """Seconds since this driver started."""
-        return self.clock() - self.started
+        """Seconds since this driver's first trial started."""
+        return 0.0 if self.started is None else self.clock() - self.started
 
     def seconds_left(self) -> float | None:
-        """From the pace of the trials that ended since this driver started; None before the first."""
-        if not self.ended_here:
+        """The epochs that are left at the pace of those since this driver started; None before the first. A trial to
+        come is taken to be as long as the searched ones were on average, pruning included, once three have ended."""
+        if not self.epochs_here:
             return None
-        return self.elapsed() / self.ended_here * (self.total - self.ended)
+        usual = sum(self.lengths) / len(self.lengths) if len(self.lengths) >= 3 else self.epochs
+        to_come = self.total - self.ended - len(self.running)
+        left = to_come * usual + sum(max(0.0, usual - done) for done in self.running.values())
+        return self.elapsed() / self.epochs_here * left

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from weightsearch.data.batch import Batch
@@ -77,15 +79,8 @@ class Trainer:
         seed_process(seed, "epoch", epoch)
         order = shuffled(self.dataset.splits["train"], seed, epoch)[: self.steps_per_epoch * self.batch_size]
         recorder = Recorder(self.criterion, self.device)
-        check_every = 1 if self.device.type == "cpu" else CHECK_EVERY
         self.network.train()
-        for step, batch in enumerate(batches(self.dataset, order, self.batch_size, self.device)):
-            self._backward(batch, step, recorder)
-            if recorder.steps % check_every == 0:
-                recorder.check(epoch)
-            self.precision.scaler.step(self.optimizer)
-            self.precision.scaler.update()
-        recorder.check(epoch)
+        self.train_steps(order, recorder, epoch)
         metrics = evaluate(self.network, self.dataset, "validation", self.protocol, self.precision, self.batch_size)
         record = EpochRecord(
             epoch=epoch,
@@ -99,6 +94,18 @@ class Trainer:
         )
         self.history.append(record)
         return record
+
+    def train_steps(self, order: NDArray[np.int64], recorder: Recorder, epoch: int) -> None:
+        """A step for every batch of these frames. Raises TrialFailure before anything is learned from a value that is
+        not finite; on a GPU, where each look would wait, a while after."""
+        check_every = 1 if self.device.type == "cpu" else CHECK_EVERY
+        for step, batch in enumerate(batches(self.dataset, order, self.batch_size, self.device)):
+            self._backward(batch, step, recorder)
+            if recorder.steps % check_every == 0:
+                recorder.check(epoch)
+            self.precision.scaler.step(self.optimizer)
+            self.precision.scaler.update()
+        recorder.check(epoch)
 
     def _backward(self, batch: Batch, step: int, recorder: Recorder) -> None:
         """Gradients of one batch, clipped, and their record; the optimizer's step is left to the caller."""

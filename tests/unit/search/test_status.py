@@ -6,22 +6,17 @@ from weightsearch.search.status import Status
 
 
 def status(clock) -> Status:
-    made = Status("abs_rel", True, 10, 4, {"COMPLETE": 0, "PRUNED": 0, "FAIL": 0}, clock=clock)
-    made.started = clock()
-    return made
+    return Status("abs_rel", True, 10, 4, {"COMPLETE": 0, "PRUNED": 0, "FAIL": 0}, clock=clock)
 
 
-def test_counts_best_and_time_left():
-    now = [100.0]
-    one = status(lambda: now[0])
+def test_counts_and_best():
+    one = status(lambda: 0.0)
     assert one.best() is None
-    assert one.seconds_left() is None
     for number, (value, end, baseline) in enumerate(
         [(0.4, "complete", "published"), (0.2, "pruned", None), (0.3, "complete", None), (0.1, "epoch", None)]
     ):
         one.take(Event("started", number, baseline))
         one.take(Event("epoch", number, baseline, record(1, value)))
-        now[0] += 10
         if end != "epoch":
             one.take(Event(end, number, baseline))
     assert one.states == {"COMPLETE": 2, "PRUNED": 1, "FAIL": 0}
@@ -29,7 +24,23 @@ def test_counts_best_and_time_left():
     assert one.best() == (2, 0.3)  # neither the pruned one nor the one that runs
     assert one.baseline_values() == {"published": 0.4}
     assert one.ended == 3
-    assert one.seconds_left() == 40 / 3 * 7
+
+
+def test_time_left_is_epochs_left_at_the_pace_so_far():
+    now = [100.0]
+    one = status(lambda: now[0])
+    assert one.seconds_left() is None
+    one.take(Event("started", 0, "published"))
+    now[0] += 10
+    one.take(Event("epoch", 0, "published", record(1, 0.4)))
+    assert one.seconds_left() == 10 * (9 * 4 + 3)  # nothing is known of pruning yet
+    one.take(Event("complete", 0, "published"))
+    for number in (1, 2, 3):
+        one.take(Event("started", number))
+        now[0] += 10
+        one.take(Event("epoch", number, record=record(1, 0.4)))
+        one.take(Event("pruned", number))
+    assert one.seconds_left() == 10 * 6  # six trials to come, as long as the three that were searched
 
 
 def test_higher_may_be_better():
