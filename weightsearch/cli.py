@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from weightsearch.errors import SpecError, WeightsearchError
+from weightsearch.files import write_text
 from weightsearch.spec import Choices, StudySpec, load_configuration, load_identity, load_study
 
 if TYPE_CHECKING:
@@ -388,11 +389,7 @@ def _duration(seconds: float) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    except OSError as error:
-        raise WeightsearchError(f"cannot write {path}: {error.strerror or error}") from error
+    write_text(path, text)
     out.print(f"written: {path}", markup=False)
 
 

@@ -94,6 +94,20 @@ def test_running_again_changes_nothing(finished):
     assert shown(folder) == before
 
 
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ("train.lr=0.5", "train.lr: 0.001 -> 0.5"),
+        ("loss.fractional.weight.high=50", "loss.fractional.weight.high: 100 -> 50"),
+        ("search.objectives={rmse: minimize}", "objectives.abs_rel: minimize -> nothing; objectives.rmse: nothing ->"),
+    ],
+)
+def test_a_study_does_not_go_on_with_another_file(finished, change, line):
+    done = command("run", "tiny.yaml", "--set", change, cwd=finished[0], expect=2)
+    assert line in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
 def test_the_exported_configuration_trains_to_the_trials_metrics_exactly(finished):
     folder, _ = finished
     command("export", "tiny.yaml", "-o", "best.yaml", "--trials", "trials.csv", cwd=folder)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +16,8 @@ from filelock import FileLock, Timeout
 
 from weightsearch.data.cache import Progress
 from weightsearch.data.dataset import open_dataset
-from weightsearch.errors import SearchError
+from weightsearch.errors import SearchError, StoreError
+from weightsearch.files import write_text
 from weightsearch.search.cluster import Cluster
 from weightsearch.search.keeper import Keeper
 from weightsearch.search.ledger import Assignment, Event, Ledger, Listener, stored_spec
@@ -24,6 +26,7 @@ from weightsearch.spec import Configuration, StudySpec
 from weightsearch.study.export import best_configuration
 from weightsearch.study.store import StudyStore
 from weightsearch.study.summary import StudySummary, summarise
+from weightsearch.training.checkpoint import flat
 from weightsearch.training.evaluate import evaluate_checkpoint
 from weightsearch.training.preflight import preflight
 
@@ -51,9 +54,7 @@ class StudyRun:
         self.folder = Path(spec.base.resources.run_dir).absolute() / spec.name
         self.lock = self._lock()
         try:
-            self.store = StudyStore.create(
-                spec.storage, spec.name, list(spec.search.objectives.values()), stored_spec(spec)
-            )
+            self.store = _open_store(spec)
         except BaseException:
             self.lock.release()
             raise
@@ -109,8 +110,7 @@ class StudyRun:
         if summary.best is None:
             return None
         path = self.folder / "best.yaml"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(best_configuration(self.store, summary))
+        write_text(path, best_configuration(self.store, summary))
         return path
 
     def close(self) -> None:
@@ -213,11 +213,40 @@ def _terminable() -> Iterator[None]:
 
 def _how_to_go_on(waiting: list[int]) -> str:
     numbers = ", ".join(str(number) for number in waiting)
-    what = (
-        f"trial {numbers} goes"
-        if len(waiting) == 1
-        else f"trials {numbers} go"
-        if waiting
-        else "nothing was running; it goes"
-    )
+    what = {0: "the study goes", 1: f"trial {numbers} goes"}.get(len(waiting), f"trials {numbers} go")
     return f"stopped; {what} on from the last checkpoint when the same command is given again"
+
+
+def _open_store(spec: StudySpec) -> StudyStore:
+    """The study in its database, made if it is not there. Raises StoreError if it is another one of that name."""
+    made = stored_spec(spec)
+    store = StudyStore.create(spec.storage, spec.name, list(spec.search.objectives.values()), made)
+    try:
+        _check_unchanged(store, made)
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def _check_unchanged(store: StudyStore, now: dict[str, Any]) -> None:
+    """Raise StoreError if a study's trials were made from another configuration, space, objective or baseline."""
+    stored, current = flat(_compared(store.spec)), flat(_compared(now))
+    changed = [
+        f"{path.removeprefix('tree.')}: {stored.get(path, 'nothing')} -> {current.get(path, 'nothing')}"
+        for path in sorted(stored.keys() | current.keys())
+        if stored.get(path) != current.get(path)
+    ]
+    if changed:
+        more = f"; and {len(changed) - 3} more" if len(changed) > 3 else ""
+        raise StoreError(
+            f"the study {store.study.study_name!r} in {store.database.name} was made from another study file: "
+            f"{'; '.join(changed[:3])}{more}; choose another name, or undo the change"
+        )
+
+
+def _compared(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """What may not change while a study goes on: all but the resources that its trials get."""
+    plain: dict[str, Any] = json.loads(json.dumps(spec))
+    plain["tree"].pop("resources", None)
+    return plain

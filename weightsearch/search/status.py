@@ -29,6 +29,7 @@ class Status:
     running: dict[int, int] = field(default_factory=dict)
     lengths: list[int] = field(default_factory=list)
     epochs_here: int = 0
+    first_epoch: float | None = None
     started: float | None = None
     clock: Callable[[], float] = time.monotonic
 
@@ -51,6 +52,7 @@ class Status:
         elif event.kind == "epoch" and event.record is not None:
             self.running[event.number] = event.record.epoch
             self.epochs_here += 1
+            self.first_epoch = self.clock() if self.first_epoch is None else self.first_epoch
             if self.objective in event.record.metrics:
                 self.values[event.number] = event.record.metrics[self.objective]
         else:
@@ -82,11 +84,12 @@ class Status:
         return 0.0 if self.started is None else self.clock() - self.started
 
     def seconds_left(self) -> float | None:
-        """The epochs that are left at the pace of those since this driver started; None before the first. A trial to
-        come is taken to be as long as the searched ones were on average, pruning included, once three have ended."""
-        if not self.epochs_here:
+        """The epochs that are left, at the pace since the first one of this driver; None before the third: workers take
+        a while to start. A trial to come is taken to be as long as the searched ones were on average, pruning included,
+        once three have ended."""
+        if self.first_epoch is None or self.epochs_here < 3:
             return None
         usual = sum(self.lengths) / len(self.lengths) if len(self.lengths) >= 3 else self.epochs
         to_come = self.total - self.ended - len(self.running)
         left = to_come * usual + sum(max(0.0, usual - done) for done in self.running.values())
-        return self.elapsed() / self.epochs_here * left
+        return (self.clock() - self.first_epoch) / (self.epochs_here - 1) * left

@@ -63,11 +63,12 @@ def essentials(configuration: Configuration) -> dict[str, Any]:
     """Everything that a training's numbers depend on, flat: dotted path -> plain value."""
     plain = configuration.model_dump(mode="json", exclude={"name": True, "resources": True})
     plain["resources"] = {"cpus_per_trial": configuration.resources.cpus_per_trial}
-    return dict(_flat(plain, ""))
+    return flat(plain)
 
 
-def _flat(tree: dict[str, Any], prefix: str) -> list[tuple[str, Any]]:
-    pairs: list[tuple[str, Any]] = []
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one: dotted path -> value."""
+    pairs: dict[str, Any] = {}
     for key, value in tree.items():
-        pairs += _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(f"{prefix}{key}", value)]
+        pairs |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return pairs

@@ -13,7 +13,7 @@ import yaml
 
 from weightsearch.data.cache import Progress
 from weightsearch.data.dataset import open_dataset
-from weightsearch.errors import WeightsearchError
+from weightsearch.files import write_text
 from weightsearch.records import EpochRecord
 from weightsearch.spec.sections import Configuration
 from weightsearch.training.environment import describe_environment
@@ -38,7 +38,7 @@ def train(
     trainer = Trainer(configuration, open_dataset(configuration, progress=progress), device)
     if checkpoint.exists():
         trainer.resume(checkpoint)
-    _write(folder / CONFIGURATION, yaml.safe_dump(configuration.model_dump(mode="json"), sort_keys=False))
+    write_text(folder / CONFIGURATION, yaml.safe_dump(configuration.model_dump(mode="json"), sort_keys=False))
     while not trainer.done:
         record = trainer.train_epoch()
         trainer.save(checkpoint)
@@ -55,13 +55,5 @@ def train(
         "history": [record.to_plain() for record in trainer.history],
         "environment": asdict(describe_environment(device, configuration.resources.cpus_per_trial)),
     }
-    _write(folder / METRICS, json.dumps(result, indent=2) + "\n")
+    write_text(folder / METRICS, json.dumps(result, indent=2) + "\n")
     return result
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    except OSError as error:
-        raise WeightsearchError(f"cannot write {path}: {error.strerror or error}") from error
