@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from weightsearch.errors import SpecError, WeightsearchError
+from weightsearch.errors import SpecError, WeightsearchError, one_line
 from weightsearch.files import write_text
 from weightsearch.spec import Choices, StudySpec, load_configuration, load_identity, load_study
 
@@ -52,7 +52,7 @@ def main() -> None:
             err.print(str(problem), markup=False)
         sys.exit(error.exit_status)
     except WeightsearchError as error:
-        err.print(" ".join(str(error).split()), markup=False)
+        err.print(one_line(str(error)), markup=False)
         sys.exit(error.exit_status)
     except KeyboardInterrupt:
         err.print("stopped")

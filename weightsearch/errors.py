@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
+def one_line(text: str) -> str:
+    """Text on one line, with whatever a terminal would not print written out."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in " ".join(text.split()))
+
+
 class WeightsearchError(Exception):
     """A mistake or a fault that one line explains; the command line prints that line and exits with `exit_status`."""
 
@@ -26,7 +31,7 @@ class Problem:
 
     def __str__(self) -> str:
         head = f"{self.path}: " if self.path else ""
-        return f"{head}{self.message} ({self.place})"
+        return one_line(f"{head}{self.message} ({self.place})")
 
 
 class SpecError(WeightsearchError):

@@ -81,7 +81,7 @@ def test_the_database_holds_epochs_terms_and_environment(finished):
 
 
 def test_checkpoints_of_the_best_and_the_baselines_stay_and_no_other(finished):
-    kept = {int(path.name) for path in (finished[0] / "runs" / "tiny" / "trials").iterdir()}
+    kept = {int(path.name) for path in (finished[0] / "runs" / "tiny").glob("trials-*/*")}
     assert kept == {0, 1, shown(finished[0])["best"]["number"]}
     assert not (finished[0] / "runs" / "tiny" / "ray").exists()
 
@@ -92,6 +92,16 @@ def test_running_again_changes_nothing(finished):
     printed = command("run", "tiny.yaml", cwd=folder, timeout=60).stdout
     assert "best: trial" in printed
     assert shown(folder) == before
+
+
+def test_a_study_made_anew_does_not_take_over_what_an_older_one_left(tmp_path):
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    first = ["--set", "search.trials=2", "--set", "train.epochs=1"]
+    command("run", "tiny.yaml", *first, cwd=tmp_path)
+    for file in tmp_path.glob("tiny.db*"):
+        file.unlink()
+    command("run", "tiny.yaml", *first, "--set", "seed=5", cwd=tmp_path)
+    assert shown(tmp_path)["states"]["COMPLETE"] == 2
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from weightsearch.search.ledger import Assignment, Event, Ledger, Listener, stor
 from weightsearch.search.space import grid_points
 from weightsearch.spec import Configuration, StudySpec
 from weightsearch.study.export import best_configuration
-from weightsearch.study.store import StudyStore
+from weightsearch.study.store import UID, StudyStore
 from weightsearch.study.summary import StudySummary, summarise
 from weightsearch.training.checkpoint import flat
 from weightsearch.training.evaluate import evaluate_checkpoint
@@ -58,7 +58,7 @@ class StudyRun:
         except BaseException:
             self.lock.release()
             raise
-        self.keeper = Keeper(self.store, self.folder / "trials")
+        self.keeper = Keeper(self.store, self.folder / f"trials-{self.store.uid}")
         self.listener = listener or (lambda _: None)
 
     def check(self, progress: Progress | None = None) -> None:
@@ -249,4 +249,5 @@ def _compared(spec: Mapping[str, Any]) -> dict[str, Any]:
     """What may not change while a study goes on: all but the resources that its trials get."""
     plain: dict[str, Any] = json.loads(json.dumps(spec))
     plain["tree"].pop("resources", None)
+    plain.pop(UID, None)
     return plain

@@ -13,7 +13,7 @@ import torch
 from ray import tune
 
 from weightsearch.data.dataset import open_dataset
-from weightsearch.errors import WeightsearchError
+from weightsearch.errors import WeightsearchError, one_line
 from weightsearch.spec import Configuration
 from weightsearch.training.device import choose_device
 from weightsearch.training.environment import describe_environment
@@ -51,7 +51,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         except RETRIED:
             raise
         except WeightsearchError as error:
-            return self._failed(" ".join(str(error).split()))
+            return self._failed(one_line(str(error)))
         except Exception as error:  # a user's network, term or data set may raise anything
             lines = str(error).strip().splitlines()
             return self._failed(f"{type(error).__name__}: {lines[0] if lines else ''}")
@@ -75,11 +75,16 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         return {"number": self.number, "report": json.dumps(report), "done": trainer.done}
 
     def _start(self) -> Trainer:
-        device = choose_device(self.configuration)
+        gpus = self.configuration.resources.gpus_per_trial
+        device = choose_device(self.configuration, "cuda" if gpus != "auto" and gpus > 0 else "cpu")
         self.environment = describe_environment(device, self.configuration.resources.cpus_per_trial)
-        trainer = Trainer(self.configuration, open_dataset(self.configuration), device)
+        dataset = open_dataset(self.configuration)
+        trainer = Trainer(self.configuration, dataset, device)
         if self.checkpoint.exists():
-            trainer.resume(self.checkpoint)
+            try:
+                trainer.resume(self.checkpoint)
+            except WeightsearchError:  # damaged: better trained again than lost
+                trainer = Trainer(self.configuration, dataset, device)
         self.resumed_from = trainer.epoch
         return trainer
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import uuid
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from weightsearch.study.database import Database
 
 BASELINE: Final = "baseline"
 REASON: Final = "reason"
+UID: Final = "uid"
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class StudyStore:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                     study.set_metric_names(list(spec["objectives"]))
+            spec = {**spec, UID: uuid.uuid4().hex[:12]}
             with database.transaction() as connection:
                 _sweep(connection, database)
                 connection.execute(sa.insert(tables.studies).values(study_id=study._study_id, spec=dict(spec)))
@@ -88,6 +91,11 @@ class StudyStore:
         if spec is None:
             raise StoreError(f"{database.name}: the study {name!r} was not made by weightsearch; choose another name")
         return cls(database, study, spec)
+
+    @property
+    def uid(self) -> str:
+        """What no other study has, another of the same name included: what it keeps outside the database goes by it."""
+        return str(self.spec[UID])
 
     def close(self) -> None:
         self.database.close()

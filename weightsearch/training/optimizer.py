@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,11 +12,15 @@ from weightsearch.spec.sections import Train
 
 
 def make_optimizer(network: nn.Module, train: Train) -> torch.optim.Optimizer:
+    """The optimizer of all parameters that can learn. On a GPU it is the fused one: under fp16 every other would wait
+    for the device at each step."""
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    fused = all(parameter.device.type == "cuda" for parameter in parameters)
+    common: dict[str, Any] = {"lr": train.lr, "weight_decay": train.weight_decay, "fused": fused or None}
     if train.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr=train.lr, momentum=train.momentum, weight_decay=train.weight_decay)
+        return torch.optim.SGD(parameters, momentum=train.momentum, **common)
     kind = torch.optim.AdamW if train.optimizer == "adamw" else torch.optim.Adam
-    return kind(parameters, lr=train.lr, weight_decay=train.weight_decay)
+    return kind(parameters, **common)
 
 
 def learning_rate(train: Train, step: int, total_steps: int) -> float:

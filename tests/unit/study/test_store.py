@@ -163,7 +163,8 @@ def test_opening_again_finds_everything(store, storage):
     number = ask(store)
     store.record(number, attempt(), [record(1)])
     again = StudyStore.create(storage, "s", ["minimize"], {**SPEC, "baselines": {}})
-    assert again.spec == SPEC  # the stored one wins
+    assert again.spec == store.spec  # the stored one wins
+    assert again.uid == store.uid
     assert again.metrics(number) == {"abs_rel": 0.5, "rmse": 1.0}
     assert again.last_epoch(number) == 1
     again.close()
@@ -188,6 +189,7 @@ def test_what_is_left_of_a_deleted_study_does_not_come_back(store, storage):
     assert rows(fresh, tables.epochs) == []
     assert fresh.record(ask(fresh), attempt(), [record(1, 3.0)])[0].epoch == 1
     assert len(rows(fresh, tables.studies)) == 1
+    assert fresh.uid != store.uid
     fresh.close()
 
 
@@ -210,7 +212,7 @@ def test_a_study_whose_making_was_cut_short_is_made_again(storage):
     database.close()
     store = StudyStore.create(storage, "s", ["minimize"], SPEC)
     assert store.study.direction.name == "MINIMIZE"
-    assert store.spec == SPEC
+    assert store.spec == {**SPEC, "uid": store.uid}
     store.close()
 
 
