@@ -58,7 +58,9 @@ class Cluster:
         common: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
         try:
             if self.address is None:
-                self.ray.init(include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **common)
+                # `local`: without it Ray would join whatever cluster happens to run on this machine.
+                mine = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+                self.ray.init(address="local", **mine, **common)
             else:
                 _answers(self.address)
                 self.ray.init(address=self.address, **common)

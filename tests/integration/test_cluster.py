@@ -1,0 +1,94 @@
+"""Joining a cluster by its address, and sharing GPUs by fractions. The GPUs are Ray's bookkeeping only: no CUDA here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import TINY
+from weightsearch.errors import SearchError
+from weightsearch.spec import load_study
+
+ADDRESS = """
+import sys, time
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "num_gpus": 1, "include_dashboard": False})
+cluster.add_node(num_cpus=1)
+print(cluster.address, flush=True)
+sys.stdin.read()
+cluster.shutdown()
+"""
+
+
+@pytest.fixture(scope="module")
+def address():
+    """A cluster of two nodes with a CPU each, one of which says that it has a GPU."""
+    keeper = subprocess.Popen(
+        [sys.executable, "-c", ADDRESS],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    for line in keeper.stdout:
+        if line.strip().replace(".", "").replace(":", "").isdigit():
+            yield line.strip()
+            break
+    keeper.stdin.close()
+    keeper.stdout.close()
+    keeper.wait(timeout=60)
+
+
+SLOTS = """
+import sys
+from pathlib import Path
+from weightsearch.search.cluster import Cluster
+from weightsearch.spec import load_study
+for sets in sys.argv[2:]:
+    cluster = Cluster(load_study(Path(sys.argv[1]), sets.split()))
+    print(cluster.slots(), cluster.resources["cpu"], cluster.resources["gpu"])
+    cluster.close()
+"""
+
+
+def test_as_many_trials_at_once_as_the_cluster_holds(address, tiny):
+    cases = {
+        "gpus_per_trial=0": "2 1.0 0.0",
+        "gpus_per_trial=0.5": "2 1.0 0.5",
+        "gpus_per_trial=1": "1 1.0 1.0",
+        "gpus_per_trial=auto": "1 1.0 1.0",
+        "gpus_per_trial=0 resources.max_concurrent=1": "1 1.0 0.0",
+    }
+    sets = [f"ray.address={address} resources.{case}" for case in cases]
+    done = subprocess.run([sys.executable, "-c", SLOTS, str(tiny), *sets], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == list(cases.values())
+
+
+def test_a_study_runs_on_a_cluster_that_is_there(address, tmp_path):
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    command = [sys.executable, "-m", "weightsearch.cli"]
+    sets = ["--set", f"ray.address={address}", "--set", "search.trials=4"]
+    subprocess.run([*command, "run", "tiny.yaml", *sets], cwd=tmp_path, check=True, capture_output=True, timeout=240)
+    shown = subprocess.run([*command, "show", "tiny.yaml", "--json"], cwd=tmp_path, check=True, capture_output=True)
+    states = json.loads(shown.stdout)["states"]
+    assert states["COMPLETE"] + states["PRUNED"] == 4
+
+
+def test_a_worker_that_was_promised_a_gpu_and_has_none_says_so(address, tmp_path):
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    command = [sys.executable, "-m", "weightsearch.cli", "run", "tiny.yaml", "--set", f"ray.address={address}"]
+    sets = ["--set", "resources.gpus_per_trial=0.5", "--set", "search.trials=2"]
+    done = subprocess.run([*command, *sets], cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 1
+    assert "device cuda: this machine has 0 GPUs that torch can use" in done.stderr
+
+
+def test_what_no_node_holds_is_one_line(tiny):
+    spec = load_study(tiny, ["resources.gpus_per_trial=4"])
+    from weightsearch.search.cluster import Cluster
+
+    with pytest.raises(SearchError, match=r"one trial takes 1 CPUs and 4 GPUs; Ray has"):
+        Cluster(spec)
