@@ -92,6 +92,9 @@ def run(study: Study, sets: Sets = None, quiet: Quiet = False) -> None:
 def validate(study: Study, sets: Sets = None) -> None:
     """Check a study file and print what would be searched."""
     spec = _load_study(study, sets)
+    from weightsearch.search.samplers import check_sampler
+
+    check_sampler(spec)
     out.print(f"{study}: study {spec.name!r} is valid", markup=False)
     for name, found in spec.space.items():
         if isinstance(found, Choices):
@@ -202,7 +205,9 @@ def evaluate(
 
 @app.command()
 def dashboard(
-    study: Study, sets: Sets = None, port: Annotated[int, typer.Option(help="0 for any free port.")] = 8080
+    study: Study,
+    sets: Sets = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any free port.")] = 8080,
 ) -> None:
     """Show the study's database in optuna-dashboard, read-only, on this machine."""
     from weightsearch.dashboards.serve import make_dashboard

@@ -59,6 +59,10 @@ class ModelError(WeightsearchError):
     """A network that cannot be built, weights that do not fit it, or predictions that lack what a term needs."""
 
 
+class CheckpointError(WeightsearchError):
+    """A checkpoint that is missing or damaged."""
+
+
 class TrialFailure(WeightsearchError):
     """A training that cannot go on, such as a non-finite loss. The message is the reason stored with the trial."""
 

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, create_model
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from weightsearch.errors import OptionError
 
@@ -82,10 +82,14 @@ def resolve(kind: str, name: str) -> Callable[..., Any]:
 def options_model(target: Callable[..., Any]) -> type[BaseModel]:
     """A pydantic model of the keyword arguments that a plug-in takes."""
     function = target.__init__ if inspect.isclass(target) else target
-    hints = get_type_hints(function, include_extras=True)
+    try:
+        parameters = inspect.signature(target).parameters.values()
+        hints = get_type_hints(function, include_extras=True)
+    except (TypeError, ValueError, NameError, AttributeError) as error:
+        raise OptionError("", f"the options of {_name(target)} cannot be read: {_first_line(error)}") from None
     fields: dict[str, Any] = {}
     extra = False
-    for parameter in inspect.signature(target).parameters.values():
+    for parameter in parameters:
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
             extra = True
         elif parameter.kind is not inspect.Parameter.VAR_POSITIONAL:
@@ -99,7 +103,10 @@ def options_model(target: Callable[..., Any]) -> type[BaseModel]:
         arbitrary_types_allowed=True,
         protected_namespaces=(),
     )
-    return create_model(getattr(target, "__name__", "Plugin"), __config__=config, **fields)
+    try:
+        return create_model(_name(target), __config__=config, **fields)
+    except Exception as error:  # names and annotations that pydantic does not take
+        raise OptionError("", f"the options of {_name(target)} cannot be checked: {_first_line(error)}") from None
 
 
 def plain_options(target: Callable[..., Any], options: Mapping[str, Any], context: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,8 +125,16 @@ def arguments(checked: BaseModel) -> dict[str, Any]:
 def build(kind: str, name: str, options: Mapping[str, Any], context: Mapping[str, Any]) -> Any:
     """Make a plug-in from options that the study file's loader has already checked."""
     target = resolve(kind, name)
-    checked = options_model(target).model_validate_json(json.dumps(plain_options(target, options, context)))
+    try:
+        checked = options_model(target).model_validate_json(json.dumps(plain_options(target, options, context)))
+    except ValidationError as error:  # such as a file that is on the driver's machine and not on this one
+        first = error.errors(include_url=False)[0]
+        raise OptionError(".".join(map(str, first["loc"])), first["msg"]) from None
     return target(**arguments(checked))
+
+
+def _name(target: Callable[..., Any]) -> str:
+    return getattr(target, "__name__", type(target).__name__)
 
 
 def _first_line(error: BaseException) -> str:

@@ -15,8 +15,8 @@ from weightsearch.spec import load_study
 ADDRESS = """
 import sys, time
 from ray.cluster_utils import Cluster
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "num_gpus": 1, "include_dashboard": False})
-cluster.add_node(num_cpus=1)
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 3, "num_gpus": 1, "include_dashboard": False})
+cluster.add_node(num_cpus=2)
 print(cluster.address, flush=True)
 sys.stdin.read()
 cluster.shutdown()
@@ -25,7 +25,7 @@ cluster.shutdown()
 
 @pytest.fixture(scope="module")
 def address():
-    """A cluster of two nodes with a CPU each, one of which says that it has a GPU."""
+    """A cluster of a node with three CPUs that says it has a GPU, and one with two CPUs."""
     keeper = subprocess.Popen(
         [sys.executable, "-c", ADDRESS],
         stdin=subprocess.PIPE,
@@ -56,8 +56,10 @@ for sets in sys.argv[2:]:
 
 def test_as_many_trials_at_once_as_the_cluster_holds(address, tiny):
     cases = {
-        "gpus_per_trial=0": "2 1.0 0.0",
+        "gpus_per_trial=0": "5 1.0 0.0",
+        "gpus_per_trial=0 resources.cpus_per_trial=2": "2 2.0 0.0",
         "gpus_per_trial=0.5": "2 1.0 0.5",
+        "gpus_per_trial=0.6": "1 1.0 0.6",
         "gpus_per_trial=1": "1 1.0 1.0",
         "gpus_per_trial=auto": "1 1.0 1.0",
         "gpus_per_trial=0 resources.max_concurrent=1": "1 1.0 0.0",
@@ -84,6 +86,12 @@ def test_a_worker_that_was_promised_a_gpu_and_has_none_says_so(address, tmp_path
     done = subprocess.run([*command, *sets], cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 1
     assert "device cuda: this machine has 0 GPUs that torch can use" in done.stderr
+
+
+def test_what_two_nodes_hold_only_together_is_one_line(address, tiny):
+    sets = f"ray.address={address} resources.gpus_per_trial=0 resources.cpus_per_trial=4"
+    done = subprocess.run([sys.executable, "-c", SLOTS, str(tiny), sets], capture_output=True, text=True, check=False)
+    assert "one trial takes 4 CPUs and 0 GPUs" in done.stderr
 
 
 def test_what_no_node_holds_is_one_line(tiny):

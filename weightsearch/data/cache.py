@@ -149,6 +149,8 @@ def _build(
             )
             for name in ARRAYS
         }
+        for name in ARRAYS:
+            _reserve(work / f"{name}.npy")
         _fill(source, videos, size, arrays, progress)
         for array in arrays.values():
             array.flush()
@@ -159,6 +161,13 @@ def _build(
                 shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _reserve(path: Path) -> None:
+    """Take the file's room on the disk now: writing to a mapped file on a full disk would kill the process."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _fill(
@@ -174,15 +183,15 @@ def _fill(
         try:
             frame = source.read(*places[position])
             native = _check(frame)
+            arrays["image"][position] = resize_colour(frame.image, size)
+            arrays["depth"][position] = resize_depth(frame.depth, size)
+            arrays["intrinsics"][position] = resize_intrinsics(frame.intrinsics, native, size)
+            arrays["pose"][position] = frame.pose
         except DataError as error:
             return error
         except Exception as error:  # a user's data set may raise anything
             video, index = places[position]
             return DataError(f"{videos[video].name}, frame {index}: {type(error).__name__}: {error}")
-        arrays["image"][position] = resize_colour(frame.image, size)
-        arrays["depth"][position] = resize_depth(frame.depth, size)
-        arrays["intrinsics"][position] = resize_intrinsics(frame.intrinsics, native, size)
-        arrays["pose"][position] = frame.pose
         return frame.name, native
 
     bad: list[str] = []

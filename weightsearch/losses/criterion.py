@@ -94,7 +94,7 @@ def build_criterion(configuration: Configuration) -> Criterion:
     terms: dict[str, LossTerm] = {}
     for name, term in configuration.loss.items():
         try:
-            terms[name] = build("loss", term.term or name, term.options, configuration.context)
+            terms[name] = build("loss", term.term or name, term.options, configuration.loss_context)
         except OptionError as error:
             raise ModelError(f"loss.{name}.{error.option}: {error.message}") from None
     return Criterion(terms, {name: term.weight for name, term in configuration.loss.items()})

@@ -38,6 +38,7 @@ class DepthMetrics:
         self.finite &= torch.isfinite(predicted).all()
         if protocol.median_scaling:
             scale = _masked_median(true, mask) / _masked_median(predicted, mask)
+            self.finite &= ((torch.isfinite(scale) & (scale > 0)) | ~mask.any(dim=1)).all()
             predicted = predicted * scale[:, None]
             self.scales.append(scale)
         predicted = predicted.clamp(protocol.min_depth, protocol.max_depth)
@@ -48,7 +49,8 @@ class DepthMetrics:
     def compute(self) -> dict[str, float]:
         """All metrics; with median scaling also `scale` and `scale_std`, mean and relative spread of the factors."""
         if not bool(self.finite):
-            raise TrialFailure(f"the {self.protocol.split} predictions are not finite")
+            what = "finite, or have no positive median to scale by" if self.scales else "finite"
+            raise TrialFailure(f"the {self.protocol.split} predictions are not {what}")
         sums, counts = torch.cat(self.sums), torch.cat(self.counts)
         sums, counts = sums[counts > 0], counts[counts > 0]
         if not len(counts):
@@ -74,6 +76,9 @@ class DepthMetrics:
             scales = torch.cat(self.scales)[torch.cat(self.counts) > 0]
             result["scale"] = float(scales.mean())
             result["scale_std"] = float((scales / scales.mean()).std(unbiased=False))
+        bad = [name for name, value in result.items() if not math.isfinite(value)]
+        if bad:
+            raise TrialFailure(f"the {self.protocol.split} metric {bad[0]} is not finite")
         return result
 
 

@@ -45,11 +45,12 @@ class Protocol:
 def protocol_of(configuration: Configuration, split: str) -> Protocol:
     """The protocol that a configuration's `evaluation` section stands for."""
     data, evaluation = configuration.data, configuration.evaluation
+    low, high = configuration.depth_range
     return Protocol(
         split=split,
         crop=evaluation.crop,
-        min_depth=evaluation.min_depth or data.min_depth,
-        max_depth=evaluation.max_depth or data.max_depth,
+        min_depth=low,
+        max_depth=high,
         size=data.size,
         flip_average=evaluation.flip_average,
         median_scaling=evaluation.median_scaling,

@@ -74,19 +74,23 @@ class Cluster:
         return found
 
     def slots(self) -> int:
-        """How many trials may run at once now: nodes may come and go."""
-        total = self.total()
-        limits = [int(total.get("CPU", 0) / self.resources["cpu"])]
-        if gpu := self.resources["gpu"]:
-            whole = int(total.get("GPU", 0))
-            limits.append(whole * int(1 / gpu + 1e-9) if gpu <= 1 else int(whole / gpu))
-        if self.max_concurrent is not None:
-            limits.append(self.max_concurrent)
-        return min(limits)
+        """How many trials may run at once now: nodes may come and go, and no trial spans two of them."""
+        nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
+        found = sum(_fit(node, self.resources) for node in nodes)
+        return found if self.max_concurrent is None else min(found, self.max_concurrent)
 
     def close(self) -> None:
         if self.owned:
             self.ray.shutdown()
+
+
+def _fit(node: Mapping[str, float], trial: Mapping[str, float]) -> int:
+    """How many trials a node holds. A share of a GPU lies on one GPU; more than one are whole."""
+    fits = int(node.get("CPU", 0) / trial["cpu"])
+    gpu, gpus = trial["gpu"], int(node.get("GPU", 0))
+    if gpu > 0:
+        fits = min(fits, gpus * int(1 / gpu + 1e-9) if gpu <= 1 else int(gpus / gpu))
+    return fits
 
 
 def _answers(address: str) -> None:

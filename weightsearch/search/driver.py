@@ -16,12 +16,12 @@ from filelock import FileLock, Timeout
 
 from weightsearch.data.cache import Progress
 from weightsearch.data.dataset import open_dataset
-from weightsearch.errors import SearchError, StoreError
+from weightsearch.errors import SearchError, StoreError, WeightsearchError
 from weightsearch.files import write_text
 from weightsearch.search.cluster import Cluster
 from weightsearch.search.keeper import Keeper
 from weightsearch.search.ledger import Assignment, Event, Ledger, Listener, stored_spec
-from weightsearch.search.space import grid_points
+from weightsearch.search.samplers import check_sampler
 from weightsearch.spec import Configuration, StudySpec
 from weightsearch.study.export import best_configuration
 from weightsearch.study.store import UID, StudyStore
@@ -63,13 +63,7 @@ class StudyRun:
 
     def check(self, progress: Progress | None = None) -> None:
         """Whatever would end every trial ends the study here, before Ray starts. Builds the frame cache."""
-        search = self.spec.search
-        if search.sampler.name == "grid":
-            for name, found in self.spec.space.items():
-                try:
-                    grid_points(name, found, search.sampler.options.get("points"))
-                except SearchError as error:
-                    raise self.spec.document.error(("search", "sampler"), str(error)) from None
+        check_sampler(self.spec)
         preflight(self.spec.base, open_dataset(self.spec.base, progress=progress))
 
     def search(self, trainable: type | None = None) -> None:
@@ -83,11 +77,19 @@ class StudyRun:
             with _terminable():
                 self._tune(ledger, cluster, trainable)
         except KeyboardInterrupt:
-            waiting = ledger.put_back()
-            raise Interrupted(_how_to_go_on(waiting)) from None
+            raise Interrupted(_how_to_go_on(ledger.put_back())) from None
+        except Exception as error:
+            if ledger.fault is not None:
+                raise ledger.fault from None
+            if isinstance(error, WeightsearchError):
+                raise
+            lines = str(error).strip().splitlines()
+            raise SearchError(f"Ray stopped the search: {lines[-1] if lines else type(error).__name__}") from error
         finally:
-            ledger.put_back()
-            cluster.close()
+            try:
+                ledger.put_back()
+            finally:
+                cluster.close()
 
     def compare(self) -> StudySummary:
         """Evaluate the best trial and the baselines on the test split, once, and store it."""
@@ -142,7 +144,8 @@ class StudyRun:
     def _tune(self, ledger: Ledger, cluster: Cluster, trainable: type | None) -> None:
         from ray import tune
 
-        from weightsearch.search.searcher import LedgerScheduler, LedgerSearcher
+        from weightsearch.search.scheduler import LedgerScheduler
+        from weightsearch.search.searcher import LedgerSearcher
         from weightsearch.search.worker import Worker
 
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -169,7 +172,7 @@ class StudyRun:
         folders = [str(Path.cwd()), str(Path(self.spec.document.source).absolute().parent)]
 
         def config(assignment: Assignment) -> dict[str, Any]:
-            configuration = self.spec.configuration(assignment.values)
+            configuration = assignment.configuration
             resources = configuration.resources.model_copy(update={"gpus_per_trial": gpus})
             return {
                 "number": assignment.number,
@@ -246,8 +249,10 @@ def _check_unchanged(store: StudyStore, now: dict[str, Any]) -> None:
 
 
 def _compared(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """What may not change while a study goes on: all but the resources that its trials get."""
+    """What may not change while a study goes on: all but the resources that its trials get; their number of threads
+    may not either, since float sums depend on it."""
     plain: dict[str, Any] = json.loads(json.dumps(spec))
-    plain["tree"].pop("resources", None)
+    threads = plain["tree"].pop("resources", {}).get("cpus_per_trial", 1)
+    plain["tree"]["resources"] = {"cpus_per_trial": threads}
     plain.pop(UID, None)
     return plain

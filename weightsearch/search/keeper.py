@@ -32,7 +32,8 @@ class Keeper:
             for folder in self.folder.glob("[0-9]*"):
                 number = int(folder.name)
                 trial = trials[number]
-                if trial.state == TrialState.COMPLETE and BASELINE not in trial.user_attrs and number != best:
+                kept = number == best or (trial.state == TrialState.COMPLETE and BASELINE in trial.user_attrs)
+                if trial.state.is_finished() and not kept:
                     self._remove(number)
 
     def _best(self, trials: list[FrozenTrial]) -> int:

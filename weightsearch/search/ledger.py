@@ -3,7 +3,8 @@ holds nothing that cannot be read from the database again."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,23 +16,24 @@ from weightsearch.plugins import build
 from weightsearch.records import EpochRecord
 from weightsearch.search.samplers import Grid, MakeSampler
 from weightsearch.search.space import distributions, inside
-from weightsearch.spec import StudySpec
+from weightsearch.spec import Configuration, StudySpec
 from weightsearch.study.store import BASELINE, Attempt, StudyStore
 from weightsearch.study.summary import parameters
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """A trial to be trained: its number, the values that it puts into the configuration, its baseline's name."""
+    """A trial to be trained. epochs: of its full budget. baseline: its name, if it is one."""
 
     number: int
-    values: dict[str, Any]
+    configuration: Configuration
+    epochs: int
     baseline: str | None
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to a trial. kind: started, epoch, complete, pruned, failed, retried."""
+    """Something that happened to a trial. kind: started, epoch, complete, pruned, failed."""
 
     kind: str
     number: int
@@ -70,11 +72,54 @@ class Ledger:
             self.pruner = build("pruner", search.pruner.name, search.pruner.options, context)
         self.space = distributions(spec.space)
         self.running: dict[int, Assignment] = {}
+        self.fault: Exception | None = None
         self._reclaim()
         self._enqueue_baselines()
 
     def next(self) -> Assignment | None:
         """A trial to train now, or None when every trial of the study has been handed out."""
+        while (assignment := self._ask()) is not None:
+            if not self._settle(assignment):
+                return assignment
+        return None
+
+    def report(self, number: int, attempt: Attempt, records: list[EpochRecord]) -> bool:
+        """Store epochs of a running trial, one after another, each with its decision. True if the trial shall stop: it
+        is at its end, or was pruned."""
+        if number not in self.running:
+            return True  # late news of a trial that has ended
+        for record in records:
+            if self.store.record(number, attempt, [record]):
+                self._tell("epoch", number, record=record)
+                if self._decide(self.running[number], record.epoch):
+                    return True
+        return False
+
+    def fail(self, number: int, reason: str) -> None:
+        """A running trial cannot go on. reason: one line."""
+        if number in self.running:
+            self.store.fail(number, reason)
+            self._end("failed", number, reason)
+
+    def put_back(self) -> list[int]:
+        """Let all running trials wait for the next driver. Returns their numbers."""
+        states = {trial.number: trial.state for trial in self.store.trials()} if self.running else {}
+        numbers = [number for number in self.running if states[number] == TrialState.RUNNING]
+        self.running.clear()
+        for number in numbers:
+            self.store.put_back(number)
+        return numbers
+
+    @contextmanager
+    def noting_faults(self) -> Iterator[None]:
+        """Keep what is raised inside as `fault`: Ray wraps whatever its callbacks raise in a text of its own."""
+        try:
+            yield
+        except Exception as error:
+            self.fault = self.fault or error
+            raise
+
+    def _ask(self) -> Assignment | None:
         trials = self.store.trials()
         waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
         number = waiting[0].number if waiting else len(trials)
@@ -91,48 +136,35 @@ class Ledger:
         self._tell("started", number)
         return assignment
 
-    def report(self, number: int, attempt: Attempt, records: list[EpochRecord]) -> bool:
-        """Store epochs of a running trial. True if the trial shall stop: it is at its end, or was pruned."""
-        if number not in self.running:
-            return True  # late news of a trial that has ended
-        assignment = self.running[number]
-        for record in self.store.record(number, attempt, records):
-            self._tell("epoch", number, record=record)
-            if record.epoch >= self._epochs(assignment):
-                self.store.complete(number)
-                return self._end("complete", number)
-            if self._prunes(assignment):
-                self.store.prune(number)
-                return self._end("pruned", number)
-        if self.store.last_epoch(number) >= self._epochs(assignment):  # its end was stored, its outcome was not
+    def _settle(self, assignment: Assignment) -> bool:
+        """Take the decision of a taken-up trial's last epoch again: the last driver may have died between storing the
+        epoch and storing the outcome. True if that ends the trial, so that it need not be trained."""
+        epoch = self.store.last_epoch(assignment.number)
+        if not epoch:
+            return False
+        self.store.forget_decision(assignment.number)
+        return self._decide(assignment, epoch)
+
+    def _decide(self, assignment: Assignment, epoch: int) -> bool:
+        """After an epoch was stored: True if the trial ends with it, COMPLETE or PRUNED."""
+        number = assignment.number
+        if epoch >= assignment.epochs:
             self.store.complete(number)
             return self._end("complete", number)
+        if self._prunes(assignment):
+            self.store.prune(number)
+            return self._end("pruned", number)
         return False
-
-    def fail(self, number: int, reason: str) -> None:
-        """A running trial cannot go on. reason: one line."""
-        if number in self.running:
-            self.store.fail(number, reason)
-            self._end("failed", number, reason)
-
-    def put_back(self) -> list[int]:
-        """Let all running trials wait for the next driver. Returns their numbers."""
-        numbers = list(self.running)
-        for number in numbers:
-            self.store.put_back(number)
-            del self.running[number]
-        return numbers
 
     def _prunes(self, assignment: Assignment) -> bool:
         if self.pruner is None or assignment.baseline is not None:
             return False
         return self.store.should_prune(assignment.number, self.pruner)
 
-    def _epochs(self, assignment: Assignment) -> int:
-        return int(assignment.values.get("train.epochs", self.spec.base.train.epochs))
-
     def _assignment(self, frozen: FrozenTrial) -> Assignment:
-        return Assignment(frozen.number, parameters(self.store.spec, frozen), frozen.user_attrs.get(BASELINE))
+        values = parameters(self.store.spec, frozen)
+        configuration = self.spec.configuration(values)
+        return Assignment(frozen.number, configuration, configuration.train.epochs, frozen.user_attrs.get(BASELINE))
 
     def _reclaim(self) -> None:
         for trial in self.store.trials():
@@ -147,9 +179,9 @@ class Ledger:
                 self.store.enqueue_baseline(name, inside(self.spec.space, values))
 
     def _end(self, kind: str, number: int, reason: str | None = None) -> bool:
-        self._tell(kind, number, reason=reason)
-        del self.running[number]
+        event = Event(kind, number, self.running.pop(number).baseline, None, reason)
+        self.listener(event)
         return True
 
-    def _tell(self, kind: str, number: int, *, record: EpochRecord | None = None, reason: str | None = None) -> None:
-        self.listener(Event(kind, number, self.running[number].baseline, record, reason))
+    def _tell(self, kind: str, number: int, *, record: EpochRecord | None = None) -> None:
+        self.listener(Event(kind, number, self.running[number].baseline, record))

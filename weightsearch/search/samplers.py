@@ -10,11 +10,15 @@ from typing import Annotated, Any
 
 import numpy as np
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, GridSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
 from pydantic import Field
 
-from weightsearch.search.space import grid_points
+from weightsearch.errors import SearchError
+from weightsearch.plugins import build
+from weightsearch.search.space import distributions, grid_points
+from weightsearch.spec import StudySpec
 from weightsearch.spec.ranges import Range
 
 MakeSampler = Callable[[int, int, Mapping[str, Range]], BaseSampler]
@@ -37,10 +41,11 @@ def tpe(
     as bad ones, so that workers spread. startup_trials: drawn at random first. candidates: drawn for each
     suggestion."""
 
-    def make(seed: int, number: int, _: Mapping[str, Range]) -> BaseSampler:
+    def make(seed: int, number: int, space: Mapping[str, Range]) -> BaseSampler:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return TPESampler(
+            return JointTPE(
+                distributions(space),
                 n_startup_trials=startup_trials,
                 n_ei_candidates=candidates,
                 multivariate=True,
@@ -59,6 +64,28 @@ def grid(*, points: Annotated[int, Field(ge=2)] | None = None) -> MakeSampler:
         return Grid({name: grid_points(name, found, points) for name, found in space.items()}, seed)
 
     return make
+
+
+def check_sampler(spec: StudySpec) -> None:
+    """Raise SpecError for a space that the study's sampler cannot walk, such as a grid over a continuous range."""
+    sampler = spec.search.sampler
+    make: MakeSampler = build("sampler", sampler.name, sampler.options, {})
+    try:
+        make(spec.base.seed, 0, spec.space)
+    except SearchError as error:
+        raise spec.document.error(("search", "sampler"), str(error)) from None
+
+
+class JointTPE(TPESampler):
+    """TPE over the whole space, always. Optuna's own takes the parameters that all trials have in common: a single
+    baseline outside the space would make it blind to how the others hang together."""
+
+    def __init__(self, space: Mapping[str, BaseDistribution], **options: Any) -> None:
+        super().__init__(**options)
+        self.space = {name: space[name] for name in sorted(space) if not space[name].single()}
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:  # noqa: ARG002
+        return dict(self.space)
 
 
 class Grid(GridSampler):

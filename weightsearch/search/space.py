@@ -45,7 +45,7 @@ def grid_points(name: str, found: Range, points: int | None) -> list[Any]:
         count = int((found.high - found.low) / found.step + 1e-9) + 1
         return [found.low + index * found.step for index in range(count)]
     if points is None:
-        raise SearchError(f"search.sampler: {name} is a continuous range; a grid needs points or choices")
+        raise SearchError(f"{name} is a continuous range; a grid needs points or choices")
     low, high = (math.log(found.low), math.log(found.high)) if found.log else (found.low, found.high)
     values = [low + (high - low) * index / (points - 1) for index in range(points)]
     values = [math.exp(value) for value in values] if found.log else values

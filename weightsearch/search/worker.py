@@ -13,7 +13,7 @@ import torch
 from ray import tune
 
 from weightsearch.data.dataset import open_dataset
-from weightsearch.errors import WeightsearchError, one_line
+from weightsearch.errors import CheckpointError, WeightsearchError, one_line
 from weightsearch.spec import Configuration
 from weightsearch.training.device import choose_device
 from weightsearch.training.environment import describe_environment
@@ -25,9 +25,9 @@ RETRIED: Final = (OSError, MemoryError, torch.OutOfMemoryError)
 class Worker(tune.Trainable):  # type: ignore[misc]
     """Trains the configuration it is given, from the trial's checkpoint if there is one.
 
-    A step's result: `number`; `report`, the attempt and all epochs that are new in this process as JSON text; or
-    `failed`, the reason why the trial cannot go on. Faults that may pass (memory, disk) are raised, so that Ray tries
-    again from the checkpoint.
+    A step's result: `number`; `report`, the attempt and the epoch just trained (or first the epochs that a checkpoint
+    brought) as JSON text; or `failed`, the reason why the trial cannot go on. Faults that may pass (memory, disk) are
+    raised, so that Ray tries again from the checkpoint.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -51,20 +51,23 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         except RETRIED:
             raise
         except WeightsearchError as error:
+            if isinstance(error.__cause__, RETRIED):
+                raise error.__cause__ from None
             return self._failed(one_line(str(error)))
         except Exception as error:  # a user's network, term or data set may raise anything
             lines = str(error).strip().splitlines()
             return self._failed(f"{type(error).__name__}: {lines[0] if lines else ''}")
 
     def _step(self) -> dict[str, Any]:
-        fresh = self.trainer is None
         if self.trainer is None:
             self.trainer = self._start()
+            records = list(self.trainer.history)
+        else:
+            records = []
         trainer = self.trainer
-        if not trainer.done:
-            trainer.train_epoch()
+        if not records:  # what a checkpoint brought is reported before anything is trained on it
+            records = [trainer.train_epoch()]
             trainer.save(self.checkpoint)
-        records = trainer.history if fresh else trainer.history[-1:]
         report = {
             "attempt": self.attempt,
             "resumed_from": self.resumed_from,
@@ -83,7 +86,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         if self.checkpoint.exists():
             try:
                 trainer.resume(self.checkpoint)
-            except WeightsearchError:  # damaged: better trained again than lost
+            except CheckpointError:  # damaged: better trained again than lost
                 trainer = Trainer(self.configuration, dataset, device)
         self.resumed_from = trainer.epoch
         return trainer

@@ -54,9 +54,9 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _integer)
 class Document:
     """The tree of a study file (mappings, lists, scalars) and where each of its values was written."""
 
-    tree: dict[str, Any]
+    tree: dict[str, Any] = field(repr=False)  # `storage` may hold a password
     source: str
-    places: dict[Keys, str] = field(default_factory=dict)
+    places: dict[Keys, str] = field(default_factory=dict, repr=False)
 
     def place(self, keys: Iterable[object]) -> str:
         """`file:line` of a value, or of the nearest thing around it that was written."""
@@ -178,6 +178,11 @@ class _Walker:
         except (ValueError, OverflowError, yaml.YAMLError) as error:
             what = getattr(error, "problem", None) or str(error).splitlines()[0]
             raise self.fail(path, f"cannot read {describe(node.value)}: {what}", node) from None
+        if isinstance(value, str) and not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise self.fail(path, "half of a surrogate pair is no character", node) from None
         return value
 
     def mapping(self, node: yaml.MappingNode, path: Keys, depth: int) -> dict[str, Any]:
@@ -211,12 +216,15 @@ class _Walker:
 
 
 def _apply(document: Document, override: str) -> None:
-    place = f"--set {override}"
     name, equals, text = override.partition("=")
+    place = "--set storage=..." if name.strip() == "storage" else f"--set {override}"  # it may hold a password
     keys = tuple(name.strip().split("."))
     if not equals or not all(keys):
         raise SpecError((Problem("", "expected path=value, such as train.epochs=4", place),))
-    value, _ = _load(text, place)
+    try:
+        value, _ = _load(text, place)
+    except SpecError as error:
+        raise SpecError((Problem(name, error.problems[0].message, place),)) from None
     branch: Any = document.tree
     for depth, key in enumerate(keys[:-1]):
         if isinstance(branch, dict) and key not in branch:

@@ -6,12 +6,14 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from decimal import Decimal
+from typing import Any, Final
 
 from weightsearch.plugins import known_words
 from weightsearch.spec.document import Document, Keys, describe
 
-RANGE_KEYS = ("low", "high", "log", "step")
+RANGE_KEYS: Final = ("low", "high", "log", "step")
+MAX_STEPS: Final = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -53,12 +55,6 @@ class Choices:
         """What stands for each value in the database: the value itself, or its JSON text."""
         return tuple(label(value) for value in self.values)
 
-    def value_of(self, text: Any) -> Any:
-        for value, known in zip(self.values, self.labels(), strict=True):
-            if known == text and type(known) is type(text):
-                return value
-        raise KeyError(text)
-
 
 Range = FloatRange | IntRange | Choices
 
@@ -68,7 +64,10 @@ def label(value: Any) -> Any:
 
 
 def is_range(value: object) -> bool:
-    return isinstance(value, dict) and any(key in value for key in ("low", "high", "choices"))
+    """A mapping with a range's keys, unless it is a section of a plug-in whose options happen to have such names."""
+    if not isinstance(value, dict) or any(key in value for key in ("name", "term", "weight")):
+        return False
+    return any(key in value for key in ("low", "high", "choices"))
 
 
 def find_ranges(tree: Mapping[str, Any], path: Keys = ()) -> Iterator[Keys]:
@@ -113,6 +112,12 @@ def _check_order(document: Document, path: Keys, found: FloatRange) -> None:
         raise document.error(path, "a log range takes no step; use choices")
     if step is not None and step > high - low:
         raise document.error((*path, "step"), f"step {step} is wider than the range {low} to {high}")
+    if step is not None:
+        steps = (Decimal(str(high)) - Decimal(str(low))) / Decimal(str(step))
+        if steps > MAX_STEPS:
+            raise document.error((*path, "step"), f"more than {MAX_STEPS} steps of {step} from {low} to {high}")
+        if steps != int(steps):
+            raise document.error((*path, "step"), f"steps of {step} from {low} do not reach high {high}")
 
 
 def as_whole(document: Document, path: Keys, found: FloatRange) -> IntRange:

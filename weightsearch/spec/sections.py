@@ -10,8 +10,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
+TermName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]*$")]
 Direction = Literal["minimize", "maximize"]
-Device = Literal["auto", "cpu", "cuda"]
 
 
 def _named(value: object) -> object:
@@ -140,7 +140,7 @@ class Resources(Section):
     gpus_per_trial: NonNegative | Literal["auto"] = "auto"
     max_concurrent: Count | None = None
     max_failures: Annotated[int, Field(ge=0)] = 2
-    run_dir: str = "runs"
+    run_dir: Annotated[str, Field(pattern=r"^[^\x00]+$")] = "runs"
 
     @model_validator(mode="after")
     def _shares(self) -> Resources:
@@ -163,7 +163,7 @@ class Configuration(Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     data: Data
     model: Model
-    loss: Annotated[dict[str, Term], Field(min_length=1)]
+    loss: Annotated[dict[TermName, Term], Field(min_length=1)]
     train: Train
     evaluation: Evaluation = Evaluation()
     resources: Resources = Resources()
@@ -174,6 +174,32 @@ class Configuration(Section):
         data = self.data
         context = {"size": data.size, "min_depth": data.min_depth, "max_depth": data.max_depth}
         return context | ({} if data.root is None else {"root": Path(data.root)})
+
+    @property
+    def loss_context(self) -> dict[str, Any]:
+        """The context of loss terms: where the model's own options set a value, such as the largest depth that a head
+        can say, its loss means the same one."""
+        own = {key: value for key, value in self.model.options.items() if key in self.context}
+        return self.context | own
+
+    @property
+    def depth_range(self) -> tuple[float, float]:
+        """Metres: truth outside is not evaluated, predictions are clamped to it."""
+        data, evaluation = self.data, self.evaluation
+        return evaluation.min_depth or data.min_depth, evaluation.max_depth or data.max_depth
+
+    @property
+    def measured_on(self) -> dict[str, Any]:
+        """What an objective's value depends on besides the network: equal for all trials of a study."""
+        data = self.data.model_dump(exclude={"size", "min_depth", "max_depth"})
+        return {"data": data, "depth_range": self.depth_range, "evaluation": self.evaluation.model_dump()}
+
+    @model_validator(mode="after")
+    def _evaluated(self) -> Configuration:
+        low, high = self.depth_range
+        if low >= high:
+            raise ValueError(f"evaluation: min_depth {low:g} must lie below max_depth {high:g}")
+        return self
 
 
 CONFIGURATION_KEYS: Final = tuple(Configuration.model_fields)

@@ -6,7 +6,7 @@ import copy
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -48,7 +48,7 @@ class StudySpec:
     base: Configuration
     search: Search
     ray: Ray
-    storage: str
+    storage: str = field(repr=False)  # it may hold a password
 
     @property
     def name(self) -> str:
@@ -64,7 +64,7 @@ class StudyIdentity:
     """What is needed to find a study in its database."""
 
     name: str
-    storage: str
+    storage: str = field(repr=False)
 
 
 def load_study(path: Path, overrides: Iterable[str] = ()) -> StudySpec:
@@ -143,12 +143,13 @@ def check_configuration(document: Document, tree: Mapping[str, Any]) -> Configur
 def _plugin_arguments(document: Document, configuration: Configuration) -> dict[Keys, dict[str, Any]]:
     """The checked options of every plug-in by the path of its section."""
     data, model, context = configuration.data, configuration.model, configuration.context
+    of_loss = configuration.loss_context
     found = {
         ("data",): check_plugin(document, "data", data.name, data.options, context, ("data",)),
         ("model",): check_plugin(document, "model", model.name, model.options, context, ("model",)),
     }
     return found | {
-        ("loss", name): check_plugin(document, "loss", term.term or name, term.options, context, ("loss", name))
+        ("loss", name): check_plugin(document, "loss", term.term or name, term.options, of_loss, ("loss", name))
         for name, term in configuration.loss.items()
     }
 
@@ -178,7 +179,8 @@ def _check_space(document: Document, tree: Mapping[str, Any]) -> tuple[Configura
     for name, found in raw.items():
         space[name] = _typed(document, tuple(name.split(".")), found, base, options)
         for value in space[name].ends():
-            check_configuration(document, fill(tree, first | {name: value}))
+            other = check_configuration(document, fill(tree, first | {name: value}))
+            _check_comparable(document, tuple(name.split(".")), base, other)
     return base, space
 
 
@@ -219,10 +221,19 @@ def _check_baselines(spec: StudySpec) -> None:
             if path not in values:
                 raise document.error(place, f"leaves the searched {path} open; give it a value")
         try:
-            check_configuration(document, fill(spec.tree, values))
+            other = check_configuration(document, fill(spec.tree, values))
+            _check_comparable(document, (), spec.base, other)
         except SpecError as error:
             problem = error.problems[0]
-            raise document.error((*place, problem.path), problem.message) from None
+            raise document.error((*place, *filter(None, [problem.path])), problem.message) from None
+
+
+def _check_comparable(document: Document, path: Keys, base: Configuration, other: Configuration) -> None:
+    if other.measured_on != base.measured_on:
+        changed = next(key for key, value in base.measured_on.items() if other.measured_on[key] != value)
+        raise document.error(
+            path, f"changes what the objectives are measured on ({changed}), so that trials could not be compared"
+        )
 
 
 def _storage(document: Document) -> str:
@@ -234,6 +245,8 @@ def _storage(document: Document) -> str:
             ("storage",), f"expected a database URL such as sqlite:///study.db, found {describe(value)}"
         )
     url = _variables(document, ("storage",), value)
+    if not url.isprintable():
+        raise document.error(("storage",), "a database URL has no such characters")
     if not re.match(r"^(sqlite|postgresql)(\+[a-z0-9_]+)?://", url):
         scheme = url.split(":")[0] if "://" in url else "no scheme"
         raise document.error(

@@ -35,10 +35,11 @@ def check_plugin(
     """The checked keyword arguments of a plug-in. Raises SpecError at the name or option at fault."""
     try:
         target = resolve(kind, name)
+        model = options_model(target)
     except OptionError as error:
         at = next((at for key in ("term", "name") if (at := (*path, key)) in document.places), path)
         raise document.error(at, error.message) from None
-    return arguments(validate(document, options_model(target), plain_options(target, options, context), path))
+    return arguments(validate(document, model, plain_options(target, options, context), path))
 
 
 def _problems(
@@ -83,7 +84,7 @@ def _message(model: type[BaseModel], keys: Keys, detail: Any) -> str:
     if kind == "value_error":
         return str(detail["ctx"]["error"])
     if kind == "string_pattern_mismatch":
-        return f"expected letters, digits, '.', '_' and '-', found {describe(detail['input'])}"
+        return f"expected text like {detail['ctx']['pattern']}, found {describe(detail['input'])}"
     text = re.sub(r"^Input should be (a valid |an |a )?", "", detail["msg"])
     text = re.sub(r"^(Tuple|List|Dictionary|Data) should ", "should ", text)
     text = {"object": "mapping"}.get(text, text)

@@ -25,9 +25,11 @@ class Database:
         self.url = _parse(url)
         if not create:
             _must_exist(self.url)
-        self.name = self.url.render_as_string(hide_password=True)
+        self.name = self.url.set(query={}).render_as_string(hide_password=True)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         with self.errors():
+            if not create:
+                _must_be_ours(self.url, self.name)
             self.storage = optuna.storages.RDBStorage(
                 self.url.render_as_string(hide_password=False), engine_kwargs=_engine_options(self.url)
             )
@@ -87,14 +89,17 @@ class Database:
         original: Any = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
         lines = [line.strip() for line in str(original).splitlines() if line.strip()]
         text = lines[0] if lines else type(original).__name__
-        password = self.url.password
-        return text.replace(str(password), "***") if password else text
+        hidden = [str(self.url.password)] if self.url.password else []
+        hidden += [str(value) for key, value in self.url.query.items() if "password" in key.lower()]
+        for secret in hidden:
+            text = text.replace(secret, "***")
+        return text
 
 
 def _parse(text: str) -> URL:
     try:
         url = make_url(text)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # ValueError of a port that is no number: its text may be a password
         raise StoreError(
             "storage: not a database URL; write sqlite:///file.db or postgresql://user@host/name"
         ) from None
@@ -111,6 +116,16 @@ def _parse(text: str) -> URL:
 def _must_exist(url: URL) -> None:
     if url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists():
         raise StoreError(f"there is no study database {url.database} yet; `weightsearch run` creates it")
+
+
+def _must_be_ours(url: URL, name: str) -> None:
+    """Raise StoreError for a database without our tables, before Optuna writes its own into it."""
+    engine = sa.create_engine(url, **_engine_options(url))
+    try:
+        if not sa.inspect(engine).has_table(tables.studies.name):
+            raise StoreError(f"{name}: there are no studies of weightsearch in this database")
+    finally:
+        engine.dispose()
 
 
 def _engine_options(url: URL) -> dict[str, Any]:

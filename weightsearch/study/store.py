@@ -28,6 +28,7 @@ from weightsearch.study.database import Database
 BASELINE: Final = "baseline"
 REASON: Final = "reason"
 UID: Final = "uid"
+RUNG: Final = "completed_rung_"  # of Optuna's pruners
 
 
 @dataclass(frozen=True)
@@ -60,16 +61,20 @@ class StudyStore:
             with database.errors():
                 if name in optuna.get_all_study_names(database.storage):
                     study = optuna.load_study(storage=database.storage, study_name=name)
-                    if study.trials or _stored_spec(database, study) is not None:
+                    wanted = [direction.upper() for direction in directions]
+                    empty = not study.trials and not study.user_attrs
+                    same = [direction.name for direction in study.directions] == wanted
+                    if _stored_spec(database, study) is not None or not (empty and same):
                         return cls._load(database, name)
-                    optuna.delete_study(storage=database.storage, study_name=name)  # its maker died half-way
-                study = optuna.create_study(storage=database.storage, study_name=name, directions=list(directions))
+                    # Whoever was making it died half-way.
+                else:
+                    study = optuna.create_study(storage=database.storage, study_name=name, directions=list(directions))
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                     study.set_metric_names(list(spec["objectives"]))
             spec = {**spec, UID: uuid.uuid4().hex[:12]}
             with database.transaction() as connection:
-                _sweep(connection, database)
+                _sweep(connection, database, study._study_id)
                 connection.execute(sa.insert(tables.studies).values(study_id=study._study_id, spec=dict(spec)))
             return cls(database, study, spec)
 
@@ -164,6 +169,20 @@ class StudyStore:
         with self.database.errors():
             self.study.tell(number, values)
 
+    def forget_decision(self, number: int) -> None:
+        """Make the pruner's decision of a trial's last epoch as if it had not been asked: whoever asked may have died
+        before the outcome was stored. Successive halving notes the value with which a trial came to a rung."""
+        trial_id = self._trial_id(number)
+        trial = self.study._storage.get_trial(trial_id)
+        last = trial.last_step
+        if last is None:
+            return
+        value = trial.intermediate_values[last]
+        rungs = [key for key, held in trial.system_attrs.items() if key.startswith(RUNG) and held == value]
+        table = self.database.optuna_table("trial_system_attributes")
+        with self.database.transaction() as connection:
+            connection.execute(sa.delete(table).where(table.c.trial_id == trial_id, table.c.key.in_(rungs)))
+
     def prune(self, number: int) -> None:
         with self.database.errors():
             self.study.tell(number, state=TrialState.PRUNED)
@@ -193,6 +212,18 @@ class StudyStore:
     def trials(self) -> list[FrozenTrial]:
         with self.database.errors():
             return self.study.get_trials(deepcopy=False)
+
+    def epochs(self) -> dict[int, int]:
+        """Trial number -> epochs stored, for trials that have any."""
+        table, trials = tables.epochs, self.database.optuna_table("trials")
+        query = (
+            sa.select(trials.c.number, sa.func.max(table.c.epoch))
+            .join(table, table.c.trial_id == trials.c.trial_id)
+            .where(trials.c.study_id == self.study._study_id)
+            .group_by(trials.c.number)
+        )
+        with self.database.transaction() as connection:
+            return {number: epoch for number, epoch in connection.execute(query)}  # noqa: C416 - rows, not pairs
 
     def last_epoch(self, number: int) -> int:
         """Epochs stored of a trial, 0 for none."""
@@ -313,17 +344,15 @@ def _environment_id(connection: Connection, environment: Environment) -> int:
     return int(connection.execute(insert).scalar_one())
 
 
-def _sweep(connection: Connection, database: Database) -> None:
+def _sweep(connection: Connection, database: Database, new: int) -> None:
     """Remove rows of studies and trials that Optuna's tables no longer have, such as those deleted in its dashboard:
-    their ids may be given again."""
+    their ids may be given again. new: the id of a study that was just made and has no row yet."""
     own_trials = sa.select(database.optuna_table("trials").c.trial_id)
     own_studies = sa.select(database.optuna_table("studies").c.study_id)
     for table in tables.PER_TRIAL:
         connection.execute(sa.delete(table).where(table.c.trial_id.not_in(own_trials)))
-    connection.execute(sa.delete(tables.studies).where(tables.studies.c.study_id.not_in(own_studies)))
-    # A study that was just made has no row yet; one under its id is left from a deleted study.
-    newest = sa.select(sa.func.max(database.optuna_table("studies").c.study_id)).scalar_subquery()
-    connection.execute(sa.delete(tables.studies).where(tables.studies.c.study_id == newest))
+    gone = tables.studies.c.study_id.not_in(own_studies) | (tables.studies.c.study_id == new)
+    connection.execute(sa.delete(tables.studies).where(gone))
 
 
 def _finite(value: float) -> float | None:

@@ -57,7 +57,8 @@ class StudySummary:
 def summarise(store: StudyStore) -> StudySummary:
     """Read a study's trials from its database."""
     directions: dict[str, str] = dict(store.spec["objectives"])
-    trials = tuple(_trial(store.spec, frozen) for frozen in store.trials())
+    epochs = store.epochs()
+    trials = tuple(_trial(store.spec, frozen, epochs.get(frozen.number, 0)) for frozen in store.trials())
     complete = [trial for trial in trials if trial.state == "COMPLETE"]
     first, direction = next(iter(directions.items()))
     best = min(complete, key=lambda trial: _sign(direction) * trial.values[first], default=None)
@@ -97,7 +98,7 @@ def decode(spec: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]
     return result
 
 
-def _trial(spec: Mapping[str, Any], frozen: FrozenTrial) -> TrialSummary:
+def _trial(spec: Mapping[str, Any], frozen: FrozenTrial, epochs: int) -> TrialSummary:
     complete = frozen.state == TrialState.COMPLETE
     values = dict(zip(spec["objectives"], frozen.values, strict=True)) if complete else {}
     return TrialSummary(
@@ -107,7 +108,7 @@ def _trial(spec: Mapping[str, Any], frozen: FrozenTrial) -> TrialSummary:
         params=parameters(spec, frozen),
         baseline=frozen.user_attrs.get(BASELINE),
         reason=frozen.user_attrs.get(REASON),
-        epochs=frozen.last_step or 0,
+        epochs=epochs,
     )
 
 

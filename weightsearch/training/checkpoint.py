@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import torch
 
-from weightsearch.errors import WeightsearchError
+from weightsearch.errors import CheckpointError, WeightsearchError
 from weightsearch.spec.sections import Configuration
 
 FORMAT: Final = 1
@@ -40,12 +40,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise WeightsearchError(f"no such checkpoint: {path}") from None
+        raise CheckpointError(f"no such checkpoint: {path}") from None
     except Exception as error:  # the safe unpickler and the zip reader each raise their own
         reason = str(error).strip().splitlines()
-        raise WeightsearchError(f"cannot read the checkpoint {path}: {reason[0] if reason else error!r}") from None
+        raise CheckpointError(f"cannot read the checkpoint {path}: {reason[0] if reason else error!r}") from None
     if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise WeightsearchError(f"{path} is not a checkpoint of this version of weightsearch")
+        raise CheckpointError(f"{path} is not a checkpoint of this version of weightsearch")
     return state
 
 

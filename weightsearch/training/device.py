@@ -22,7 +22,9 @@ def choose_device(configuration: Configuration, name: str = "auto") -> torch.dev
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise WeightsearchError(f"device: expected auto, cpu, cuda or cuda:N, found {name!r}") from None
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise WeightsearchError(f"device: expected auto, cpu, cuda or cuda:N, found {name!r}")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise WeightsearchError(f"device {name}: this machine has {torch.cuda.device_count()} GPUs that torch can use")
     return device

@@ -37,7 +37,7 @@ class Recorder:
         gradients = result.output_gradients if scale is None else result.output_gradients / scale
         values = result.values.double()
         self.values += values
-        self.weighted += (self.weights * values).abs()
+        self.weighted += torch.where(self.weights > 0, (self.weights * values).abs(), 0)
         self.squares += gradients.double() ** 2
         self.empty += ~valid.any()
         watched = torch.cat([result.values, gradients, network_gradient.reshape(1)])

@@ -152,6 +152,13 @@ def test_a_prediction_that_is_not_finite_fails_loudly_even_where_nobody_looks(ba
         measure(predicted, truth)
 
 
+@pytest.mark.parametrize("value", [-2.0, 0.0])
+def test_median_scaling_does_not_turn_rubbish_into_gold(value):
+    _, truth = maps(7)
+    with pytest.raises(TrialFailure, match="have no positive median"):
+        measure(torch.full_like(truth, value), truth, median_scaling=True)
+
+
 def test_crops_of_the_field_at_their_native_sizes():
     """Garg and Eigen at 375 x 1242, NYU at 480 x 640, KB at 375 x 1242: rows and columns that the field uses."""
     garg = crop_mask("garg", (375, 1242), CPU).nonzero()

@@ -19,8 +19,7 @@ HERE = Environment("host", "cpu: x", 1, "", {})
 
 def value_of(assignment: Assignment, epoch: int) -> float:
     """A made-up training: better with more consistency, and with every epoch."""
-    fractional = assignment.values["loss.fractional.weight"]
-    consistency = assignment.values["loss.consistency.weight"]
+    fractional, consistency = (assignment.configuration.loss[name].weight for name in ("fractional", "consistency"))
     return 0.1 + 0.05 * fractional / (fractional + 10 * consistency) + 0.2 / epoch
 
 
@@ -125,7 +124,7 @@ def test_the_same_seed_gives_the_same_study_however_often_it_is_left(study, tmp_
             if assignment.number in cut.ledger.running:
                 cut.reopen()  # as if the driver had been killed: the trial is RUNNING in the database
                 again = cut.ledger.next()
-                assert (again.number, again.values) == (assignment.number, assignment.values)
+                assert again == assignment
                 assignment = again
             else:
                 continue
@@ -163,7 +162,7 @@ def test_concurrent_trials_have_their_own_numbers_and_values(study):
     one = study("search.trials=10", "search.pruner=none")
     held = [one.ledger.next() for _ in range(5)]
     assert [assignment.number for assignment in held] == list(range(5))
-    assert len({str(assignment.values) for assignment in held}) == 5
+    assert len({assignment.configuration.model_dump_json() for assignment in held}) == 5
     for assignment in reversed(held):
         one.train(assignment)
     assert [t[1] for t in one.outcome()] == ["COMPLETE"] * 5
@@ -190,15 +189,93 @@ def test_late_news_of_an_ended_trial_is_ignored(study):
     assert one.outcome() == before
 
 
+@pytest.mark.parametrize("pruner", ["successive_halving", "hyperband", "median", "none"])
+@pytest.mark.parametrize("moment", ["stored", "decided", "checkpointed"])
+def test_a_crash_around_a_report_changes_nothing(study, tmp_path, monkeypatch, pruner, moment):
+    """At every epoch of every trial the driver dies: after the epoch was stored and before the pruner was asked; after
+    it was asked and before the outcome was stored; or after the checkpoint was written and before it was reported."""
+    sets = ("search.trials=14", f"search.pruner={pruner}")
+    whole = study(*sets)
+    whole.run()
+    cut = study(*sets, f"storage=sqlite:///{tmp_path}/cut.db")
+    trained: dict[int, int] = {}  # what the checkpoints hold
+
+    class Died(Exception):
+        pass
+
+    def die(*_):
+        raise Died
+
+    while (assignment := cut.ledger.next()) is not None:
+        number = assignment.number
+        done = trained.get(number, 0)
+        history = [record(epoch, value_of(assignment, epoch)) for epoch in range(1, done + 1)]
+        if history and cut.ledger.report(number, attempt(number, resumed_from=done), history):
+            continue
+        trained[number] = done + 1
+        if moment == "stored":
+            monkeypatch.setattr(Ledger, "_decide", die)
+        elif moment == "decided":
+            for name in ("complete", "prune"):
+                monkeypatch.setattr(StudyStore, name, die)
+        try:
+            if moment != "checkpointed":
+                new = [record(done + 1, value_of(assignment, done + 1))]
+                cut.ledger.report(number, attempt(number, resumed_from=done), new)
+        except Died:
+            pass
+        monkeypatch.undo()
+        monkeypatch.chdir(tmp_path)
+        cut.reopen()
+    assert cut.outcome() == whole.outcome()
+
+
 def test_an_outcome_that_was_not_stored_before_a_crash_is_stored_after_it(study):
     one = study()
     first = one.ledger.next()
     one.store.record(first.number, attempt(0), [record(e, value_of(first, e)) for e in range(1, 5)])
     one.reopen()  # all epochs are in the database, the state is RUNNING
-    assert one.ledger.next().number == first.number
-    history = [record(e, value_of(first, e)) for e in range(1, 5)]
-    assert one.ledger.report(first.number, attempt(0, resumed_from=4), history) is True
+    assert one.ledger.next().number == 1
     assert one.store.trials()[0].state == TrialState.COMPLETE
+
+
+def test_a_choice_of_whole_sections_has_its_own_epochs(study):
+    one = study("train={choices: [{epochs: 4, lr: 1.0e-3}, {epochs: 2, lr: 1.0e-2}]}", "search.baselines={}")
+    one.run()
+    lengths = {(t.params["train"], t.last_step) for t in one.store.trials() if t.state == TrialState.COMPLETE}
+    assert lengths <= {('{"epochs": 4, "lr": 0.001}', 4), ('{"epochs": 2, "lr": 0.01}', 2)}
+    assert all(t.state.is_finished() for t in one.store.trials())
+
+
+def test_a_baseline_outside_the_space_does_not_blind_the_sampler_to_the_rest(study, monkeypatch):
+    from weightsearch.search.samplers import JointTPE
+
+    asked: list[set[str]] = []
+    original = JointTPE.sample_relative
+
+    def spy(self, study, trial, space):
+        asked.append(set(space))
+        return original(self, study, trial, space)
+
+    monkeypatch.setattr(JointTPE, "sample_relative", spy)
+    one = study("search.trials=9")
+    one.run()
+    assert one.store.trials()[1].params == {"loss.consistency.weight": 1}
+    assert all(space == {"loss.fractional.weight", "loss.consistency.weight"} for space in asked[-4:])
+
+
+def test_a_fault_of_the_database_ends_the_search_with_its_own_line(study, monkeypatch):
+    from weightsearch.errors import StoreError
+
+    one = study()
+
+    def locked(*_):
+        raise StoreError("sqlite:///tiny.db: database is locked")
+
+    monkeypatch.setattr(StudyStore, "ask", locked)
+    with pytest.raises(StoreError), one.ledger.noting_faults():
+        one.ledger.next()
+    assert "locked" in str(one.ledger.fault)
 
 
 def test_a_resumed_worker_fills_the_hole_a_crash_left(study):

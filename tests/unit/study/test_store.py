@@ -206,12 +206,23 @@ def test_a_study_of_another_program_is_left_alone(storage):
         StudyStore.create(storage, "theirs", ["minimize"], SPEC)
 
 
+def test_an_empty_study_of_another_kind_is_left_alone(storage):
+    database = Database(storage, create=True)
+    optuna.create_study(storage=database.storage, study_name="s", direction="minimize").set_user_attr("whose", "theirs")
+    optuna.create_study(storage=database.storage, study_name="t", direction="maximize")
+    for name in ("s", "t"):
+        with pytest.raises(StoreError, match="was not made by weightsearch"):
+            StudyStore.create(storage, name, ["minimize"], SPEC)
+    assert len(optuna.get_all_study_names(database.storage)) == 2
+    database.close()
+
+
 def test_a_study_whose_making_was_cut_short_is_made_again(storage):
     database = Database(storage, create=True)
-    optuna.create_study(storage=database.storage, study_name="s", direction="maximize")
+    optuna.create_study(storage=database.storage, study_name="s", direction="minimize")
     database.close()
     store = StudyStore.create(storage, "s", ["minimize"], SPEC)
-    assert store.study.direction.name == "MINIMIZE"
+    assert ask(store) == 0
     assert store.spec == {**SPEC, "uid": store.uid}
     store.close()
 
@@ -253,7 +264,24 @@ class TestDatabaseErrors:
         connection.close()
         assert "its tables have version 99" in self.open(f"sqlite:///{tmp_path}/x.db")
 
-    def test_a_password_is_never_shown(self):
-        text = self.open("postgresql://user:s3cret@127.0.0.1:1/none?connect_timeout=2")
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "postgresql://user:s3cret@127.0.0.1:1/none?connect_timeout=2",
+            "postgresql://127.0.0.1:1/none?password=s3cret&connect_timeout=2",
+            "postgresql://db:s3cret/none",
+        ],
+    )
+    def test_a_password_is_never_shown(self, url):
+        text = self.open(url)
         assert "s3cret" not in text
         assert "postgresql" in text
+
+    def test_somebody_elses_database_is_not_written_to_by_looking(self, tmp_path):
+        with sqlite3.connect(tmp_path / "x.db") as connection:
+            connection.execute("CREATE TABLE theirs (x)")
+        connection.close()
+        assert "there are no studies of weightsearch" in self.open(f"sqlite:///{tmp_path}/x.db", create=False)
+        with sqlite3.connect(tmp_path / "x.db") as connection:
+            assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("theirs",)]
+        connection.close()

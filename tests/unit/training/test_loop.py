@@ -202,6 +202,21 @@ def test_a_users_own_network_and_term_plug_in_by_dotted_path(tiny):
     assert set(record.terms) == {"mine", "consistency"}
 
 
+class Nowhere(nn.Module):
+    """Not a number."""
+
+    def forward(self, prediction, batch):
+        return prediction["depth"].sum() * float("nan")
+
+
+def test_a_term_of_weight_zero_spoils_no_record(tiny):
+    trainer = own(tiny, f"off: {{weight: 0, term: '{HERE}:Nowhere'}}, consistency: {{weight: 1}}")
+    record = trainer.train_epoch()
+    assert record.terms["consistency"].contribution == 1
+    assert record.terms["off"].contribution == 0
+    assert math.isfinite(record.train_loss)
+
+
 class TestNonFinite:
     def test_a_loss_is_named_with_its_place(self, tiny):
         trainer = own(
