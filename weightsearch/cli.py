@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from weightsearch.study.summary import StudySummary, TrialSummary
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-out = Console(highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
+FAILURES = 5  # failed trials that are told one by one
 SILENCE = 30.0  # seconds of a search without a terminal before an epoch is worth a line
 
 Study = Annotated[Path, typer.Argument(metavar="STUDY", help="The study file.")]
@@ -73,6 +74,7 @@ def run(study: Study, sets: Sets = None, quiet: Quiet = False) -> None:
         with view.progress("reading frames") as progress:
             running.check(progress)
         view.begin(Status.of(summarise(running.store), spec.search.trials, spec.base.train.epochs))
+        view.line("starting the workers; the first epochs take a while")
         try:
             running.search()
         finally:
@@ -90,11 +92,15 @@ def run(study: Study, sets: Sets = None, quiet: Quiet = False) -> None:
 
 @app.command()
 def validate(study: Study, sets: Sets = None) -> None:
-    """Check a study file and print what would be searched."""
+    """Check a study file, build its network and loss, and print what would be searched; no data is read."""
     spec = _load_study(study, sets)
+    from weightsearch.losses.criterion import build_criterion
     from weightsearch.search.samplers import check_sampler
+    from weightsearch.training.network import build_network
 
     check_sampler(spec)
+    build_network(spec.base)
+    build_criterion(spec.base)
     out.print(f"{study}: study {spec.name!r} is valid", markup=False)
     for name, found in spec.space.items():
         if isinstance(found, Choices):
@@ -172,7 +178,12 @@ def train(
 
     with view.progress("reading frames") as progress:
         result = train_configuration(
-            configuration, folder, choose_device(configuration, device), progress=progress, on_epoch=on_epoch
+            configuration,
+            folder,
+            choose_device(configuration, device),
+            progress=progress,
+            on_epoch=on_epoch,
+            on_resume=lambda epoch: view.line(f"going on after epoch {epoch}, from the checkpoint in {folder}"),
         )
     view.line(_metrics_line(result["metrics"], "validation"))
     view.line(f"{folder}: checkpoint.pt, config.yaml, metrics.json")
@@ -264,6 +275,8 @@ class View:
         if status is None:
             return
         status.take(event)
+        if self.quiet and event.kind == "failed":
+            err.print(f"trial {event.number} failed: {event.reason}", markup=False)
         now = time.monotonic()
         if self.live is not None or event.kind == "started" or (event.kind == "epoch" and now - self.last < SILENCE):
             return
@@ -336,6 +349,13 @@ def _store(study: Path, sets: list[str] | None) -> Iterator[StudyStore]:
 def _print_result(store: StudyStore, summary: StudySummary, best_file: Path | None) -> None:
     counts = ", ".join(f"{count} {state}" for state, count in summary.states.items() if count) or "no trials"
     out.print(f"study {summary.study}: {counts}", markup=False)
+    failed = [trial for trial in summary.trials if trial.reason and trial.state == "FAIL"]
+    for trial in failed[:FAILURES]:
+        out.print(f"  trial {trial.number} failed: {trial.reason}", markup=False)
+    if len(failed) > FAILURES:
+        out.print(f"  and {len(failed) - FAILURES} more; export --trials FILE writes them all", markup=False)
+    if summary.states["WAITING"] or summary.states["RUNNING"]:
+        out.print("  what is not finished goes on with: weightsearch run", markup=False)
     if summary.best is None:
         return
     out.print(_comparison(store, summary, summary.best))
@@ -356,7 +376,7 @@ def _comparison(store: StudyStore, summary: StudySummary, best_trial: TrialSumma
     columns = [(name, split) for name in summary.directions for split in ("validation", "test")]
     for name, split in columns:
         table.add_column(f"{name} {split}", justify="right")
-        table.add_column("best is", justify="right")
+        table.add_column("best vs this", justify="right")
     best = {split: store.metrics(best_trial.number, split) for split in ("validation", "test")}
     rows = [("best", best_trial), *summary.baselines.items()]
     for label, trial in rows:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import dataclass
 
 
 def one_line(text: str) -> str:
     """Text on one line, with whatever a terminal would not print written out."""
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in " ".join(text.split()))
+
+
+def fault_line(error: BaseException) -> str:
+    """An exception of somebody else's code on one line: its kind, what it says, and the line of code it came from."""
+    lines = str(error).strip().splitlines()
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    return one_line(f"{type(error).__name__}: {lines[0] if lines else 'no message'}{where}")
 
 
 class WeightsearchError(Exception):

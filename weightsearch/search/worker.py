@@ -13,7 +13,7 @@ import torch
 from ray import tune
 
 from weightsearch.data.dataset import open_dataset
-from weightsearch.errors import CheckpointError, WeightsearchError, one_line
+from weightsearch.errors import CheckpointError, WeightsearchError, fault_line, one_line
 from weightsearch.spec import Configuration
 from weightsearch.training.device import choose_device
 from weightsearch.training.environment import describe_environment
@@ -55,8 +55,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
                 raise error.__cause__ from None
             return self._failed(one_line(str(error)))
         except Exception as error:  # a user's network, term or data set may raise anything
-            lines = str(error).strip().splitlines()
-            return self._failed(f"{type(error).__name__}: {lines[0] if lines else ''}")
+            return self._failed(fault_line(error))
 
     def _step(self) -> dict[str, Any]:
         if self.trainer is None:

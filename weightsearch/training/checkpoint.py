@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
 from pathlib import Path
@@ -17,19 +18,20 @@ FORMAT: Final = 1
 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write beside the old file, flush to the disk, then replace it. Raises WeightsearchError if that fails."""
+    buffer = io.BytesIO()  # torch makes a false error of whatever interrupts it while it writes to a file
+    torch.save({"format": FORMAT, **state}, buffer)
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         temporary = Path(name)
         with os.fdopen(handle, "wb") as file:
-            torch.save({"format": FORMAT, **state}, file)
+            file.write(buffer.getbuffer())
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise WeightsearchError(f"cannot write the checkpoint {path}: {reason}") from error
+    except OSError as error:
+        raise WeightsearchError(f"cannot write the checkpoint {path}: {error.strerror or error}") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -41,9 +43,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"no such checkpoint: {path}") from None
-    except Exception as error:  # the safe unpickler and the zip reader each raise their own
-        reason = str(error).strip().splitlines()
-        raise CheckpointError(f"cannot read the checkpoint {path}: {reason[0] if reason else error!r}") from None
+    except OSError as error:
+        raise CheckpointError(f"cannot read the checkpoint {path}: {error.strerror or error}") from None
+    except Exception:  # the safe unpickler and the zip reader each raise their own, with advice that is none
+        raise CheckpointError(f"cannot read the checkpoint {path}: it is damaged, or no checkpoint") from None
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not a checkpoint of this version of weightsearch")
     return state

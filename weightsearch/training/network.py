@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from weightsearch.errors import ModelError, OptionError
+from weightsearch.errors import ModelError, OptionError, WeightsearchError, fault_line
 from weightsearch.plugins import build
 from weightsearch.spec.sections import Configuration
 from weightsearch.training.seeding import seed_process
@@ -22,8 +22,14 @@ def build_network(configuration: Configuration) -> nn.Module:
         network = build("model", model.name, model.options, configuration.context)
     except OptionError as error:
         raise ModelError(f"model.{error.option}: {error.message}") from None
+    except WeightsearchError:
+        raise
+    except Exception as error:  # a user's constructor may raise anything
+        raise ModelError(f"model.name: {model.name!r} cannot be made: {fault_line(error)}") from error
     if not isinstance(network, nn.Module):
         raise ModelError(f"model.name: {model.name!r} made {type(network).__name__}, expected a torch.nn.Module")
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise ModelError(f"model.name: {model.name!r} has no parameter that could learn")
     return network
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from weightsearch.data.dataset import Dataset
-from weightsearch.errors import DataError, ModelError, WeightsearchError
+from weightsearch.errors import DataError, ModelError, WeightsearchError, fault_line
 from weightsearch.losses.criterion import build_criterion
 from weightsearch.spec.sections import Configuration
 from weightsearch.training.batches import batches
@@ -29,14 +29,11 @@ def preflight(configuration: Configuration, dataset: Dataset) -> None:
     try:
         network.train()
         prediction = predict(network, batch.image)
-        result = criterion(prediction, batch)
         depth_of(prediction, (batch.depth.shape[-2], batch.depth.shape[-1]))
+        result = criterion(prediction, batch)
         if not result.total.requires_grad:
             raise ModelError("no parameter of the network gets a gradient from the loss")
     except WeightsearchError:
         raise
     except Exception as error:  # a user's network or term may raise anything
-        lines = str(error).strip().splitlines()
-        raise ModelError(
-            f"a first batch of {len(frames)} frames failed: {type(error).__name__}: {lines[0] if lines else ''}"
-        ) from error
+        raise ModelError(f"a first batch of {len(frames)} frames failed: {fault_line(error)}") from error

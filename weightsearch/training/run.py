@@ -13,11 +13,13 @@ import yaml
 
 from weightsearch.data.cache import Progress
 from weightsearch.data.dataset import open_dataset
+from weightsearch.errors import TrialFailure, WeightsearchError, fault_line
 from weightsearch.files import write_text
 from weightsearch.records import EpochRecord
 from weightsearch.spec.sections import Configuration
 from weightsearch.training.environment import describe_environment
 from weightsearch.training.loop import Trainer
+from weightsearch.training.preflight import preflight
 
 CHECKPOINT: Final = "checkpoint.pt"
 CONFIGURATION: Final = "config.yaml"
@@ -31,16 +33,22 @@ def train(
     *,
     progress: Progress | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
+    on_resume: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
     """Train to the end, going on from the folder's checkpoint if it has one of the same configuration; the result is
-    what `metrics.json` holds. Raises WeightsearchError, TrialFailure among them; what was written stays."""
+    what `metrics.json` holds. on_resume is told the epochs that were done. Raises WeightsearchError, TrialFailure among
+    them; what was written stays."""
     checkpoint = folder / CHECKPOINT
-    trainer = Trainer(configuration, open_dataset(configuration, progress=progress), device)
+    dataset = open_dataset(configuration, progress=progress)
+    preflight(configuration, dataset)
+    trainer = Trainer(configuration, dataset, device)
     if checkpoint.exists():
         trainer.resume(checkpoint)
+        if on_resume is not None:
+            on_resume(trainer.epoch)
     write_text(folder / CONFIGURATION, yaml.safe_dump(configuration.model_dump(mode="json"), sort_keys=False))
     while not trainer.done:
-        record = trainer.train_epoch()
+        record = _one_epoch(trainer)
         trainer.save(checkpoint)
         if on_epoch is not None:
             on_epoch(record)
@@ -57,3 +65,12 @@ def train(
     }
     write_text(folder / METRICS, json.dumps(result, indent=2) + "\n")
     return result
+
+
+def _one_epoch(trainer: Trainer) -> EpochRecord:
+    try:
+        return trainer.train_epoch()
+    except WeightsearchError:
+        raise
+    except Exception as error:  # a user's network, term or data set may raise anything
+        raise TrialFailure(f"epoch {trainer.epoch + 1} failed: {fault_line(error)}") from error

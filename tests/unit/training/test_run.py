@@ -5,9 +5,11 @@ import json
 import pytest
 import torch
 import yaml
+from torch import nn
 
 from tests.unit.training.test_loop import CPU, configuration, numbers
 from weightsearch.errors import WeightsearchError
+from weightsearch.spec import load_configuration
 from weightsearch.training.checkpoint import read_checkpoint, write_checkpoint
 from weightsearch.training.evaluate import evaluate_checkpoint
 from weightsearch.training.run import train
@@ -62,6 +64,61 @@ def test_a_checkpoint_of_another_network_does_not_fit(tiny, tmp_path):
     train(configuration(tiny, "train.epochs=1"), tmp_path, CPU)
     with pytest.raises(WeightsearchError, match="does not fit the network"):
         evaluate_checkpoint(configuration(tiny, "model.channels=6"), tmp_path / "checkpoint.pt", "test")
+
+
+class CrashesLater(nn.Module):
+    """A user's network that breaks down after the first batches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 1, 3, padding=1)
+        self.calls = 0
+
+    def forward(self, image):
+        self.calls += 1
+        if self.calls > 3:
+            raise KeyError("zzz")
+        return 2 + self.conv(image)
+
+
+class CannotBeMade(nn.Module):
+    def __init__(self) -> None:
+        raise KeyError("zzz")
+
+
+class TestUsersCode:
+    HERE = "tests.unit.training.test_run"
+
+    def train(self, tiny, tmp_path, model):
+        found = load_configuration(tiny, [f"model={{name: '{model}'}}", "loss={consistency: {weight: 1}}"])
+        with pytest.raises(WeightsearchError) as error:
+            train(found, tmp_path / "out", CPU)
+        return str(error.value)
+
+    def test_what_it_raises_is_one_line_with_its_place(self, tiny, tmp_path):
+        text = self.train(tiny, tmp_path, f"{self.HERE}:CrashesLater")
+        assert text.startswith("epoch 1 failed: KeyError: 'zzz' (")
+        assert "test_run.py:" in text
+
+    def test_in_its_constructor_too(self, tiny, tmp_path):
+        text = self.train(tiny, tmp_path, f"{self.HERE}:CannotBeMade")
+        assert "cannot be made: KeyError: 'zzz' (" in text
+
+    def test_a_network_without_parameters(self, tiny, tmp_path):
+        assert "has no parameter that could learn" in self.train(tiny, tmp_path, "torch.nn:Identity")
+
+    def test_a_depth_of_another_shape(self, tiny, tmp_path):
+        text = self.train(tiny, tmp_path, f"{self.HERE}:Wide")
+        assert "'depth' must be [B, 1, H, W], found [2, 2, 32, 48]" in text
+
+
+class Wide(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 3, padding=1)
+
+    def forward(self, image):
+        return self.conv(image)
 
 
 class TestCheckpoints:
