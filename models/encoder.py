@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from weightsearch.errors import ModelError
+from weightsearch.errors import ModelError, first_line
 
 NAMED = 4
 
@@ -73,9 +73,8 @@ def _create(name: str, *, pretrained: bool) -> Any:
     try:
         return timm.create_model(name, features_only=True, pretrained=pretrained)
     except Exception as error:  # the hub, the network and the model itself each raise their own
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         what = "its pretrained weights could not be had" if pretrained else "it cannot give features"
-        raise ModelError(f"model.encoder: {name}: {what}: {reason}") from error
+        raise ModelError(f"model.encoder: {name}: {what}: {first_line(error)}") from error
 
 
 def _load(net: nn.Module, name: str, path: Path) -> None:
@@ -104,9 +103,9 @@ def _read(path: Path) -> dict[str, Tensor]:
             return dict(load_file(path))
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, SafetensorError, RuntimeError, EOFError, ValueError) as error:
-        raise ModelError(f"model.weights: cannot read {path}: {str(error).splitlines()[0]}") from None
+        raise ModelError(f"model.weights: cannot read {path}: {first_line(error)}") from None
     except Exception as error:  # the safe unpickler's own errors
-        raise ModelError(f"model.weights: {path} is not a plain state dict: {str(error).splitlines()[0]}") from None
+        raise ModelError(f"model.weights: {path} is not a plain state dict: {first_line(error)}") from None
     for key in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]

@@ -79,13 +79,14 @@ def run(study: Study, sets: Sets = None, quiet: Quiet = False) -> None:
             running.search()
         finally:
             view.end()
-            best = running.export()
+            running.export()
         running.compare()
         best = running.export()  # now with the test metrics
+        summary = summarise(running.store)
         if not quiet:
-            _print_result(running.store, summarise(running.store), best)
+            _print_result(running.store, summary, best)
         if best is None:
-            raise _NoResult(f"no trial of {spec.name!r} trained to the end: {_first_reason(summarise(running.store))}")
+            raise _NoResult(f"no trial of {spec.name!r} trained to the end: {_first_reason(summary)}")
     finally:
         running.close()
 

@@ -11,12 +11,22 @@ def one_line(text: str) -> str:
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in " ".join(text.split()))
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an exception says; its kind if it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def kind_and_line(error: BaseException) -> str:
+    """An exception's kind and the first line of what it says."""
+    return f"{type(error).__name__}: {first_line(error)}" if str(error).strip() else type(error).__name__
+
+
 def fault_line(error: BaseException) -> str:
     """An exception of somebody else's code on one line: its kind, what it says, and the line of code it came from."""
-    lines = str(error).strip().splitlines()
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    return one_line(f"{type(error).__name__}: {lines[0] if lines else 'no message'}{where}")
+    return one_line(f"{kind_and_line(error)}{where}")
 
 
 class WeightsearchError(Exception):

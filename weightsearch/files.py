@@ -1,33 +1,33 @@
-"""Writing small text files whole or not at all."""
+"""Writing files whole or not at all."""
 
 from __future__ import annotations
 
 import os
-import tempfile
+import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from weightsearch.errors import WeightsearchError
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text beside the old file, then replace it; folders are made. Raises WeightsearchError."""
-    temporary: Path | None = None
+def write_bytes(path: Path, data: bytes | memoryview, what: str = "") -> None:
+    """Write beside the old file, flush to the disk, then replace it; folders are made. Raises WeightsearchError, which
+    calls the file `what`."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        temporary = Path(name)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        temporary.chmod(0o666 & ~_umask())
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise WeightsearchError(f"cannot write {path}: {error.strerror or error}") from error
+        raise WeightsearchError(f"cannot write {what}{path}: {error.strerror or error}") from error
     finally:
-        if temporary is not None:
+        with suppress(OSError):  # a folder that cannot be reached holds nothing of ours
             temporary.unlink(missing_ok=True)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def write_text(path: Path, text: str) -> None:
+    """As write_bytes, in UTF-8."""
+    write_bytes(path, text.encode())

@@ -18,7 +18,7 @@ from typing import Any, Final, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from weightsearch.errors import OptionError
+from weightsearch.errors import OptionError, kind_and_line
 
 TABLES: Final[Mapping[str, Mapping[str, str]]] = types.MappingProxyType(
     {
@@ -70,7 +70,7 @@ def resolve(kind: str, name: str) -> Callable[..., Any]:
     try:
         found: object = importlib.import_module(module_name)
     except Exception as error:  # a user's module may raise anything while it is imported
-        raise OptionError("", f"cannot import {module_name!r} for {kind} {name!r}: {_first_line(error)}") from error
+        raise OptionError("", f"cannot import {module_name!r} for {kind} {name!r}: {kind_and_line(error)}") from error
     for part in attribute.split("."):
         found = getattr(found, part, None)
     if not callable(found):
@@ -86,7 +86,7 @@ def options_model(target: Callable[..., Any]) -> type[BaseModel]:
         parameters = inspect.signature(target).parameters.values()
         hints = get_type_hints(function, include_extras=True)
     except (TypeError, ValueError, NameError, AttributeError) as error:
-        raise OptionError("", f"the options of {_name(target)} cannot be read: {_first_line(error)}") from None
+        raise OptionError("", f"the options of {_name(target)} cannot be read: {kind_and_line(error)}") from None
     fields: dict[str, Any] = {}
     extra = False
     for parameter in parameters:
@@ -106,7 +106,7 @@ def options_model(target: Callable[..., Any]) -> type[BaseModel]:
     try:
         return create_model(_name(target), __config__=config, **fields)
     except Exception as error:  # names and annotations that pydantic does not take
-        raise OptionError("", f"the options of {_name(target)} cannot be checked: {_first_line(error)}") from None
+        raise OptionError("", f"the options of {_name(target)} cannot be checked: {kind_and_line(error)}") from None
 
 
 def plain_options(target: Callable[..., Any], options: Mapping[str, Any], context: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,8 +135,3 @@ def build(kind: str, name: str, options: Mapping[str, Any], context: Mapping[str
 
 def _name(target: Callable[..., Any]) -> str:
     return getattr(target, "__name__", type(target).__name__)
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__

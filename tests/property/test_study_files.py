@@ -103,7 +103,10 @@ def test_changed_bytes(folder, start, length, text):
     path = folder / "study.yaml"
     inserted = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
     path.write_bytes(TINY[:start].encode() + inserted + TINY[start + length :].encode())
-    outcome(path)
+    spec = outcome(path)  # None after one located error
+    assert (
+        spec is None or spec.configuration({name: found.ends()[0] for name, found in spec.space.items()}) == spec.base
+    )
 
 
 @settings(max_examples=200, deadline=None)

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Mapping
 from typing import Any, Final
 
-from weightsearch.errors import SearchError
+from weightsearch.errors import SearchError, first_line
 from weightsearch.spec import StudySpec
 
 # Set before Ray is imported. Our workers report little and our database is the only state, so that Tune's own loggers
@@ -65,9 +65,8 @@ class Cluster:
                 _answers(self.address)
                 self.ray.init(address=self.address, **common)
         except Exception as error:  # connection, version and resource errors of every kind
-            lines = str(error).strip().splitlines()
             where = "on this machine" if self.address is None else f"at ray.address {self.address}"
-            raise SearchError(f"cannot start Ray {where}: {lines[0] if lines else type(error).__name__}") from error
+            raise SearchError(f"cannot start Ray {where}: {first_line(error)}") from error
 
     def total(self) -> Mapping[str, float]:
         found: Mapping[str, float] = self.ray.cluster_resources()

@@ -22,11 +22,11 @@ from weightsearch.search.cluster import Cluster
 from weightsearch.search.keeper import Keeper
 from weightsearch.search.ledger import Assignment, Event, Ledger, Listener, stored_spec
 from weightsearch.search.samplers import check_sampler
-from weightsearch.spec import Configuration, StudySpec
+from weightsearch.spec import StudySpec
+from weightsearch.spec.differences import differences, flat
 from weightsearch.study.export import best_configuration
 from weightsearch.study.store import UID, StudyStore
-from weightsearch.study.summary import StudySummary, summarise
-from weightsearch.training.checkpoint import flat
+from weightsearch.study.summary import summarise
 from weightsearch.training.evaluate import evaluate_checkpoint
 from weightsearch.training.preflight import preflight
 
@@ -91,20 +91,18 @@ class StudyRun:
             finally:
                 cluster.close()
 
-    def compare(self) -> StudySummary:
+    def compare(self) -> None:
         """Evaluate the best trial and the baselines on the test split, once, and store it."""
+        if self.spec.base.data.split.test == 0:
+            return
         summary = summarise(self.store)
-        chosen = [*summary.front, *([summary.best] if summary.best else []), *summary.baselines.values()]
-        jobs: dict[int, Configuration] = {}
-        for trial in chosen:
-            ready = trial.state == "COMPLETE" and self.keeper.checkpoint(trial.number).exists()
-            if ready and not self.store.metrics(trial.number, "test"):
-                jobs[trial.number] = self.spec.configuration(trial.params)
-        if jobs and self.spec.base.data.split.test > 0:
-            for number, configuration in jobs.items():
-                metrics, _ = evaluate_checkpoint(configuration, self.keeper.checkpoint(number), "test")
+        best = [] if summary.best is None else [summary.best]
+        chosen = {trial.number: trial for trial in (*summary.front, *best, *summary.baselines.values())}
+        for number, trial in chosen.items():
+            checkpoint = self.keeper.checkpoint(number)
+            if trial.state == "COMPLETE" and checkpoint.exists() and not self.store.metrics(number, "test"):
+                metrics, _ = evaluate_checkpoint(self.spec.configuration(trial.params), checkpoint, "test")
                 self.store.record_test(number, metrics)
-        return summary
 
     def export(self) -> Path | None:
         """Write the best configuration into the run's folder. None if no trial is COMPLETE."""
@@ -234,12 +232,7 @@ def _open_store(spec: StudySpec) -> StudyStore:
 
 def _check_unchanged(store: StudyStore, now: dict[str, Any]) -> None:
     """Raise StoreError if a study's trials were made from another configuration, space, objective or baseline."""
-    stored, current = flat(_compared(store.spec)), flat(_compared(now))
-    changed = [
-        f"{path.removeprefix('tree.')}: {stored.get(path, 'nothing')} -> {current.get(path, 'nothing')}"
-        for path in sorted(stored.keys() | current.keys())
-        if stored.get(path) != current.get(path)
-    ]
+    changed = [line.removeprefix("tree.") for line in differences(flat(_compared(store.spec)), flat(_compared(now)))]
     if changed:
         more = f"; and {len(changed) - 3} more" if len(changed) > 3 else ""
         raise StoreError(

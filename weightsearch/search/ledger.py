@@ -23,11 +23,10 @@ from weightsearch.study.summary import parameters
 
 @dataclass(frozen=True)
 class Assignment:
-    """A trial to be trained. epochs: of its full budget. baseline: its name, if it is one."""
+    """A trial to be trained. baseline: its name, if it is one."""
 
     number: int
     configuration: Configuration
-    epochs: int
     baseline: str | None
 
 
@@ -148,7 +147,7 @@ class Ledger:
     def _decide(self, assignment: Assignment, epoch: int) -> bool:
         """After an epoch was stored: True if the trial ends with it, COMPLETE or PRUNED."""
         number = assignment.number
-        if epoch >= assignment.epochs:
+        if epoch >= assignment.configuration.train.epochs:
             self.store.complete(number)
             return self._end("complete", number)
         if self._prunes(assignment):
@@ -162,9 +161,8 @@ class Ledger:
         return self.store.should_prune(assignment.number, self.pruner)
 
     def _assignment(self, frozen: FrozenTrial) -> Assignment:
-        values = parameters(self.store.spec, frozen)
-        configuration = self.spec.configuration(values)
-        return Assignment(frozen.number, configuration, configuration.train.epochs, frozen.user_attrs.get(BASELINE))
+        configuration = self.spec.configuration(parameters(self.store.spec, frozen))
+        return Assignment(frozen.number, configuration, frozen.user_attrs.get(BASELINE))
 
     def _reclaim(self) -> None:
         for trial in self.store.trials():

@@ -12,6 +12,7 @@ from ray.exceptions import RayTaskError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+from weightsearch.errors import kind_and_line
 from weightsearch.records import Environment, EpochRecord
 from weightsearch.search.ledger import Ledger
 from weightsearch.study.store import Attempt
@@ -66,9 +67,7 @@ def _why(trial: Trial) -> str:
     except Exception as problem:  # no file, or an exception whose class cannot be found here
         return f"its error cannot be read ({type(problem).__name__})"
     if isinstance(error, RayTaskError):
-        error = error.cause
-        lines = str(error).strip().splitlines()
-        return f"{type(error).__name__}: {lines[0] if lines else ''}"
+        return kind_and_line(error.cause)
     text = str(error)
     if detail := re.search(r"Worker exit detail: ([^\n]*)", text):
         return f"its process died: {detail.group(1)[:200]}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from types import MappingProxyType
 from typing import Final
 
@@ -25,7 +25,7 @@ BETTER: Final[MappingProxyType[str, Direction]] = MappingProxyType(
 )
 
 
-def check_objectives(document: Document, search: Search, terms: Iterator[str] | list[str]) -> None:
+def check_objectives(document: Document, search: Search, terms: Iterable[str]) -> None:
     """Raise SpecError for an objective that depends on the weights, is unknown or points the wrong way."""
     section = ("search", "objectives")
     if not search.objectives:

@@ -70,11 +70,11 @@ def is_range(value: object) -> bool:
     return any(key in value for key in ("low", "high", "choices"))
 
 
-def find_ranges(tree: Mapping[str, Any], path: Keys = ()) -> Iterator[Keys]:
-    """The paths of all ranges below a tree."""
+def find_ranges(tree: Mapping[str, Any], path: Keys = ()) -> Iterator[tuple[Keys, dict[str, Any]]]:
+    """All ranges below a tree, as they are written, with their paths."""
     for key, value in tree.items():
         if is_range(value):
-            yield (*path, key)
+            yield (*path, key), value
         elif isinstance(value, dict):
             yield from find_ranges(value, (*path, key))
 

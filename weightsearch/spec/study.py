@@ -69,10 +69,7 @@ class StudyIdentity:
 
 def load_study(path: Path, overrides: Iterable[str] = ()) -> StudySpec:
     """Read and check a study file whole, its plug-ins and paths included. Raises SpecError."""
-    document = read_document(path, overrides)
-    check_known(document)
-    _absolute(document)
-    tree = {key: document.tree[key] for key in CONFIGURATION_KEYS if key in document.tree}
+    document, tree = _read(path, overrides)
     base, space = _check_space(document, tree)
     if "search" not in document.tree:
         raise document.error((), "the section 'search' is missing; a study needs objectives and trials")
@@ -91,11 +88,8 @@ def load_study(path: Path, overrides: Iterable[str] = ()) -> StudySpec:
 
 def load_configuration(path: Path, overrides: Iterable[str] = ()) -> Configuration:
     """Read and check a training configuration: a study file in which no value is a range. Raises SpecError."""
-    document = read_document(path, overrides)
-    check_known(document)
-    _absolute(document)
-    tree = {key: document.tree[key] for key in CONFIGURATION_KEYS if key in document.tree}
-    ranges = [".".join(found) for found in find_ranges(tree)]
+    document, tree = _read(path, overrides)
+    ranges = [".".join(found) for found, _ in find_ranges(tree)]
     if ranges:
         first = tuple(ranges[0].split("."))
         more = f" ({len(ranges)} ranges: {', '.join(ranges)})" if len(ranges) > 1 else ""
@@ -154,24 +148,24 @@ def _plugin_arguments(document: Document, configuration: Configuration) -> dict[
     }
 
 
-def check_known(document: Document) -> None:
-    """Raise SpecError for an unknown section."""
+def _read(path: Path, overrides: Iterable[str]) -> tuple[Document, dict[str, Any]]:
+    """A file whose sections are known and paths absolute, and those of its sections that make the configuration."""
+    document = read_document(path, overrides)
     for key in document.tree:
         if key not in KNOWN_KEYS:
             raise document.error((key,), f"unknown key{known_words(key, KNOWN_KEYS)}")
+    _absolute(document)
+    return document, {key: document.tree[key] for key in CONFIGURATION_KEYS if key in document.tree}
 
 
 def _check_space(document: Document, tree: Mapping[str, Any]) -> tuple[Configuration, dict[str, Range]]:
     raw: dict[str, FloatRange | Choices] = {}
-    for path in find_ranges(document.tree):
+    for path, written in find_ranges(document.tree):
         if path[0] not in RANGE_SECTIONS:
             if path[:2] == ("search", "baselines"):
                 raise document.error(path, "a baseline needs a value, not a range")
             raise document.error(path, f"a range may only stand in {', '.join(RANGE_SECTIONS)}")
-        value: Any = document.tree
-        for key in path:
-            value = value[key]
-        raw[".".join(path)] = parse_range(document, path, value)
+        raw[".".join(path)] = parse_range(document, path, written)
     first = {name: found.ends()[0] for name, found in raw.items()}
     base = check_configuration(document, fill(tree, first))
     options = _plugin_arguments(document, base)
@@ -215,7 +209,7 @@ def _check_baselines(spec: StudySpec) -> None:
         for path, value in values.items():
             if path.split(".")[0] not in RANGE_SECTIONS:
                 raise document.error((*place, path), f"a baseline may set values in {', '.join(RANGE_SECTIONS)}")
-            if is_range(value) or (isinstance(value, dict) and any(True for _ in find_ranges(value))):
+            if is_range(value) or (isinstance(value, dict) and any(find_ranges(value))):
                 raise document.error((*place, path), "a baseline needs a value, not a range")
         for path in spec.space:
             if path not in values:

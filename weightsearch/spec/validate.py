@@ -19,10 +19,8 @@ M = TypeVar("M", bound=BaseModel)
 
 def validate(document: Document, model: type[M], tree: Any, path: Keys = ()) -> M:
     """Check a tree against a section's model. Raises SpecError with one problem for each mistaken value."""
-    if not isinstance(tree, dict) and path:
-        short = isinstance(tree, str) or tree is None
-        if not short or "name" not in model.model_fields or path[-1] not in ("sampler", "pruner"):
-            raise document.error(path, f"expected a mapping, found {describe(tree)}")
+    if not isinstance(tree, dict):
+        raise document.error(path, f"expected a mapping, found {describe(tree)}")
     try:
         return model.model_validate_json(json.dumps(tree), strict=True)
     except ValidationError as error:

@@ -26,6 +26,7 @@ class Database:
         if not create:
             _must_exist(self.url)
         self.name = self.url.set(query={}).render_as_string(hide_password=True)
+        self._optuna = sa.MetaData()  # what was read of Optuna's tables
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         with self.errors():
             if not create:
@@ -71,7 +72,7 @@ class Database:
     def optuna_table(self, name: str) -> sa.Table:
         """One of Optuna's own tables, as it is in the database."""
         with self.errors():
-            return sa.Table(name, sa.MetaData(), autoload_with=self.engine, resolve_fks=False)
+            return sa.Table(name, self._optuna, autoload_with=self.engine, resolve_fks=False, keep_existing=True)
 
     def _migrate(self) -> None:
         tables.metadata.create_all(self.engine)

@@ -173,7 +173,8 @@ class StudyStore:
         """Make the pruner's decision of a trial's last epoch as if it had not been asked: whoever asked may have died
         before the outcome was stored. Successive halving notes the value with which a trial came to a rung."""
         trial_id = self._trial_id(number)
-        trial = self.study._storage.get_trial(trial_id)
+        with self.database.errors():
+            trial = self.study._storage.get_trial(trial_id)
         last = trial.last_step
         if last is None:
             return

@@ -87,12 +87,9 @@ def parameters(spec: Mapping[str, Any], frozen: FrozenTrial) -> dict[str, Any]:
 def decode(spec: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters as the database has them -> values of the study file: lists and mappings are stored as JSON text."""
     result = dict(params)
-    for path in find_ranges(spec["tree"]):
+    for path, found in find_ranges(spec["tree"]):
         name = ".".join(path)
-        branch: Any = spec["tree"]
-        for key in path:
-            branch = branch[key]
-        for choice in branch.get("choices", ()):
+        for choice in found.get("choices", ()):
             if isinstance(choice, (list, dict)) and name in params and label(choice) == params[name]:
                 result[name] = choice
     return result

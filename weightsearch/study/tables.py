@@ -10,6 +10,15 @@ SCHEMA_VERSION: Final = 1
 
 metadata = MetaData()
 
+
+def _epoch_of_a_trial() -> tuple[Column[int], Column[int]]:
+    """The key that every table of epochs begins with; trial_id is Optuna's."""
+    return (
+        Column("trial_id", Integer, primary_key=True, autoincrement=False),
+        Column("epoch", Integer, primary_key=True, autoincrement=False),
+    )
+
+
 schema = Table("weightsearch_schema", metadata, Column("version", Integer, primary_key=True, autoincrement=False))
 
 studies = Table(
@@ -41,8 +50,7 @@ trials = Table(
 epochs = Table(
     "weightsearch_epochs",
     metadata,
-    Column("trial_id", Integer, primary_key=True, autoincrement=False),
-    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    *_epoch_of_a_trial(),
     Column("seconds", Float(53), nullable=False),
     Column("steps", BigInteger, nullable=False),
     Column("empty_steps", BigInteger, nullable=False),
@@ -53,8 +61,7 @@ epochs = Table(
 terms = Table(
     "weightsearch_terms",
     metadata,
-    Column("trial_id", Integer, primary_key=True, autoincrement=False),
-    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    *_epoch_of_a_trial(),
     Column("term", String(200), primary_key=True),
     Column("value", Float(53)),
     Column("weight", Float(53), nullable=False),
@@ -65,8 +72,7 @@ terms = Table(
 metrics = Table(
     "weightsearch_metrics",
     metadata,
-    Column("trial_id", Integer, primary_key=True, autoincrement=False),
-    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    *_epoch_of_a_trial(),
     Column("split", String(20), primary_key=True),
     Column("metric", String(100), primary_key=True),
     Column("value", Float(53)),

@@ -3,38 +3,24 @@
 from __future__ import annotations
 
 import io
-import os
-import tempfile
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 
-from weightsearch.errors import CheckpointError, WeightsearchError
+from weightsearch.errors import CheckpointError
+from weightsearch.files import write_bytes
+from weightsearch.spec.differences import flat
 from weightsearch.spec.sections import Configuration
 
 FORMAT: Final = 1
 
 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write beside the old file, flush to the disk, then replace it. Raises WeightsearchError if that fails."""
+    """Replace the file by this state, whole or not at all. Raises WeightsearchError if it cannot be written."""
     buffer = io.BytesIO()  # torch makes a false error of whatever interrupts it while it writes to a file
     torch.save({"format": FORMAT, **state}, buffer)
-    temporary: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
-            file.write(buffer.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise WeightsearchError(f"cannot write the checkpoint {path}: {error.strerror or error}") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+    write_bytes(path, buffer.getbuffer(), "the checkpoint ")
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -52,26 +38,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
-def differences(configuration: Configuration, stored: dict[str, Any]) -> list[str]:
-    """Where a stored configuration (as plain values) differs in what a training depends on: `path: stored -> now`."""
-    now = essentials(configuration)
-    return [
-        f"{path}: {stored.get(path)!r} -> {now.get(path)!r}"
-        for path in sorted(now.keys() | stored.keys())
-        if stored.get(path) != now.get(path)
-    ]
-
-
 def essentials(configuration: Configuration) -> dict[str, Any]:
     """Everything that a training's numbers depend on, flat: dotted path -> plain value."""
     plain = configuration.model_dump(mode="json", exclude={"name": True, "resources": True})
     plain["resources"] = {"cpus_per_trial": configuration.resources.cpus_per_trial}
     return flat(plain)
-
-
-def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one: dotted path -> value."""
-    pairs: dict[str, Any] = {}
-    for key, value in tree.items():
-        pairs |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return pairs

@@ -12,9 +12,10 @@ from weightsearch.data.split import SplitName
 from weightsearch.errors import DataError, ModelError
 from weightsearch.metrics.depth import DepthMetrics
 from weightsearch.metrics.protocol import Protocol, protocol_of
+from weightsearch.spec.differences import differences
 from weightsearch.spec.sections import Configuration
 from weightsearch.training.batches import batches
-from weightsearch.training.checkpoint import differences, read_checkpoint
+from weightsearch.training.checkpoint import essentials, read_checkpoint
 from weightsearch.training.device import Precision, choose_device, choose_precision
 from weightsearch.training.network import build_network, depth_of, predict
 
@@ -61,10 +62,13 @@ def load_network(configuration: Configuration, checkpoint: Path, device: torch.d
     """The configuration's network with a checkpoint's weights. Raises WeightsearchError if they do not fit."""
     state = read_checkpoint(checkpoint)
     network = build_network(configuration)
-    changed = [line for line in differences(configuration, state["configuration"]) if line.startswith("model.")]
     try:
         network.load_state_dict(state["network"])
     except RuntimeError:
-        why = "; ".join(changed[:3]) or "its tensors have other names or shapes"
+        changed = differences(state["configuration"], essentials(configuration))
+        why = (
+            "; ".join([line for line in changed if line.startswith("model.")][:3])
+            or "its tensors have other names or shapes"
+        )
         raise ModelError(f"the checkpoint {checkpoint} does not fit the network: {why}") from None
     return network.to(device)

@@ -18,9 +18,10 @@ from weightsearch.errors import ModelError, WeightsearchError
 from weightsearch.losses.criterion import build_criterion
 from weightsearch.metrics.protocol import protocol_of
 from weightsearch.records import EpochRecord
+from weightsearch.spec.differences import differences
 from weightsearch.spec.sections import Configuration
 from weightsearch.training.batches import batches
-from weightsearch.training.checkpoint import differences, essentials, read_checkpoint, write_checkpoint
+from weightsearch.training.checkpoint import essentials, read_checkpoint, write_checkpoint
 from weightsearch.training.device import choose_precision
 from weightsearch.training.evaluate import evaluate
 from weightsearch.training.network import build_network, predict
@@ -147,7 +148,7 @@ class Trainer:
     def resume(self, path: Path) -> None:
         """Go on from a checkpoint. Raises WeightsearchError if it is damaged or of another configuration."""
         state = read_checkpoint(path)
-        changed = differences(self.configuration, state["configuration"])
+        changed = differences(state["configuration"], essentials(self.configuration))
         if changed:
             raise WeightsearchError(f"{path} is of another configuration: {'; '.join(changed[:3])}")
         self.network.load_state_dict(state["network"])

@@ -1,0 +1,23 @@
+"""Where two configurations differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one: dotted path -> value."""
+    pairs: dict[str, Any] = {}
+    for key, value in tree.items():
+        pairs |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return pairs
+
+
+def differences(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What two flat configurations do not share, in the order of their paths: `path: stored -> now`."""
+    return [
+        f"{path}: {stored.get(path, 'nothing')} -> {now.get(path, 'nothing')}"
+        for path in sorted(stored.keys() | now.keys())
+        if stored.get(path) != now.get(path)
+    ]
