@@ -13,7 +13,7 @@ from weightsearch.errors import WeightsearchError
 def write_bytes(path: Path, data: bytes | memoryview, what: str = "") -> None:
     """Write beside the old file, flush to the disk, then replace it; folders are made. Raises WeightsearchError, which
     calls the file `what`."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:
