@@ -36,7 +36,7 @@ def make_dashboard(storage: str, *, port: int) -> WSGIServer:
     """A server on 127.0.0.1 that shows the database read-only; port 0 takes a free one. Raises StoreError."""
     from optuna_dashboard import wsgi
 
-    database = Database(storage, create=False)
+    database = Database(storage, mode="read")
     try:
         return make_server(
             "127.0.0.1", port, read_only(wsgi(database.storage)), server_class=_Server, handler_class=_Quiet

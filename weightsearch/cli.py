@@ -61,15 +61,23 @@ def main() -> None:
 
 
 @app.command()
-def run(study: Study, sets: Sets = None, quiet: Quiet = False) -> None:
+def run(
+    study: Study,
+    sets: Sets = None,
+    quiet: Quiet = False,
+    join: Annotated[bool, typer.Option("--join", help="Work beside drivers that run this study already.")] = False,
+    force_new: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Start a new study of this name beside the one that is there.")
+    ] = None,
+) -> None:
     """Create or continue a study: search until it has all its trials, then compare the best with the baselines."""
-    spec = _load_study(study, sets)
+    spec = _load_study(study, [*(sets or ()), *([] if force_new is None else [f"name={force_new}"])])
     from weightsearch.search.driver import StudyRun
     from weightsearch.search.status import Status
     from weightsearch.study.summary import summarise
 
     view = View(quiet=quiet)
-    running = StudyRun(spec, view)
+    running = StudyRun(spec, view, join=join, new=force_new is not None)
     try:
         with view.progress("reading frames") as progress:
             running.check(progress)
@@ -80,7 +88,8 @@ def run(study: Study, sets: Sets = None, quiet: Quiet = False) -> None:
         finally:
             view.end()
             running.export()
-        running.compare()
+        for problem in running.compare():
+            err.print(problem, markup=False)
         best = running.export()  # now with the test metrics
         summary = summarise(running.store)
         if not quiet:
@@ -276,6 +285,14 @@ class View:
         if status is None:
             return
         status.take(event)
+        if event.kind == "waiting":
+            err.print(f"{event.reason}; the workers go on, their reports wait here until it is back", markup=False)
+        elif event.kind == "back":
+            err.print("the database is back", markup=False)
+        elif event.kind == "retried":
+            err.print(f"trial {event.number} goes on after a failure of its worker: {event.reason}", markup=False)
+        if event.number is None or event.kind == "retried":
+            return
         if self.quiet and event.kind == "failed":
             err.print(f"trial {event.number} failed: {event.reason}", markup=False)
         now = time.monotonic()
@@ -304,6 +321,8 @@ class View:
             + (f", {_duration(left)} left" if left else "")
         )
         lines = [head]
+        if status.away:
+            lines.append(Text(f"waiting for the database: {status.away}", style="bold red"))
         best = status.best()
         if best:
             lines.append(Text(f"best {status.objective} {best[1]:.4f} (trial {best[0]})", style="bold"))

@@ -82,6 +82,10 @@ class CheckpointError(WeightsearchError):
     """A checkpoint that is missing or damaged."""
 
 
+class WriteError(WeightsearchError):
+    """A file or folder that cannot be written: a full disk, no permission."""
+
+
 class TrialFailure(WeightsearchError):
     """A training that cannot go on, such as a non-finite loss. The message is the reason stored with the trial."""
 
@@ -90,6 +94,16 @@ class TrialFailure(WeightsearchError):
 
 class StoreError(WeightsearchError):
     """A study database that cannot be opened, read or written."""
+
+
+class StoreUnavailable(StoreError):
+    """A study database that does not answer now: its server is away, or others hold a lock for long."""
+
+
+class StudyHeld(StoreError):
+    """Another driver runs the study, or took it over."""
+
+    exit_status = 3
 
 
 class SearchError(WeightsearchError):

@@ -7,11 +7,11 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 
-from weightsearch.errors import WeightsearchError
+from weightsearch.errors import WriteError
 
 
 def write_bytes(path: Path, data: bytes | memoryview, what: str = "") -> None:
-    """Write beside the old file, flush to the disk, then replace it; folders are made. Raises WeightsearchError, which
+    """Write beside the old file, flush to the disk, then replace it; folders are made. Raises WriteError, which
     calls the file `what`."""
     temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}"
     try:
@@ -22,7 +22,7 @@ def write_bytes(path: Path, data: bytes | memoryview, what: str = "") -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise WeightsearchError(f"cannot write {what}{path}: {error.strerror or error}") from error
+        raise WriteError(f"cannot write {what}{path}: {error.strerror or error}") from error
     finally:
         with suppress(OSError):  # a folder that cannot be reached holds nothing of ours
             temporary.unlink(missing_ok=True)

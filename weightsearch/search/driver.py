@@ -5,32 +5,35 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from filelock import FileLock, Timeout
-
 from weightsearch.data.cache import Progress
 from weightsearch.data.dataset import open_dataset
-from weightsearch.errors import SearchError, StoreError, WeightsearchError
+from weightsearch.errors import CheckpointError, SearchError, StoreError, StoreUnavailable, WeightsearchError
 from weightsearch.files import write_text
 from weightsearch.search.cluster import Cluster
 from weightsearch.search.keeper import Keeper
 from weightsearch.search.ledger import Assignment, Event, Ledger, Listener, stored_spec
+from weightsearch.search.outbox import Outbox
 from weightsearch.search.samplers import check_sampler
 from weightsearch.spec import StudySpec
 from weightsearch.spec.differences import differences, flat
 from weightsearch.study.export import best_configuration
+from weightsearch.study.lease import Lease
 from weightsearch.study.store import UID, StudyStore
 from weightsearch.study.summary import summarise
+from weightsearch.study.writer import Writer
 from weightsearch.training.evaluate import evaluate_checkpoint
 from weightsearch.training.preflight import preflight
 
 SLOTS_SECONDS: Final = 5.0  # between looks at what the cluster has
+OTHERS_SECONDS: Final = 2.0  # between looks at what other drivers' trials have become
 
 
 class Interrupted(SearchError):
@@ -39,27 +42,27 @@ class Interrupted(SearchError):
     exit_status = 130
 
 
-class Busy(SearchError):
-    """Another driver runs this study."""
-
-    exit_status = 3
-
-
 class StudyRun:
-    """A study that is being run. Every report is in the database before the next step is taken, so that this can be
-    killed at any moment and made again."""
+    """A study that is being run, by this driver alone or (join) beside others. Every report is in the database before
+    the next step is taken, so that this can be killed at any moment and made again. new: the study must not be there
+    yet. Raises StudyHeld if another driver runs the study."""
 
-    def __init__(self, spec: StudySpec, listener: Listener | None = None) -> None:
+    def __init__(
+        self, spec: StudySpec, listener: Listener | None = None, *, join: bool = False, new: bool = False
+    ) -> None:
         self.spec = spec
         self.folder = Path(spec.base.resources.run_dir).absolute() / spec.name
-        self.lock = self._lock()
-        try:
-            self.store = _open_store(spec)
-        except BaseException:
-            self.lock.release()
-            raise
-        self.keeper = Keeper(self.store, self.folder / f"trials-{self.store.uid}")
         self.listener = listener or (lambda _: None)
+        _make_folder(self.folder)
+        with ExitStack() as stack:
+            self.store = _open_store(spec, new=new)
+            stack.callback(self.store.close)
+            self.lease = Lease.take(self.store, join=join)
+            stack.callback(self._release)
+            self.writer = Writer(self.store, self.lease)
+            stack.enter_context(self.lease.kept())
+            self._exit = stack.pop_all()
+        self.keeper = Keeper(self.store, self.folder / f"trials-{self.store.uid}")
 
     def check(self, progress: Progress | None = None) -> None:
         """Whatever would end every trial ends the study here, before Ray starts. Builds the frame cache."""
@@ -69,15 +72,15 @@ class StudyRun:
     def search(self, trainable: type | None = None) -> None:
         """Train trials until the study has all of them. trainable: what trains them in place of our Worker, with its
         configuration and results. Raises Interrupted at Ctrl-C, SearchError, StoreError."""
-        ledger = Ledger(self.spec, self.store, self._heard)
-        if not self._left():
+        ledger = Ledger(self.spec, self.writer, self._heard)
+        if ledger.done() and not self._trials_left():
             return
         cluster = Cluster(self.spec)
         try:
             with _terminable():
                 self._tune(ledger, cluster, trainable)
         except KeyboardInterrupt:
-            raise Interrupted(_how_to_go_on(ledger.put_back())) from None
+            raise Interrupted(_how_to_go_on(ledger)) from None
         except Exception as error:
             if ledger.fault is not None:
                 raise ledger.fault from None
@@ -86,23 +89,31 @@ class StudyRun:
             lines = str(error).strip().splitlines()
             raise SearchError(f"Ray stopped the search: {lines[-1] if lines else type(error).__name__}") from error
         finally:
-            try:
+            with suppress(StoreError):  # then they wait until the lease ends
                 ledger.put_back()
-            finally:
-                cluster.close()
+            cluster.close()
 
-    def compare(self) -> None:
-        """Evaluate the best trial and the baselines on the test split, once, and store it."""
-        if self.spec.base.data.split.test == 0:
-            return
+    def compare(self) -> list[str]:
+        """Evaluate the best trial and the baselines on the test split, once, and store it. Returns what could not be
+        evaluated, a line each."""
         summary = summarise(self.store)
+        if self.spec.base.data.split.test == 0 or summary.states["RUNNING"] or summary.states["WAITING"]:
+            return []
         best = [] if summary.best is None else [summary.best]
         chosen = {trial.number: trial for trial in (*summary.front, *best, *summary.baselines.values())}
+        problems: list[str] = []
         for number, trial in chosen.items():
+            if trial.state != "COMPLETE" or self.store.metrics(number, "test"):
+                continue
             checkpoint = self.keeper.checkpoint(number)
-            if trial.state == "COMPLETE" and checkpoint.exists() and not self.store.metrics(number, "test"):
-                metrics, _ = evaluate_checkpoint(self.spec.configuration(trial.params), checkpoint, "test")
-                self.store.record_test(number, metrics)
+            try:
+                configuration = self.spec.configuration(trial.params)
+                metrics, _ = evaluate_checkpoint(configuration, checkpoint, "test", epochs=trial.epochs)
+            except CheckpointError as error:
+                problems.append(f"trial {number} has no test metrics: {error}")
+            else:
+                self.writer.record_test(number, metrics)
+        return problems
 
     def export(self) -> Path | None:
         """Write the best configuration into the run's folder. None if no trial is COMPLETE."""
@@ -114,30 +125,27 @@ class StudyRun:
         return path
 
     def close(self) -> None:
-        self.store.close()
-        self.lock.release()
+        self._exit.close()
 
-    def _lock(self) -> FileLock:
-        """One driver a study: the system frees a dead one's lock. Raises Busy while another holds it."""
-        lock = FileLock(self.folder / "driver.lock")
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire(blocking=False)
-        except Timeout:
-            raise Busy(
-                f"the study {self.spec.name!r} is being run by another process, which holds {lock.lock_file}"
-            ) from None
-        except OSError as error:
-            raise SearchError(f"cannot write the run folder {self.folder}: {error.strerror or error}") from error
-        return lock
+    def _release(self) -> None:
+        with suppress(StoreError):  # a database that is away: the lease ends by itself
+            self.lease.release()
 
-    def _left(self) -> bool:
-        trials = self.store.trials()
-        return len(trials) < self.spec.search.trials or any(not trial.state.is_finished() for trial in trials)
+    def _trials_left(self) -> bool:
+        return len(self.store.trials()) < self.spec.search.trials
 
     def _heard(self, event: Event) -> None:
-        self.keeper(event)
+        with suppress(StoreUnavailable):  # the checkpoints that it would remove are removed at the next trial's end
+            self.keeper(event)
         self.listener(event)
+
+    def _scratch(self) -> Path:
+        """A folder for Ray Tune's own files; those of drivers that died are removed."""
+        living = {holder.driver_id for holder in self.writer.others()}
+        for left in self.folder.glob("ray-*"):
+            if left.name.removeprefix("ray-") not in living:
+                shutil.rmtree(left, ignore_errors=True)
+        return self.folder / f"ray-{self.lease.driver_id}"
 
     def _tune(self, ledger: Ledger, cluster: Cluster, trainable: type | None) -> None:
         from ray import tune
@@ -146,18 +154,22 @@ class StudyRun:
         from weightsearch.search.searcher import LedgerSearcher
         from weightsearch.search.worker import Worker
 
-        self.folder.mkdir(parents=True, exist_ok=True)
-        scratch = self.folder / "ray"
+        scratch = self._scratch()
+        outbox = Outbox(ledger)
+        max_failures = self.spec.base.resources.max_failures
+        searcher = LedgerSearcher(
+            outbox, self._config_maker(cluster), _remembered(cluster.slots), _every(OTHERS_SECONDS)
+        )
         try:
             tune.run(
                 trainable or Worker,
                 name=f"driver-{time.time_ns()}",
                 storage_path=str(scratch),
-                search_alg=LedgerSearcher(ledger, self._config_maker(cluster), _remembered(cluster.slots)),
-                scheduler=LedgerScheduler(ledger),
+                search_alg=searcher,
+                scheduler=LedgerScheduler(outbox, max_failures),
                 num_samples=-1,
                 resources_per_trial=cluster.resources,
-                max_failures=self.spec.base.resources.max_failures,
+                max_failures=max_failures,
                 reuse_actors=True,
                 raise_on_failed_trial=False,
                 verbose=0,
@@ -175,6 +187,7 @@ class StudyRun:
             return {
                 "number": assignment.number,
                 "configuration": configuration.model_copy(update={"resources": resources}).model_dump_json(),
+                "failures": assignment.failures,
                 "checkpoint": str(self.keeper.checkpoint(assignment.number)),
                 "plugin_path": folders,
             }
@@ -195,6 +208,20 @@ def _remembered(slots: Callable[[], int]) -> Callable[[], int]:
     return current
 
 
+def _every(seconds: float) -> Callable[[], bool]:
+    """True when it was last true that long ago."""
+    last = time.monotonic()
+
+    def due() -> bool:
+        nonlocal last
+        if time.monotonic() - last < seconds:
+            return False
+        last = time.monotonic()
+        return True
+
+    return due
+
+
 @contextmanager
 def _terminable() -> Iterator[None]:
     """Let SIGTERM stop the driver as Ctrl-C does."""
@@ -212,16 +239,30 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _how_to_go_on(waiting: list[int]) -> str:
+def _how_to_go_on(ledger: Ledger) -> str:
+    try:
+        waiting = ledger.put_back()
+    except StoreError as error:
+        return f"stopped; give the same command again to go on from the last checkpoints ({error})"
     numbers = ", ".join(str(number) for number in waiting)
     what = {0: "the study goes", 1: f"trial {numbers} goes"}.get(len(waiting), f"trials {numbers} go")
     return f"stopped; {what} on from the last checkpoint when the same command is given again"
 
 
-def _open_store(spec: StudySpec) -> StudyStore:
+def _make_folder(folder: Path) -> None:
+    """Raises SearchError for a run folder that cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise SearchError(f"cannot write the run folder {folder}: {error.strerror or error}") from error
+
+
+def _open_store(spec: StudySpec, *, new: bool) -> StudyStore:
     """The study in its database, made if it is not there. Raises StoreError if it is another one of that name."""
     made = stored_spec(spec)
-    store = StudyStore.create(spec.storage, spec.name, list(spec.search.objectives.values()), made)
+    store = StudyStore.create(spec.storage, spec.name, list(spec.search.objectives.values()), made, new=new)
     try:
         _check_unchanged(store, made)
     except BaseException:
@@ -237,7 +278,7 @@ def _check_unchanged(store: StudyStore, now: dict[str, Any]) -> None:
         more = f"; and {len(changed) - 3} more" if len(changed) > 3 else ""
         raise StoreError(
             f"the study {store.study.study_name!r} in {store.database.name} was made from another study file: "
-            f"{'; '.join(changed[:3])}{more}; choose another name, or undo the change"
+            f"{'; '.join(changed[:3])}{more}; undo the change, or start beside it with --force-new NAME"
         )
 
 

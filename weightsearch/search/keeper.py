@@ -8,7 +8,7 @@ from pathlib import Path
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from weightsearch.search.ledger import Event
+from weightsearch.search.ledger import COMPLETE, FAILED, PRUNED, Event
 from weightsearch.study.store import BASELINE, StudyStore
 
 
@@ -24,9 +24,11 @@ class Keeper:
         return self.folder / f"{number:05d}" / "checkpoint.pt"
 
     def __call__(self, event: Event) -> None:
-        if event.kind in ("pruned", "failed"):
+        if event.number is None:
+            return
+        if event.kind in (PRUNED, FAILED):
             self._remove(event.number)
-        elif event.kind == "complete" and len(self.store.study.directions) == 1:
+        elif event.kind == COMPLETE and len(self.store.study.directions) == 1:
             trials = self.store.trials()
             best = self._best(trials)
             for folder in self.folder.glob("[0-9]*"):

@@ -6,36 +6,44 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
-from weightsearch.errors import StoreError
+from weightsearch.errors import SearchError
 from weightsearch.plugins import build
 from weightsearch.records import EpochRecord
 from weightsearch.search.samplers import Grid, MakeSampler
 from weightsearch.search.space import distributions, inside
 from weightsearch.spec import Configuration, StudySpec
-from weightsearch.study.store import BASELINE, Attempt, StudyStore
+from weightsearch.study.store import BASELINE
 from weightsearch.study.summary import parameters
+from weightsearch.study.writer import Attempt, Writer
+
+COMPLETE: Final = "complete"
+PRUNED: Final = "pruned"
+FAILED: Final = "failed"
+OUTCOMES: Final = {TrialState.COMPLETE: COMPLETE, TrialState.PRUNED: PRUNED, TrialState.FAIL: FAILED}
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """A trial to be trained. baseline: its name, if it is one."""
+    """A trial to be trained. baseline: its name, if it is one. failures: of its workers so far."""
 
     number: int
     configuration: Configuration
     baseline: str | None
+    failures: int = 0
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to a trial. kind: started, epoch, complete, pruned, failed."""
+    """Something that happened. kind: started, epoch, complete, pruned, failed, of a trial; retried, when its worker
+    failed and will be tried again; waiting and back, when the database went away and when it came again."""
 
     kind: str
-    number: int
+    number: int | None = None
     baseline: str | None = None
     record: EpochRecord | None = None
     reason: str | None = None
@@ -54,14 +62,16 @@ def stored_spec(spec: StudySpec) -> dict[str, Any]:
 
 
 class Ledger:
-    """One driver's view of a study. `next` hands out trials, `report` and `fail` take what becomes of them.
+    """One driver's view of a study. `next` hands out trials; `report`, `worker_failed` and `fail` take what becomes of
+    them. Each may be repeated when it raised StoreUnavailable, and changes nothing the second time.
 
-    Trials that the last driver left RUNNING are taken up again first, under their own numbers.
+    Trials that dead drivers left RUNNING are taken up again first, under their own numbers.
     """
 
-    def __init__(self, spec: StudySpec, store: StudyStore, listener: Listener | None = None) -> None:
+    def __init__(self, spec: StudySpec, writer: Writer, listener: Listener | None = None) -> None:
         self.spec = spec
-        self.store = store
+        self.writer = writer
+        self.store = writer.store
         self.listener = listener or (lambda _: None)
         search = spec.search
         context = {"epochs": spec.base.train.epochs}
@@ -71,42 +81,87 @@ class Ledger:
             self.pruner = build("pruner", search.pruner.name, search.pruner.options, context)
         self.space = distributions(spec.space)
         self.running: dict[int, Assignment] = {}
+        self.failed_in_a_row: list[str] = []
         self.fault: Exception | None = None
-        self._reclaim()
         self._enqueue_baselines()
 
     def next(self) -> Assignment | None:
-        """A trial to train now, or None when every trial of the study has been handed out."""
-        while (assignment := self._ask()) is not None:
-            if not self._settle(assignment):
-                return assignment
-        return None
+        """A trial to train now; None if there is none: see `done`."""
+        with self.writer.act():
+            frozen = self._ask()
+            if frozen is None:
+                return None
+            assignment = self._assignment(frozen)
+        self.running[assignment.number] = assignment
+        self._tell(Event("started", assignment.number, assignment.baseline))
+        return assignment
 
-    def report(self, number: int, attempt: Attempt, records: list[EpochRecord]) -> bool:
-        """Store epochs of a running trial, one after another, each with its decision. True if the trial shall stop: it
-        is at its end, or was pruned."""
-        if number not in self.running:
-            return True  # late news of a trial that has ended
+    def done(self) -> bool:
+        """True when every trial has ended, those of other drivers too."""
+        return not self.running and all(trial.state.is_finished() for trial in self.store.trials())
+
+    def report(self, number: int, attempt: Attempt, records: list[EpochRecord], *, last: bool = False) -> bool:
+        """Store epochs of a running trial, one after another, each together with what it means for the trial. True if
+        the trial shall stop: it is at its end, or was pruned. last: nothing more will come."""
         for record in records:
-            if self.store.record(number, attempt, [record]):
-                self._tell("epoch", number, record=record)
-                if self._decide(self.running[number], record.epoch):
-                    return True
-        return False
+            assignment = self.running.get(number)
+            if assignment is None:
+                return True  # late news of a trial that has ended
+            with self.writer.act():
+                outcome, new = self._take(assignment, attempt, record)
+            if new:
+                self._tell(Event("epoch", number, assignment.baseline, record))
+            if outcome is not None:
+                self._ended(outcome, number)
+        if last:
+            self.fail(number, "its worker ended before its last epoch")  # unless that was it
+        return number not in self.running
 
-    def fail(self, number: int, reason: str) -> None:
-        """A running trial cannot go on. reason: one line."""
+    def worker_failed(self, number: int, failures: int, reason: str) -> None:
+        """The worker of a running trial died or could not go on, for the `failures`-th time under all drivers. Ends the
+        trial past `resources.max_failures`. reason: one line."""
+        assignment = self.running.get(number)
+        if assignment is None:
+            return
+        if failures > self.spec.base.resources.max_failures:
+            times = "once" if failures == 1 else f"{failures} times"
+            self.fail(number, f"its worker failed {times}: {reason}", failures=failures)
+        else:
+            self.writer.set_failures(number, failures)
+            self._tell(Event("retried", number, assignment.baseline, reason=reason))
+
+    def stop(self, number: int, reason: str) -> None:
+        """A running trial cannot go on for a reason that will end all others too. Raises SearchError; the trial
+        stays."""
         if number in self.running:
-            self.store.fail(number, reason)
-            self._end("failed", number, reason)
+            self.writer.set_failures(number, 0)
+            raise SearchError(f"stopped: trial {number}: {reason}; nothing is lost, give the same command to go on")
+
+    def fail(self, number: int, reason: str, *, failures: int | None = None) -> None:
+        """A running trial cannot go on. reason: one line. failures: of its workers. Raises SearchError when too many
+        trials in a row have failed."""
+        if number not in self.running:
+            return
+        with self.writer.act():
+            if failures is not None:
+                self.writer.set_failures(number, failures)
+            if not self.store.trial(number).state.is_finished():
+                self.writer.fail(number, reason)
+        self._ended(FAILED, number, reason)
+        limit = self.spec.search.max_consecutive_failures
+        if limit is not None and len(self.failed_in_a_row) >= limit:
+            raise SearchError(
+                f"stopped: the last {limit} trials failed, the first of them: {self.failed_in_a_row[0]}; "
+                "the other trials go on when the same command is given again"
+            )
 
     def put_back(self) -> list[int]:
-        """Let all running trials wait for the next driver. Returns their numbers."""
-        states = {trial.number: trial.state for trial in self.store.trials()} if self.running else {}
-        numbers = [number for number in self.running if states[number] == TrialState.RUNNING]
+        """Let this driver's running trials wait for the next one. Returns their numbers."""
         self.running.clear()
-        for number in numbers:
-            self.store.put_back(number)
+        with self.writer.act():
+            numbers = [trial.number for trial in self.writer.assigned()]
+            for number in numbers:
+                self.writer.put_back(number)
         return numbers
 
     @contextmanager
@@ -118,68 +173,62 @@ class Ledger:
             self.fault = self.fault or error
             raise
 
-    def _ask(self) -> Assignment | None:
+    def _ask(self) -> FrozenTrial | None:
+        self.writer.reclaim()
+        # An answer that never came: the trial was assigned, but this driver did not hear of it.
+        for trial in self.writer.assigned():
+            if trial.number not in self.running:
+                return trial
         trials = self.store.trials()
-        waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
-        number = waiting[0].number if waiting else len(trials)
+        waiting = [trial.number for trial in trials if trial.state == TrialState.WAITING]
+        number = waiting[0] if waiting else len(trials)
         if not waiting and len(trials) >= self.spec.search.trials:
             return None
         sampler = self.make_sampler(self.spec.base.seed, number, self.spec.space)
         if not waiting and isinstance(sampler, Grid) and len(sampler.taken(self.store.study)) >= sampler.size:
             return None
-        frozen = self.store.ask(sampler, self.space)
-        if frozen.number != number:
-            raise StoreError(f"trial {frozen.number} was started where {number} was due: does another driver run?")
-        assignment = self._assignment(frozen)
-        self.running[number] = assignment
-        self._tell("started", number)
-        return assignment
+        return self.writer.ask(sampler, self.space)
 
-    def _settle(self, assignment: Assignment) -> bool:
-        """Take the decision of a taken-up trial's last epoch again: the last driver may have died between storing the
-        epoch and storing the outcome. True if that ends the trial, so that it need not be trained."""
-        epoch = self.store.last_epoch(assignment.number)
-        if not epoch:
-            return False
-        self.store.forget_decision(assignment.number)
-        return self._decide(assignment, epoch)
-
-    def _decide(self, assignment: Assignment, epoch: int) -> bool:
-        """After an epoch was stored: True if the trial ends with it, COMPLETE or PRUNED."""
+    def _take(self, assignment: Assignment, attempt: Attempt, record: EpochRecord) -> tuple[str | None, bool]:
+        """Store an epoch and the outcome that comes with it. Returns the outcome and whether the epoch was new."""
         number = assignment.number
-        if epoch >= assignment.configuration.train.epochs:
-            self.store.complete(number)
-            return self._end("complete", number)
-        if self._prunes(assignment):
-            self.store.prune(number)
-            return self._end("pruned", number)
-        return False
+        state = self.store.trial(number).state
+        if state.is_finished():  # stored before, only the answer was lost
+            return OUTCOMES[state], True
+        new = self.writer.record(number, attempt, record)
+        if record.epoch >= assignment.configuration.train.epochs:
+            self.writer.complete(number)
+            return COMPLETE, new
+        if new and self._prunes(assignment):
+            self.writer.prune(number)
+            return PRUNED, new
+        return None, new
 
     def _prunes(self, assignment: Assignment) -> bool:
         if self.pruner is None or assignment.baseline is not None:
             return False
-        return self.store.should_prune(assignment.number, self.pruner)
+        return self.writer.should_prune(assignment.number, self.pruner)
 
     def _assignment(self, frozen: FrozenTrial) -> Assignment:
         configuration = self.spec.configuration(parameters(self.store.spec, frozen))
-        return Assignment(frozen.number, configuration, frozen.user_attrs.get(BASELINE))
-
-    def _reclaim(self) -> None:
-        for trial in self.store.trials():
-            if trial.state == TrialState.RUNNING:
-                self.store.put_back(trial.number)
+        failures = self.writer.failures(frozen.number)
+        return Assignment(frozen.number, configuration, frozen.user_attrs.get(BASELINE), failures)
 
     def _enqueue_baselines(self) -> None:
-        known = {trial.user_attrs.get(BASELINE) for trial in self.store.trials()}
         baselines: Mapping[str, Mapping[str, Any]] = self.store.spec["baselines"]
-        for name, values in baselines.items():
-            if name not in known:
-                self.store.enqueue_baseline(name, inside(self.spec.space, values))
+        with self.writer.act():
+            known = {trial.user_attrs.get(BASELINE) for trial in self.store.trials()}
+            for name, values in baselines.items():
+                if name not in known:
+                    self.writer.enqueue_baseline(name, inside(self.spec.space, values))
 
-    def _end(self, kind: str, number: int, reason: str | None = None) -> bool:
-        event = Event(kind, number, self.running.pop(number).baseline, None, reason)
+    def _ended(self, outcome: str, number: int, reason: str | None = None) -> None:
+        assignment = self.running.pop(number)
+        if outcome == FAILED:
+            self.failed_in_a_row.append(f"trial {number}: {reason}")
+        else:
+            self.failed_in_a_row.clear()
+        self._tell(Event(outcome, number, assignment.baseline, None, reason))
+
+    def _tell(self, event: Event) -> None:
         self.listener(event)
-        return True
-
-    def _tell(self, kind: str, number: int, *, record: EpochRecord | None = None) -> None:
-        self.listener(Event(kind, number, self.running[number].baseline, record))

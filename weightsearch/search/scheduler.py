@@ -8,37 +8,47 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayError, RayTaskError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from weightsearch.errors import kind_and_line
+from weightsearch.errors import WriteError, kind_and_line
 from weightsearch.records import Environment, EpochRecord
-from weightsearch.search.ledger import Ledger
-from weightsearch.study.store import Attempt
+from weightsearch.search.outbox import Failure, Message, Outbox, Report, WorkerFailure
+from weightsearch.study.writer import Attempt
 
 
 class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
-    """Puts every result into the ledger and stops the trials that it says have ended."""
+    """Puts every result into the outbox and stops the trials that have ended."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, outbox: Outbox, max_failures: int) -> None:
         super().__init__()
-        self.ledger = ledger
+        self.outbox = outbox
+        self.max_failures = max_failures
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:  # noqa: ARG002
+        trial.max_failures = max(0, self.max_failures - trial.config["failures"])
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        with self.outbox.ledger.noting_faults():
+            self.outbox.flush()  # Ray asks all the time, however long the epochs are
+        return super().choose_trial_to_run(tune_controller)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:  # noqa: ARG002
-        return str(TrialScheduler.STOP if self._take(result) else TrialScheduler.CONTINUE)
+        return str(TrialScheduler.STOP if self._put(_message(result)) else TrialScheduler.CONTINUE)
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:  # noqa: ARG002
-        if "number" in result and not self._take(result):
-            with self.ledger.noting_faults():
-                self.ledger.fail(result["number"], "its worker ended before its last epoch")
+        if "number" in result:
+            self._put(_message(result))
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:  # noqa: ARG002
         """Its worker died, or raised. Ray calls this when it gives a trial up, and also when it tries it again."""
-        if not trial.should_recover():
-            times = "once" if trial.num_failures == 1 else f"{trial.num_failures} times"
-            with self.ledger.noting_faults():
-                self.ledger.fail(trial.config["number"], f"its worker failed {times}: {_why(trial)}")
+        failures = trial.config["failures"] + trial.num_failures
+        if trial.should_recover():
+            failures = min(failures, self.max_failures)
+        error = _error(trial)
+        stops = isinstance(error, WriteError) and not trial.should_recover()
+        self._put(WorkerFailure(trial.config["number"], failures, _why(error), stops))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the database has it all."""
@@ -46,31 +56,41 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
     def restore(self, checkpoint_path: str) -> None:
         """Nothing: the database has it all."""
 
-    def _take(self, result: dict[str, Any]) -> bool:
-        number = result["number"]
-        with self.ledger.noting_faults():
-            if "failed" in result:
-                self.ledger.fail(number, result["failed"])
-                return True
-            report = json.loads(result["report"])
-            attempt = Attempt(
-                report["attempt"], report["resumed_from"], report["protocol"], Environment(**report["environment"])
-            )
-            return self.ledger.report(number, attempt, [EpochRecord.from_plain(plain) for plain in report["records"]])
+    def _put(self, message: Message) -> bool:
+        with self.outbox.ledger.noting_faults():
+            return self.outbox.put(message)
 
 
-def _why(trial: Trial) -> str:
-    """The last fault of a trial's worker, in one line."""
+def _message(result: dict[str, Any]) -> Message:
+    """What a worker's step says."""
+    number = result["number"]
+    if "failed" in result:
+        return Failure(number, result["failed"])
+    report = json.loads(result["report"])
+    environment = Environment(**report["environment"])
+    attempt = Attempt(report["attempt"], report["resumed_from"], report["protocol"], environment)
+    return Report(number, attempt, [EpochRecord.from_plain(plain) for plain in report["records"]], result["done"])
+
+
+def _error(trial: Trial) -> BaseException | str:
+    """The last fault of a trial's worker; a text where it cannot be had."""
     try:
         with Path(trial.pickled_error_file).open("rb") as file:
-            error = ray.cloudpickle.load(file)
+            error: BaseException = ray.cloudpickle.load(file)
     except Exception as problem:  # no file, or an exception whose class cannot be found here
         return f"its error cannot be read ({type(problem).__name__})"
-    if isinstance(error, RayTaskError):
-        return kind_and_line(error.cause)
+    return error.cause if isinstance(error, RayTaskError) else error
+
+
+def _why(error: BaseException | str) -> str:
+    """A worker's fault in one line."""
+    if isinstance(error, (str, WriteError)):
+        return str(error)
     text = str(error)
-    if detail := re.search(r"Worker exit detail: ([^\n]*)", text):
-        return f"its process died: {detail.group(1)[:200]}"
-    if "Traceback" in text:  # raised while it was set up
-        return text.strip().splitlines()[-1].strip()
-    return "its process died, killed or out of memory"
+    if isinstance(error, RayError):
+        if detail := re.search(r"Worker exit detail: ([^\n]*)", text):
+            return f"its process died: {detail.group(1)[:200]}"
+        if "Traceback" not in text:
+            return "its process died, killed or out of memory"
+        return text.strip().splitlines()[-1].strip()  # raised while it was set up
+    return kind_and_line(error)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
-from weightsearch.search.ledger import Event
+from weightsearch.search.ledger import COMPLETE, FAILED, PRUNED, Event
 from weightsearch.study.summary import StudySummary
+
+ENDS: Final = {COMPLETE: "COMPLETE", PRUNED: "PRUNED", FAILED: "FAIL"}
 
 
 @dataclass
@@ -30,6 +33,7 @@ class Status:
     lengths: list[int] = field(default_factory=list)
     epochs_here: int = 0
     first_epoch: float | None = None
+    away: str | None = None
     started: float | None = None
     clock: Callable[[], float] = time.monotonic
 
@@ -45,6 +49,9 @@ class Status:
     def take(self, event: Event) -> None:
         if self.started is None:
             self.started = self.clock()
+        self.away = event.reason if event.kind == "waiting" else None
+        if event.number is None or event.kind == "retried":
+            return
         if event.baseline is not None:
             self.baselines[event.baseline] = event.number
         if event.kind == "started":
@@ -55,8 +62,8 @@ class Status:
             self.first_epoch = self.clock() if self.first_epoch is None else self.first_epoch
             if self.objective in event.record.metrics:
                 self.values[event.number] = event.record.metrics[self.objective]
-        else:
-            state = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}[event.kind]
+        elif event.kind in ENDS:
+            state = ENDS[event.kind]
             self.states[state] += 1
             length = self.running.pop(event.number, 0)
             if state == "COMPLETE":

@@ -13,13 +13,19 @@ import torch
 from ray import tune
 
 from weightsearch.data.dataset import open_dataset
-from weightsearch.errors import CheckpointError, WeightsearchError, fault_line, one_line
+from weightsearch.errors import CheckpointError, WeightsearchError, WriteError, fault_line, one_line
+from weightsearch.files import write_text
 from weightsearch.spec import Configuration
 from weightsearch.training.device import choose_device
 from weightsearch.training.environment import describe_environment
 from weightsearch.training.loop import Trainer
 
-RETRIED: Final = (OSError, MemoryError, torch.OutOfMemoryError)
+
+class Superseded(Exception):
+    """Another worker has taken up the trial: this one was given up for dead."""
+
+
+RETRIED: Final = (OSError, MemoryError, torch.OutOfMemoryError, WriteError, Superseded)
 
 
 class Worker(tune.Trainable):  # type: ignore[misc]
@@ -37,6 +43,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         self.number: int = config["number"]
         self.configuration = Configuration.model_validate_json(config["configuration"])
         self.checkpoint = Path(config["checkpoint"])
+        self.owner = self.checkpoint.with_name("attempt")
         self.attempt = uuid.uuid4().hex
         self.trainer: Trainer | None = None
         self.resumed_from = 0
@@ -66,7 +73,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         trainer = self.trainer
         if not records:  # what a checkpoint brought is reported before anything is trained on it
             records = [trainer.train_epoch()]
-            trainer.save(self.checkpoint)
+            self._save(trainer)
         report = {
             "attempt": self.attempt,
             "resumed_from": self.resumed_from,
@@ -88,7 +95,14 @@ class Worker(tune.Trainable):  # type: ignore[misc]
             except CheckpointError:  # damaged: better trained again than lost
                 trainer = Trainer(self.configuration, dataset, device)
         self.resumed_from = trainer.epoch
+        write_text(self.owner, self.attempt)
         return trainer
+
+    def _save(self, trainer: Trainer) -> None:
+        """Replace the checkpoint, unless a worker that came later has taken over the trial and its folder."""
+        if self.owner.read_text() != self.attempt:
+            raise Superseded(f"another worker took up trial {self.number}")
+        trainer.save(self.checkpoint)
 
     def _failed(self, reason: str) -> dict[str, Any]:
         return {"number": self.number, "failed": reason, "done": True}

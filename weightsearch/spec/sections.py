@@ -123,12 +123,14 @@ Named = Annotated[PluginSection, BeforeValidator(_named)]
 
 
 class Search(Section):
-    """What is optimised and how. trials counts every trial of the study, the baselines among them."""
+    """What is optimised and how. trials counts every trial of the study, the baselines among them.
+    max_consecutive_failures: so many failed trials in a row stop the search; null for never."""
 
     objectives: dict[str, Direction]
     sampler: Named = PluginSection(name="tpe")
     pruner: Named = PluginSection(name="none")
     trials: Count
+    max_consecutive_failures: Count | None = 5
     baselines: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
 

@@ -2,47 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
+from urllib.parse import quote
 
 import optuna
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.orm import Session
 
-from weightsearch.errors import StoreError
-from weightsearch.study import tables
+from weightsearch.errors import StoreError, StoreUnavailable, one_line
+from weightsearch.study import schema
 
 BUSY_SECONDS = 30
+PENDING: Final = "weightsearch_writes"  # execution option of a transaction that will write
+
+# A server whose machine is gone is noticed within a minute, not when the operating system gives up.
+SERVER: Final = {
+    "connect_timeout": "10",
+    "keepalives_idle": "20",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "50000",
+}
+
+Mode = Literal["read", "write", "create"]
 
 
 class Database:
-    """url: of the database; its password is in no text that this class makes. storage: Optuna's. engine: shared."""
+    """url: of the database; its password is in no text that this class makes. mode: `read` changes nothing, `write`
+    may, `create` also makes what is not there. clock: seconds, in place of the database's own (for simulations).
 
-    def __init__(self, url: str, *, create: bool) -> None:
+    storage: Optuna's. engine: shared. Raises StoreError for whatever is no study database.
+    """
+
+    def __init__(self, url: str, *, mode: Mode, clock: Callable[[], float] | None = None) -> None:
         self.url = _parse(url)
-        if not create:
-            _must_exist(self.url)
         self.name = self.url.set(query={}).render_as_string(hide_password=True)
+        self.clock = clock
+        self.sqlite = self.url.get_backend_name() == "sqlite"
+        if mode != "create" and self.sqlite and not Path(str(self.url.database)).exists():
+            raise StoreError(f"there is no study database {self.url.database} yet; `weightsearch run` creates it")
         self._optuna = sa.MetaData()  # what was read of Optuna's tables
+        self._local = threading.local()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         with self.errors():
-            if not create:
-                _must_be_ours(self.url, self.name)
-            self.storage = optuna.storages.RDBStorage(
-                self.url.render_as_string(hide_password=False), engine_kwargs=_engine_options(self.url)
-            )
-            self.engine: sa.Engine = self.storage.engine
-            if self.url.get_backend_name() == "sqlite":
-                sa.event.listen(self.engine, "connect", _sqlite_pragmas)
-                self.engine.dispose()
-            try:
-                self._migrate()
-            except BaseException:
-                self.close()
-                raise
+            version = self._look(read=mode == "read")
+            if version is None and mode != "create":
+                raise StoreError(f"{self.name}: there are no studies of weightsearch in this database")
+            if mode == "read" and version != schema.VERSION:
+                Database(url, mode="write").close()  # brings the tables up to date
+            self._open(read=mode == "read")
 
     def close(self) -> None:
         self.storage.remove_session()
@@ -50,7 +66,8 @@ class Database:
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Turn the database's errors into one line without the password."""
+        """Turn the database's errors into one line without the password: StoreUnavailable for those that pass when the
+        database is there again, StoreError for the others."""
         try:
             yield
         except ImportError as error:
@@ -58,43 +75,153 @@ class Database:
                 f"{self.name}: the database driver is missing; pip install 'weightsearch[postgres]'"
             ) from error
         except optuna.exceptions.StorageInternalError as error:
-            raise StoreError(f"{self.name}: {self._reason(error.__cause__ or error)}") from None
+            raise self._error(error.__cause__ or error) from None
         except SQLAlchemyError as error:
-            raise StoreError(f"{self.name}: {self._reason(error)}") from None
+            raise self._error(error) from None
         except RuntimeError as error:  # Optuna's word for a schema of another version
-            raise StoreError(f"{self.name}: {self._reason(error)}") from None
+            raise self._error(error) from None
 
     @contextmanager
-    def transaction(self) -> Iterator[sa.Connection]:
+    def reading(self) -> Iterator[sa.Connection]:
+        """A transaction that sees one state of the database; the one that this thread writes in, if it does."""
+        if (held := self._held()) is not None:
+            yield held
+            return
         with self.errors(), self.engine.begin() as connection:
             yield connection
 
+    @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """A transaction for everything that this thread does inside, Optuna's own writes among it: all or nothing. Only
+        one thread of all that use an SQLite file is inside at a time. May be nested; the outermost commits."""
+        if (held := self._held()) is not None:
+            yield held
+            return
+        with self.errors(), self.engine.connect() as plain:
+            connection = plain.execution_options(**{PENDING: True})
+            with connection.begin():
+                self.storage.remove_session()
+                # Optuna's sessions of this thread become savepoints of this transaction.
+                self.storage.scoped_session.registry.set(
+                    Session(bind=connection, join_transaction_mode="create_savepoint")
+                )
+                self._local.connection = connection
+                try:
+                    yield connection
+                finally:
+                    self._local.connection = None
+                    self.storage.remove_session()
+
+    def now(self) -> sa.ColumnElement[float]:
+        """The time by the database's clock, in seconds since 1970: the same for all who use it."""
+        if self.clock is not None:
+            return sa.literal(self.clock(), sa.Float(53))
+        if self.sqlite:
+            return sa.literal_column("((julianday('now') - 2440587.5) * 86400.0)", sa.Float(53))
+        return sa.literal_column("EXTRACT(EPOCH FROM clock_timestamp())::float8", sa.Float(53))
+
     def optuna_table(self, name: str) -> sa.Table:
         """One of Optuna's own tables, as it is in the database."""
-        with self.errors():
-            return sa.Table(name, self._optuna, autoload_with=self.engine, resolve_fks=False, keep_existing=True)
+        with self.reading() as connection:
+            return sa.Table(name, self._optuna, autoload_with=connection, resolve_fks=False, keep_existing=True)
 
-    def _migrate(self) -> None:
-        tables.metadata.create_all(self.engine)
-        with self.engine.begin() as connection:
-            version = connection.scalar(sa.select(tables.schema.c.version))
-            if version is None:
-                connection.execute(sa.insert(tables.schema).values(version=tables.SCHEMA_VERSION))
-            elif version != tables.SCHEMA_VERSION:
-                raise StoreError(
-                    f"{self.name}: its tables have version {version}, this weightsearch reads "
-                    f"{tables.SCHEMA_VERSION}; use the weightsearch that wrote it"
-                )
+    def _held(self) -> sa.Connection | None:
+        return getattr(self._local, "connection", None)
+
+    def _look(self, *, read: bool) -> int | None:
+        """Check what is there before anything is written to it; the version of our tables."""
+        engine = sa.create_engine(self._url(read=read), **self._options(read=read))
+        try:
+            with engine.connect() as connection:
+                return schema.look(connection, self.name, create_file=not read)
+        finally:
+            engine.dispose()
+
+    def _open(self, *, read: bool) -> None:
+        text = self._url(read=read).render_as_string(hide_password=False)
+        text = text.replace("{", "{{").replace("}", "}}")  # Optuna takes its URL for a template
+        for left in reversed(range(3)):
+            try:
+                self.storage = optuna.storages.RDBStorage(text, engine_kwargs=self._options(read=read))
+                break
+            except (SQLAlchemyError, optuna.exceptions.StorageInternalError):
+                if read or not left:  # else another process was making the same tables
+                    raise
+                time.sleep(0.2)
+        self.engine: sa.Engine = self.storage.engine
+        if self.sqlite:
+            sa.event.listen(self.engine, "connect", _read_pragmas if read else _write_pragmas)
+            sa.event.listen(self.engine, "begin", _begin)
+            self.engine.dispose()
+        try:
+            if not read:
+                with self.writing() as connection:
+                    schema.bring_up_to_date(connection)
+        except BaseException:
+            self.close()
+            raise
+
+    def _url(self, *, read: bool) -> URL:
+        if not (self.sqlite and read):
+            return self.url
+        path = Path(str(self.url.database)).absolute()
+        options = {"uri": "true", "mode": "ro"}
+        if not schema.has_log(path) and not schema.can_be_written(path):
+            options["immutable"] = "1"  # SQLite wants to make files beside it even to read
+        return self.url.set(database=f"file:{quote(str(path))}", query=options)
+
+    def _options(self, *, read: bool) -> dict[str, Any]:
+        if self.sqlite:
+            return {"connect_args": {"timeout": BUSY_SECONDS}}
+        options = {key: value for key, value in SERVER.items() if key not in self.url.query}
+        if read:
+            options["options"] = "-c default_transaction_read_only=on"
+        return {"pool_pre_ping": True, "connect_args": options}
+
+    def _error(self, error: BaseException) -> StoreError:
+        kind = StoreUnavailable if _passes(error) else StoreError
+        return kind(f"{self.name}: {self._reason(error)}")
 
     def _reason(self, error: BaseException) -> str:
         original: Any = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
         lines = [line.strip() for line in str(original).splitlines() if line.strip()]
-        text = lines[0] if lines else type(original).__name__
+        text = one_line(lines[0]) if lines else type(original).__name__
         hidden = [str(self.url.password)] if self.url.password else []
         hidden += [str(value) for key, value in self.url.query.items() if "password" in key.lower()]
         for secret in hidden:
             text = text.replace(secret, "***")
-        return text
+        return f"{text}{_advice(original)}"
+
+
+def _passes(error: BaseException) -> bool:
+    """Whether the same may succeed later: the server is gone or starting, or others hold a lock."""
+    if isinstance(error, sa.exc.TimeoutError):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    original: Any = error.orig
+    if isinstance(original, sqlite3.Error):
+        return getattr(original, "sqlite_errorname", "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
+    if error.connection_invalidated:
+        return True
+    state = getattr(original, "sqlstate", None)
+    if state is None:  # no answer of the server at all
+        return isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError))
+    # connection exceptions; shutdown, crash, starting up; too many clients; serialization, deadlock, lock
+    return state.startswith("08") or state in ("57P01", "57P02", "57P03", "53300", "40001", "40P01", "55P03")
+
+
+def _advice(original: object) -> str:
+    name = getattr(original, "sqlite_errorname", "")
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return f"; another program has held it for {BUSY_SECONDS} s"
+    if name.startswith("SQLITE_READONLY"):
+        return "; neither the file nor its folder may be read-only"
+    if name.startswith("SQLITE_CORRUPT"):
+        return schema.DAMAGED
+    if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
+        return "; what was stored before is safe"
+    return ""
 
 
 def _parse(text: str) -> URL:
@@ -114,29 +241,18 @@ def _parse(text: str) -> URL:
     return url
 
 
-def _must_exist(url: URL) -> None:
-    if url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists():
-        raise StoreError(f"there is no study database {url.database} yet; `weightsearch run` creates it")
+def _read_pragmas(connection: Any, _: object) -> None:
+    connection.isolation_level = None  # transactions begin where `_begin` says
 
 
-def _must_be_ours(url: URL, name: str) -> None:
-    """Raise StoreError for a database without our tables, before Optuna writes its own into it."""
-    engine = sa.create_engine(url, **_engine_options(url))
-    try:
-        if not sa.inspect(engine).has_table(tables.studies.name):
-            raise StoreError(f"{name}: there are no studies of weightsearch in this database")
-    finally:
-        engine.dispose()
-
-
-def _engine_options(url: URL) -> dict[str, Any]:
-    if url.get_backend_name() == "sqlite":
-        return {"connect_args": {"timeout": BUSY_SECONDS}}
-    return {"pool_pre_ping": True}
-
-
-def _sqlite_pragmas(connection: Any, _: object) -> None:
+def _write_pragmas(connection: Any, _: object) -> None:
+    connection.isolation_level = None
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=NORMAL")  # a power cut may cost the last commits, never the file
+    cursor.execute("PRAGMA synchronous=FULL")  # what was stored survives a power cut
     cursor.close()
+
+
+def _begin(connection: sa.Connection) -> None:
+    writes = connection.get_execution_options().get(PENDING, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

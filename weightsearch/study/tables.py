@@ -6,8 +6,6 @@ from typing import Final
 
 from sqlalchemy import JSON, BigInteger, Column, DateTime, Float, ForeignKey, Integer, MetaData, String, Table, func
 
-SCHEMA_VERSION: Final = 1
-
 metadata = MetaData()
 
 
@@ -27,6 +25,27 @@ studies = Table(
     Column("study_id", Integer, primary_key=True, autoincrement=False),  # Optuna's
     Column("spec", JSON, nullable=False),  # see StudyStore.create
     Column("created", DateTime, nullable=False, server_default=func.now()),
+)
+
+drivers = Table(
+    "weightsearch_drivers",
+    metadata,
+    Column("driver_id", String(32), primary_key=True),
+    Column("study_id", Integer, nullable=False, index=True),
+    Column("owner", String(300), nullable=False),
+    Column("process", JSON, nullable=False),  # see study/process.py
+    Column("started", Float(53), nullable=False),  # these three by the database's clock, in seconds since 1970
+    Column("heartbeat", Float(53), nullable=False),
+    Column("expires", Float(53), nullable=False),
+)
+
+assignments = Table(
+    "weightsearch_assignments",
+    metadata,
+    Column("trial_id", Integer, primary_key=True, autoincrement=False),
+    Column("driver_id", String(32), nullable=False),  # who has the trial, while it is RUNNING
+    Column("times", Integer, nullable=False),  # that it was handed out
+    Column("failures", Integer, nullable=False),  # of its workers
 )
 
 environments = Table(
@@ -78,5 +97,6 @@ metrics = Table(
     Column("value", Float(53)),
 )
 
+
 PER_EPOCH: Final = (epochs, terms, metrics)
-PER_TRIAL: Final = (*PER_EPOCH, trials)
+PER_TRIAL: Final = (*PER_EPOCH, trials, assignments)

@@ -9,7 +9,7 @@ from torch import nn
 
 from weightsearch.data.dataset import Dataset, open_dataset
 from weightsearch.data.split import SplitName
-from weightsearch.errors import DataError, ModelError
+from weightsearch.errors import CheckpointError, DataError, ModelError
 from weightsearch.metrics.depth import DepthMetrics
 from weightsearch.metrics.protocol import Protocol, protocol_of
 from weightsearch.spec.differences import differences
@@ -46,21 +46,31 @@ def evaluate(
 
 
 def evaluate_checkpoint(
-    configuration: Configuration, checkpoint: Path, split: SplitName, device_name: str = "auto"
+    configuration: Configuration,
+    checkpoint: Path,
+    split: SplitName,
+    device_name: str = "auto",
+    *,
+    epochs: int | None = None,
 ) -> tuple[dict[str, float], Protocol]:
-    """A checkpoint's metrics on a split and the protocol they were taken under. Raises WeightsearchError."""
+    """A checkpoint's metrics on a split and the protocol they were taken under. epochs: what it must have been trained
+    for. Raises WeightsearchError, of a checkpoint that is not there or not as it should be CheckpointError."""
     device = choose_device(configuration, device_name)
     torch.set_num_threads(configuration.resources.cpus_per_trial)
-    network = load_network(configuration, checkpoint, device)
+    network = load_network(configuration, checkpoint, device, epochs)
     dataset = open_dataset(configuration)
     protocol = protocol_of(configuration, split)
     precision = choose_precision(configuration.train.amp, device)
     return evaluate(network, dataset, split, protocol, precision, configuration.train.batch_size), protocol
 
 
-def load_network(configuration: Configuration, checkpoint: Path, device: torch.device) -> nn.Module:
+def load_network(
+    configuration: Configuration, checkpoint: Path, device: torch.device, epochs: int | None = None
+) -> nn.Module:
     """The configuration's network with a checkpoint's weights. Raises WeightsearchError if they do not fit."""
     state = read_checkpoint(checkpoint)
+    if epochs not in (None, len(state["history"])):
+        raise CheckpointError(f"{checkpoint} was trained for {len(state['history'])} epochs, not {epochs}")
     network = build_network(configuration)
     try:
         network.load_state_dict(state["network"])

@@ -1,0 +1,82 @@
+"""Who a driver is, so that others can tell whether it still lives."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+BOOT = Path("/proc/sys/kernel/random/boot_id")
+MACHINE = Path("/etc/machine-id")
+
+
+@dataclass(frozen=True)
+class Process:
+    """machine: what no other machine shares. boot, namespace: within which `pid` is unique while the process lives;
+    started: which of those that have had the number. Empty where the system does not tell."""
+
+    owner: str
+    machine: str
+    boot: str
+    namespace: str
+    pid: int
+    started: str
+
+    @classmethod
+    def current(cls) -> Process:
+        machine = f"{socket.gethostname()} {_text(MACHINE)} {uuid.getnode():012x}"
+        pid = os.getpid()
+        return cls(_owner(), machine, _text(BOOT), _namespace(), pid, _state_and_start(pid)[1])
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Process:
+        return cls(**plain)
+
+    def to_plain(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def is_gone(self) -> bool:
+        """True only where it is certain: the machine is this one, and has started again or has no such process."""
+        here = Process.current()
+        if not (self.boot and self.namespace and self.started):
+            return False
+        if self.boot != here.boot:
+            return self.machine == here.machine
+        if self.namespace != here.namespace:
+            return False
+        state, started = _state_and_start(self.pid)
+        return state in ("", "Z", "X") or started != self.started
+
+
+def _state_and_start(pid: int) -> tuple[str, str]:
+    """A process's state letter and start time in clock ticks since the boot; empty if there is none."""
+    text = _text(Path(f"/proc/{pid}/stat"))
+    fields = text.rpartition(")")[2].split()  # its name, in parentheses, may hold anything
+    return (fields[0], fields[19]) if len(fields) > 19 else ("", "")
+
+
+def _namespace() -> str:
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
+
+
+def _owner() -> str:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""

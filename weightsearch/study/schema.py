@@ -1,0 +1,78 @@
+"""What stands in a database: nothing, somebody else's tables, or ours of some version."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+import sqlalchemy as sa
+
+from weightsearch.errors import StoreError
+from weightsearch.study import tables
+
+VERSION: Final = 2
+DAMAGED: Final = "; a damaged file may be saved in part: sqlite3 FILE .recover | sqlite3 NEW"
+OPTUNA: Final = frozenset({"version_info", "studies", "trials"})
+
+
+def look(connection: sa.Connection, name: str, *, create_file: bool) -> int | None:
+    """The version of our tables, None if there are none. Raises StoreError for a file that is damaged or another
+    program's, and for tables that a newer weightsearch made."""
+    sqlite = connection.dialect.name == "sqlite"
+    if sqlite:
+        _check_file(connection, name)
+    found = set(sa.inspect(connection).get_table_names())
+    if tables.schema.name in found:
+        version = connection.scalar(sa.select(tables.schema.c.version))
+        if version is not None and version > VERSION:
+            raise StoreError(
+                f"{name}: its tables have version {version}, this weightsearch reads {VERSION}; "
+                "use the weightsearch that wrote it, or a newer one"
+            )
+        return version
+    optunas = found >= OPTUNA
+    if create_file and not optunas and (found if sqlite else found & OPTUNA):
+        some = ", ".join(sorted(found)[:3])
+        raise StoreError(f"{name}: another program's database (its tables: {some}, ...); name another one")
+    return None
+
+
+def bring_up_to_date(connection: sa.Connection) -> None:
+    """Make our tables, or those that an older version lacks."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(0x77656967)))  # two drivers may come at once
+    tables.metadata.create_all(connection)
+    version = connection.scalar(sa.select(tables.schema.c.version))
+    if version is None:
+        connection.execute(sa.insert(tables.schema).values(version=VERSION))
+        return
+    for old in range(version, VERSION):
+        MIGRATIONS[old](connection)
+    if version < VERSION:
+        connection.execute(sa.update(tables.schema).values(version=VERSION))
+
+
+def has_log(path: Path) -> bool:
+    """Whether SQLite's write-ahead log stands beside a file: what it holds belongs to the database."""
+    return path.with_name(f"{path.name}-wal").exists()
+
+
+def can_be_written(path: Path) -> bool:
+    return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+
+
+def _check_file(connection: sa.Connection, name: str) -> None:
+    problem = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
+    if problem != "ok":
+        lines = str(problem).splitlines()
+        raise StoreError(f"{name}: the file is damaged: {lines[-1]}{DAMAGED}")
+
+
+def _drivers_and_assignments(_: sa.Connection) -> None:
+    """Version 2 added two tables, which `create_all` has made; trials left RUNNING belong to no driver of theirs."""
+
+
+# Version -> what leads from it to the next one.
+MIGRATIONS: Final[Mapping[int, Callable[[sa.Connection], None]]] = {1: _drivers_and_assignments}

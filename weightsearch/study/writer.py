@@ -1,0 +1,271 @@
+"""The only writer of a study's trials: a driver's, under its lease.
+
+Every act is one transaction, Optuna's writes and ours together. A driver that dies at any moment, or loses its
+connection before it hears whether an act was stored, leaves the study before the act or after it, and may do it again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import optuna
+import sqlalchemy as sa
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Connection
+from sqlalchemy.dialects import postgresql, sqlite
+
+from weightsearch.records import Environment, EpochRecord
+from weightsearch.study import lease as leases
+from weightsearch.study import tables
+from weightsearch.study.lease import Lease
+from weightsearch.study.store import BASELINE, REASON, StudyStore
+
+RUNG: Final = "completed_rung_"  # of Optuna's pruners
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try at training a trial: a name that no other try has, and the epochs that it took over from a checkpoint."""
+
+    name: str
+    resumed_from: int
+    protocol: Mapping[str, Any]
+    environment: Environment
+
+
+class Writer:
+    """What a driver does to the trials of a study."""
+
+    def __init__(self, store: StudyStore, lease: Lease) -> None:
+        self.store = store
+        self.lease = lease
+        self._held: Connection | None = None
+        self._intermediate = store.database.optuna_table("trial_intermediate_values")
+        self._attributes = store.database.optuna_table("trial_system_attributes")
+
+    @contextmanager
+    def act(self) -> Iterator[Connection]:
+        """Everything inside is stored together or not at all, and only while the lease stands; acts may be nested.
+        Raises StudyHeld if another driver took over, StoreUnavailable while the database is away."""
+        if self._held is not None:
+            yield self._held
+            return
+        try:
+            with self.store.database.writing() as connection:
+                self.store.lock(connection)
+                self.lease.check(connection)
+                self._held = connection
+                yield connection
+        except BaseException:
+            self.store.forget()
+            raise
+        finally:
+            self._held = None
+
+    def reclaim(self) -> list[int]:
+        """Let the trials of drivers that died wait. Returns their numbers."""
+        with self.act() as connection:
+            return leases.reclaim(self.store, connection)
+
+    def others(self) -> list[leases.Holder]:
+        """The other drivers that run the study."""
+        with self.store.database.reading() as connection:
+            found = leases.holders(self.store, connection)
+        return [holder for holder in found if holder.driver_id != self.lease.driver_id]
+
+    def enqueue_baseline(self, name: str, params: Mapping[str, Any]) -> None:
+        """Add a trial with given values of searched parameters, to be tried before any the sampler proposes."""
+        with self.act():
+            self.store.study.enqueue_trial(dict(params), user_attrs={BASELINE: name})
+
+    def ask(self, sampler: BaseSampler, space: Mapping[str, BaseDistribution]) -> FrozenTrial:
+        """The next waiting trial, or a new one, with a value for every parameter of the space, set to RUNNING and
+        assigned to this driver.
+
+        A baseline's values stand as they are; those outside the space are not parameters of the trial.
+        """
+        with self.act() as connection:
+            study = self.store.study
+            study.sampler = sampler
+            study._thread_local.cached_all_trials = None
+            trial = study.ask()
+            fixed = self.store.storage.get_trial_system_attrs(trial._trial_id).get("fixed_params")
+            wanted = space if fixed is None else {name: space[name] for name in fixed}
+            for name, distribution in wanted.items():
+                trial._suggest(name, distribution)
+            self._assign(connection, trial._trial_id)
+            return self.store.storage.get_trial(trial._trial_id)
+
+    def assigned(self) -> list[FrozenTrial]:
+        """This driver's RUNNING trials."""
+        assignments = tables.assignments
+        mine = sa.select(assignments.c.trial_id).where(assignments.c.driver_id == self.lease.driver_id)
+        with self.store.database.reading() as connection:
+            ids = set(connection.scalars(mine))
+        return [t for t in self.store.trials() if t.state == TrialState.RUNNING and t._trial_id in ids]
+
+    def record(self, number: int, attempt: Attempt, record: EpochRecord) -> bool:
+        """Store an epoch with everything that belongs to it, Optuna's intermediate value included. False if it was
+        stored before; then nothing changes. A new attempt first removes the epochs that it did not take over."""
+        trial_id = self.store.trial_id(number)
+        objectives = list(self.store.spec["objectives"])
+        with self.act() as connection:
+            self._begin_attempt(connection, trial_id, attempt)
+            epochs = tables.epochs.c
+            known = sa.select(epochs.epoch).where(epochs.trial_id == trial_id, epochs.epoch == record.epoch)
+            if connection.scalar(known) is not None:
+                return False
+            _insert_epoch(connection, trial_id, record)
+            if len(objectives) == 1:
+                value = record.metrics[objectives[0]]
+                row = {"step": record.epoch, "intermediate_value": value, "intermediate_value_type": "FINITE"}
+                connection.execute(sa.insert(self._intermediate).values(trial_id=trial_id, **row))
+            return True
+
+    def should_prune(self, number: int, pruner: optuna.pruners.BasePruner) -> bool:
+        """What the pruner says of a trial's epochs so far. It may note what it saw."""
+        with self.act():
+            study = self.store.study
+            study.pruner = pruner
+            study._thread_local.cached_all_trials = None
+            return pruner.prune(study, self.store.trial(number))
+
+    def complete(self, number: int) -> None:
+        """The trial trained to the end: its values are those of its last epoch."""
+        with self.act():
+            metrics = self.store.metrics(number)
+            values = [metrics[name] for name in self.store.spec["objectives"]]
+            self.store.study.tell(number, values)
+
+    def prune(self, number: int) -> None:
+        with self.act():
+            self.store.study.tell(number, state=TrialState.PRUNED)
+
+    def fail(self, number: int, reason: str) -> None:
+        """reason: one line, shown wherever the trial is."""
+        with self.act():
+            self.store.storage.set_trial_user_attr(self.store.trial_id(number), REASON, reason)
+            self.store.study.tell(number, state=TrialState.FAIL)
+
+    def failures(self, number: int) -> int:
+        """How often a trial's worker has failed, under all drivers."""
+        mine = tables.assignments.c.trial_id == self.store.trial_id(number)
+        with self.store.database.reading() as connection:
+            return int(connection.scalar(sa.select(tables.assignments.c.failures).where(mine)) or 0)
+
+    def set_failures(self, number: int, failures: int) -> None:
+        mine = tables.assignments.c.trial_id == self.store.trial_id(number)
+        with self.act() as connection:
+            connection.execute(sa.update(tables.assignments).where(mine).values(failures=failures))
+
+    def put_back(self, number: int) -> None:
+        """Let a running trial wait: the next driver takes it up again under its number."""
+        with self.act():
+            self.store.storage.set_trial_state_values(self.store.trial_id(number), TrialState.WAITING)
+
+    def record_test(self, number: int, metrics: Mapping[str, float]) -> None:
+        """Store the final comparison's metrics on the test split."""
+        trial_id = self.store.trial_id(number)
+        with self.act() as connection:
+            epoch = self.store.last_epoch(number)
+            mine = (tables.metrics.c.trial_id == trial_id) & (tables.metrics.c.split == "test")
+            connection.execute(sa.delete(tables.metrics).where(mine))
+            connection.execute(sa.insert(tables.metrics), _metric_rows(trial_id, epoch, "test", metrics))
+
+    def _assign(self, connection: Connection, trial_id: int) -> None:
+        table = tables.assignments
+        mine = table.c.trial_id == trial_id
+        again = sa.update(table).where(mine).values(driver_id=self.lease.driver_id, times=table.c.times + 1)
+        if connection.execute(again).rowcount == 0:
+            first = {"trial_id": trial_id, "driver_id": self.lease.driver_id, "times": 1, "failures": 0}
+            connection.execute(sa.insert(table).values(**first))
+
+    def _begin_attempt(self, connection: Connection, trial_id: int, attempt: Attempt) -> None:
+        mine = tables.trials.c.trial_id == trial_id
+        row = connection.execute(sa.select(tables.trials.c.attempt, tables.trials.c.attempts).where(mine)).first()
+        if row is not None and row.attempt == attempt.name:
+            return
+        self._remove_epochs(connection, trial_id, attempt.resumed_from)
+        content = {
+            "attempt": attempt.name,
+            "attempts": 1 if row is None else row.attempts + 1,
+            "protocol": dict(attempt.protocol),
+            "environment_id": _environment_id(connection, attempt.environment),
+        }
+        if row is None:
+            connection.execute(sa.insert(tables.trials).values(trial_id=trial_id, **content))
+        else:
+            connection.execute(sa.update(tables.trials).where(mine).values(**content))
+
+    def _remove_epochs(self, connection: Connection, trial_id: int, last: int) -> None:
+        """Remove the epochs after `last`, and what a pruner noted of them: successive halving keeps the value with
+        which a trial came to a rung."""
+        values = self._intermediate
+        late = (values.c.trial_id == trial_id) & (values.c.step > last)
+        removed = list(connection.scalars(sa.select(values.c.intermediate_value).where(late)))
+        if removed:
+            notes = self._attributes
+            rungs = (notes.c.trial_id == trial_id) & notes.c.key.startswith(RUNG, autoescape=True)
+            for key, text in connection.execute(sa.select(notes.c.key, notes.c.value_json).where(rungs)).all():
+                if json.loads(text) in removed:
+                    connection.execute(sa.delete(notes).where(rungs, notes.c.key == key))
+        connection.execute(sa.delete(values).where(late))
+        for table in tables.PER_EPOCH:
+            connection.execute(sa.delete(table).where(table.c.trial_id == trial_id, table.c.epoch > last))
+
+
+def _insert_epoch(connection: Connection, trial_id: int, record: EpochRecord) -> None:
+    connection.execute(
+        sa.insert(tables.epochs).values(
+            trial_id=trial_id,
+            epoch=record.epoch,
+            seconds=record.seconds,
+            steps=record.steps,
+            empty_steps=record.empty_steps,
+            train_loss=_finite(record.train_loss),
+            lr=record.lr,
+        )
+    )
+    rows = [
+        {
+            "trial_id": trial_id,
+            "epoch": record.epoch,
+            "term": name,
+            "value": _finite(term.value),
+            "weight": term.weight,
+            "contribution": _finite(term.contribution),
+            "gradient": _finite(term.gradient),
+        }
+        for name, term in record.terms.items()
+    ]
+    if rows:
+        connection.execute(sa.insert(tables.terms), rows)
+    connection.execute(sa.insert(tables.metrics), _metric_rows(trial_id, record.epoch, "validation", record.metrics))
+
+
+def _metric_rows(trial_id: int, epoch: int, split: str, metrics: Mapping[str, float]) -> list[dict[str, Any]]:
+    return [
+        {"trial_id": trial_id, "epoch": epoch, "split": split, "metric": name, "value": _finite(value)}
+        for name, value in metrics.items()
+    ]
+
+
+def _environment_id(connection: Connection, environment: Environment) -> int:
+    content = asdict(environment)
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    table = tables.environments
+    insert: Any = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[connection.dialect.name](table)
+    connection.execute(insert.values(digest=digest, content=content).on_conflict_do_nothing())
+    return int(connection.scalars(sa.select(table.c.environment_id).where(table.c.digest == digest)).one())
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
