@@ -165,7 +165,7 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path):
     )
     wait_for_epochs(tmp_path / "tiny.db", 4)
     second = command("run", "tiny.yaml", cwd=tmp_path, expect=3)
-    assert "is being run by another process" in second.stderr
+    assert f"(process {driver.pid}, last heard" in second.stderr
     driver.send_signal(signal.SIGINT)
     _, complaints = driver.communicate(timeout=60)
     assert driver.returncode == 130

@@ -8,22 +8,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from optuna.samplers import RandomSampler
 
-from tests.unit.study.test_store import SPACE, SPEC, attempt, record
+from tests.stores import ask, attempt, driving, record, report
 from weightsearch.dashboards.serve import make_dashboard
 from weightsearch.errors import StoreError
-from weightsearch.study.store import StudyStore
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
     url = f"sqlite:///{tmp_path}/s.db"
-    store = StudyStore.create(url, "s", ["minimize"], SPEC)
-    number = store.ask(RandomSampler(seed=0), SPACE).number
-    store.record(number, attempt(), [record(1), record(2)])
-    store.complete(number)
-    store.close()
+    with driving(url) as writer:
+        number = ask(writer)
+        report(writer, number, attempt(), record(1), record(2))
+        writer.complete(number)
     made = make_dashboard(url, port=0)
     thread = threading.Thread(target=made.serve_forever)
     thread.start()

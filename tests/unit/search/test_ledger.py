@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
 
+from tests.stores import NOBODY
+from weightsearch.errors import SearchError, StoreError
 from weightsearch.records import Environment, EpochRecord, TermRecord
 from weightsearch.search.ledger import Assignment, Event, Ledger, stored_spec
 from weightsearch.spec import StudySpec, load_study
-from weightsearch.study.store import Attempt, StudyStore
+from weightsearch.study.lease import Lease
+from weightsearch.study.store import StudyStore
 from weightsearch.study.summary import summarise
+from weightsearch.study.writer import Attempt, Writer
 
 HERE = Environment("host", "cpu: x", 1, "", {})
 
@@ -32,19 +37,24 @@ def attempt(number: int, resumed_from: int = 0, name: str = "") -> Attempt:
 
 
 class Study:
+    """A study with one driver at a time."""
+
+    now = 0.0  # by the database's clock
+
     def __init__(self, tiny: Path, *sets: str) -> None:
         self.spec: StudySpec = load_study(tiny, sets)
         self.events: list[Event] = []
-        self.open()
-
-    def open(self) -> None:
         objectives = list(self.spec.search.objectives.values())
-        self.store = StudyStore.create(self.spec.storage, self.spec.name, objectives, stored_spec(self.spec))
-        self.ledger = Ledger(self.spec, self.store, self.events.append)
+        made = stored_spec(self.spec)
+        self.store = StudyStore.create(self.spec.storage, self.spec.name, objectives, made, clock=lambda: Study.now)
+        self.reopen()
 
     def reopen(self) -> None:
-        self.store.close()
-        self.open()
+        """As if the driver before had been killed: its trials are RUNNING in the database, its lease has ended."""
+        Study.now += 60
+        self.store.forget()
+        self.writer = Writer(self.store, Lease.take(self.store, process=NOBODY))
+        self.ledger = Ledger(self.spec, self.writer, self.events.append)
 
     def train(self, assignment: Assignment, value: Callable[[Assignment, int], float] = value_of) -> None:
         for epoch in range(1, 5):
@@ -122,7 +132,7 @@ def test_the_same_seed_gives_the_same_study_however_often_it_is_left(study, tmp_
         if assignment.number % 3 == 1:
             cut.ledger.report(assignment.number, attempt(assignment.number), [record(1, value_of(assignment, 1))])
             if assignment.number in cut.ledger.running:
-                cut.reopen()  # as if the driver had been killed: the trial is RUNNING in the database
+                cut.reopen()
                 again = cut.ledger.next()
                 assert again == assignment
                 assignment = again
@@ -190,22 +200,35 @@ def test_late_news_of_an_ended_trial_is_ignored(study):
 
 
 @pytest.mark.parametrize("pruner", ["successive_halving", "hyperband", "median", "none"])
-@pytest.mark.parametrize("moment", ["stored", "decided", "checkpointed"])
+@pytest.mark.parametrize("moment", ["checkpointed", "before", "stored", "decided", "told", "after"])
 def test_a_crash_around_a_report_changes_nothing(study, tmp_path, monkeypatch, pruner, moment):
-    """At every epoch of every trial the driver dies: after the epoch was stored and before the pruner was asked; after
-    it was asked and before the outcome was stored; or after the checkpoint was written and before it was reported."""
+    """At every epoch of every trial the driver dies: after the checkpoint was written and before it was reported; before
+    anything was written; after the epoch was; after the pruner was asked; after the outcome was told; after all that
+    was stored and before Ray was told."""
     sets = ("search.trials=14", f"search.pruner={pruner}")
     whole = study(*sets)
     whole.run()
     cut = study(*sets, f"storage=sqlite:///{tmp_path}/cut.db")
     trained: dict[int, int] = {}  # what the checkpoints hold
 
-    class Died(Exception):
+    class Died(BaseException):
         pass
 
-    def die(*_):
-        raise Died
+    def dying(function: Callable, *, after: bool) -> Callable:
+        def wrapped(*words):
+            if after:
+                function(*words)
+            raise Died
 
+        return wrapped
+
+    where = {
+        "before": [(Writer, "record", False)],
+        "stored": [(Writer, "record", True)],
+        "decided": [(Writer, "complete", False), (Writer, "prune", False)],
+        "told": [(Writer, "complete", True), (Writer, "prune", True)],
+        "after": [(Ledger, "_ended", False)],
+    }
     while (assignment := cut.ledger.next()) is not None:
         number = assignment.number
         done = trained.get(number, 0)
@@ -213,30 +236,101 @@ def test_a_crash_around_a_report_changes_nothing(study, tmp_path, monkeypatch, p
         if history and cut.ledger.report(number, attempt(number, resumed_from=done), history):
             continue
         trained[number] = done + 1
-        if moment == "stored":
-            monkeypatch.setattr(Ledger, "_decide", die)
-        elif moment == "decided":
-            for name in ("complete", "prune"):
-                monkeypatch.setattr(StudyStore, name, die)
-        try:
+        for owner, name, after in where.get(moment, ()):
+            monkeypatch.setattr(owner, name, dying(getattr(owner, name), after=after))
+        with suppress(Died):
             if moment != "checkpointed":
                 new = [record(done + 1, value_of(assignment, done + 1))]
                 cut.ledger.report(number, attempt(number, resumed_from=done), new)
-        except Died:
-            pass
         monkeypatch.undo()
         monkeypatch.chdir(tmp_path)
         cut.reopen()
     assert cut.outcome() == whole.outcome()
 
 
-def test_an_outcome_that_was_not_stored_before_a_crash_is_stored_after_it(study):
-    one = study()
+def test_what_fails_too_often_fails_under_all_drivers_together(study):
+    one = study("resources.max_failures=2", "search.pruner=none")
     first = one.ledger.next()
-    one.store.record(first.number, attempt(0), [record(e, value_of(first, e)) for e in range(1, 5)])
-    one.reopen()  # all epochs are in the database, the state is RUNNING
-    assert one.ledger.next().number == 1
-    assert one.store.trials()[0].state == TrialState.COMPLETE
+    one.ledger.worker_failed(first.number, 1, "its process died")
+    one.ledger.worker_failed(first.number, 1, "its process died")  # told twice
+    one.reopen()
+    again = one.ledger.next()
+    assert (again.number, again.failures) == (0, 1)
+    one.ledger.worker_failed(0, 2, "its process died")
+    assert one.store.trials()[0].state == TrialState.RUNNING
+    one.reopen()
+    assert one.ledger.next().failures == 2
+    one.ledger.worker_failed(0, 3, "its process died")
+    assert one.store.trials()[0].state == TrialState.FAIL
+    assert summarise(one.store).trials[0].reason == "its worker failed 3 times: its process died"
+    one.run()
+    assert summarise(one.store).states["COMPLETE"] == 5
+
+
+def test_drivers_that_die_do_not_count_as_failures_of_the_trial(study):
+    one = study("resources.max_failures=0", "search.pruner=none")
+    for _ in range(5):
+        assert one.ledger.next().failures == 0
+        one.reopen()
+    one.run()
+    assert summarise(one.store).states["COMPLETE"] == 6
+
+
+def test_trials_that_all_fail_stop_the_study_with_the_first_reason(study):
+    one = study("search.trials=20", "search.max_consecutive_failures=3")
+    one.train(one.ledger.next())
+    for number in (1, 2):
+        one.ledger.fail(one.ledger.next().number, f"no space left, said {number}")
+    last = one.ledger.next()
+    with pytest.raises(
+        SearchError, match="the last 3 trials failed, the first of them: trial 1: no space left, said 1"
+    ):
+        one.ledger.fail(last.number, "no space left")
+    assert summarise(one.store).states["FAIL"] == 3
+    one.reopen()  # mended
+    one.run()
+    assert sum(summarise(one.store).states.values()) == 20
+
+
+def test_a_failure_between_good_trials_stops_nothing(study):
+    one = study("search.trials=20", "search.max_consecutive_failures=2", "search.pruner=none")
+    while (assignment := one.ledger.next()) is not None:
+        if assignment.number % 2:
+            one.ledger.fail(assignment.number, "bad luck")
+        else:
+            one.train(assignment)
+    assert summarise(one.store).states["FAIL"] == 10
+
+
+def test_a_fault_that_would_end_every_trial_ends_none(study):
+    one = study("search.pruner=none")
+    first = one.ledger.next()
+    one.ledger.worker_failed(first.number, 1, "cannot write the checkpoint: No space left on device")
+    with pytest.raises(SearchError, match="trial 0: cannot write the checkpoint: No space left on device; nothing is"):
+        one.ledger.stop(first.number, "cannot write the checkpoint: No space left on device")
+    assert one.ledger.put_back() == [0]
+    one.reopen()
+    assert one.ledger.next().failures == 0
+
+
+def test_a_trial_assigned_without_an_answer_is_handed_out_again(study, monkeypatch):
+    """The connection broke while the assignment was stored: it was, but nobody heard of it."""
+    one = study()
+    original = Ledger._assignment
+
+    def broken(self, frozen):
+        found = original(self, frozen)
+        monkeypatch.setattr(Ledger, "_assignment", original)
+        lost.append(found)
+        return found
+
+    lost: list[Assignment] = []
+    monkeypatch.setattr(Ledger, "_assignment", broken)
+    one.ledger.next()
+    one.ledger.running.clear()
+    assert one.ledger.next() == lost[0]
+    one.run()
+    assert sum(summarise(one.store).states.values()) == 6
 
 
 def test_a_choice_of_whole_sections_has_its_own_epochs(study):
@@ -265,14 +359,12 @@ def test_a_baseline_outside_the_space_does_not_blind_the_sampler_to_the_rest(stu
 
 
 def test_a_fault_of_the_database_ends_the_search_with_its_own_line(study, monkeypatch):
-    from weightsearch.errors import StoreError
-
     one = study()
 
     def locked(*_):
         raise StoreError("sqlite:///tiny.db: database is locked")
 
-    monkeypatch.setattr(StudyStore, "ask", locked)
+    monkeypatch.setattr(Writer, "ask", locked)
     with pytest.raises(StoreError), one.ledger.noting_faults():
         one.ledger.next()
     assert "locked" in str(one.ledger.fault)

@@ -1,40 +1,46 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import yaml
 from optuna.samplers import RandomSampler
 
-from tests.unit.study.test_store import SPACE, SPEC, attempt, record
+from tests.stores import SPACE, SPEC, attempt, driving, record
 from weightsearch.errors import StoreError
 from weightsearch.spec.document import parse_document
 from weightsearch.study.export import best_configuration, trial_table
-from weightsearch.study.store import StudyStore
 from weightsearch.study.summary import decode, summarise
+from weightsearch.study.writer import Writer
 
 
 @pytest.fixture
-def store(storage):
-    made = StudyStore.create(storage, "s", ["minimize"], SPEC)
-    made.enqueue_baseline("published", {"loss.a.weight": 2, "train.lr": 1e-3})
-    made.enqueue_baseline("without", {"train.lr": 1e-3})
-    yield made
-    made.close()
+def writer(storage):
+    with driving(storage) as made:
+        made.enqueue_baseline("published", {"loss.a.weight": 2, "train.lr": 1e-3})
+        made.enqueue_baseline("without", {"train.lr": 1e-3})
+        yield made
 
 
-def fill(store: StudyStore) -> None:
+@pytest.fixture
+def store(writer):
+    return writer.store
+
+
+def fill(writer: Writer) -> None:
     """Trials 0 and 1: the baselines, .5 and .4; 2: pruned at .1; 3: COMPLETE at .3; 4: failed; 5: RUNNING."""
     for number, value in enumerate([0.5, 0.4, 0.1, 0.3, 0.2, 0.2]):
-        assert store.ask(RandomSampler(seed=number), SPACE).number == number
+        assert writer.ask(RandomSampler(seed=number), SPACE).number == number
         if number != 4:
-            store.record(number, attempt(str(number)), [record(1, value)])
+            writer.record(number, attempt(str(number)), record(1, value))
     for number in (0, 1, 3):
-        store.complete(number)
-    store.prune(2)
-    store.fail(4, "why")
+        writer.complete(number)
+    writer.prune(2)
+    writer.fail(4, "why")
 
 
-def test_a_summary_counts_and_takes_the_best_complete_trial(store):
-    fill(store)
+def test_a_summary_counts_and_takes_the_best_complete_trial(writer, store):
+    fill(writer)
     summary = summarise(store)
     assert summary.states == {"COMPLETE": 3, "PRUNED": 1, "FAIL": 1, "RUNNING": 1, "WAITING": 0}
     assert summary.best is not None
@@ -61,9 +67,9 @@ def test_an_empty_study_has_no_best(store):
         best_configuration(store)
 
 
-def test_the_export_is_the_study_file_with_values_for_ranges(store):
-    fill(store)
-    store.record_test(3, {"abs_rel": 0.35})
+def test_the_export_is_the_study_file_with_values_for_ranges(writer, store):
+    fill(writer)
+    writer.record_test(3, {"abs_rel": 0.35})
     text = best_configuration(store)
     tree = yaml.safe_load(text)
     assert tree == parse_document(text.encode(), "best.yaml").tree
@@ -88,9 +94,9 @@ def test_exported_numbers_are_the_same_to_the_last_bit_for_any_reader(value):
         assert found == value
 
 
-def test_the_table_has_a_row_a_trial(store):
-    fill(store)
-    store.record_test(3, {"abs_rel": 0.35})
+def test_the_table_has_a_row_a_trial(writer, store):
+    fill(writer)
+    writer.record_test(3, {"abs_rel": 0.35})
     table = trial_table(store)
     assert list(table["state"]) == ["COMPLETE", "COMPLETE", "PRUNED", "COMPLETE", "FAIL", "RUNNING"]
     assert list(table["baseline"][:2]) == ["published", "without"]
@@ -101,19 +107,16 @@ def test_the_table_has_a_row_a_trial(store):
 
 def test_several_objectives_have_a_front(storage):
     spec = {**SPEC, "objectives": {"abs_rel": "minimize", "a1": "maximize"}, "baselines": {}}
-    store = StudyStore.create(storage, "two", ["minimize", "maximize"], spec)
-    for number, (abs_rel, a1) in enumerate([(0.3, 0.9), (0.2, 0.7), (0.4, 0.8), (0.2, 0.6)]):
-        store.ask(RandomSampler(seed=number), SPACE)
-        one = record(1)
-        store.record(
-            number, attempt(str(number)), [type(one)(**{**one.__dict__, "metrics": {"abs_rel": abs_rel, "a1": a1}})]
-        )
-        store.complete(number)
-    summary = summarise(store)
+    with driving(storage, "two", spec) as writer:
+        for number, (abs_rel, a1) in enumerate([(0.3, 0.9), (0.2, 0.7), (0.4, 0.8), (0.2, 0.6)]):
+            writer.ask(RandomSampler(seed=number), SPACE)
+            both = replace(record(1), metrics={"abs_rel": abs_rel, "a1": a1})
+            writer.record(number, attempt(str(number)), both)
+            writer.complete(number)
+        summary = summarise(writer.store)
     assert [trial.number for trial in summary.front] == [0, 1]
     assert summary.best is not None
     assert summary.best.number in (1, 3)
-    store.close()
 
 
 def test_choices_of_lists_come_back_as_lists():

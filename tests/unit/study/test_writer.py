@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import optuna
+import pytest
+import sqlalchemy as sa
+from optuna.pruners import SuccessiveHalvingPruner
+from optuna.samplers import RandomSampler
+from optuna.trial import TrialState
+
+from tests.stores import SPACE, ask, attempt, driving, record, report, rows
+from weightsearch.errors import StoreError
+from weightsearch.study import tables
+
+
+@pytest.fixture
+def writer(storage):
+    with driving(storage) as made:
+        yield made
+
+
+@pytest.fixture
+def store(writer):
+    return writer.store
+
+
+def test_a_report_is_in_optunas_tables_and_in_ours(writer, store):
+    number = ask(writer)
+    assert report(writer, number, attempt(), record(1)) == [True]
+    report(writer, number, attempt(), record(2))
+    trial = store.trials()[number]
+    assert trial.intermediate_values == {1: 0.5, 2: 0.25}
+    assert [row["epoch"] for row in rows(store, tables.epochs)] == [1, 2]
+    terms = {(row["epoch"], row["term"]): row for row in rows(store, tables.terms)}
+    assert len(terms) == 4
+    assert terms[(2, "a")]["value"] == 0.25
+    assert terms[(2, "a")]["weight"] == 4.0
+    assert terms[(2, "a")]["contribution"] == 0.5
+    assert store.metrics(number) == {"abs_rel": 0.25, "rmse": 0.5}
+    protocol, environment = store.protocol_and_environment(number)
+    assert protocol == {"crop": "none"}
+    assert environment["versions"] == {"torch": "2"}
+
+
+def test_a_report_is_one_transaction(writer, store):
+    """If any part of it cannot be written, none of it is."""
+    number = ask(writer)
+    report(writer, number, attempt(), record(1))
+    trial_id = store.trials()[number]._trial_id
+    taken = {"trial_id": trial_id, "epoch": 2, "split": "validation", "metric": "rmse", "value": 1.0}
+    with store.database.writing() as connection:
+        connection.execute(sa.insert(tables.metrics).values(**taken))
+    with pytest.raises(StoreError):
+        report(writer, number, attempt(), record(2))
+    assert store.trials()[number].intermediate_values == {1: 0.5}
+    assert len(rows(store, tables.epochs)) == 1
+    assert len(rows(store, tables.terms)) == 2
+
+
+def test_a_repeated_report_changes_nothing(writer, store):
+    number = ask(writer)
+    report(writer, number, attempt(), record(1), record(2))
+    before = [rows(store, table) for table in tables.PER_TRIAL]
+    assert report(writer, number, attempt(), record(1, 99), record(2, 99)) == [False, False]
+    assert [rows(store, table) for table in tables.PER_TRIAL] == before
+    assert store.trials()[number].intermediate_values == {1: 0.5, 2: 0.25}
+
+
+def test_a_new_attempt_keeps_what_it_took_over_and_no_more(writer, store):
+    number = ask(writer)
+    report(writer, number, attempt("one"), record(1), record(2), record(3))
+    new = report(writer, number, attempt("two", resumed_from=1), record(1), record(2, 8))
+    assert new == [False, True]
+    assert store.trials()[number].intermediate_values == {1: 0.5, 2: 4.0}
+    assert [row["epoch"] for row in rows(store, tables.epochs)] == [1, 2]
+    (row,) = rows(store, tables.trials)
+    assert (row["attempt"], row["attempts"]) == ("two", 2)
+
+
+def test_a_rung_of_a_removed_epoch_is_removed_with_it(writer, store):
+    """Successive halving notes the value with which a trial came to a rung; other trials are compared with it."""
+    pruner = SuccessiveHalvingPruner(min_resource=1, reduction_factor=2)
+    number = ask(writer)
+    for epoch in (1, 2):
+        report(writer, number, attempt(), record(epoch))
+        writer.should_prune(number, pruner)
+    assert store.trial(number).system_attrs == {"completed_rung_0": 0.5, "completed_rung_1": 0.25}
+    report(writer, number, attempt("two", resumed_from=1), record(2, 0.9))
+    assert store.trial(number).system_attrs == {"completed_rung_0": 0.5}
+    assert store.trial(number).intermediate_values == {1: 0.5, 2: 0.45}
+
+
+class Dies(Exception):
+    pass
+
+
+@pytest.mark.parametrize("step", range(1, 9))
+def test_an_act_that_dies_half_way_leaves_nothing(writer, store, step):
+    """Whatever was written in it, by Optuna or by us, is gone, and the same act succeeds the next time."""
+    number = ask(writer)
+    report(writer, number, attempt(), record(1))
+    before = (
+        [(t.number, t.state, t.params, t.system_attrs, t.intermediate_values) for t in store.trials()],
+        [rows(store, table) for table in tables.PER_TRIAL],
+    )
+
+    def everything(die_at: int) -> int:
+        steps = iter(range(1, 100))
+
+        def step_done() -> None:
+            if next(steps) == die_at:
+                raise Dies
+
+        with writer.act():
+            writer.record(number, attempt(), record(2))
+            step_done()
+            writer.should_prune(number, SuccessiveHalvingPruner(min_resource=1, reduction_factor=2))
+            step_done()
+            writer.prune(number)
+            step_done()
+            writer.enqueue_baseline("published", {"loss.a.weight": 2, "train.lr": 1e-3})
+            step_done()
+            other = writer.ask(RandomSampler(seed=1), SPACE).number
+            step_done()
+            another = writer.ask(RandomSampler(seed=2), SPACE).number
+            step_done()
+            writer.put_back(other)
+            step_done()
+            writer.fail(another, "why")
+            step_done()
+        return another
+
+    with pytest.raises(Dies):
+        everything(step)
+    assert before == (
+        [(t.number, t.state, t.params, t.system_attrs, t.intermediate_values) for t in store.trials()],
+        [rows(store, table) for table in tables.PER_TRIAL],
+    )
+    assert everything(0) == 2
+    found = [trial.state for trial in store.trials()]
+    assert found == [TrialState.PRUNED, TrialState.WAITING, TrialState.FAIL]
+
+
+def test_trials_may_be_deleted_under_a_driver(writer, store):
+    ask(writer)
+    optuna.delete_study(study_name="s", storage=store.database.storage)
+    with pytest.raises(StoreError, match="the study 's' was deleted"):
+        ask(writer)
+
+
+def test_outcomes(writer, store):
+    done, stopped, failed = (ask(writer, seed) for seed in range(3))
+    report(writer, done, attempt("a"), record(1), record(2))
+    writer.complete(done)
+    report(writer, stopped, attempt("b"), record(1))
+    writer.prune(stopped)
+    writer.fail(failed, "the loss term 'a' is not finite")
+    trials = store.trials()
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL]
+    assert trials[done].value == 0.25
+    assert trials[failed].user_attrs["reason"] == "the loss term 'a' is not finite"
+    assert trials[failed].value is None
+
+
+def test_a_trial_put_back_is_asked_for_again_with_its_values(writer, store):
+    number = ask(writer, 1)
+    before = store.trials()[number].params
+    writer.put_back(number)
+    assert store.trials()[number].state == TrialState.WAITING
+    again = writer.ask(RandomSampler(seed=77), SPACE)
+    assert (again.number, again.params) == (number, before)
+    assert again.state == TrialState.RUNNING
+
+
+def test_baselines_keep_their_values_and_nothing_else_is_suggested_for_them(writer, store):
+    writer.enqueue_baseline("published", {"loss.a.weight": 2, "train.lr": 1e-3})
+    writer.enqueue_baseline("without", {"train.lr": 1e-3})
+    first, second = (writer.ask(RandomSampler(seed=0), SPACE) for _ in range(2))
+    assert first.params == {"loss.a.weight": 2, "train.lr": 1e-3}
+    assert second.params == {"train.lr": 1e-3}
+    assert [trial.user_attrs["baseline"] for trial in (first, second)] == ["published", "without"]
+
+
+def test_the_test_metrics_stand_beside_the_validations(writer, store):
+    number = ask(writer)
+    report(writer, number, attempt(), record(1), record(2))
+    writer.complete(number)
+    for _ in range(2):
+        writer.record_test(number, {"abs_rel": 0.7})
+    assert store.metrics(number, "test") == {"abs_rel": 0.7}
+    assert store.metrics(number) == {"abs_rel": 0.25, "rmse": 0.5}
