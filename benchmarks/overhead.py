@@ -85,6 +85,7 @@ class Ours(DoNothing):
         environment = {"host": "h", "device": "cpu", "threads": 1, "commit": "", "versions": {}}
         report = {
             "attempt": str(self.number),
+            "order": 0,
             "resumed_from": 0,
             "protocol": {"crop": "none"},
             "environment": environment,

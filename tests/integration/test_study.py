@@ -15,6 +15,8 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT, TINY
+from weightsearch.search.driver import StudyRun
+from weightsearch.spec import load_study
 
 WEIGHTSEARCH = [sys.executable, "-m", "weightsearch.cli"]
 
@@ -164,8 +166,6 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path):
         [*WEIGHTSEARCH, "run", "tiny.yaml"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     wait_for_epochs(tmp_path / "tiny.db", 4)
-    second = command("run", "tiny.yaml", cwd=tmp_path, expect=3)
-    assert f"(process {driver.pid}, last heard" in second.stderr
     driver.send_signal(signal.SIGINT)
     _, complaints = driver.communicate(timeout=60)
     assert driver.returncode == 130
@@ -180,6 +180,33 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path):
     assert shown(tmp_path)["states"]["COMPLETE"] == 2
     for number, curve in before.items():
         assert after[number][: len(curve)] == curve  # nothing was trained again
+
+
+def test_a_second_driver_says_who_has_the_study_and_joins_when_asked(finished):
+    folder, _ = finished
+    spec = load_study(folder / "tiny.yaml", [f"storage=sqlite:///{folder}/tiny.db", f"resources.run_dir={folder}/runs"])
+    holder = StudyRun(spec)
+    second = command("run", "tiny.yaml", cwd=folder, expect=3)
+    assert f"(process {os.getpid()}, last heard" in second.stderr
+    assert len(second.stderr.strip().splitlines()) == 1
+    command("run", "tiny.yaml", "--join", cwd=folder)
+    holder.close()
+    command("run", "tiny.yaml", cwd=folder)
+
+
+def test_a_new_study_beside_the_old_one(finished):
+    folder, _ = finished
+    changed = ["--set", "train.lr=0.5", "--set", "search.trials=2", "--set", "train.epochs=1"]
+    refused = command("run", "tiny.yaml", *changed, cwd=folder, expect=2)
+    assert "start beside it with --force-new NAME" in refused.stderr
+    before = shown(folder)
+    command("run", "tiny.yaml", *changed, "--force-new", "faster", cwd=folder)
+    assert shown(folder) == before
+    states = json.loads(command("show", "tiny.yaml", "--set", "name=faster", "--json", cwd=folder).stdout)["states"]
+    assert states["COMPLETE"] == 2
+    again = command("run", "tiny.yaml", *changed, "--force-new", "faster", cwd=folder, expect=2)
+    assert "the study 'faster' is there already; --set name=faster goes on" in again.stderr
+    command("run", "tiny.yaml", *changed, "--set", "name=faster", cwd=folder)
 
 
 def test_a_users_own_term_and_network_beside_the_study_file(tmp_path):

@@ -81,6 +81,7 @@ class Ledger:
             self.pruner = build("pruner", search.pruner.name, search.pruner.options, context)
         self.space = distributions(spec.space)
         self.running: dict[int, Assignment] = {}
+        self.given_up: dict[int, int] = {}  # running trial -> attempts of which nothing more is taken
         self.failed_in_a_row: list[str] = []
         self.fault: Exception | None = None
         self._enqueue_baselines()
@@ -103,6 +104,8 @@ class Ledger:
     def report(self, number: int, attempt: Attempt, records: list[EpochRecord], *, last: bool = False) -> bool:
         """Store epochs of a running trial, one after another, each together with what it means for the trial. True if
         the trial shall stop: it is at its end, or was pruned. last: nothing more will come."""
+        if attempt.order < self.given_up.get(number, 0):
+            return number not in self.running  # late news of a worker that was given up
         for record in records:
             assignment = self.running.get(number)
             if assignment is None:
@@ -128,6 +131,7 @@ class Ledger:
             self.fail(number, f"its worker failed {times}: {reason}", failures=failures)
         else:
             self.writer.set_failures(number, failures)
+            self.given_up[number] = self.given_up.get(number, 0) + 1
             self._tell(Event("retried", number, assignment.baseline, reason=reason))
 
     def stop(self, number: int, reason: str) -> None:
@@ -224,6 +228,7 @@ class Ledger:
 
     def _ended(self, outcome: str, number: int, reason: str | None = None) -> None:
         assignment = self.running.pop(number)
+        self.given_up.pop(number, None)
         if outcome == FAILED:
             self.failed_in_a_row.append(f"trial {number}: {reason}")
         else:

@@ -27,6 +27,7 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
         self.max_failures = max_failures
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:  # noqa: ARG002
+        """A new trial, or one whose worker failed and that goes on with another."""
         trial.max_failures = max(0, self.max_failures - trial.config["failures"])
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
@@ -48,6 +49,7 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
             failures = min(failures, self.max_failures)
         error = _error(trial)
         stops = isinstance(error, WriteError) and not trial.should_recover()
+        trial.config["order"] += 1  # what the next worker gets
         self._put(WorkerFailure(trial.config["number"], failures, _why(error), stops))
 
     def save(self, checkpoint_path: str) -> None:
@@ -68,7 +70,7 @@ def _message(result: dict[str, Any]) -> Message:
         return Failure(number, result["failed"])
     report = json.loads(result["report"])
     environment = Environment(**report["environment"])
-    attempt = Attempt(report["attempt"], report["resumed_from"], report["protocol"], environment)
+    attempt = Attempt(report["attempt"], report["resumed_from"], report["protocol"], environment, report["order"])
     return Report(number, attempt, [EpochRecord.from_plain(plain) for plain in report["records"]], result["done"])
 
 

@@ -41,6 +41,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
             if folder not in sys.path:
                 sys.path.append(folder)
         self.number: int = config["number"]
+        self.order: int = config["order"]
         self.configuration = Configuration.model_validate_json(config["configuration"])
         self.checkpoint = Path(config["checkpoint"])
         self.owner = self.checkpoint.with_name("attempt")
@@ -76,6 +77,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
             self._save(trainer)
         report = {
             "attempt": self.attempt,
+            "order": self.order,
             "resumed_from": self.resumed_from,
             "protocol": trainer.protocol.to_plain(),
             "environment": asdict(self.environment),

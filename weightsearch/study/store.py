@@ -49,13 +49,26 @@ class StudyStore:
         `objectives`. The stored one wins: it is what the trials were made from.
         """
         with _closed_if_it_fails(Database(url, mode="create", clock=clock)) as database:
-            with database.writing() as connection:
-                connection.execute(sa.select(tables.schema).with_for_update())  # one that makes studies at a time
-                if name not in optuna.get_all_study_names(database.storage):
-                    _make(connection, database, name, directions, {**spec, UID: uuid.uuid4().hex[:12]})
-                elif new:
-                    raise StoreError(f"{database.name}: the study {name!r} is there already; --set name={name} goes on")
-            return cls._load(database, name)
+            return cls.create_in(database, name, directions, spec, new=new)
+
+    @classmethod
+    def create_in(
+        cls,
+        database: Database,
+        name: str,
+        directions: Sequence[Direction],
+        spec: Mapping[str, Any],
+        *,
+        new: bool = False,
+    ) -> StudyStore:
+        """As `create`, in a database that is open."""
+        with database.writing() as connection:
+            connection.execute(sa.select(tables.schema).with_for_update())  # one that makes studies at a time
+            if name not in optuna.get_all_study_names(database.storage):
+                _make(connection, database, name, directions, {**spec, UID: uuid.uuid4().hex[:12]})
+            elif new:
+                raise StoreError(f"{database.name}: the study {name!r} is there already; --set name={name} goes on")
+        return cls._load(database, name)
 
     @classmethod
     def open(cls, url: str, name: str, *, mode: Mode = "read") -> StudyStore:

@@ -33,12 +33,14 @@ RUNG: Final = "completed_rung_"  # of Optuna's pruners
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try at training a trial: a name that no other try has, and the epochs that it took over from a checkpoint."""
+    """One try at training a trial: a name that no other try has, and the epochs that it took over from a checkpoint.
+    order: how many tries its driver knew before it."""
 
     name: str
     resumed_from: int
     protocol: Mapping[str, Any]
     environment: Environment
+    order: int = 0
 
 
 class Writer:
@@ -114,16 +116,22 @@ class Writer:
 
     def record(self, number: int, attempt: Attempt, record: EpochRecord) -> bool:
         """Store an epoch with everything that belongs to it, Optuna's intermediate value included. False if it was
-        stored before; then nothing changes. A new attempt first removes the epochs that it did not take over."""
+        stored before; then nothing changes. Epochs that the attempt neither trained nor took over are removed: those
+        after the ones that its checkpoint brought, and those that its checkpoint has otherwise."""
         trial_id = self.store.trial_id(number)
         objectives = list(self.store.spec["objectives"])
         with self.act() as connection:
             self._begin_attempt(connection, trial_id, attempt)
-            epochs = tables.epochs.c
-            known = sa.select(epochs.epoch).where(epochs.trial_id == trial_id, epochs.epoch == record.epoch)
-            if connection.scalar(known) is not None:
-                return False
-            _insert_epoch(connection, trial_id, record)
+            row = _epoch_row(trial_id, record)
+            columns = [tables.epochs.c[name] for name in row]
+            mine = (tables.epochs.c.trial_id == trial_id) & (tables.epochs.c.epoch == record.epoch)
+            stored = connection.execute(sa.select(*columns).where(mine)).first()
+            if stored is not None:
+                if record.epoch > attempt.resumed_from or tuple(stored) == tuple(row.values()):
+                    return False
+                self._remove_epochs(connection, trial_id, record.epoch - 1)
+            connection.execute(sa.insert(tables.epochs).values(**row))
+            _insert_details(connection, trial_id, record)
             if len(objectives) == 1:
                 value = record.metrics[objectives[0]]
                 row = {"step": record.epoch, "intermediate_value": value, "intermediate_value_type": "FINITE"}
@@ -222,18 +230,19 @@ class Writer:
             connection.execute(sa.delete(table).where(table.c.trial_id == trial_id, table.c.epoch > last))
 
 
-def _insert_epoch(connection: Connection, trial_id: int, record: EpochRecord) -> None:
-    connection.execute(
-        sa.insert(tables.epochs).values(
-            trial_id=trial_id,
-            epoch=record.epoch,
-            seconds=record.seconds,
-            steps=record.steps,
-            empty_steps=record.empty_steps,
-            train_loss=_finite(record.train_loss),
-            lr=record.lr,
-        )
-    )
+def _epoch_row(trial_id: int, record: EpochRecord) -> dict[str, Any]:
+    return {
+        "trial_id": trial_id,
+        "epoch": record.epoch,
+        "seconds": record.seconds,
+        "steps": record.steps,
+        "empty_steps": record.empty_steps,
+        "train_loss": _finite(record.train_loss),
+        "lr": record.lr,
+    }
+
+
+def _insert_details(connection: Connection, trial_id: int, record: EpochRecord) -> None:
     rows = [
         {
             "trial_id": trial_id,

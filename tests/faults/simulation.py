@@ -1,0 +1,560 @@
+"""A deterministic simulation of drivers, workers and their faults, all of it from one seed.
+
+Real: the database (SQLite), store, lease, writer, ledger, outbox, searcher and scheduler. Fake: the clock, Ray, the
+workers and their disk. A schedule mixes work with faults: drivers that crash before or after any commit, commits whose
+answer is lost, databases that go away, drivers that sleep beyond their lease and wake up again, workers that die with
+or without their last report, reports that come late or twice, and workers that outlive their driver. After every step
+the invariants in `check` hold; when the faults end, the study ends with exactly its trials.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import sqlite3
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import Searcher
+
+from tests.conftest import TINY
+from tests.stores import NOBODY
+from weightsearch.errors import StoreUnavailable, StudyHeld
+from weightsearch.records import Environment, EpochRecord, TermRecord
+from weightsearch.search.ledger import Assignment, Ledger, stored_spec
+from weightsearch.search.outbox import Outbox
+from weightsearch.search.scheduler import LedgerScheduler
+from weightsearch.search.searcher import LedgerSearcher
+from weightsearch.spec import StudySpec, load_study
+from weightsearch.study.database import Database
+from weightsearch.study.lease import Lease
+from weightsearch.study.store import StudyStore
+from weightsearch.study.writer import Writer
+
+EPOCHS = 3
+LEASE = 30.0
+STUDIES = 25  # of one database file
+HERE = Environment("host", "cpu: x", 1, "", {})
+FINISHED = ("COMPLETE", "PRUNED", "FAIL")
+
+
+class Crash(BaseException):
+    """The driver's process is gone: nothing of it runs any more."""
+
+
+class Violated(AssertionError):
+    """An invariant does not hold."""
+
+
+@dataclass
+class Trial:
+    """What Ray Tune knows of a trial, and the worker that trains it."""
+
+    config: dict[str, Any]
+    max_failures: int = 0
+    num_failures: int = 0
+    pickled_error_file: str = "none"
+    attempt: str = ""
+    order: int = 0
+    resumed_from: int = 0
+    history: list[EpochRecord] = field(default_factory=list)
+    told: bool = False  # the history that its checkpoint brought
+    waits: bool = False  # for the driver to hear its last result
+
+    def should_recover(self) -> bool:
+        return self.num_failures <= self.max_failures
+
+
+@dataclass
+class Driver:
+    """A driver's process. paused: until when it sleeps."""
+
+    machine: Machine
+    lease: Lease
+    ledger: Ledger
+    outbox: Outbox
+    searcher: LedgerSearcher
+    scheduler: LedgerScheduler
+    trials: list[Trial] = field(default_factory=list)
+    mail: list[tuple[Trial, dict[str, Any]]] = field(default_factory=list)
+    paused: float = 0.0
+    finished: bool = False
+
+
+@dataclass
+class Machine:
+    """Where a driver may run: its connection to the database, and the faults that wait in it."""
+
+    store: StudyStore
+    driver: Driver | None = None
+
+
+@dataclass
+class Disk:
+    """A trial's folder: the checkpoint's epochs, and the attempt that owns it."""
+
+    owner: str = ""
+    history: list[EpochRecord] = field(default_factory=list)
+
+
+class Arena:
+    """A database file that many schedules use one after another, each with a study of its own, open on two machines.
+    world: the schedule whose faults are in force."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.now = 0.0
+        self.world: World | None = None
+        self.databases = [Database(f"sqlite:///{path}", mode="create", clock=lambda: self.now) for _ in range(2)]
+        for database in self.databases:
+            self._make_faulty(database.engine)
+
+    def close(self) -> None:
+        for database in self.databases:
+            database.close()
+
+    def _make_faulty(self, engine: sa.Engine) -> None:
+        commit = engine.dialect.do_commit
+
+        def do_commit(connection: Any) -> None:
+            before, after = (None, None) if self.world is None else self.world.around_commit()
+            if before is not None:
+                raise before
+            commit(connection)
+            if after is not None:
+                raise after
+
+        def execute(*_: Any) -> None:
+            if self.world is not None and self.now < self.world.away_until:
+                raise _busy()
+
+        engine.dialect.do_commit = do_commit  # type: ignore[method-assign]
+        sa.event.listen(engine, "before_cursor_execute", execute)
+
+
+class World:
+    """One schedule. alone: one driver with one worker at a time, whose study must equal the undisturbed one."""
+
+    def __init__(
+        self, arena: Arena, spec: StudySpec, name: str, seed: int, *, alone: bool, faults: bool = True
+    ) -> None:
+        self.arena = arena
+        self.spec = spec
+        self.name = name
+        self.random = random.Random(seed)
+        self.alone = alone
+        self.faults = faults
+        self.attempts: dict[str, list[EpochRecord]] = {}
+        self.counter = itertools.count(1)
+        self.disk: dict[int, Disk] = {}
+        self.orphans: list[Trial] = []
+        self.away_until = 0.0
+        self.ended: dict[int, tuple[Any, ...]] = {}
+        self.log: list[str] = []
+        made = stored_spec(spec)
+        stores = [StudyStore.create_in(database, name, ["minimize"], made) for database in arena.databases]
+        self.machines = [Machine(store) for store in stores[: 1 if alone else 2]]
+        arena.world = self
+        self.study_id = self.machines[0].store.study_id
+        self.reader = sqlite3.connect(f"file:{arena.path}?mode=ro", uri=True)
+
+    # --- the schedule
+
+    def run(self, steps: int) -> None:
+        for _ in range(steps):
+            self.step()
+            self.check()
+        self.faults = False
+        self.away_until = 0.0
+        for _ in range(3000):
+            if any(machine.driver and machine.driver.finished for machine in self.machines):
+                break
+            self.step()
+            self.check()
+        else:
+            raise Violated("the study does not come to its end")
+        self.check_end()
+
+    def close(self) -> None:
+        self.arena.world = None
+        self.reader.close()
+
+    def step(self) -> None:
+        """One thing that happens somewhere."""
+        self.arena.now += self.random.expovariate(2.0)
+        machine = self.random.choice(self.machines)
+        driver = machine.driver
+        if self.faults and self.random.random() < 0.08:
+            self._fault(machine)
+        elif driver is None:
+            busy = [other for other in self.machines if other.driver is not None]
+            if not busy or (not self.alone and self.random.random() < 0.2):
+                self._guarded(machine, lambda: self._start(machine))
+        elif driver.paused <= self.arena.now and not driver.finished:
+            self._guarded(machine, lambda: self._work(driver))
+        if self.orphans and self.random.random() < 0.3:
+            self._orphan_trains(self.random.choice(self.orphans))
+
+    def _work(self, driver: Driver) -> None:
+        """What a driver's event loop may do next."""
+        idle = [trial for trial in driver.trials if not trial.waits]
+        choices: list[Callable[[], None]] = [lambda: self._suggest(driver), lambda: self._beat(driver)]
+        if idle:
+            choices += [lambda: self._train(driver, self.random.choice(idle))] * 4
+        if driver.mail:
+            choices += [lambda: self._deliver(driver)] * 4
+        if driver.outbox.waiting:
+            choices += [lambda: driver.outbox.flush() and None] * 2  # type: ignore[func-returns-value]
+        if self.faults and driver.trials:
+            choices.append(lambda: self._worker_dies(driver, self.random.choice(driver.trials)))
+        self.random.choice(choices)()
+
+    def _fault(self, machine: Machine) -> None:
+        driver = machine.driver
+        what = self.random.choice(["crash", "pause", "away", "sleep"])
+        self.log.append(what)
+        if what == "crash" and driver is not None:
+            self._drop(machine)
+        elif what == "pause" and driver is not None:
+            driver.paused = self.arena.now + self.random.uniform(1, 3 * LEASE)
+        elif what == "away":
+            self.away_until = self.arena.now + self.random.uniform(1, 2 * LEASE)
+        elif what == "sleep":
+            self.arena.now += self.random.uniform(1, 2 * LEASE)
+
+    def _guarded(self, machine: Machine, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except Crash:
+            self.log.append("crashed at a commit")
+            self._drop(machine)
+        except StudyHeld:
+            self._drop(machine)  # it says so and exits
+        except StoreUnavailable:
+            if machine.driver is None or machine.driver.outbox is None:
+                return  # `run` says that the database does not answer, and exits
+            # only the heartbeat is not the outbox's to repeat
+
+    def _drop(self, machine: Machine) -> None:
+        """A driver's process ends. Its workers may live on for a while, unheard."""
+        if machine.driver is not None:
+            self.orphans += [trial for trial in machine.driver.trials if self.random.random() < 0.5]
+        machine.driver = None
+        machine.store.forget()
+
+    # --- what a driver does
+
+    def _start(self, machine: Machine) -> None:
+        store = machine.store
+        lease = Lease.take(store, join=not self.alone, seconds=LEASE, process=NOBODY)
+        ledger = Ledger(self.spec, Writer(store, lease))
+        limit = self.random.choice([2, 1000])
+        outbox = Outbox(ledger, limit=limit, clock=lambda: self.arena.now, sleep=self._sleep)
+        slots = 1 if self.alone else 2
+        searcher = LedgerSearcher(outbox, _config, lambda: slots, lambda: True)
+        scheduler = LedgerScheduler(outbox, self.spec.base.resources.max_failures)
+        machine.driver = Driver(machine, lease, ledger, outbox, searcher, scheduler)
+
+    def _sleep(self, seconds: float) -> None:
+        self.arena.now += seconds + 0.01
+
+    def _suggest(self, driver: Driver) -> None:
+        found = driver.searcher.suggest("trial")
+        if found == Searcher.FINISHED:
+            driver.finished = True
+            if self.faults:  # it leaves, and may be called again
+                driver.lease.release()
+                self._drop(driver.machine)
+        elif found is not None:
+            trial = Trial(found)
+            driver.scheduler.on_trial_add(None, trial)
+            self._begin(trial)
+            driver.trials.append(trial)
+
+    def _beat(self, driver: Driver) -> None:
+        driver.lease.renew()
+
+    def _deliver(self, driver: Driver) -> None:
+        """A result comes to the driver: in any order among trials, perhaps a second time."""
+        trial, result = self.random.choice(driver.mail)
+        again = self.faults and self.random.random() < 0.15
+        if not again:
+            driver.mail.remove((trial, result))
+        number = result["number"]
+        attempt = json.loads(result["report"])["attempt"]
+        if result["done"] and not again and attempt == trial.attempt:
+            driver.scheduler.on_trial_complete(None, trial, result)
+            stop = True
+        else:
+            stop = driver.scheduler.on_trial_result(None, trial, result) == TrialScheduler.STOP
+        if not again and attempt == trial.attempt:
+            trial.waits = False
+        if attempt == trial.attempt and not driver.outbox.waiting and driver.ledger.running.get(number):
+            self._check_stored(number, result)
+        if stop and trial in driver.trials:
+            driver.trials.remove(trial)
+            driver.mail = [(one, mail) for one, mail in driver.mail if one is not trial]
+
+    def _worker_dies(self, driver: Driver, trial: Trial) -> None:
+        """At any moment: its last result may be lost, though its checkpoint was written."""
+        self.log.append(f"worker of {trial.config['number']} dies")
+        if self.random.random() < 0.8:  # else it comes late, when another worker has taken up the trial
+            driver.mail = [(one, mail) for one, mail in driver.mail if one is not trial]
+        trial.num_failures += 1
+        recovers = trial.should_recover()
+        if not recovers:
+            driver.trials.remove(trial)
+        driver.scheduler.on_trial_error(None, trial)
+        if recovers:
+            driver.scheduler.on_trial_add(None, trial)
+            self._begin(trial)
+
+    # --- what a worker does
+
+    def _begin(self, trial: Trial) -> None:
+        """As search/worker.py: go on from the checkpoint, and own its folder from now on."""
+        disk = self.disk.setdefault(trial.config["number"], Disk())
+        trial.attempt = f"attempt {next(self.counter)}"
+        if self.faults and self.random.random() < 0.05:
+            disk.history = disk.history[: self.random.randint(0, len(disk.history))]  # lost, or an older one
+        trial.order = trial.config["order"]
+        trial.history = list(disk.history)
+        trial.resumed_from = len(trial.history)
+        trial.told = not trial.history
+        trial.waits = False
+        disk.owner = trial.attempt
+        self.attempts[trial.attempt] = trial.history
+
+    def _train(self, driver: Driver, trial: Trial) -> None:
+        if not trial.told:
+            records = list(trial.history)
+            trial.told = True
+        elif (record := self._epoch(trial)) is not None:
+            records = [record]
+        else:
+            self._worker_dies(driver, trial)  # another worker owns the folder
+            return
+        report = {
+            "attempt": trial.attempt,
+            "order": trial.order,
+            "resumed_from": trial.resumed_from,
+            "protocol": {"crop": "none"},
+            "environment": asdict(HERE),
+            "records": [record.to_plain() for record in records],
+        }
+        done = len(trial.history) >= EPOCHS
+        driver.mail.append((trial, {"number": trial.config["number"], "report": json.dumps(report), "done": done}))
+        trial.waits = True
+
+    def _epoch(self, trial: Trial) -> EpochRecord | None:
+        disk = self.disk[trial.config["number"]]
+        if disk.owner != trial.attempt or len(trial.history) >= EPOCHS:
+            return None
+        epoch = len(trial.history) + 1
+        tag = float(trial.attempt.split()[1])
+        value = trial.config["value"](epoch)
+        record = EpochRecord(
+            epoch, tag, 5, 1.0, 1e-3, {"a": TermRecord(1, 1, 1, 1)}, {"abs_rel": value, "attempt": tag}
+        )
+        trial.history.append(record)
+        disk.history = list(trial.history)
+        return record
+
+    def _orphan_trains(self, trial: Trial) -> None:
+        if self._epoch(trial) is None or self.random.random() < 0.3:
+            self.orphans.remove(trial)
+
+    # --- faults of the database
+
+    def around_commit(self) -> tuple[BaseException | None, BaseException | None]:
+        """What is raised before a commit, and what after it: a crash, or an answer that gets lost."""
+        if not self.faults or self.random.random() > 0.04:
+            return None, None
+        fault = self.random.choice([Crash(), _busy()])
+        return (fault, None) if self.random.random() < 0.5 else (None, fault)
+
+    # --- what must hold
+
+    def check(self) -> None:
+        """After every step: numbers, budget, one outcome a trial, whole curves of one attempt each, one driver a trial."""
+        trials = self._trials()
+        if [number for number, *_ in trials] != list(range(len(trials))):
+            raise Violated(f"the trials' numbers are {[number for number, *_ in trials]}")
+        if len(trials) > self.spec.search.trials:
+            raise Violated(f"{len(trials)} trials, {self.spec.search.trials} are allowed")
+        for number, trial_id, state, value in trials:
+            curve, tags, attempt = self._curve(trial_id)
+            if list(curve) != list(range(1, len(curve) + 1)) or list(tags) != list(curve):
+                raise Violated(f"trial {number} has the epochs {list(curve)}, with metrics {list(tags)}")
+            known = [(r.metrics["abs_rel"], r.metrics["attempt"]) for r in self.attempts.get(attempt, [])]
+            if list(zip(curve.values(), tags.values(), strict=True)) != known[: len(curve)]:
+                raise Violated(f"trial {number} is not what its attempt trained")
+            self._check_outcome(number, state, value, curve)
+            if state in FINISHED:
+                now = (state, value, tuple(curve.values()), tuple(tags.values()))
+                if self.ended.setdefault(number, now) != now:
+                    raise Violated(f"trial {number} ended as {self.ended[number]} and became {now}")
+        for number in self.ended:
+            if number >= len(trials):
+                raise Violated(f"trial {number} had ended and is gone")
+        self._check_owners()
+
+    def _check_outcome(self, number: int, state: str, value: float | None, curve: dict[int, float]) -> None:
+        if state == "COMPLETE" and (len(curve) != EPOCHS or value != curve[EPOCHS]):
+            raise Violated(f"trial {number} is COMPLETE after {len(curve)} epochs with {value}")
+        if state == "PRUNED" and (not 1 <= len(curve) < EPOCHS or number == 0):
+            raise Violated(f"trial {number} is PRUNED after {len(curve)} epochs")
+        if state == "FAIL":
+            query = "SELECT failures FROM weightsearch_assignments JOIN trials USING (trial_id) WHERE study_id=? AND number=?"
+            ((failures,),) = self.reader.execute(query, (self.study_id, number))
+            if failures != self.spec.base.resources.max_failures + 1:
+                raise Violated(f"trial {number} is FAIL after {failures} failures")
+
+    def _check_owners(self) -> None:
+        """No trial is trained for two drivers that both hold a lease; what is RUNNING belongs to somebody."""
+        leases = {row[0] for row in self.reader.execute("SELECT driver_id FROM weightsearch_drivers")}
+        held = [
+            number
+            for machine in self.machines
+            if machine.driver and machine.driver.lease.driver_id in leases
+            for number in machine.driver.ledger.running
+        ]
+        if len(held) != len(set(held)):
+            raise Violated(f"two drivers hold the same trial: {held}")
+        query = (
+            "SELECT number, count(driver_id) FROM trials LEFT JOIN weightsearch_assignments USING (trial_id) "
+            "WHERE study_id = ? AND state = 'RUNNING' GROUP BY number"
+        )
+        for number, owners in self.reader.execute(query, (self.study_id,)):
+            if owners != 1:
+                raise Violated(f"RUNNING trial {number} is assigned {owners} times")
+
+    def _check_stored(self, number: int, result: dict[str, Any]) -> None:
+        """A report of the trial's attempt that was answered is in the database."""
+        report = json.loads(result["report"])
+        (trial_id,) = (one[1] for one in self._trials() if one[0] == number)
+        curve, _, attempt = self._curve(trial_id)
+        if attempt == report["attempt"] and any(record["epoch"] not in curve for record in report["records"]):
+            raise Violated(f"a report of trial {number} was answered and is not stored")
+
+    def check_end(self) -> None:
+        """Nothing is left, and nothing is missing."""
+        states = [state for _, _, state, _ in self._trials()]
+        if len(states) != self.spec.search.trials or not set(states) <= set(FINISHED):
+            raise Violated(f"the study ended with {states}")
+        if self.alone and "FAIL" in states:
+            raise Violated("a trial failed")
+
+    def outcome(self) -> list[tuple[Any, ...]]:
+        """Numbers, parameters, states, values and curves."""
+        trials = self.machines[0].store.trials()
+        return [(one.number, one.params, one.state, one.values, one.intermediate_values) for one in trials]
+
+    def _trials(self) -> list[tuple[int, int, str, float | None]]:
+        query = (
+            "SELECT number, trials.trial_id, state, value FROM trials "
+            "LEFT JOIN trial_values ON trial_values.trial_id = trials.trial_id WHERE study_id = ? ORDER BY number"
+        )
+        return self.reader.execute(query, (self.study_id,)).fetchall()
+
+    def _curve(self, trial_id: int) -> tuple[dict[int, float], dict[int, float], str]:
+        """Epoch -> value in Optuna's table, epoch -> attempt in ours, and the attempt that they belong to."""
+        values = "SELECT step, intermediate_value FROM trial_intermediate_values WHERE trial_id = ? ORDER BY step"
+        tags = (
+            "SELECT epoch, value FROM weightsearch_metrics JOIN weightsearch_epochs USING (trial_id, epoch) "
+            "WHERE trial_id = ? AND metric = 'attempt' ORDER BY epoch"
+        )
+        row = self.reader.execute("SELECT attempt FROM weightsearch_trials WHERE trial_id = ?", (trial_id,)).fetchone()
+        return (
+            dict(self.reader.execute(values, (trial_id,)).fetchall()),
+            dict(self.reader.execute(tags, (trial_id,)).fetchall()),
+            "" if row is None else row[0],
+        )
+
+
+def _config(assignment: Assignment) -> dict[str, Any]:
+    fractional, consistency = (assignment.configuration.loss[name].weight for name in ("fractional", "consistency"))
+
+    def value(epoch: int) -> float:
+        """A made-up training: better with more consistency, and with every epoch."""
+        return 0.1 + 0.05 * fractional / (fractional + 10 * consistency) + 0.2 / epoch
+
+    return {"number": assignment.number, "failures": assignment.failures, "order": 0, "value": value}
+
+
+def _busy() -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError("the simulation's database is away")
+    error.sqlite_errorname = "SQLITE_BUSY"
+    return error
+
+
+def make_spec(folder: Path, seed: int, *, alone: bool) -> StudySpec:
+    """A study of a few trials with one of the pruners and samplers, from the seed."""
+    choice = random.Random(seed)
+    path = folder / "simulated.yaml"
+    if not path.exists():
+        path.write_text(TINY)
+    sets = [
+        f"train.epochs={EPOCHS}",
+        f"search.trials={choice.randint(3, 5)}",
+        "search.baselines={published: {loss.fractional.weight: 10, loss.consistency.weight: 0.5}}",
+        f"search.pruner={choice.choice(['successive_halving', 'hyperband', 'median', 'none'])}",
+        f"search.sampler={choice.choice(['random', '{name: tpe, startup_trials: 2}', '{name: grid, points: 3}'])}",
+        "search.max_consecutive_failures=null",
+        f"resources.max_failures={10_000 if alone else choice.randint(0, 2)}",
+        f"seed={choice.randint(0, 99)}",
+    ]
+    return load_study(path, sets)
+
+
+class Simulator:
+    """Runs schedules in a folder. The same seed gives the same schedule."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._arenas: tuple[Arena, Arena] | None = None
+        self._used = 0
+
+    def __call__(self, seed: int, steps: int = 120) -> World:
+        """One schedule, checked. Odd seeds are of one driver with one worker: there the study is compared with the one
+        that nothing disturbs. Raises Violated."""
+        alone = seed % 2 == 1
+        spec = make_spec(self.folder, seed, alone=alone)
+        arena, quiet = self._files()
+        arena.now = 0.0
+        world = World(arena, spec, f"s{seed}", seed, alone=alone)
+        try:
+            world.run(steps)
+            if alone:
+                # Of the same name, in another file: Hyperband takes a trial's bracket from the study's name.
+                calm = World(quiet, spec, f"s{seed}", seed, alone=True, faults=False)
+                calm.run(0)
+                calm.close()
+                if world.outcome() != calm.outcome():
+                    raise Violated(f"the study {world.outcome()} differs from the undisturbed one {calm.outcome()}")
+        except Exception as problem:
+            raise Violated(f"seed {seed}: {problem!r} (after: {', '.join(world.log)})") from problem
+        finally:
+            world.close()
+        return world
+
+    def close(self) -> None:
+        for arena in self._arenas or ():
+            arena.close()
+            for file in self.folder.glob(f"{arena.path.name}*"):
+                file.unlink()
+        self._arenas = None
+
+    def _files(self) -> tuple[Arena, Arena]:
+        """New ones now and then: what Optuna asks of a file grows with its studies."""
+        if self._arenas is None or self._used == STUDIES:
+            self.close()
+            self._arenas = Arena(self.folder / "arena.db"), Arena(self.folder / "calm.db")
+            self._used = 0
+        self._used += 1
+        return self._arenas
