@@ -1,45 +1,69 @@
-"""optuna-dashboard over a study's database, on the loopback interface."""
+"""optuna-dashboard over a study's database, behind a door."""
 
 from __future__ import annotations
 
+import socket
 import socketserver
-from collections.abc import Callable
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from weightsearch.errors import StoreError
+from optuna.artifacts import FileSystemArtifactStore
+
+from weightsearch.dashboards.door import Door, is_loopback, own_names
+from weightsearch.errors import StoreError, WeightsearchError
 from weightsearch.study.database import Database
 
 
 class _Server(socketserver.ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
+    def server_bind(self) -> None:
+        """Without the base class's look-up of this machine's name, which may take long."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+        self.setup_environ()
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
+
 
 class _Quiet(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """Nothing: a line a request is no use to anybody."""
+        """Nothing: a line a request is no use to anybody, and an address may hold the token."""
 
 
-def read_only(app: Callable[..., Any]) -> Callable[..., Any]:
-    """Refuse every request that could change the database: optuna-dashboard itself asks nobody who they are."""
+def make_dashboard(
+    storage: str,
+    *,
+    port: int,
+    host: str = "127.0.0.1",
+    write: bool = False,
+    token: str | None = None,
+    allow_hosts: Iterable[str] = (),
+    artifacts: Path | None = None,
+) -> WSGIServer:
+    """A server that shows the database; port 0 takes a free one. Raises StoreError.
 
-    def guarded(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
-        if environ["REQUEST_METHOD"] in ("GET", "HEAD"):
-            return app(environ, start_response)
-        start_response("403 Forbidden", [("Content-Type", "application/json")])
-        return [b'{"reason": "this dashboard is read-only"}']
-
-    return guarded
-
-
-def make_dashboard(storage: str, *, port: int) -> WSGIServer:
-    """A server on 127.0.0.1 that shows the database read-only; port 0 takes a free one. Raises StoreError."""
+    write: allow changes; otherwise the database itself is opened read-only. token: asked of every request; must be set
+    unless `host` is a loopback address. allow_hosts: further names under which it is reached, such as a proxy's.
+    artifacts: folder of the study's artifacts.
+    """
     from optuna_dashboard import wsgi
 
-    database = Database(storage, mode="read")
+    alone = is_loopback(host)
+    if not alone and token is None:
+        raise WeightsearchError(f"a dashboard that others can reach ({host}) needs a token")
+    database = Database(storage, mode="write" if write else "read")
+    store = None if artifacts is None else FileSystemArtifactStore(artifacts)
+    hosts = own_names(host) | {name.lower() for name in allow_hosts}
     try:
-        return make_server(
-            "127.0.0.1", port, read_only(wsgi(database.storage)), server_class=_Server, handler_class=_Quiet
-        )
-    except OSError as error:
-        raise StoreError(f"cannot serve on port {port}: {error.strerror or error}") from error
+        door = Door(wsgi(database.storage, artifact_store=store), hosts, not alone, token, write)
+        kind = _Server6 if ":" in host else _Server
+        return make_server(host, port, door, server_class=kind, handler_class=_Quiet)
+    except (OSError, OverflowError) as error:
+        database.close()
+        reason = getattr(error, "strerror", None) or error
+        raise StoreError(f"cannot serve on {host}, port {port}: {reason}") from error

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import secrets
 import sys
 import time
 from collections.abc import Iterator
@@ -229,13 +231,42 @@ def dashboard(
     study: Study,
     sets: Sets = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any free port.")] = 8080,
+    host: Annotated[str, typer.Option(help="Address to listen on; any but this machine's own asks for a token.")] = (
+        "127.0.0.1"
+    ),
+    write: Annotated[bool, typer.Option("--write", help="Allow notes, deletions and other changes.")] = False,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A further name it is reached by, such as a proxy's.")
+    ] = None,
+    artifacts: Annotated[Path | None, typer.Option(help="Folder of the study's artifacts.", file_okay=False)] = None,
 ) -> None:
-    """Show the study's database in optuna-dashboard, read-only, on this machine."""
+    """Show the study's database in optuna-dashboard: read-only, on this machine alone, unless told otherwise.
+
+    The token is that of the environment variable WEIGHTSEARCH_DASHBOARD_TOKEN; without it, a new one is printed where
+    one is needed.
+    """
+    from weightsearch.dashboards.door import is_loopback
     from weightsearch.dashboards.serve import make_dashboard
 
-    identity = load_identity(_located(study), sets or ())
-    server = make_dashboard(identity.storage, port=port)
-    out.print(f"http://127.0.0.1:{server.server_port}/  (Ctrl-C ends it)", markup=False)
+    identity = load_identity(study, sets or ())
+    token = os.environ.get("WEIGHTSEARCH_DASHBOARD_TOKEN") or None
+    printed = ""
+    if token is None and not is_loopback(host):
+        token = secrets.token_urlsafe(24)
+        printed = f"?token={token}"
+    server = make_dashboard(
+        identity.storage,
+        port=port,
+        host=host,
+        write=write,
+        token=token,
+        allow_hosts=allow_host or (),
+        artifacts=artifacts,
+    )
+    shown = f"[{host}]" if ":" in host else host
+    out.print(f"http://{shown}:{server.server_port}/{printed}  (Ctrl-C ends it)", markup=False)
+    if not is_loopback(host):
+        out.print("this is not encrypted: beyond a trusted network, use a tunnel or a proxy with TLS", markup=False)
     try:
         server.serve_forever()
     finally:
