@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import sys
 import time
@@ -33,6 +34,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
+GIVEN_STORAGE = "WEIGHTSEARCH_GIVEN_STORAGE"
 FAILURES = 5  # failed trials that are told one by one
 SILENCE = 30.0  # seconds of a search without a terminal before an epoch is worth a line
 
@@ -47,6 +49,7 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 
 def main() -> None:
     """Entry point: one line and an exit status for whatever the user can mend."""
+    _keep_password_from_process_list()
     sys.path.append(str(Path.cwd()))  # for plug-ins beside the study; last, so that nothing installed is shadowed
     try:
         app()
@@ -367,6 +370,19 @@ class View:
             if status.epochs <= 60
         ]
         return Group(*lines)
+
+
+def _keep_password_from_process_list() -> None:
+    """A command line is everybody's to read: start again with a password in `--set storage=...` moved to the
+    environment."""
+    words = list(sys.orig_argv)
+    for place, word in enumerate(words):
+        if re.match(r"(--set=)?storage=.*(://[^/@]*:[^@]+@|[?&]password=)", word):
+            head, _, url = word.partition("storage=")
+            os.environ[GIVEN_STORAGE] = url
+            words[place] = f"{head}storage=${{{GIVEN_STORAGE}}}"
+    if words != sys.orig_argv:
+        os.execv(sys.executable, words)  # noqa: S606 - the same program again, without a shell
 
 
 class _NoResult(WeightsearchError):

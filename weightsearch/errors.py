@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from dataclasses import dataclass
+from typing import Final
+
+PASSWORD: Final = re.compile(r"(?<=://)([^:/@\s]*):[^@\s]+(?=@)")  # in a URL
 
 
 def one_line(text: str) -> str:
-    """Text on one line, with whatever a terminal would not print written out."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in " ".join(text.split()))
+    """Text on one line, with whatever a terminal would not print written out, and passwords in URLs hidden."""
+    line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in " ".join(text.split()))
+    return PASSWORD.sub(r"\1:***", line)
 
 
 def first_line(error: BaseException) -> str:

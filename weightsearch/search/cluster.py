@@ -5,8 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
+from urllib.parse import quote
+
+from sqlalchemy.engine import make_url
 
 from weightsearch.errors import SearchError, first_line
 from weightsearch.spec import StudySpec
@@ -24,6 +28,7 @@ SETTINGS: Final = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+SECRET: Final = ("PGPASSWORD", "WEIGHTSEARCH_DASHBOARD_TOKEN")
 OBJECT_STORE_BYTES: Final = 200 * 2**20
 CONNECT_SECONDS: Final = 10
 
@@ -39,6 +44,7 @@ class Cluster:
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failed trial is the ledger's to report
         self.ray = ray
         self.address = spec.ray.address
+        self.storage = spec.storage
         self.owned = not ray.is_initialized()
         if self.owned:
             self._connect()
@@ -60,7 +66,8 @@ class Cluster:
             if self.address is None:
                 # `local`: without it Ray would join whatever cluster happens to run on this machine.
                 mine = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
-                self.ray.init(address="local", **mine, **common)
+                with _without(secret_variables(self.storage)):  # which Ray's processes would inherit
+                    self.ray.init(address="local", **mine, **common)
             else:
                 _answers(self.address)
                 self.ray.init(address=self.address, **common)
@@ -90,6 +97,30 @@ def _fit(node: Mapping[str, float], trial: Mapping[str, float]) -> int:
     if gpu > 0:
         fits = min(fits, gpus * int(1 / gpu + 1e-9) if gpu <= 1 else int(gpus / gpu))
     return fits
+
+
+def secret_variables(storage: str) -> set[str]:
+    """The environment variables that a driver alone may have: those that hold the database's password."""
+    url = make_url(storage)
+    given = [url.password, url.query.get("password"), os.environ.get("PGPASSWORD")]
+    passwords = {str(one) for one in given if one}
+    encoded = passwords | {quote(password, safe="") for password in passwords} | {quote(one) for one in passwords}
+    forms = [pattern.format(one) for one in encoded for pattern in (":{}@", "password={}")]
+    return {
+        name
+        for name, value in os.environ.items()
+        if name in SECRET or value in passwords or any(form in value for form in forms)
+    }
+
+
+@contextmanager
+def _without(names: set[str]) -> Iterator[None]:
+    """The environment without these variables."""
+    kept = {name: os.environ.pop(name) for name in names}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
 
 
 def _answers(address: str) -> None:

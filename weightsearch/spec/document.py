@@ -217,7 +217,9 @@ class _Walker:
 
 def _apply(document: Document, override: str) -> None:
     name, equals, text = override.partition("=")
-    place = "--set storage=..." if name.strip() == "storage" else f"--set {override}"  # it may hold a password
+    place = (
+        "--set storage=..." if name.strip().split(".")[0] == "storage" else f"--set {override}"
+    )  # it may hold a password
     keys = tuple(name.strip().split("."))
     if not equals or not all(keys):
         raise SpecError((Problem("", "expected path=value, such as train.epochs=4", place),))

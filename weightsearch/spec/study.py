@@ -236,7 +236,7 @@ def _storage(document: Document) -> str:
         return f"sqlite:///{document.tree.get('name')}.db"
     if not isinstance(value, str) or not value:
         raise document.error(
-            ("storage",), f"expected a database URL such as sqlite:///study.db, found {describe(value)}"
+            ("storage",), f"expected a database URL such as sqlite:///study.db, found {type(value).__name__}"
         )
     url = _variables(document, ("storage",), value)
     if not url.isprintable():

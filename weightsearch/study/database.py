@@ -232,6 +232,8 @@ def _parse(text: str) -> URL:
             "storage: not a database URL; write sqlite:///file.db or postgresql://user@host/name"
         ) from None
     backend = url.get_backend_name()
+    if url.host is not None and "@" in url.host:
+        raise StoreError("storage: an @ in the password of a database URL is written %40")
     if backend == "postgresql" and url.drivername == "postgresql":
         return url.set(drivername="postgresql+psycopg")
     if backend not in ("sqlite", "postgresql"):

@@ -91,7 +91,7 @@ def serve(folder: Path) -> Iterator[Callable[..., Client]]:
 
     def start(**options) -> Client:
         server = make_dashboard(f"sqlite:///{folder}/s.db", port=0, artifacts=folder / "artifacts", **options)
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         running.append((server, thread))
         return Client(server.server_port)
