@@ -47,6 +47,8 @@ class Postgres:
         os.kill(pid, signal.SIGKILL)
         while _lives(pid):
             time.sleep(0.01)
+        # It may stay a zombie where nobody waits for it, which PostgreSQL would take for a server that runs.
+        (self.folder / "postmaster.pid").unlink()
 
     def start(self) -> None:
         """Start it again after `kill`, in its old folder: it recovers what was committed."""

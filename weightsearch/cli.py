@@ -9,7 +9,7 @@ import secrets
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -79,24 +79,26 @@ def run(
     spec = _load_study(study, [*(sets or ()), *([] if force_new is None else [f"name={force_new}"])])
     from weightsearch.search.driver import StudyRun
     from weightsearch.search.status import Status
-    from weightsearch.study.summary import summarise
 
     view = View(quiet=quiet)
     running = StudyRun(spec, view, join=join, new=force_new is not None)
     try:
         with view.progress("reading frames") as progress:
             running.check(progress)
-        view.begin(Status.of(summarise(running.store), spec.search.trials, spec.base.train.epochs))
+        view.begin(Status.of(running.summary(), spec.search.trials, spec.base.train.epochs))
         view.line("starting the workers; the first epochs take a while")
         try:
             running.search()
+        except BaseException:
+            with suppress(WeightsearchError):
+                running.export(wait=False)
+            raise
         finally:
             view.end()
-            running.export()
         for problem in running.compare():
             err.print(problem, markup=False)
         best = running.export()  # now with the test metrics
-        summary = summarise(running.store)
+        summary = running.summary()
         if not quiet:
             _print_result(running.store, summary, best)
         if best is None:
@@ -321,6 +323,8 @@ class View:
         status.take(event)
         if event.kind == "waiting":
             err.print(f"{event.reason}; the workers go on, their reports wait here until it is back", markup=False)
+        elif event.kind == "cluster":
+            err.print(f"{event.reason}; starting Ray again, the trials go on from their checkpoints", markup=False)
         elif event.kind == "back":
             err.print("the database is back", markup=False)
         elif event.kind == "retried":

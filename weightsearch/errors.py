@@ -104,6 +104,8 @@ class StoreError(WeightsearchError):
 class StoreUnavailable(StoreError):
     """A study database that does not answer now: its server is away, or others hold a lock for long."""
 
+    exit_status = 1
+
 
 class StudyHeld(StoreError):
     """Another driver runs the study, or took it over."""

@@ -28,6 +28,7 @@ from weightsearch.errors import StoreUnavailable, StudyHeld
 from weightsearch.records import Environment, EpochRecord, TermRecord
 from weightsearch.search.ledger import Assignment, Ledger, stored_spec
 from weightsearch.search.outbox import Outbox
+from weightsearch.search.patience import Patience
 from weightsearch.search.scheduler import LedgerScheduler
 from weightsearch.search.searcher import LedgerSearcher
 from weightsearch.spec import StudySpec, load_study
@@ -254,7 +255,8 @@ class World:
         lease = Lease.take(store, join=not self.alone, seconds=LEASE, process=NOBODY)
         ledger = Ledger(self.spec, Writer(store, lease))
         limit = self.random.choice([2, 1000])
-        outbox = Outbox(ledger, limit=limit, clock=lambda: self.arena.now, sleep=self._sleep)
+        patience = Patience(lambda _: None, clock=lambda: self.arena.now, sleep=self._sleep)
+        outbox = Outbox(ledger, patience, limit=limit)
         slots = 1 if self.alone else 2
         searcher = LedgerSearcher(outbox, _config, lambda: slots, lambda: True)
         scheduler = LedgerScheduler(outbox, self.spec.base.resources.max_failures)
@@ -303,7 +305,7 @@ class World:
     def _worker_dies(self, driver: Driver, trial: Trial) -> None:
         """At any moment: its last result may be lost, though its checkpoint was written."""
         self.log.append(f"worker of {trial.config['number']} dies")
-        if self.random.random() < 0.8:  # else it comes late, when another worker has taken up the trial
+        if self.random.random() < 0.5:  # else it comes late, when another worker has taken up the trial
             driver.mail = [(one, mail) for one, mail in driver.mail if one is not trial]
         trial.num_failures += 1
         recovers = trial.should_recover()

@@ -27,10 +27,16 @@ SETTINGS: Final = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "20",
 }
 SECRET: Final = ("PGPASSWORD", "WEIGHTSEARCH_DASHBOARD_TOKEN")
+NEEDED: Final = frozenset({"raylet", "gcs_server"})
 OBJECT_STORE_BYTES: Final = 200 * 2**20
 CONNECT_SECONDS: Final = 10
+
+
+class ClusterLost(SearchError):
+    """Ray's own processes on this machine died; what they ran is not lost."""
 
 
 class Cluster:
@@ -61,7 +67,7 @@ class Cluster:
             raise SearchError(f"resources: one trial takes {cpus} CPUs and {gpus:g} GPUs; Ray has {found}")
 
     def _connect(self) -> None:
-        common: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+        common: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
         try:
             if self.address is None:
                 # `local`: without it Ray would join whatever cluster happens to run on this machine.
@@ -84,6 +90,15 @@ class Cluster:
         nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
         found = sum(_fit(node, self.resources) for node in nodes)
         return found if self.max_concurrent is None else min(found, self.max_concurrent)
+
+    def check(self) -> None:
+        """Raise ClusterLost if the Ray that was started here has lost a process it cannot do without: Ray itself would
+        wait, or try again for ever."""
+        node = getattr(self.ray._private.worker, "_global_node", None)
+        if self.owned and node is not None:
+            dead = sorted({kind for kind, _ in node.dead_processes()} & NEEDED)
+            if dead:
+                raise ClusterLost(f"Ray's process {' and '.join(dead)} died")
 
     def close(self) -> None:
         if self.owned:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,22 +18,24 @@ from weightsearch.data.cache import Progress
 from weightsearch.data.dataset import open_dataset
 from weightsearch.errors import CheckpointError, SearchError, StoreError, StoreUnavailable, WeightsearchError
 from weightsearch.files import write_text
-from weightsearch.search.cluster import Cluster
+from weightsearch.search.cluster import Cluster, ClusterLost
 from weightsearch.search.keeper import Keeper
 from weightsearch.search.ledger import Assignment, Event, Ledger, Listener, stored_spec
 from weightsearch.search.outbox import Outbox
+from weightsearch.search.patience import Patience
 from weightsearch.search.samplers import check_sampler
 from weightsearch.spec import StudySpec
 from weightsearch.spec.differences import differences, flat
 from weightsearch.study.export import best_configuration
 from weightsearch.study.lease import Lease
 from weightsearch.study.store import UID, StudyStore
-from weightsearch.study.summary import summarise
+from weightsearch.study.summary import StudySummary, summarise
 from weightsearch.study.writer import Writer
 from weightsearch.training.evaluate import evaluate_checkpoint
 from weightsearch.training.preflight import preflight
 
 SLOTS_SECONDS: Final = 5.0  # between looks at what the cluster has
+CLUSTERS_LOST: Final = 3  # in a row, without an epoch between them
 OTHERS_SECONDS: Final = 2.0  # between looks at what other drivers' trials have become
 
 
@@ -63,6 +66,7 @@ class StudyRun:
             stack.enter_context(self.lease.kept())
             self._exit = stack.pop_all()
         self.keeper = Keeper(self.store, self.folder / f"trials-{self.store.uid}")
+        self.patience = Patience(self.listener)
 
     def check(self, progress: Progress | None = None) -> None:
         """Whatever would end every trial ends the study here, before Ray starts. Builds the frame cache."""
@@ -72,9 +76,23 @@ class StudyRun:
     def search(self, trainable: type | None = None) -> None:
         """Train trials until the study has all of them. trainable: what trains them in place of our Worker, with its
         configuration and results. Raises Interrupted at Ctrl-C, SearchError, StoreError."""
-        ledger = Ledger(self.spec, self.writer, self._heard)
-        if ledger.done() and not self._trials_left():
-            return
+        ledger = self.patience.insist(lambda: Ledger(self.spec, self.writer, self._heard))
+        lost_in_a_row = 0
+        while self.patience.insist(lambda: self._left(ledger)):
+            before = self.patience.insist(self.store.epochs)
+            try:
+                self._search(ledger, trainable)
+                return
+            except ClusterLost as lost:
+                idle = self.patience.insist(self.store.epochs) == before
+                lost_in_a_row = lost_in_a_row + 1 if idle else 1
+                if lost_in_a_row > CLUSTERS_LOST:
+                    raise
+                ledger.fault = None
+                self.listener(Event("cluster", reason=str(lost)))
+
+    def _search(self, ledger: Ledger, trainable: type | None) -> None:
+        """Train trials with one Ray until the study has all of them."""
         cluster = Cluster(self.spec)
         try:
             with _terminable():
@@ -86,6 +104,7 @@ class StudyRun:
                 raise ledger.fault from None
             if isinstance(error, WeightsearchError):
                 raise
+            cluster.check()
             lines = str(error).strip().splitlines()
             raise SearchError(f"Ray stopped the search: {lines[-1] if lines else type(error).__name__}") from error
         finally:
@@ -96,14 +115,14 @@ class StudyRun:
     def compare(self) -> list[str]:
         """Evaluate the best trial and the baselines on the test split, once, and store it. Returns what could not be
         evaluated, a line each."""
-        summary = summarise(self.store)
+        summary = self.summary()
         if self.spec.base.data.split.test == 0 or summary.states["RUNNING"] or summary.states["WAITING"]:
             return []
         best = [] if summary.best is None else [summary.best]
         chosen = {trial.number: trial for trial in (*summary.front, *best, *summary.baselines.values())}
         problems: list[str] = []
         for number, trial in chosen.items():
-            if trial.state != "COMPLETE" or self.store.metrics(number, "test"):
+            if trial.state != "COMPLETE" or self.patience.insist(partial(self.store.metrics, number, "test")):
                 continue
             checkpoint = self.keeper.checkpoint(number)
             try:
@@ -112,16 +131,26 @@ class StudyRun:
             except CheckpointError as error:
                 problems.append(f"trial {number} has no test metrics: {error}")
             else:
-                self.writer.record_test(number, metrics)
+                self.patience.insist(partial(self.writer.record_test, number, metrics))
         return problems
 
-    def export(self) -> Path | None:
-        """Write the best configuration into the run's folder. None if no trial is COMPLETE."""
-        summary = summarise(self.store)
-        if summary.best is None:
-            return None
+    def summary(self) -> StudySummary:
+        """What the study has found so far."""
+        return self.patience.insist(lambda: summarise(self.store))
+
+    def export(self, *, wait: bool = True) -> Path | None:
+        """Write the best configuration into the run's folder. None if no trial is COMPLETE. wait: for a database that
+        is away; otherwise raises StoreUnavailable."""
         path = self.folder / "best.yaml"
-        write_text(path, best_configuration(self.store, summary))
+
+        def best() -> str | None:
+            summary = summarise(self.store)
+            return None if summary.best is None else best_configuration(self.store, summary)
+
+        text = self.patience.insist(best) if wait else best()
+        if text is None:
+            return None
+        write_text(path, text)
         return path
 
     def close(self) -> None:
@@ -131,8 +160,8 @@ class StudyRun:
         with suppress(StoreError):  # a database that is away: the lease ends by itself
             self.lease.release()
 
-    def _trials_left(self) -> bool:
-        return len(self.store.trials()) < self.spec.search.trials
+    def _left(self, ledger: Ledger) -> bool:
+        return not ledger.done() or len(self.store.trials()) < self.spec.search.trials
 
     def _heard(self, event: Event) -> None:
         with suppress(StoreUnavailable):  # the checkpoints that it would remove are removed at the next trial's end
@@ -155,7 +184,7 @@ class StudyRun:
         from weightsearch.search.worker import Worker
 
         scratch = self._scratch()
-        outbox = Outbox(ledger)
+        outbox = Outbox(ledger, self.patience)
         max_failures = self.spec.base.resources.max_failures
         searcher = LedgerSearcher(
             outbox, self._config_maker(cluster), _remembered(cluster.slots), _every(OTHERS_SECONDS)
@@ -166,7 +195,7 @@ class StudyRun:
                 name=f"driver-{time.time_ns()}",
                 storage_path=str(scratch),
                 search_alg=searcher,
-                scheduler=LedgerScheduler(outbox, max_failures),
+                scheduler=LedgerScheduler(outbox, max_failures, cluster.check),
                 num_samples=-1,
                 resources_per_trial=cluster.resources,
                 max_failures=max_failures,

@@ -40,7 +40,8 @@ class Assignment:
 @dataclass(frozen=True)
 class Event:
     """Something that happened. kind: started, epoch, complete, pruned, failed, of a trial; retried, when its worker
-    failed and will be tried again; waiting and back, when the database went away and when it came again."""
+    failed and will be tried again; waiting and back, when the database went away and when it came again; cluster, when
+    Ray died and is started again."""
 
     kind: str
     number: int | None = None

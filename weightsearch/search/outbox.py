@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from weightsearch.errors import StoreUnavailable
 from weightsearch.records import EpochRecord
-from weightsearch.search.ledger import Assignment, Event, Ledger
+from weightsearch.search.ledger import Assignment, Ledger
+from weightsearch.search.patience import Patience
 from weightsearch.study.writer import Attempt
 
 LIMIT: Final = 1000  # reports kept while the database is away: a few megabytes
-FIRST_WAIT: Final = 0.5  # seconds until the next try; doubled each time
-LONGEST_WAIT: Final = 30.0
 
 
 @dataclass(frozen=True)
@@ -52,51 +48,41 @@ Message = Report | WorkerFailure | Failure
 
 class Outbox:
     """Hands messages to the ledger, one after another. While the database is away they wait here in their order and the
-    workers go on; past `limit` the caller waits too. The database is tried again after 0.5 s, 1 s, 2 s, ... 30 s."""
+    workers go on; past `limit` the caller waits too."""
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        *,
-        limit: int = LIMIT,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
+    def __init__(self, ledger: Ledger, patience: Patience, *, limit: int = LIMIT) -> None:
         self.ledger = ledger
+        self.patience = patience
         self.limit = limit
-        self.clock = clock
-        self.sleep = sleep
         self.waiting: deque[Message] = deque()
-        self._wait = 0.0  # until the next try; 0 while the database answers
-        self._next_try = 0.0
 
     def put(self, message: Message) -> bool:
         """Take a message. True if its trial is known to have ended."""
         self.waiting.append(message)
         self.flush()
         while len(self.waiting) > self.limit:
-            self.sleep(max(0.0, self._next_try - self.clock()))
+            self.patience.pause()
             self.flush()
         return message.number not in self.ledger.running
 
     def flush(self) -> bool:
         """Hand over what waits, as far as the database takes it. True if nothing waits any more."""
         while self.waiting:
-            if not self._tried(self._hand_over):
+            if not self.patience.try_now(self._hand_over):
                 return False
         return True
 
     def next(self) -> Assignment | None:
         """The ledger's next trial, once nothing waits; None if there is none, or the database is away."""
         found: list[Assignment | None] = []
-        if self.flush() and self._tried(lambda: found.append(self.ledger.next())):
+        if self.flush() and self.patience.try_now(lambda: found.append(self.ledger.next())):
             return found[0]
         return None
 
     def done(self) -> bool:
         """Nothing waits, and every trial of the study has ended."""
         found: list[bool] = []
-        return self.flush() and self._tried(lambda: found.append(self.ledger.done())) and found[0]
+        return self.flush() and self.patience.try_now(lambda: found.append(self.ledger.done())) and found[0]
 
     def _hand_over(self) -> None:
         message = self.waiting[0]
@@ -109,20 +95,3 @@ class Outbox:
         else:
             self.ledger.worker_failed(message.number, message.failures, message.reason)
         self.waiting.popleft()
-
-    def _tried(self, action: Callable[[], None]) -> bool:
-        """Whether the action could be done now."""
-        if self._wait and self.clock() < self._next_try:
-            return False
-        try:
-            action()
-        except StoreUnavailable as error:
-            if not self._wait:
-                self.ledger.listener(Event("waiting", reason=str(error)))
-            self._wait = min(LONGEST_WAIT, 2 * self._wait or FIRST_WAIT)
-            self._next_try = self.clock() + self._wait
-            return False
-        if self._wait:
-            self._wait = 0.0
-            self.ledger.listener(Event("back"))
-        return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,14 @@ from weightsearch.study.writer import Attempt
 
 
 class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
-    """Puts every result into the outbox and stops the trials that have ended."""
+    """Puts every result into the outbox and stops the trials that have ended. watch: called all the time; raises what
+    shall end the search."""
 
-    def __init__(self, outbox: Outbox, max_failures: int) -> None:
+    def __init__(self, outbox: Outbox, max_failures: int, watch: Callable[[], None] = lambda: None) -> None:
         super().__init__()
         self.outbox = outbox
         self.max_failures = max_failures
+        self.watch = watch
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:  # noqa: ARG002
         """A new trial, or one whose worker failed and that goes on with another."""
@@ -32,6 +35,7 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         with self.outbox.ledger.noting_faults():
+            self.watch()
             self.outbox.flush()  # Ray asks all the time, however long the epochs are
         return super().choose_trial_to_run(tune_controller)
 
@@ -47,6 +51,8 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
         failures = trial.config["failures"] + trial.num_failures
         if trial.should_recover():
             failures = min(failures, self.max_failures)
+        with self.outbox.ledger.noting_faults():
+            self.watch()  # a worker of a Ray that is gone did not fail
         error = _error(trial)
         stops = isinstance(error, WriteError) and not trial.should_recover()
         trial.config["order"] += 1  # what the next worker gets

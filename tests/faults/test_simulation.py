@@ -1,0 +1,89 @@
+"""A slice of what benchmarks/faults.py runs whole; a schedule that fails names its seed."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.faults.simulation import Simulator, Violated
+from weightsearch.search.ledger import Ledger
+from weightsearch.search.outbox import Outbox
+from weightsearch.study.lease import Lease
+from weightsearch.study.writer import Writer
+
+BLOCK = 20
+
+
+@pytest.fixture
+def simulate(tmp_path_factory):
+    simulator = Simulator(tmp_path_factory.mktemp("simulation"))
+    yield simulator
+    simulator.close()
+
+
+@pytest.mark.parametrize("first", range(0, 200, BLOCK))
+def test_whatever_dies_the_study_is_whole(simulate, first):
+    for seed in range(first, first + BLOCK):
+        simulate(seed)
+
+
+@pytest.mark.parametrize("seed", [4, 5])
+def test_the_same_seed_gives_the_same_schedule(tmp_path, seed):
+    found = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        simulator = Simulator(tmp_path / name)
+        world = simulator(seed)
+        found.append((world.log, world.ended, len(world.attempts), world.arena.now))
+        simulator.close()
+    assert found[0] == found[1]
+
+
+def without_a_fence(monkeypatch):
+    monkeypatch.setattr(Lease, "check", lambda *_: None)
+
+
+def with_curves_that_mix(monkeypatch):
+    monkeypatch.setattr(Writer, "_remove_epochs", lambda *_: None)
+
+
+def with_late_news_taken(monkeypatch):
+    taken = Ledger.report
+
+    def report(self, *words, **options):
+        self.given_up.clear()
+        return taken(self, *words, **options)
+
+    monkeypatch.setattr(Ledger, "report", report)
+
+
+def with_a_report_dropped(monkeypatch):
+    flushed = Outbox.flush
+
+    def flush(self):
+        if len(self.waiting) > 1:
+            self.waiting.pop()
+        return flushed(self)
+
+    monkeypatch.setattr(Outbox, "flush", flush)
+
+
+def with_assignments_forgotten(monkeypatch):
+    monkeypatch.setattr(Writer, "assigned", lambda _: [])
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        without_a_fence,
+        with_curves_that_mix,
+        with_late_news_taken,
+        with_a_report_dropped,
+        with_assignments_forgotten,
+    ],
+)
+def test_the_simulation_finds_what_is_broken(simulate, monkeypatch, broken):
+    """Each of these is one line of the program taken out."""
+    broken(monkeypatch)
+    with pytest.raises(Violated, match="seed"):
+        for seed in range(300):
+            simulate(seed)
