@@ -64,7 +64,9 @@ class Ours(DoNothing):
 
     def setup(self, config: dict[str, Any]) -> None:
         self.number = config["number"]
-        loss = json.loads(config["configuration"])["loss"]
+        self.order = config["order"]
+        configuration = json.loads(config["configuration"])
+        loss, self.epochs = configuration["loss"], configuration["train"]["epochs"]
         self.weights = {name: term["weight"] for name, term in loss.items()}
         self.epoch = 0
 
@@ -85,13 +87,13 @@ class Ours(DoNothing):
         environment = {"host": "h", "device": "cpu", "threads": 1, "commit": "", "versions": {}}
         report = {
             "attempt": str(self.number),
-            "order": 0,
+            "order": self.order,
             "resumed_from": 0,
             "protocol": {"crop": "none"},
             "environment": environment,
             "records": [record],
         }
-        return {"number": self.number, "report": json.dumps(report), "done": self.epoch == REPORTS}
+        return {"number": self.number, "report": json.dumps(report), "done": self.epoch == self.epochs}
 
 
 class Stock(DoNothing):
@@ -146,7 +148,7 @@ def main() -> None:
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     times: dict[str, list[float]] = {"ours": [], "stock": []}
     with tempfile.TemporaryDirectory() as warm:
         time_ours(4, Path(warm))

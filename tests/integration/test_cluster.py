@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 
 import pytest
 
 from tests.conftest import TINY
+from tests.integration.test_study import curves, wait_for_epochs
 from weightsearch.errors import SearchError
 from weightsearch.spec import load_study
 
@@ -40,6 +42,69 @@ def address():
     keeper.stdin.close()
     keeper.stdout.close()
     keeper.wait(timeout=60)
+
+
+NODES = """
+import sys
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+for _ in range(2):
+    cluster.add_node(num_cpus=1)
+print(cluster.address, flush=True)
+sys.stdin.readline()
+cluster.remove_node(cluster.worker_nodes.copy().pop(), allow_graceful=False)
+print("removed", flush=True)
+sys.stdin.read()
+cluster.shutdown()
+"""
+
+
+@pytest.mark.timeout(500)
+def test_a_lost_node_loses_no_trial(tmp_path):
+    """Three nodes with a worker each, one of them killed in mid-study: its trial goes on elsewhere from its checkpoint."""
+    keeper = subprocess.Popen(
+        [sys.executable, "-c", NODES],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    address = next(line.strip() for line in keeper.stdout if line.strip().replace(".", "").replace(":", "").isdigit())
+    study = TINY.replace("epochs: 4,", "epochs: 60,")
+    (tmp_path / "tiny.yaml").write_text(study.replace("pruner: {name: successive_halving", "pruner: none #"))
+    command = [sys.executable, "-m", "weightsearch.cli"]
+    driver = subprocess.Popen(
+        [*command, "run", "tiny.yaml", "--set", f"ray.address={address}"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        wait_for_epochs(tmp_path / "tiny.db", 12, 200)
+        keeper.stdin.write("\n")
+        keeper.stdin.flush()
+        assert next(line for line in keeper.stdout if line.strip()) == "removed\n"
+        said, _ = driver.communicate(timeout=240)
+        assert driver.returncode == 0, said
+    finally:
+        driver.kill()
+        keeper.stdin.close()
+        keeper.stdout.close()
+        keeper.wait(timeout=60)
+    assert "goes on after a failure of its worker" in said
+    states = json.loads(
+        subprocess.run([*command, "show", "tiny.yaml", "--json"], cwd=tmp_path, check=True, capture_output=True).stdout
+    )["states"]
+    assert states == {"COMPLETE": 6, "PRUNED": 0, "FAIL": 0, "RUNNING": 0, "WAITING": 0}
+    connection = sqlite3.connect(tmp_path / "tiny.db")
+    failures = connection.execute("SELECT failures FROM weightsearch_assignments WHERE failures > 0").fetchall()
+    attempts = connection.execute("SELECT max(attempts) FROM weightsearch_trials").fetchone()[0]
+    connection.close()
+    assert failures == [(1,)]
+    assert attempts == 2
+    for curve in curves(tmp_path / "tiny.db").values():
+        assert [epoch for epoch, _ in curve] == list(range(1, 61))
 
 
 SLOTS = """

@@ -161,7 +161,7 @@ class StudyRun:
             self.lease.release()
 
     def _left(self, ledger: Ledger) -> bool:
-        return not ledger.done() or len(self.store.trials()) < self.spec.search.trials
+        return not ledger.done() or len(self.store.states()) < self.spec.search.trials
 
     def _heard(self, event: Event) -> None:
         with suppress(StoreUnavailable):  # the checkpoints that it would remove are removed at the next trial's end

@@ -100,7 +100,7 @@ class Ledger:
 
     def done(self) -> bool:
         """True when every trial has ended, those of other drivers too."""
-        return not self.running and all(trial.state.is_finished() for trial in self.store.trials())
+        return not self.running and all(row.state.is_finished() for row in self.store.states())
 
     def report(self, number: int, attempt: Attempt, records: list[EpochRecord], *, last: bool = False) -> bool:
         """Store epochs of a running trial, one after another, each together with what it means for the trial. True if
@@ -150,7 +150,7 @@ class Ledger:
         with self.writer.act():
             if failures is not None:
                 self.writer.set_failures(number, failures)
-            if not self.store.trial(number).state.is_finished():
+            if not self.store.state(number).is_finished():
                 self.writer.fail(number, reason)
         self._ended(FAILED, number, reason)
         limit = self.spec.search.max_consecutive_failures
@@ -164,7 +164,7 @@ class Ledger:
         """Let this driver's running trials wait for the next one. Returns their numbers."""
         self.running.clear()
         with self.writer.act():
-            numbers = [trial.number for trial in self.writer.assigned()]
+            numbers = self.writer.assigned()
             for number in numbers:
                 self.writer.put_back(number)
         return numbers
@@ -181,13 +181,13 @@ class Ledger:
     def _ask(self) -> FrozenTrial | None:
         self.writer.reclaim()
         # An answer that never came: the trial was assigned, but this driver did not hear of it.
-        for trial in self.writer.assigned():
-            if trial.number not in self.running:
-                return trial
-        trials = self.store.trials()
-        waiting = [trial.number for trial in trials if trial.state == TrialState.WAITING]
-        number = waiting[0] if waiting else len(trials)
-        if not waiting and len(trials) >= self.spec.search.trials:
+        for number in self.writer.assigned():
+            if number not in self.running:
+                return self.store.trial(number)
+        rows = self.store.states()
+        waiting = [row.number for row in rows if row.state == TrialState.WAITING]
+        number = waiting[0] if waiting else len(rows)
+        if not waiting and len(rows) >= self.spec.search.trials:
             return None
         sampler = self.make_sampler(self.spec.base.seed, number, self.spec.space)
         if not waiting and isinstance(sampler, Grid) and len(sampler.taken(self.store.study)) >= sampler.size:
@@ -197,7 +197,7 @@ class Ledger:
     def _take(self, assignment: Assignment, attempt: Attempt, record: EpochRecord) -> tuple[str | None, bool]:
         """Store an epoch and the outcome that comes with it. Returns the outcome and whether the epoch was new."""
         number = assignment.number
-        state = self.store.trial(number).state
+        state = self.store.state(number)
         if state.is_finished():  # stored before, only the answer was lost
             return OUTCOMES[state], True
         new = self.writer.record(number, attempt, record)

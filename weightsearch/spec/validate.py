@@ -43,27 +43,43 @@ def check_plugin(
 def _problems(
     document: Document, model: type[BaseModel], tree: Any, path: Keys, error: ValidationError
 ) -> tuple[Problem, ...]:
+    """One for each mistake: a misspelt key is not also a missing one; all that a section lacks is one problem, and so
+    is what stands in one line."""
     found: dict[Keys, Problem] = {}
+    missing: dict[Keys, list[str]] = {}
     for detail in error.errors(include_url=False):
-        keys = _written(tree, detail["loc"])
+        absent = detail["type"] == "missing"
+        keys = _written(tree, detail["loc"], absent=absent)
         full = (*path, *keys)
+        if absent:
+            missing.setdefault(full[:-1], []).append(full[-1])
+            continue
         problem = document.problem(full, _message(model, keys, detail))
         if full in found:  # alternatives of one value, such as a number or 'auto'
             problem = Problem(
                 problem.path, f"{found[full].message.split(', found')[0]}; or {problem.message}", problem.place
             )
         found[full] = problem
-    return tuple(found.values())
+    for section, names in missing.items():
+        if not any(full[:-1] == section and "unknown key" in problem.message for full, problem in found.items()):
+            where = (*section, names[0]) if len(names) == 1 else section
+            message = "is missing" if len(names) == 1 else f"{', '.join(names)} are missing"
+            found[(*section, "is missing")] = document.problem(where, message)
+    by_place: dict[str, Problem] = {}
+    for problem in found.values():
+        by_place.setdefault(problem.place, problem)
+    return tuple(by_place.values())
 
 
-def _written(tree: Any, loc: Iterable[str | int]) -> Keys:
-    """The part of pydantic's location that is a path in the file: it also names alternatives of a union."""
+def _written(tree: Any, loc: Iterable[str | int], *, absent: bool) -> Keys:
+    """The part of pydantic's location that is a path in the file: it also names alternatives of a union. absent: the
+    last part is a key that is not there."""
     keys: list[str] = []
     branch = tree
     parts = list(loc)
     for position, part in enumerate(parts):
         last = position == len(parts) - 1
-        if isinstance(branch, dict) and (part in branch or (last and "[" not in str(part))):
+        if isinstance(branch, dict) and (part in branch or (last and absent)):
             keys.append(str(part))
             branch = branch.get(part)
         elif isinstance(branch, list) and isinstance(part, int):
@@ -77,8 +93,6 @@ def _message(model: type[BaseModel], keys: Keys, detail: Any) -> str:
     if kind == "extra_forbidden":
         known = _known_keys(model, keys[:-1])
         return f"unknown key{known_words(keys[-1], known)}" if known else "unknown key; there are no options"
-    if kind == "missing":
-        return "is missing"
     if kind == "value_error":
         return str(detail["ctx"]["error"])
     if kind == "string_pattern_mismatch":

@@ -149,7 +149,7 @@ def reclaim(store: StudyStore, connection: sa.Connection) -> list[int]:
     dead = [one.driver_id for one in holders(store, connection) if one.left <= 0 or one.process.is_gone()]
     if dead:
         connection.execute(sa.delete(drivers).where(drivers.c.driver_id.in_(dead)))
-    running = {trial._trial_id: trial.number for trial in store.trials() if trial.state == TrialState.RUNNING}
+    running = {row.trial_id: row.number for row in store.states() if row.state == TrialState.RUNNING}
     if not running:
         return []
     assigned = tables.assignments

@@ -6,12 +6,12 @@ import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import optuna
 import sqlalchemy as sa
 from optuna.storages import BaseStorage
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from weightsearch.errors import StoreError
 from weightsearch.spec.sections import Direction
@@ -21,6 +21,14 @@ from weightsearch.study.database import Database, Mode
 BASELINE: Final = "baseline"
 REASON: Final = "reason"
 UID: Final = "uid"
+
+
+class TrialRow(NamedTuple):
+    """A trial by its number and Optuna's id."""
+
+    number: int
+    trial_id: int
+    state: TrialState
 
 
 class StudyStore:
@@ -125,6 +133,20 @@ class StudyStore:
     def trial(self, number: int) -> FrozenTrial:
         with self.database.errors():
             return self.storage.get_trial(self.trial_id(number))
+
+    def states(self) -> list[TrialRow]:
+        """Of all trials, by number; much quicker than `trials`."""
+        table = self.database.optuna_table("trials")
+        columns = (table.c.number, table.c.trial_id, table.c.state)
+        query = sa.select(*columns).where(table.c.study_id == self.study_id).order_by(table.c.number)
+        with self.database.reading() as connection:
+            return [TrialRow(row[0], row[1], TrialState[str(row[2])]) for row in connection.execute(query)]
+
+    def state(self, number: int) -> TrialState:
+        table = self.database.optuna_table("trials")
+        with self.database.reading() as connection:
+            found = connection.scalar(sa.select(table.c.state).where(table.c.trial_id == self.trial_id(number)))
+            return TrialState[str(found)]
 
     def epochs(self) -> dict[int, int]:
         """Trial number -> epochs stored, for trials that have any."""

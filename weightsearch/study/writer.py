@@ -106,13 +106,13 @@ class Writer:
             self._assign(connection, trial._trial_id)
             return self.store.storage.get_trial(trial._trial_id)
 
-    def assigned(self) -> list[FrozenTrial]:
-        """This driver's RUNNING trials."""
+    def assigned(self) -> list[int]:
+        """The numbers of this driver's RUNNING trials."""
         assignments = tables.assignments
         mine = sa.select(assignments.c.trial_id).where(assignments.c.driver_id == self.lease.driver_id)
         with self.store.database.reading() as connection:
             ids = set(connection.scalars(mine))
-        return [t for t in self.store.trials() if t.state == TrialState.RUNNING and t._trial_id in ids]
+        return [row.number for row in self.store.states() if row.state == TrialState.RUNNING and row.trial_id in ids]
 
     def record(self, number: int, attempt: Attempt, record: EpochRecord) -> bool:
         """Store an epoch with everything that belongs to it, Optuna's intermediate value included. False if it was
