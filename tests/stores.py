@@ -78,7 +78,7 @@ def ask(writer: Writer, seed: int = 0) -> int:
 
 
 def report(writer: Writer, number: int, attempt: Attempt, *records: EpochRecord) -> list[bool]:
-    return [writer.record(number, attempt, one) for one in records]
+    return [writer.record(number, attempt, one).new for one in records]
 
 
 def rows(store: StudyStore, table: sa.Table) -> list[dict[str, Any]]:

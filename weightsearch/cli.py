@@ -329,7 +329,9 @@ class View:
             err.print("the database is back", markup=False)
         elif event.kind == "retried":
             err.print(f"trial {event.number} goes on after a failure of its worker: {event.reason}", markup=False)
-        if event.number is None or event.kind == "retried":
+        elif event.kind == "again":
+            err.print(f"trial {event.number}: {event.reason}", markup=False)
+        if event.number is None or event.kind in ("retried", "again"):
             return
         if self.quiet and event.kind == "failed":
             err.print(f"trial {event.number} failed: {event.reason}", markup=False)

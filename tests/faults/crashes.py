@@ -66,21 +66,21 @@ class Crashes:
         try:
             while True:
                 if driver is None:
-                    driver = self._start()
+                    driver = self.start()
                 calm = sum(self.kills.values()) >= kills or time.monotonic() > end
                 if not calm:
                     self._wait(driver, self.random.uniform(0.5, 10))
                     if driver.poll() is None:
                         self._kill(driver)
                 elif not self._wait(driver, PATIENCE):
-                    raise AssertionError(f"the driver does not come to its end: {self._said()}")
+                    raise AssertionError(f"the driver does not come to its end: {self.said()}")
                 if driver.poll() is not None:
                     self._look()
                     status, driver = driver.wait(), None
                     if status == 0:
                         return
                     if status == 2:
-                        raise AssertionError(f"the driver found a fault in what it was given: {self._said()}")
+                        raise AssertionError(f"the driver found a fault in what it was given: {self.said()}")
                     self.restarts += 1
         finally:
             if driver is not None and driver.poll() is None:
@@ -104,7 +104,7 @@ class Crashes:
             assert found == whole, (found, whole)
         return found
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def start(self) -> subprocess.Popen[bytes]:
         sets = [word for change in self.words for word in ("--set", change)]
         with (self.folder / "said.txt").open("ab") as said:
             return subprocess.Popen(
@@ -150,7 +150,7 @@ class Crashes:
         if gone:
             self.problems.append(f"the trials {gone} had ended and are gone")
 
-    def _said(self) -> str:
+    def said(self) -> str:
         return (self.folder / "said.txt").read_text(errors="replace")[-2000:]
 
 

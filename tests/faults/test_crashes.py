@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+
 import pytest
 
-from tests.faults.crashes import Crashes, whole_study
+from tests.faults.crashes import Crashes, exists, outcome, whole_study
 from tests.servers import Postgres
 
 KILLS = 5  # of each study
@@ -23,6 +26,37 @@ def test_on_sqlite_with_one_worker_it_is_the_same_study(tmp_path, whole):
     crashes.run(KILLS, SECONDS)
     crashes.check(whole)
     assert sum(crashes.kills.values()) >= 2
+
+
+@pytest.mark.timeout(600)
+def test_while_postgresql_is_away_the_worker_goes_on_and_no_report_is_lost(tmp_path, whole):
+    """Killed in mid-study and away for ten seconds, longer than some epochs take."""
+    server = Postgres(tmp_path / "pg")
+    try:
+        server.create("study")
+        url = server.url("study")
+        crashes = Crashes(tmp_path / "study", url, 0, 1, server)
+        driver = crashes.start()
+        while not (exists(url) and sum(len(curve) for *_, curve in outcome(url)) >= 3):
+            assert driver.poll() is None, crashes.said()
+            time.sleep(0.2)
+        server.kill()
+        before = newest(tmp_path)
+        time.sleep(10)
+        after = newest(tmp_path)
+        server.start()
+        assert driver.wait(240) == 0, crashes.said()
+        crashes.check(whole)
+    finally:
+        server.close()
+    assert after > before  # checkpoints were written meanwhile
+    assert "the workers go on, their reports wait here until it is back" in crashes.said()
+    assert "the database is back" in crashes.said()
+
+
+def newest(folder: Path) -> float:
+    """When the last checkpoint was written."""
+    return max((path.stat().st_mtime for path in folder.rglob("checkpoint.pt")), default=0.0)
 
 
 @pytest.mark.timeout(600)

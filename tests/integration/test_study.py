@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -294,6 +295,62 @@ def test_a_worker_that_dies_is_retried_from_its_checkpoint_until_it_may_not(tmp_
     assert len(reason) == 1
     assert "its worker failed 2 times: its process died" in reason[0][0]
     assert [epoch for epoch, _ in curves(tmp_path / "tiny.db")[0]] == [1, 2, 3, 4, 5]
+
+
+def test_a_full_disk_stops_the_study_and_loses_nothing(tmp_path):
+    """The workers' files may not grow beyond 100 kB: what the system answers is what a full disk answers."""
+    full = (
+        "import os, resource\n"
+        "class Full:\n"
+        "    def __init__(self):\n"
+        "        if 'RAY_JOB_ID' in os.environ:\n"
+        "            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "    def __call__(self, prediction, batch):\n"
+        "        return prediction['depth'].mean() ** 2\n"
+    )
+    (tmp_path / "full.py").write_text(full)
+    tree = yaml.safe_load(TINY)
+    tree["loss"]["full"] = {"term": "full:Full", "weight": 1.0e-6}
+    tree["search"] |= {"trials": 3, "pruner": "none"}
+    tree["resources"] |= {"max_concurrent": 1, "max_failures": 1}
+    (tmp_path / "full.yaml").write_text(yaml.safe_dump(tree))
+    done = command("run", "full.yaml", cwd=tmp_path, expect=1)
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("stopped: trial 0: cannot write the checkpoint ")
+    assert last.endswith("File too large; nothing is lost, give the same command to go on")
+    states = shown(tmp_path, "full.yaml")["states"]
+    assert (states["FAIL"], states["RUNNING"], states["WAITING"]) == (0, 0, 2)
+    (tmp_path / "full.py").write_text(full.replace("'RAY_JOB_ID'", "'NOTHING'"))  # there is space again
+    command("run", "full.yaml", cwd=tmp_path)
+    assert shown(tmp_path, "full.yaml")["states"]["COMPLETE"] == 3
+
+
+def test_a_run_folder_that_cannot_be_written_is_one_line(tiny):
+    (tiny.parent / "runs").write_text("a file in its place")
+    done = command("run", "tiny.yaml", cwd=tiny.parent, expect=1)
+    assert "cannot write the run folder" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_vanished_checkpoints_are_told_and_what_was_stored_stays(tmp_path):
+    """Of the best trial and the baselines before the comparison; of a trial in the middle of its training."""
+    (tmp_path / "tiny.yaml").write_text(
+        TINY.replace("epochs: 4", "epochs: 40").replace("min_epochs: 1", "min_epochs: 39")
+    )
+    alone = ["--set", "resources.max_concurrent=1", "--set", "search.trials=2"]
+    driver = subprocess.Popen([*WEIGHTSEARCH, "run", "tiny.yaml", *alone], cwd=tmp_path, stdout=subprocess.DEVNULL)
+    wait_for_epochs(tmp_path / "tiny.db", 50)  # the second trial is under way
+    driver.kill()
+    driver.wait()
+    for folder in (tmp_path / "runs" / "tiny").glob("trials-*/*"):
+        shutil.rmtree(folder)
+    done = command("run", "tiny.yaml", *alone, cwd=tmp_path)
+    assert "trial 0 has no test metrics: no such checkpoint" in done.stderr
+    assert "trial 1: its checkpoint is gone or older; " in done.stderr
+    assert shown(tmp_path)["states"]["COMPLETE"] == 2
+    assert [[epoch for epoch, _ in curve] for curve in curves(tmp_path / "tiny.db").values()] == [
+        list(range(1, 41))
+    ] * 2
 
 
 @pytest.mark.parametrize(

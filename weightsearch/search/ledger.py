@@ -19,7 +19,7 @@ from weightsearch.search.space import distributions, inside
 from weightsearch.spec import Configuration, StudySpec
 from weightsearch.study.store import BASELINE
 from weightsearch.study.summary import parameters
-from weightsearch.study.writer import Attempt, Writer
+from weightsearch.study.writer import Attempt, Stored, Writer
 
 COMPLETE: Final = "complete"
 PRUNED: Final = "pruned"
@@ -39,9 +39,9 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened. kind: started, epoch, complete, pruned, failed, of a trial; retried, when its worker
-    failed and will be tried again; waiting and back, when the database went away and when it came again; cluster, when
-    Ray died and is started again."""
+    """Something that happened. kind, of a trial: started, epoch, complete, pruned, failed; retried, when its worker
+    failed and will be tried again; again, when epochs that were stored are trained again. Of the study: waiting and
+    back, when the database went away and when it came again; cluster, when Ray died and is started again."""
 
     kind: str
     number: int | None = None
@@ -112,8 +112,11 @@ class Ledger:
             if assignment is None:
                 return True  # late news of a trial that has ended
             with self.writer.act():
-                outcome, new = self._take(assignment, attempt, record)
-            if new:
+                outcome, stored = self._take(assignment, attempt, record)
+            if stored.removed:
+                left = f"its checkpoint is gone or older; {stored.removed} of its epochs are trained again"
+                self._tell(Event("again", number, assignment.baseline, reason=left))
+            if stored.new:
                 self._tell(Event("epoch", number, assignment.baseline, record))
             if outcome is not None:
                 self._ended(outcome, number)
@@ -194,20 +197,20 @@ class Ledger:
             return None
         return self.writer.ask(sampler, self.space)
 
-    def _take(self, assignment: Assignment, attempt: Attempt, record: EpochRecord) -> tuple[str | None, bool]:
-        """Store an epoch and the outcome that comes with it. Returns the outcome and whether the epoch was new."""
+    def _take(self, assignment: Assignment, attempt: Attempt, record: EpochRecord) -> tuple[str | None, Stored]:
+        """Store an epoch and the outcome that comes with it."""
         number = assignment.number
         state = self.store.state(number)
         if state.is_finished():  # stored before, only the answer was lost
-            return OUTCOMES[state], True
-        new = self.writer.record(number, attempt, record)
+            return OUTCOMES[state], Stored(new=True, removed=0)
+        stored = self.writer.record(number, attempt, record)
         if record.epoch >= assignment.configuration.train.epochs:
             self.writer.complete(number)
-            return COMPLETE, new
-        if new and self._prunes(assignment):
+            return COMPLETE, stored
+        if stored.new and self._prunes(assignment):
             self.writer.prune(number)
-            return PRUNED, new
-        return None, new
+            return PRUNED, stored
+        return None, stored
 
     def _prunes(self, assignment: Assignment) -> bool:
         if self.pruner is None or assignment.baseline is not None:

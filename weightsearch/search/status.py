@@ -50,7 +50,7 @@ class Status:
         if self.started is None:
             self.started = self.clock()
         self.away = event.reason if event.kind == "waiting" else None
-        if event.number is None or event.kind == "retried":
+        if event.number is None or event.kind in ("retried", "again"):
             return
         if event.baseline is not None:
             self.baselines[event.baseline] = event.number

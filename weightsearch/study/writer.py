@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import optuna
 import sqlalchemy as sa
@@ -41,6 +41,13 @@ class Attempt:
     protocol: Mapping[str, Any]
     environment: Environment
     order: int = 0
+
+
+class Stored(NamedTuple):
+    """new: the epoch was not there before. removed: epochs of an earlier attempt that had to go."""
+
+    new: bool
+    removed: int
 
 
 class Writer:
@@ -114,29 +121,29 @@ class Writer:
             ids = set(connection.scalars(mine))
         return [row.number for row in self.store.states() if row.state == TrialState.RUNNING and row.trial_id in ids]
 
-    def record(self, number: int, attempt: Attempt, record: EpochRecord) -> bool:
-        """Store an epoch with everything that belongs to it, Optuna's intermediate value included. False if it was
-        stored before; then nothing changes. Epochs that the attempt neither trained nor took over are removed: those
-        after the ones that its checkpoint brought, and those that its checkpoint has otherwise."""
+    def record(self, number: int, attempt: Attempt, record: EpochRecord) -> Stored:
+        """Store an epoch with everything that belongs to it, Optuna's intermediate value included. If it was stored
+        before nothing changes. Epochs that the attempt neither trained nor took over are removed: those after the ones
+        that its checkpoint brought, and those that its checkpoint has otherwise."""
         trial_id = self.store.trial_id(number)
         objectives = list(self.store.spec["objectives"])
         with self.act() as connection:
-            self._begin_attempt(connection, trial_id, attempt)
+            removed = self._begin_attempt(connection, trial_id, attempt)
             row = _epoch_row(trial_id, record)
             columns = [tables.epochs.c[name] for name in row]
             mine = (tables.epochs.c.trial_id == trial_id) & (tables.epochs.c.epoch == record.epoch)
             stored = connection.execute(sa.select(*columns).where(mine)).first()
             if stored is not None:
                 if record.epoch > attempt.resumed_from or tuple(stored) == tuple(row.values()):
-                    return False
-                self._remove_epochs(connection, trial_id, record.epoch - 1)
+                    return Stored(new=False, removed=removed)
+                removed += self._remove_epochs(connection, trial_id, record.epoch - 1)
             connection.execute(sa.insert(tables.epochs).values(**row))
             _insert_details(connection, trial_id, record)
             if len(objectives) == 1:
                 value = record.metrics[objectives[0]]
                 row = {"step": record.epoch, "intermediate_value": value, "intermediate_value_type": "FINITE"}
                 connection.execute(sa.insert(self._intermediate).values(trial_id=trial_id, **row))
-            return True
+            return Stored(new=True, removed=removed)
 
     def should_prune(self, number: int, pruner: optuna.pruners.BasePruner) -> bool:
         """What the pruner says of a trial's epochs so far. It may note what it saw."""
@@ -196,12 +203,13 @@ class Writer:
             first = {"trial_id": trial_id, "driver_id": self.lease.driver_id, "times": 1, "failures": 0}
             connection.execute(sa.insert(table).values(**first))
 
-    def _begin_attempt(self, connection: Connection, trial_id: int, attempt: Attempt) -> None:
+    def _begin_attempt(self, connection: Connection, trial_id: int, attempt: Attempt) -> int:
+        """Returns the number of epochs removed."""
         mine = tables.trials.c.trial_id == trial_id
         row = connection.execute(sa.select(tables.trials.c.attempt, tables.trials.c.attempts).where(mine)).first()
         if row is not None and row.attempt == attempt.name:
-            return
-        self._remove_epochs(connection, trial_id, attempt.resumed_from)
+            return 0
+        removed = self._remove_epochs(connection, trial_id, attempt.resumed_from)
         content = {
             "attempt": attempt.name,
             "attempts": 1 if row is None else row.attempts + 1,
@@ -212,10 +220,11 @@ class Writer:
             connection.execute(sa.insert(tables.trials).values(trial_id=trial_id, **content))
         else:
             connection.execute(sa.update(tables.trials).where(mine).values(**content))
+        return removed
 
-    def _remove_epochs(self, connection: Connection, trial_id: int, last: int) -> None:
+    def _remove_epochs(self, connection: Connection, trial_id: int, last: int) -> int:
         """Remove the epochs after `last`, and what a pruner noted of them: successive halving keeps the value with
-        which a trial came to a rung."""
+        which a trial came to a rung. Returns how many there were."""
         values = self._intermediate
         late = (values.c.trial_id == trial_id) & (values.c.step > last)
         removed = list(connection.scalars(sa.select(values.c.intermediate_value).where(late)))
@@ -226,8 +235,13 @@ class Writer:
                 if json.loads(text) in removed:
                     connection.execute(sa.delete(notes).where(rungs, notes.c.key == key))
         connection.execute(sa.delete(values).where(late))
-        for table in tables.PER_EPOCH:
-            connection.execute(sa.delete(table).where(table.c.trial_id == trial_id, table.c.epoch > last))
+        of_table = {
+            table.name: connection.execute(
+                sa.delete(table).where(table.c.trial_id == trial_id, table.c.epoch > last)
+            ).rowcount
+            for table in tables.PER_EPOCH
+        }
+        return of_table[tables.epochs.name]
 
 
 def _epoch_row(trial_id: int, record: EpochRecord) -> dict[str, Any]:

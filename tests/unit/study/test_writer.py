@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import optuna
 import pytest
 import sqlalchemy as sa
@@ -68,8 +70,8 @@ def test_a_repeated_report_changes_nothing(writer, store):
 def test_a_new_attempt_keeps_what_it_took_over_and_no_more(writer, store):
     number = ask(writer)
     report(writer, number, attempt("one"), record(1), record(2), record(3))
-    new = report(writer, number, attempt("two", resumed_from=1), record(1), record(2, 8))
-    assert new == [False, True]
+    two = attempt("two", resumed_from=1)
+    assert [writer.record(number, two, one) for one in (record(1), record(2, 8))] == [(False, 2), (True, 0)]
     assert store.trials()[number].intermediate_values == {1: 0.5, 2: 4.0}
     assert [row["epoch"] for row in rows(store, tables.epochs)] == [1, 2]
     (row,) = rows(store, tables.trials)
@@ -145,6 +147,16 @@ def test_trials_may_be_deleted_under_a_driver(writer, store):
     optuna.delete_study(study_name="s", storage=store.database.storage)
     with pytest.raises(StoreError, match="the study 's' was deleted"):
         ask(writer)
+
+
+def test_an_epoch_that_the_checkpoint_has_otherwise_is_replaced_with_all_that_follows(writer, store):
+    """The checkpoint vanished, the first epoch was trained again and its report was lost: on a GPU it is another one."""
+    number = ask(writer)
+    report(writer, number, attempt("one"), record(1), record(2))
+    other = replace(record(1, 3.0), seconds=9.0)
+    assert writer.record(number, attempt("three", resumed_from=1), other) == (True, 2)
+    assert store.trials()[number].intermediate_values == {1: 3.0}
+    assert [row["seconds"] for row in rows(store, tables.epochs)] == [9.0]
 
 
 def test_outcomes(writer, store):
