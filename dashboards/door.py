@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hmac
+import io
 import ipaddress
+import re
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from http.cookies import CookieError, SimpleCookie
 from typing import Any, Final
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from weightsearch.errors import WeightsearchError
 
@@ -18,7 +19,6 @@ Headers = list[tuple[str, str]]
 
 READS: Final = ("GET", "HEAD")
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-SHORTEST_TOKEN: Final = 16
 # Of every answer: no other page may frame it, read it or learn its address.
 SAFE: Final = {
     "X-Content-Type-Options": "nosniff",
@@ -49,8 +49,8 @@ class Door:
     write: bool = False
 
     def __post_init__(self) -> None:
-        if self.token is not None and len(self.token) < SHORTEST_TOKEN:
-            raise WeightsearchError(f"the dashboard's token is too short; at least {SHORTEST_TOKEN} characters")
+        if self.token is not None and not re.fullmatch(r"[A-Za-z0-9._~+/=-]{16,}", self.token):
+            raise WeightsearchError("the dashboard's token needs at least 16 characters, of A-Z a-z 0-9 . _ ~ + / = -")
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         def answer(status: str, reason: str, *headers: tuple[str, str]) -> Iterable[bytes]:
@@ -72,15 +72,15 @@ class Door:
                 rest = urlencode([(name, value) for name, value in words if name != "token"])
                 place = quote(environ.get("PATH_INFO", "")) or "/"
                 place = "/" + place.lstrip("/") + (f"?{rest}" if rest else "")
-                kept = f"{self._cookie(environ)}={quote(given[-1])}; Path=/; HttpOnly; SameSite=Lax"
+                kept = f"{self._cookie(environ)}={quote(given[-1], safe='')}; Path=/; HttpOnly; SameSite=Lax"
                 return answer("303 See Other", "come in", ("Location", place), ("Set-Cookie", kept))
             if not self._fits(self._shown(environ)):
-                hint = (
-                    "this dashboard asks for its token: open the address that it printed, or send it as a bearer token"
-                )
+                hint = "this dashboard asks for its token: open /?token=TOKEN, or send it as a bearer token"
                 return answer("401 Unauthorized", hint, ("WWW-Authenticate", 'Bearer realm="weightsearch"'))
         if environ["REQUEST_METHOD"] not in READS and not self.write:
             return answer("403 Forbidden", "this dashboard is read-only; --write allows changes")
+        environ.setdefault("HTTP_ACCEPT_ENCODING", "")  # optuna-dashboard takes it for granted
+        environ["wsgi.errors"] = io.StringIO()  # what a bad request breaks in it is no use on the terminal
         return self.app(environ, self._safe(environ, start_response))
 
     def _known(self, host: str) -> bool:
@@ -95,11 +95,11 @@ class Door:
         scheme, _, bearer = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
         if scheme.lower() == "bearer":
             return str(bearer.strip())
-        try:
-            found = SimpleCookie(environ.get("HTTP_COOKIE", "")).get(self._cookie(environ))
-        except CookieError:
-            return ""
-        return "" if found is None else found.value
+        for cookie in environ.get("HTTP_COOKIE", "").split(";"):  # others' cookies may be of any form
+            name, _, value = cookie.strip().partition("=")
+            if name == self._cookie(environ):
+                return unquote(value)
+        return ""
 
     def _cookie(self, environ: dict[str, Any]) -> str:
         return f"weightsearch_{environ['SERVER_PORT']}"  # browsers keep cookies by host, whatever the port
@@ -142,5 +142,8 @@ def _is_address(name: str) -> bool:
 
 
 def _same(origin: str, host: str) -> bool:
-    parts = urlsplit(origin)
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return False
     return parts.scheme in ("http", "https") and parts.netloc.lower() == host.lower()

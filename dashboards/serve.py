@@ -25,12 +25,17 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
         self.setup_environ()
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing: a client that breaks off is no news."""
+
 
 class _Server6(_Server):
     address_family = socket.AF_INET6
 
 
 class _Quiet(WSGIRequestHandler):
+    timeout = 30  # seconds of a client that says nothing
+
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
         """Nothing: a line a request is no use to anybody, and an address may hold the token."""
 
@@ -53,12 +58,13 @@ def make_dashboard(
     """
     from optuna_dashboard import wsgi
 
+    others = [*allow_hosts]
     alone = is_loopback(host)
-    if not alone and token is None:
-        raise WeightsearchError(f"a dashboard that others can reach ({host}) needs a token")
+    if token is None and (others or not alone):
+        raise WeightsearchError(f"a dashboard that others can reach ({', '.join([host, *others])}) needs a token")
     database = Database(storage, mode="write" if write else "read")
     store = None if artifacts is None else FileSystemArtifactStore(artifacts)
-    hosts = own_names(host) | {name.lower() for name in allow_hosts}
+    hosts = own_names(host) | {name.lower() for name in others}
     try:
         door = Door(wsgi(database.storage, artifact_store=store), hosts, not alone, token, write)
         kind = _Server6 if ":" in host else _Server

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import secrets
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from weightsearch.errors import SpecError, WeightsearchError, one_line
+from weightsearch.errors import SpecError, WeightsearchError, hide, one_line
 from weightsearch.files import write_text
 from weightsearch.spec import Choices, StudySpec, load_configuration, load_identity, load_study
 
@@ -49,9 +50,9 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 
 def main() -> None:
     """Entry point: one line and an exit status for whatever the user can mend."""
-    _keep_password_from_process_list()
     sys.path.append(str(Path.cwd()))  # for plug-ins beside the study; last, so that nothing installed is shadowed
     try:
+        _keep_password_from_process_list()
         app()
     except SpecError as error:
         for problem in error.problems:
@@ -243,7 +244,9 @@ def dashboard(
     allow_host: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="A further name it is reached by, such as a proxy's.")
     ] = None,
-    artifacts: Annotated[Path | None, typer.Option(help="Folder of the study's artifacts.", file_okay=False)] = None,
+    artifacts: Annotated[
+        Path | None, typer.Option(help="Folder of the study's artifacts.", exists=True, file_okay=False)
+    ] = None,
 ) -> None:
     """Show the study's database in optuna-dashboard: read-only, on this machine alone, unless told otherwise.
 
@@ -255,10 +258,10 @@ def dashboard(
 
     identity = load_identity(study, sets or ())
     token = os.environ.get("WEIGHTSEARCH_DASHBOARD_TOKEN") or None
-    printed = ""
-    if token is None and not is_loopback(host):
+    way = "" if token is None else "?token= and the value of WEIGHTSEARCH_DASHBOARD_TOKEN"
+    if token is None and (allow_host or not is_loopback(host)):
         token = secrets.token_urlsafe(24)
-        printed = f"?token={token}"
+        way = f"?token={token}"
     server = make_dashboard(
         identity.storage,
         port=port,
@@ -268,8 +271,8 @@ def dashboard(
         allow_hosts=allow_host or (),
         artifacts=artifacts,
     )
-    shown = f"[{host}]" if ":" in host else host
-    out.print(f"http://{shown}:{server.server_port}/{printed}  (Ctrl-C ends it)", markup=False)
+    shown = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host  # noqa: S104
+    out.print(f"http://{shown}:{server.server_port}/{way}  (Ctrl-C ends it)", markup=False)
     if not is_loopback(host):
         out.print("this is not encrypted: beyond a trusted network, use a tunnel or a proxy with TLS", markup=False)
     try:
@@ -380,13 +383,22 @@ class View:
 
 def _keep_password_from_process_list() -> None:
     """A command line is everybody's to read: start again with a password in `--set storage=...` moved to the
-    environment."""
+    environment. Raises WeightsearchError for passwords elsewhere."""
     words = list(sys.orig_argv)
     for place, word in enumerate(words):
-        if re.match(r"(--set=)?storage=.*(://[^/@]*:[^@]+@|[?&]password=)", word):
-            head, _, url = word.partition("storage=")
-            os.environ[GIVEN_STORAGE] = url
-            words[place] = f"{head}storage=${{{GIVEN_STORAGE}}}"
+        if hide(word) == word or re.search(r":\$\{\w+\}@", word):
+            continue
+        found = re.fullmatch(r"((?:--set=)?)\s*storage\s*=(.*)", word, re.DOTALL)
+        if found is None:
+            raise WeightsearchError(
+                "a password stands in the command line, where everybody can read it; write the URL into the study "
+                "file's storage, with ${VARIABLE} for the password"
+            )
+        value = found.group(2).strip().strip("'\"")
+        os.environ[GIVEN_STORAGE] = re.sub(
+            r"\$\{(\w+)\}", lambda name: os.environ.get(name.group(1), name.group()), value
+        )
+        words[place] = f"{found.group(1)}storage=${{{GIVEN_STORAGE}}}"
     if words != sys.orig_argv:
         os.execv(sys.executable, words)  # noqa: S606 - the same program again, without a shell
 

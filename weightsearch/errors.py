@@ -7,13 +7,27 @@ import traceback
 from dataclasses import dataclass
 from typing import Final
 
-PASSWORD: Final = re.compile(r"(?<=://)([^:/@\s]*):[^@\s]+(?=@)")  # in a URL
+# In a URL, from the first colon after the user to the last @ of the word; and as an option.
+PASSWORDS: Final = (re.compile(r"(:/{1,2}[^:/@\s]*):\S+(?=@)"), re.compile(r"(\w*password(?:=|%3D))[^&\s'\"]+", re.I))
+
+
+def hide(text: str) -> str:
+    """Text without the passwords of the URLs in it."""
+    return PASSWORDS[1].sub(r"\1***", PASSWORDS[0].sub(r"\1:***", text))
 
 
 def one_line(text: str) -> str:
     """Text on one line, with whatever a terminal would not print written out, and passwords in URLs hidden."""
-    line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in " ".join(text.split()))
-    return PASSWORD.sub(r"\1:***", line)
+    return hide("".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in " ".join(text.split())))
+
+
+class Secret(str):
+    """Text that does not show itself where variables are printed."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
 
 
 def first_line(error: BaseException) -> str:

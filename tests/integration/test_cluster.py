@@ -6,6 +6,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -70,7 +71,7 @@ def test_a_lost_node_loses_no_trial(tmp_path):
         text=True,
     )
     address = next(line.strip() for line in keeper.stdout if line.strip().replace(".", "").replace(":", "").isdigit())
-    study = TINY.replace("epochs: 4,", "epochs: 200,")
+    study = TINY.replace("epochs: 4,", "epochs: 300,")
     (tmp_path / "tiny.yaml").write_text(study.replace("pruner: {name: successive_halving", "pruner: none #"))
     command = [sys.executable, "-m", "weightsearch.cli"]
     driver = subprocess.Popen(
@@ -81,7 +82,10 @@ def test_a_lost_node_loses_no_trial(tmp_path):
         text=True,
     )
     try:
-        wait_for_epochs(tmp_path / "tiny.db", 12, 200)
+        wait_for_epochs(tmp_path / "tiny.db", 1, 200)
+        while not [len(curve) >= 2 for curve in curves(tmp_path / "tiny.db").values()].count(True) >= 3:
+            assert driver.poll() is None
+            time.sleep(0.1)
         keeper.stdin.write("\n")
         keeper.stdin.flush()
         assert next(line for line in keeper.stdout if line.strip()) == "removed\n"
@@ -104,7 +108,7 @@ def test_a_lost_node_loses_no_trial(tmp_path):
     assert failures == [(1,)]
     assert attempts == 2
     for curve in curves(tmp_path / "tiny.db").values():
-        assert [epoch for epoch, _ in curve] == list(range(1, 201))
+        assert [epoch for epoch, _ in curve] == list(range(1, 301))
 
 
 SLOTS = """

@@ -56,7 +56,7 @@ def processes(root: int) -> dict[int, tuple[bytes, bytes]]:
     return result
 
 
-@pytest.mark.parametrize("way", ["variable", "passfile", "pgpassword", "command line"])
+@pytest.mark.parametrize("way", ["variable", "part", "passfile", "pgpassword", "command line"])
 def test_it_is_in_nothing_that_a_study_leaves_behind(server, tmp_path, way):
     """A study with a trial that fails with the environment in its message, exported and shown; Ray's logs included."""
     (tmp_path / "leaky.py").write_text(
@@ -84,6 +84,10 @@ def test_it_is_in_nothing_that_a_study_leaves_behind(server, tmp_path, way):
     words: list[str] = ["--set", f"name={way.replace(' ', '-')}"]
     if way == "variable":
         environment["WEIGHTSEARCH_STORAGE"] = full
+    elif way == "part":  # only the password, encoded, in a variable of its own
+        environment["DB_SECRET"] = quote(PASSWORD, safe="")
+        tree["storage"] = plain.replace("ann@", "ann:${DB_SECRET}@")
+        (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tree))
     elif way == "passfile":
         environment["PGPASSFILE"] = str(secrets / "pgpass")
     elif way == "pgpassword":
@@ -131,6 +135,32 @@ def test_a_wrong_password_is_one_line_without_it(server, tmp_path):
     assert done.returncode == 2
     assert "password authentication failed" in done.stderr
     assert "wr0ng-secret" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["dashboard", "postgresql://ann:s3cr3tpw@127.0.0.1:1/db"],
+        ["show", "tiny.yaml", "postgresql://ann:s3cr3tpw@127.0.0.1:1/db"],
+        ["validate", "tiny.yaml", "--set", "storge=postgresql://ann@h/db?password=s3cr3tpw"],
+        ["show", "tiny.yaml", "--set", "Storage=postgresql://ann:top@s3cr3tpw@h/db"],
+        ["show", "tiny.yaml", "--set", "storage=postgresql://ann@h/db&password=s3cr3tpw"],
+        ["show", "tiny.yaml", "--set", "storage=postgresql://ann:top@s3cr3tpw/word@127.0.0.1:1/db"],
+        ["show", "tiny.yaml", "--set", "storage=s3cr3tpw@postgresql://h/db"],
+        ["show", "tiny.yaml", "--set", "storage=[postgresql://ann:s3cr3tpw@h/db]"],
+        ["show", "tiny.yaml", "--set", "storage=mysql://ann:s3cr3tpw@h/db"],
+        ["show", "tiny.yaml", "--set", "name=postgresql://a_rather_long_user_name:s3cr3tpw-which-is-long@host/db"],
+        ["show", "leaky.yaml"],
+    ],
+)
+def test_a_misplaced_password_is_not_repeated(tmp_path, words):
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    url = "postgresql://a_rather_long_user_name:s3cr3tpw-which-is-long-enough@host/db"
+    (tmp_path / "leaky.yaml").write_text(TINY.replace("name: tiny", f"name: {url}"))
+    done = subprocess.run([*WEIGHTSEARCH, *words], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode in (1, 2)
+    assert "s3cr3tpw" not in done.stdout + done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
 

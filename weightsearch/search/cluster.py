@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import unquote
 
 from sqlalchemy.engine import make_url
 
@@ -29,6 +30,7 @@ SETTINGS: Final = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_gcs_rpc_server_reconnect_timeout_s": "20",
 }
+POSTGRES: Final = re.compile(r"postgres\w*(\+\w+)?://([^:/@\s]*:[^@\s]|\S*password=)")  # with a password
 SECRET: Final = ("PGPASSWORD", "WEIGHTSEARCH_DASHBOARD_TOKEN")
 NEEDED: Final = frozenset({"raylet", "gcs_server"})
 OBJECT_STORE_BYTES: Final = 200 * 2**20
@@ -115,17 +117,20 @@ def _fit(node: Mapping[str, float], trial: Mapping[str, float]) -> int:
 
 
 def secret_variables(storage: str) -> set[str]:
-    """The environment variables that a driver alone may have: those that hold the database's password."""
+    """The environment variables that a driver alone may have: those with the database's password in whatever form, and
+    any other PostgreSQL URL that has one."""
     url = make_url(storage)
-    given = [url.password, url.query.get("password"), os.environ.get("PGPASSWORD")]
-    passwords = {str(one) for one in given if one}
-    encoded = passwords | {quote(password, safe="") for password in passwords} | {quote(one) for one in passwords}
-    forms = [pattern.format(one) for one in encoded for pattern in (":{}@", "password={}")]
-    return {
-        name
-        for name, value in os.environ.items()
-        if name in SECRET or value in passwords or any(form in value for form in forms)
-    }
+    given = [url.password, os.environ.get("PGPASSWORD")]
+    given += [str(value) for key, value in url.query.items() if "password" in key.lower()]
+    passwords = list(map(str, filter(None, given)))
+
+    def tells(value: str) -> bool:
+        plain = unquote(value)
+        if POSTGRES.search(value) or any(plain.strip(" \n'\"") == password for password in passwords):
+            return True
+        return any(password in text for password in passwords if len(password) >= 4 for text in (plain, value))
+
+    return {name for name, value in os.environ.items() if name in SECRET or tells(value)}
 
 
 @contextmanager

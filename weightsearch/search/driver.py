@@ -170,7 +170,7 @@ class StudyRun:
 
     def _scratch(self) -> Path:
         """A folder for Ray Tune's own files; those of drivers that died are removed."""
-        living = {holder.driver_id for holder in self.writer.others()}
+        living = {holder.driver_id for holder in self.patience.insist(self.writer.others)}
         for left in self.folder.glob("ray-*"):
             if left.name.removeprefix("ray-") not in living:
                 shutil.rmtree(left, ignore_errors=True)

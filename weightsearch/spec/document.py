@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import yaml
 
-from weightsearch.errors import Problem, SpecError
+from weightsearch.errors import Problem, SpecError, hide
 
 Keys = tuple[str, ...]
 
@@ -115,7 +115,7 @@ def describe(value: object) -> str:
         return str(value).lower()
     if isinstance(value, dict):
         return f"a mapping of {_listed(value)}" if value else "an empty mapping"
-    text = " ".join(repr(value).split())
+    text = hide(" ".join(repr(value).split()))
     return text if len(text) <= 60 else text[:57] + "..."
 
 

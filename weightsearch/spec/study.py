@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from weightsearch.errors import SpecError
+from weightsearch.errors import Secret, SpecError
 from weightsearch.plugins import known_words
 from weightsearch.spec.document import Document, Keys, describe, read_document
 from weightsearch.spec.objectives import check_objectives
@@ -238,13 +238,15 @@ def _storage(document: Document) -> str:
         raise document.error(
             ("storage",), f"expected a database URL such as sqlite:///study.db, found {type(value).__name__}"
         )
-    url = _variables(document, ("storage",), value)
+    url = Secret(_variables(document, ("storage",), Secret(value)))
     if not url.isprintable():
         raise document.error(("storage",), "a database URL has no such characters")
     if not re.match(r"^(sqlite|postgresql)(\+[a-z0-9_]+)?://", url):
-        scheme = url.split(":")[0] if "://" in url else "no scheme"
+        scheme = re.match(r"[a-z][a-z0-9+.-]*(?=://)", url)
+        found = scheme.group() if scheme else "no scheme"
         raise document.error(
-            ("storage",), f"expected a URL that starts with sqlite:/// or postgresql://, found {scheme}"
+            ("storage",),
+            f"expected a URL that starts with sqlite:/// or postgresql://, found {found}",
         )
     return url
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -31,6 +32,17 @@ SERVER: Final = {
     "keepalives_count": "3",
     "tcp_user_timeout": "50000",
 }
+
+# What a server that answers says of a connection that will not be made later either: libpq gives no code for it.
+LASTING: Final = (
+    "authentication failed",
+    "no password supplied",
+    "does not exist",
+    "invalid connection option",
+    "no pg_hba.conf entry",
+    "is not permitted to log in",
+    "permission denied",
+)
 
 Mode = Literal["read", "write", "create"]
 
@@ -175,7 +187,8 @@ class Database:
             return {"connect_args": {"timeout": BUSY_SECONDS}}
         options = {key: value for key, value in SERVER.items() if key not in self.url.query}
         if read:
-            options["options"] = "-c default_transaction_read_only=on"
+            given = self.url.query.get("options", os.environ.get("PGOPTIONS", ""))
+            options["options"] = f"{given} -c default_transaction_read_only=on".strip()
         return {"pool_pre_ping": True, "connect_args": options}
 
     def _error(self, error: BaseException) -> StoreError:
@@ -205,8 +218,9 @@ def _passes(error: BaseException) -> bool:
     if error.connection_invalidated:
         return True
     state = getattr(original, "sqlstate", None)
-    if state is None:  # no answer of the server at all
-        return isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError))
+    if state is None:  # the connection could not be made, or broke
+        lasting = any(word in str(original) for word in LASTING)
+        return isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError)) and not lasting
     # connection exceptions; shutdown, crash, starting up; too many clients; serialization, deadlock, lock
     return state.startswith("08") or state in ("57P01", "57P02", "57P03", "53300", "40001", "40P01", "55P03")
 
@@ -232,12 +246,12 @@ def _parse(text: str) -> URL:
             "storage: not a database URL; write sqlite:///file.db or postgresql://user@host/name"
         ) from None
     backend = url.get_backend_name()
-    if url.host is not None and "@" in url.host:
+    if backend == "postgresql" and "@" in f"{url.host}{url.database}":
         raise StoreError("storage: an @ in the password of a database URL is written %40")
-    if backend == "postgresql" and url.drivername == "postgresql":
+    if url.drivername in ("postgresql", "postgresql+psycopg"):
         return url.set(drivername="postgresql+psycopg")
-    if backend not in ("sqlite", "postgresql"):
-        raise StoreError(f"storage: {backend} is not supported; use sqlite or postgresql")
+    if url.drivername not in ("sqlite", "sqlite+pysqlite"):
+        raise StoreError(f"storage: {url.drivername} is not supported; use sqlite or postgresql")
     if backend == "sqlite" and url.database in (None, "", ":memory:"):
         raise StoreError("storage: a database in memory would be lost; write sqlite:///file.db")
     return url

@@ -8,6 +8,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import optuna
 import pytest
@@ -195,7 +196,7 @@ class TestToken:
                 make_dashboard(f"sqlite:///{folder}/s.db", port=0, host=host)
 
     def test_a_short_one_is_refused(self, folder):
-        with pytest.raises(WeightsearchError, match="too short; at least 16"):
+        with pytest.raises(WeightsearchError, match="at least 16 characters"):
             make_dashboard(f"sqlite:///{folder}/s.db", port=0, host="0.0.0.0", token="secret")
 
     @pytest.mark.parametrize(
@@ -241,6 +242,22 @@ class TestToken:
         assert {"HttpOnly", "SameSite=Lax"} <= set(attributes)
         assert client("/api/studies", Cookie=cookie)[0] == 200
 
+    def test_other_programs_cookies_do_not_hide_it(self, serve):
+        client = serve(host="0.0.0.0", token=TOKEN)
+        for other in ('prefs={"a": 1}', "flag", "a=b c", "a,b=1", "expires=1", "x=\xe4"):
+            assert client("/api/studies", Cookie=f"{other}; weightsearch_{client.port}={TOKEN}")[0] == 200
+
+    def test_a_token_as_openssl_makes_it(self, serve):
+        token = "abc+def/0123456789=="
+        client = serve(host="0.0.0.0", token=token)
+        _, headers, _ = client(f"/?token={quote(token, safe='')}")
+        assert client("/api/studies", Cookie=headers["set-cookie"].split(";")[0])[0] == 200
+        assert client("/api/studies", Authorization=f"Bearer {token}")[0] == 200
+
+    def test_a_proxys_name_means_that_others_reach_it(self, folder):
+        with pytest.raises(WeightsearchError, match=r"others can reach \(127.0.0.1, dash.example\) needs a token"):
+            make_dashboard(f"sqlite:///{folder}/s.db", port=0, allow_hosts=["dash.example"])
+
     @pytest.mark.parametrize("path", ["//evil.example", "/\\evil.example", "/%5cevil.example"])
     def test_the_way_in_leads_nowhere_else(self, serve, path):
         client = serve(host="0.0.0.0", token=TOKEN)
@@ -258,6 +275,20 @@ class TestToken:
 
     def test_it_is_in_no_repr(self):
         assert TOKEN not in repr(Door(lambda *_: [], token=TOKEN))
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/api/studies", {"Origin": "http://["}, 403),
+        ("/favicon.ico", {"Accept_Encoding": ""}, 200),
+        ("/artifacts/9/abc", {}, 500),
+        ("/csv/99999999999999999999999", {}, 500),
+    ],
+)
+def test_odd_requests_leave_no_traceback(serve, capfd, path, headers, status):
+    assert serve()(path, **headers)[0] == status
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_a_port_that_is_taken_is_one_line(serve, folder):
