@@ -320,21 +320,20 @@ class View:
 
     def __call__(self, event: Event) -> None:
         """Take an event of the search; without a terminal, print the ends of trials and now and then an epoch."""
+        told = {
+            "waiting": f"{event.reason}; the workers go on, their reports wait here until it is back",
+            "back": "the database is back",
+            "cluster": f"{event.reason}; starting Ray again, the trials go on from their checkpoints",
+            "retried": f"trial {event.number} goes on after a failure of its worker: {event.reason}",
+            "again": f"trial {event.number}: {event.reason}",
+        }.get(event.kind)
+        if told is not None:
+            err.print(told, markup=False)
         status = self.status
         if status is None:
             return
         status.take(event)
-        if event.kind == "waiting":
-            err.print(f"{event.reason}; the workers go on, their reports wait here until it is back", markup=False)
-        elif event.kind == "cluster":
-            err.print(f"{event.reason}; starting Ray again, the trials go on from their checkpoints", markup=False)
-        elif event.kind == "back":
-            err.print("the database is back", markup=False)
-        elif event.kind == "retried":
-            err.print(f"trial {event.number} goes on after a failure of its worker: {event.reason}", markup=False)
-        elif event.kind == "again":
-            err.print(f"trial {event.number}: {event.reason}", markup=False)
-        if event.number is None or event.kind in ("retried", "again"):
+        if told is not None:
             return
         if self.quiet and event.kind == "failed":
             err.print(f"trial {event.number} failed: {event.reason}", markup=False)

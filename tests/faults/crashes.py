@@ -220,7 +220,7 @@ def _below(root: int, victim: str) -> list[int]:
     while more := {pid for pid, parent in parents.items() if parent in below} - below:
         below |= more
     wanted = "ray::Worker" if victim == "worker" else f"/{victim} "
-    return [pid for pid in below if wanted in names[pid].split("--")[0] + " "]
+    return [pid for pid in below if wanted in names.get(pid, "").split("--")[0] + " "]
 
 
 def describe(crashes: Crashes) -> str:

@@ -14,6 +14,7 @@ import json
 import random
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,7 @@ class Trial:
     history: list[EpochRecord] = field(default_factory=list)
     told: bool = False  # the history that its checkpoint brought
     waits: bool = False  # for the driver to hear its last result
+    status: str = "RUNNING"
 
     def should_recover(self) -> bool:
         return self.num_failures <= self.max_failures
@@ -78,9 +80,9 @@ class Driver:
     machine: Machine
     lease: Lease
     ledger: Ledger
-    outbox: Outbox
-    searcher: LedgerSearcher
-    scheduler: LedgerScheduler
+    outbox: Outbox = field(init=False)
+    searcher: LedgerSearcher = field(init=False)
+    scheduler: LedgerScheduler = field(init=False)
     trials: list[Trial] = field(default_factory=list)
     mail: list[tuple[Trial, dict[str, Any]]] = field(default_factory=list)
     paused: float = 0.0
@@ -217,16 +219,26 @@ class World:
 
     def _fault(self, machine: Machine) -> None:
         driver = machine.driver
-        what = self.random.choice(["crash", "pause", "away", "sleep"])
+        what = self.random.choice(["crash", "pause", "away", "sleep", "ray lost"])
         self.log.append(what)
         if what == "crash" and driver is not None:
             self._drop(machine)
+        elif what == "ray lost" and driver is not None and driver.paused <= self.arena.now:
+            self._guarded(machine, lambda: self._lose_ray(driver))
         elif what == "pause" and driver is not None:
             driver.paused = self.arena.now + self.random.uniform(1, 3 * LEASE)
         elif what == "away":
             self.away_until = self.arena.now + self.random.uniform(1, 2 * LEASE)
         elif what == "sleep":
             self.arena.now += self.random.uniform(1, 2 * LEASE)
+
+    def _lose_ray(self, driver: Driver) -> None:
+        """All workers are gone; the driver starts Ray again and keeps its ledger, as driver.StudyRun.search."""
+        self.orphans += [trial for trial in driver.trials if self.random.random() < 0.5]
+        driver.trials, driver.mail = [], []
+        with suppress(StoreUnavailable):
+            driver.ledger.put_back()
+        self._connect(driver)
 
     def _guarded(self, machine: Machine, action: Callable[[], None]) -> None:
         try:
@@ -254,13 +266,20 @@ class World:
         store = machine.store
         lease = Lease.take(store, join=not self.alone, seconds=LEASE, process=NOBODY)
         ledger = Ledger(self.spec, Writer(store, lease))
-        limit = self.random.choice([2, 1000])
-        patience = Patience(lambda _: None, clock=lambda: self.arena.now, sleep=self._sleep)
-        outbox = Outbox(ledger, patience, limit=limit)
+        machine.driver = Driver(machine, lease, ledger)
+        self._connect(machine.driver)
+
+    def _connect(self, driver: Driver) -> None:
+        patience = Patience(lambda _: None, clock=self._clock, sleep=self._sleep)
+        driver.outbox = Outbox(driver.ledger, patience, limit=self.random.choice([2, 1000]))
         slots = 1 if self.alone else 2
-        searcher = LedgerSearcher(outbox, _config, lambda: slots, lambda: True)
-        scheduler = LedgerScheduler(outbox, self.spec.base.resources.max_failures)
-        machine.driver = Driver(machine, lease, ledger, outbox, searcher, scheduler)
+        driver.searcher = LedgerSearcher(driver.outbox, _config, lambda: slots, lambda: True)
+        driver.scheduler = LedgerScheduler(driver.outbox, self.spec.base.resources.max_failures)
+
+    def _clock(self) -> float:
+        """A driver's own: time goes on between two looks at it."""
+        self.arena.now += self.random.expovariate(5.0)
+        return self.arena.now
 
     def _sleep(self, seconds: float) -> None:
         self.arena.now += seconds + 0.01
@@ -308,7 +327,9 @@ class World:
         if self.random.random() < 0.5:  # else it comes late, when another worker has taken up the trial
             driver.mail = [(one, mail) for one, mail in driver.mail if one is not trial]
         trial.num_failures += 1
-        recovers = trial.should_recover()
+        if self.random.random() < 0.15:
+            trial.status = "PENDING"  # it had not begun: Ray gives it up
+        recovers = trial.should_recover() and trial.status != "PENDING"
         if not recovers:
             driver.trials.remove(trial)
         driver.scheduler.on_trial_error(None, trial)

@@ -16,7 +16,14 @@ from typing import Any, Final
 
 from weightsearch.data.cache import Progress
 from weightsearch.data.dataset import open_dataset
-from weightsearch.errors import CheckpointError, SearchError, StoreError, StoreUnavailable, WeightsearchError
+from weightsearch.errors import (
+    CheckpointError,
+    SearchError,
+    StoreError,
+    StoreUnavailable,
+    WeightsearchError,
+    fault_line,
+)
 from weightsearch.files import write_text
 from weightsearch.search.cluster import Cluster, ClusterLost
 from weightsearch.search.keeper import Keeper
@@ -78,7 +85,7 @@ class StudyRun:
         configuration and results. Raises Interrupted at Ctrl-C, SearchError, StoreError."""
         ledger = self.patience.insist(lambda: Ledger(self.spec, self.writer, self._heard))
         lost_in_a_row = 0
-        while self.patience.insist(lambda: self._left(ledger)):
+        while not self.patience.insist(ledger.done):
             before = self.patience.insist(self.store.epochs)
             try:
                 self._search(ledger, trainable)
@@ -128,8 +135,11 @@ class StudyRun:
             try:
                 configuration = self.spec.configuration(trial.params)
                 metrics, _ = evaluate_checkpoint(configuration, checkpoint, "test", epochs=trial.epochs)
-            except CheckpointError as error:
-                problems.append(f"trial {number} has no test metrics: {error}")
+            except Exception as error:  # no memory, or a checkpoint that is gone
+                if isinstance(error, WeightsearchError) and not isinstance(error, CheckpointError):
+                    raise
+                why = str(error) if isinstance(error, CheckpointError) else fault_line(error)
+                problems.append(f"trial {number} has no test metrics: {why}")
             else:
                 self.patience.insist(partial(self.writer.record_test, number, metrics))
         return problems
@@ -160,9 +170,6 @@ class StudyRun:
         with suppress(StoreError):  # a database that is away: the lease ends by itself
             self.lease.release()
 
-    def _left(self, ledger: Ledger) -> bool:
-        return not ledger.done() or len(self.store.states()) < self.spec.search.trials
-
     def _heard(self, event: Event) -> None:
         with suppress(StoreUnavailable):  # the checkpoints that it would remove are removed at the next trial's end
             self.keeper(event)
@@ -171,10 +178,11 @@ class StudyRun:
     def _scratch(self) -> Path:
         """A folder for Ray Tune's own files; those of drivers that died are removed."""
         living = {holder.driver_id for holder in self.patience.insist(self.writer.others)}
-        for left in self.folder.glob("ray-*"):
-            if left.name.removeprefix("ray-") not in living:
+        mine = f"ray-{self.store.uid}-"
+        for left in self.folder.glob(f"{mine}*"):
+            if left.name.removeprefix(mine) not in living:
                 shutil.rmtree(left, ignore_errors=True)
-        return self.folder / f"ray-{self.lease.driver_id}"
+        return self.folder / f"{mine}{self.lease.driver_id}"
 
     def _tune(self, ledger: Ledger, cluster: Cluster, trainable: type | None) -> None:
         from ray import tune

@@ -33,6 +33,8 @@ class Keeper:
             best = self._best(trials)
             for folder in self.folder.glob("[0-9]*"):
                 number = int(folder.name)
+                if number >= len(trials):
+                    continue  # of a study that has since been set back to an older copy
                 trial = trials[number]
                 kept = number == best or (trial.state == TrialState.COMPLETE and BASELINE in trial.user_attrs)
                 if trial.state.is_finished() and not kept:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from weightsearch.errors import SearchError
@@ -99,8 +100,9 @@ class Ledger:
         return assignment
 
     def done(self) -> bool:
-        """True when every trial has ended, those of other drivers too."""
-        return not self.running and all(row.state.is_finished() for row in self.store.states())
+        """True when every trial of the study has been made and has ended, those of other drivers too."""
+        rows = self.store.states()
+        return not self.running and all(row.state.is_finished() for row in rows) and self._spent(len(rows))
 
     def report(self, number: int, attempt: Attempt, records: list[EpochRecord], *, last: bool = False) -> bool:
         """Store epochs of a running trial, one after another, each together with what it means for the trial. True if
@@ -124,19 +126,25 @@ class Ledger:
             self.fail(number, "its worker ended before its last epoch")  # unless that was it
         return number not in self.running
 
-    def worker_failed(self, number: int, failures: int, reason: str) -> None:
+    def worker_failed(self, number: int, failures: int, reason: str, *, again: bool = True) -> None:
         """The worker of a running trial died or could not go on, for the `failures`-th time under all drivers. Ends the
-        trial past `resources.max_failures`. reason: one line."""
+        trial past `resources.max_failures`. reason: one line. again: another worker takes it up; otherwise it waits to
+        be handed out anew."""
         assignment = self.running.get(number)
         if assignment is None:
             return
         if failures > self.spec.base.resources.max_failures:
             times = "once" if failures == 1 else f"{failures} times"
             self.fail(number, f"its worker failed {times}: {reason}", failures=failures)
-        else:
+            return
+        with self.writer.act():
             self.writer.set_failures(number, failures)
-            self.given_up[number] = self.given_up.get(number, 0) + 1
-            self._tell(Event("retried", number, assignment.baseline, reason=reason))
+            if not again:
+                self.writer.put_back(number)
+        self.given_up[number] = self.given_up.get(number, 0) + 1
+        if not again:
+            del self.running[number], self.given_up[number]
+        self._tell(Event("retried", number, assignment.baseline, reason=reason))
 
     def stop(self, number: int, reason: str) -> None:
         """A running trial cannot go on for a reason that will end all others too. Raises SearchError; the trial
@@ -166,6 +174,7 @@ class Ledger:
     def put_back(self) -> list[int]:
         """Let this driver's running trials wait for the next one. Returns their numbers."""
         self.running.clear()
+        self.given_up.clear()
         with self.writer.act():
             numbers = self.writer.assigned()
             for number in numbers:
@@ -190,12 +199,19 @@ class Ledger:
         rows = self.store.states()
         waiting = [row.number for row in rows if row.state == TrialState.WAITING]
         number = waiting[0] if waiting else len(rows)
-        if not waiting and len(rows) >= self.spec.search.trials:
+        if not waiting and self._spent(len(rows)):
             return None
-        sampler = self.make_sampler(self.spec.base.seed, number, self.spec.space)
-        if not waiting and isinstance(sampler, Grid) and len(sampler.taken(self.store.study)) >= sampler.size:
-            return None
-        return self.writer.ask(sampler, self.space)
+        return self.writer.ask(self._sampler(number), self.space)
+
+    def _spent(self, trials: int) -> bool:
+        """Whether the study has all the trials that it will have."""
+        if trials >= self.spec.search.trials:
+            return True
+        sampler = self._sampler(trials)
+        return isinstance(sampler, Grid) and len(sampler.taken(self.store.study)) >= sampler.size
+
+    def _sampler(self, number: int) -> BaseSampler:
+        return self.make_sampler(self.spec.base.seed, number, self.spec.space)
 
     def _take(self, assignment: Assignment, attempt: Attempt, record: EpochRecord) -> tuple[str | None, Stored]:
         """Store an epoch and the outcome that comes with it."""

@@ -29,6 +29,7 @@ class Patience:
         self.listener = listener
         self.clock = clock
         self.sleep = sleep
+        self._reason = ""
         self._wait = 0.0  # until the next try; 0 while the database answers
         self._next_try = 0.0
 
@@ -39,13 +40,14 @@ class Patience:
         try:
             action()
         except StoreUnavailable as error:
-            if not self._wait:
-                self.listener(Event("waiting", reason=str(error)))
+            if self._reason != str(error):
+                self._reason = str(error)
+                self.listener(Event("waiting", reason=self._reason))
             self._wait = min(LONGEST_WAIT, 2 * self._wait or FIRST_WAIT)
             self._next_try = self.clock() + self._wait
             return False
         if self._wait:
-            self._wait = 0.0
+            self._wait, self._reason = 0.0, ""
             self.listener(Event("back"))
         return True
 

@@ -48,15 +48,17 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:  # noqa: ARG002
         """Its worker died, or raised. Ray calls this when it gives a trial up, and also when it tries it again."""
+        # One that fails before it runs is given up, whatever its count.
+        again = trial.should_recover() and trial.status != Trial.PENDING
         failures = trial.config["failures"] + trial.num_failures
         if trial.should_recover():
             failures = min(failures, self.max_failures)
         with self.outbox.ledger.noting_faults():
             self.watch()  # a worker of a Ray that is gone did not fail
         error = _error(trial)
-        stops = isinstance(error, WriteError) and not trial.should_recover()
+        stops = isinstance(error, WriteError) and not again
         trial.config["order"] += 1  # what the next worker gets
-        self._put(WorkerFailure(trial.config["number"], failures, _why(error), stops))
+        self._put(WorkerFailure(trial.config["number"], failures, _why(error), again, stops))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the database has it all."""

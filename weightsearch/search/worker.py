@@ -94,7 +94,10 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         if self.checkpoint.exists():
             try:
                 trainer.resume(self.checkpoint)
-            except CheckpointError:  # damaged: better trained again than lost
+            except CheckpointError as error:
+                if isinstance(error.__cause__, OSError):
+                    raise  # it may be read the next time
+                # Damaged: better trained again than lost.
                 trainer = Trainer(self.configuration, dataset, device)
         self.resumed_from = trainer.epoch
         write_text(self.owner, self.attempt)

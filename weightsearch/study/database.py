@@ -44,6 +44,19 @@ LASTING: Final = (
     "permission denied",
 )
 
+PASSING: Final = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL")
+# A driver that stops in the middle of a transaction, or whose machine does, may not hold its locks for ever.
+SESSION: Final = "; ".join(
+    f"SET {name} = '{value}'"
+    for name, value in {
+        "lock_timeout": "30s",
+        "idle_in_transaction_session_timeout": "60s",
+        "tcp_keepalives_idle": "20",
+        "tcp_keepalives_interval": "10",
+        "tcp_keepalives_count": "3",
+    }.items()
+)
+
 Mode = Literal["read", "write", "create"]
 
 
@@ -63,8 +76,9 @@ class Database:
             raise StoreError(f"there is no study database {self.url.database} yet; `weightsearch run` creates it")
         self._optuna = sa.MetaData()  # what was read of Optuna's tables
         self._local = threading.local()
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        with self.errors():
+        self._file: tuple[int, int] | None = None
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        with self.errors(), self._opening():
             version = self._look(read=mode == "read")
             if version is None and mode != "create":
                 raise StoreError(f"{self.name}: there are no studies of weightsearch in this database")
@@ -82,14 +96,19 @@ class Database:
         database is there again, StoreError for the others."""
         try:
             yield
-        except ImportError as error:
-            raise StoreError(
-                f"{self.name}: the database driver is missing; pip install 'weightsearch[postgres]'"
-            ) from error
         except optuna.exceptions.StorageInternalError as error:
             raise self._error(error.__cause__ or error) from None
         except SQLAlchemyError as error:
             raise self._error(error) from None
+
+    @contextmanager
+    def _opening(self) -> Iterator[None]:
+        try:
+            yield
+        except ImportError as error:
+            raise StoreError(
+                f"{self.name}: the database driver is missing; pip install 'weightsearch[postgres]'"
+            ) from error
         except RuntimeError as error:  # Optuna's word for a schema of another version
             raise self._error(error) from None
 
@@ -109,6 +128,7 @@ class Database:
         if (held := self._held()) is not None:
             yield held
             return
+        self._check_file()
         with self.errors(), self.engine.connect() as plain:
             connection = plain.execution_options(**{PENDING: True})
             with connection.begin():
@@ -137,6 +157,11 @@ class Database:
         with self.reading() as connection:
             return sa.Table(name, self._optuna, autoload_with=connection, resolve_fks=False, keep_existing=True)
 
+    def _check_file(self) -> None:
+        """Raise StoreError if an SQLite file was removed or replaced: what is written to it would be in no file."""
+        if self.sqlite and self._file is not None and self._file != _identity(self.url):
+            raise StoreError(f"{self.name}: the file was removed or replaced while it was in use")
+
     def _held(self) -> sa.Connection | None:
         return getattr(self._local, "connection", None)
 
@@ -164,7 +189,10 @@ class Database:
         if self.sqlite:
             sa.event.listen(self.engine, "connect", _read_pragmas if read else _write_pragmas)
             sa.event.listen(self.engine, "begin", _begin)
-            self.engine.dispose()
+            self._file = _identity(self.url)
+        else:
+            sa.event.listen(self.engine, "connect", _session)
+        self.engine.dispose()
         try:
             if not read:
                 with self.writing() as connection:
@@ -208,21 +236,25 @@ class Database:
 
 def _passes(error: BaseException) -> bool:
     """Whether the same may succeed later: the server is gone or starting, or others hold a lock."""
-    if isinstance(error, sa.exc.TimeoutError):
+    # Optuna asks again on a connection that has just broken, which SQLAlchemy calls a pending rollback.
+    if isinstance(error, (sa.exc.TimeoutError, sa.exc.PendingRollbackError)):
         return True
     if not isinstance(error, DBAPIError):
         return False
     original: Any = error.orig
     if isinstance(original, sqlite3.Error):
-        return getattr(original, "sqlite_errorname", "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
+        return getattr(original, "sqlite_errorname", "").startswith(PASSING)
     if error.connection_invalidated:
         return True
     state = getattr(original, "sqlstate", None)
     if state is None:  # the connection could not be made, or broke
         lasting = any(word in str(original) for word in LASTING)
         return isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError)) and not lasting
-    # connection exceptions; shutdown, crash, starting up; too many clients; serialization, deadlock, lock
-    return state.startswith("08") or state in ("57P01", "57P02", "57P03", "53300", "40001", "40P01", "55P03")
+    # connection exceptions; shutdown, crash, starting up; too many clients, no memory; serialization, deadlock, lock;
+    # a server that is read-only until it takes over
+    return state[:2] == "08" or state in (
+        *("57P01", "57P02", "57P03", "25P03", "53300", "53200", "40001", "40P01", "55P03", "25006"),
+    )
 
 
 def _advice(original: object) -> str:
@@ -255,6 +287,19 @@ def _parse(text: str) -> URL:
     if backend == "sqlite" and url.database in (None, "", ":memory:"):
         raise StoreError("storage: a database in memory would be lost; write sqlite:///file.db")
     return url
+
+
+def _identity(url: URL) -> tuple[int, int] | None:
+    try:
+        found = Path(str(url.database)).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _session(connection: Any, _: object) -> None:
+    connection.execute(SESSION)
+    connection.commit()
 
 
 def _read_pragmas(connection: Any, _: object) -> None:

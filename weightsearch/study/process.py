@@ -13,6 +13,7 @@ from typing import Any
 
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 MACHINE = Path("/etc/machine-id")
+CONTAINERS = (Path("/.dockerenv"), Path("/run/.containerenv"))
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,8 @@ class Process:
 
     @classmethod
     def current(cls) -> Process:
-        machine = f"{socket.gethostname()} {_text(MACHINE)} {uuid.getnode():012x}"
         pid = os.getpid()
-        return cls(_owner(), machine, _text(BOOT), _namespace(), pid, _state_and_start(pid)[1])
+        return cls(_owner(), _machine(), _text(BOOT), _namespace(), pid, _state_and_start(pid)[1])
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Process:
@@ -46,7 +46,7 @@ class Process:
         if not (self.boot and self.namespace and self.started):
             return False
         if self.boot != here.boot:
-            return self.machine == here.machine
+            return self.machine != "" and self.machine == here.machine
         if self.namespace != here.namespace:
             return False
         state, started = _state_and_start(self.pid)
@@ -58,6 +58,13 @@ def _state_and_start(pid: int) -> tuple[str, str]:
     text = _text(Path(f"/proc/{pid}/stat"))
     fields = text.rpartition(")")[2].split()  # its name, in parentheses, may hold anything
     return (fields[0], fields[19]) if len(fields) > 19 else ("", "")
+
+
+def _machine() -> str:
+    """Empty in a container: two of one image may be alike in all of this on two machines."""
+    if not _text(MACHINE) or any(path.exists() for path in CONTAINERS):
+        return ""
+    return f"{socket.gethostname()} {_text(MACHINE)} {uuid.getnode():012x}"
 
 
 def _namespace() -> str:

@@ -117,7 +117,7 @@ class StudyStore:
         mine = tables.studies.c.study_id == self.study_id
         spec = connection.scalar(sa.select(tables.studies.c.spec).where(mine).with_for_update())
         if spec is None or spec[UID] != self.uid or not self._is_there(connection):
-            raise StoreError(f"{self.database.name}: the study {self.study.study_name!r} was deleted")
+            raise self._deleted()
 
     def forget(self) -> None:
         """Read everything anew: what Optuna remembers may have been rolled back."""
@@ -127,11 +127,11 @@ class StudyStore:
     # --- reading
 
     def trials(self) -> list[FrozenTrial]:
-        with self.database.errors():
+        with self._errors():
             return self.study.get_trials(deepcopy=False)
 
     def trial(self, number: int) -> FrozenTrial:
-        with self.database.errors():
+        with self._errors():
             return self.storage.get_trial(self.trial_id(number))
 
     def states(self) -> list[TrialRow]:
@@ -185,8 +185,19 @@ class StudyStore:
 
     def trial_id(self, number: int) -> int:
         """Optuna's id of a trial, by which the tables go."""
-        with self.database.errors():
+        with self._errors():
             return self.storage.get_trial_id_from_study_id_trial_number(self.study_id, number)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            with self.database.errors():
+                yield
+        except KeyError:  # Optuna's word for what is not there any more
+            raise self._deleted() from None
+
+    def _deleted(self) -> StoreError:
+        return StoreError(f"{self.database.name}: the study {self.study.study_name!r} was deleted")
 
     def _is_there(self, connection: sa.Connection) -> bool:
         table = self.database.optuna_table("studies")

@@ -125,9 +125,9 @@ class Writer:
         """Store an epoch with everything that belongs to it, Optuna's intermediate value included. If it was stored
         before nothing changes. Epochs that the attempt neither trained nor took over are removed: those after the ones
         that its checkpoint brought, and those that its checkpoint has otherwise."""
-        trial_id = self.store.trial_id(number)
         objectives = list(self.store.spec["objectives"])
         with self.act() as connection:
+            trial_id = self.store.trial_id(number)
             removed = self._begin_attempt(connection, trial_id, attempt)
             row = _epoch_row(trial_id, record)
             columns = [tables.epochs.c[name] for name in row]
@@ -177,8 +177,8 @@ class Writer:
             return int(connection.scalar(sa.select(tables.assignments.c.failures).where(mine)) or 0)
 
     def set_failures(self, number: int, failures: int) -> None:
-        mine = tables.assignments.c.trial_id == self.store.trial_id(number)
         with self.act() as connection:
+            mine = tables.assignments.c.trial_id == self.store.trial_id(number)
             connection.execute(sa.update(tables.assignments).where(mine).values(failures=failures))
 
     def put_back(self, number: int) -> None:
@@ -188,8 +188,8 @@ class Writer:
 
     def record_test(self, number: int, metrics: Mapping[str, float]) -> None:
         """Store the final comparison's metrics on the test split."""
-        trial_id = self.store.trial_id(number)
         with self.act() as connection:
+            trial_id = self.store.trial_id(number)
             epoch = self.store.last_epoch(number)
             mine = (tables.metrics.c.trial_id == trial_id) & (tables.metrics.c.split == "test")
             connection.execute(sa.delete(tables.metrics).where(mine))

@@ -30,7 +30,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise CheckpointError(f"no such checkpoint: {path}") from None
     except OSError as error:
-        raise CheckpointError(f"cannot read the checkpoint {path}: {error.strerror or error}") from None
+        raise CheckpointError(f"cannot read the checkpoint {path}: {error.strerror or error}") from error
     except Exception:  # the safe unpickler and the zip reader each raise their own, with advice that is none
         raise CheckpointError(f"cannot read the checkpoint {path}: it is damaged, or no checkpoint") from None
     if not isinstance(state, dict) or state.get("format") != FORMAT:

@@ -267,6 +267,38 @@ def test_what_fails_too_often_fails_under_all_drivers_together(study):
     assert summarise(one.store).states["COMPLETE"] == 5
 
 
+def test_a_trial_put_back_and_taken_up_by_the_same_driver_is_heard_again(study):
+    """Its worker failed, then Ray died: the next Ray's workers count anew."""
+    one = study("search.pruner=none")
+    first = one.ledger.next()
+    one.ledger.worker_failed(first.number, 1, "its process died")
+    assert one.ledger.put_back() == [0]
+    assert one.ledger.next().number == 0
+    one.train(first)
+    assert one.store.trials()[0].state == TrialState.COMPLETE
+
+
+def test_a_worker_that_fails_before_it_runs_lets_its_trial_wait(study):
+    """Ray gives such a trial up, whatever its count says."""
+    one = study("search.pruner=none")
+    first = one.ledger.next()
+    one.ledger.worker_failed(first.number, 1, "its process died", again=False)
+    assert one.ledger.running == {}
+    again = one.ledger.next()
+    assert (again.number, again.failures) == (0, 1)
+
+
+def test_a_study_is_not_done_while_it_lacks_trials(study):
+    one = study()
+    one.train(one.ledger.next())
+    assert all(trial.state.is_finished() for trial in one.store.trials() if trial.number == 0)
+    for _ in range(3):
+        one.train(one.ledger.next())
+    assert not one.ledger.done()
+    one.run()
+    assert one.ledger.done()
+
+
 def test_drivers_that_die_do_not_count_as_failures_of_the_trial(study):
     one = study("resources.max_failures=0", "search.pruner=none")
     for _ in range(5):

@@ -145,6 +145,42 @@ class TestDatabaseErrors:
             report(writer, number, attempt(), record(last + 1))  # there is space again
 
 
+def test_a_file_that_is_removed_or_replaced_is_noticed_by_the_next_write(tmp_path):
+    path = tmp_path / "x.db"
+    with driving(f"sqlite:///{path}") as writer:
+        number = ask(writer)
+        path.unlink()
+        with pytest.raises(StoreError, match="removed or replaced while it was in use"):
+            report(writer, number, attempt(), record(1))
+        Database(f"sqlite:///{path}", mode="create").close()
+        with pytest.raises(StoreError, match="removed or replaced"):
+            writer.lease.renew()
+
+
+@pytest.mark.parametrize("storage", ["postgresql"], indirect=True)
+def test_a_driver_that_stops_in_a_transaction_does_not_hold_its_locks_for_ever(storage):
+    database = Database(storage, mode="create")
+    with database.reading() as connection:
+        found = {
+            name: connection.scalar(sa.text(f"SHOW {name}"))
+            for name in ("lock_timeout", "idle_in_transaction_session_timeout")
+        }
+    database.close()
+    assert found == {"lock_timeout": "30s", "idle_in_transaction_session_timeout": "1min"}
+
+
+def test_a_plug_ins_error_is_not_called_the_databases(tmp_path):
+    def raises(error: Exception) -> None:
+        with database.writing():
+            raise error
+
+    database = Database(f"sqlite:///{tmp_path}/x.db", mode="create")
+    for error in (ImportError("theirs"), RuntimeError("CUDA out of memory")):
+        with pytest.raises(type(error), match=str(error)):
+            raises(error)
+    database.close()
+
+
 def test_a_file_on_a_read_only_medium_can_be_read(tmp_path, monkeypatch):
     """Neither the file nor its folder can be written; permissions do not bind every user, so SQLite is asked."""
     url = f"sqlite:///{tmp_path}/a b%20?c#d.db"
