@@ -71,7 +71,7 @@ def test_a_lost_node_loses_no_trial(tmp_path):
         text=True,
     )
     address = next(line.strip() for line in keeper.stdout if line.strip().replace(".", "").replace(":", "").isdigit())
-    study = TINY.replace("epochs: 4,", "epochs: 300,")
+    study = TINY.replace("epochs: 4,", "epochs: 160,")
     (tmp_path / "tiny.yaml").write_text(study.replace("pruner: {name: successive_halving", "pruner: none #"))
     command = [sys.executable, "-m", "weightsearch.cli"]
     driver = subprocess.Popen(
@@ -108,7 +108,7 @@ def test_a_lost_node_loses_no_trial(tmp_path):
     assert failures == [(1,)]
     assert attempts == 2
     for curve in curves(tmp_path / "tiny.db").values():
-        assert [epoch for epoch, _ in curve] == list(range(1, 301))
+        assert [epoch for epoch, _ in curve] == list(range(1, 161))
 
 
 SLOTS = """

@@ -126,7 +126,7 @@ def folder(tmp_path: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return tmp_path
 
 
-@settings(max_examples=700, deadline=None, suppress_health_check=CHECKS, derandomize=True)
+@settings(max_examples=450, deadline=None, suppress_health_check=CHECKS, derandomize=True)
 @given(
     data=st.one_of(
         tree_with_a_fault(), tree_with_a_fault(), text_with_a_fault(), encoding_with_a_fault(), size_with_a_fault()
