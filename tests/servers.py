@@ -11,6 +11,8 @@ from urllib.parse import quote
 
 import psycopg
 
+from tests.processes import lives
+
 PASSWORD = "pässword %40/s3cr3t:x"
 
 
@@ -45,7 +47,7 @@ class Postgres:
         """SIGKILL the server; its own processes follow."""
         pid = int((self.folder / "postmaster.pid").read_text().splitlines()[0])
         os.kill(pid, signal.SIGKILL)
-        while _lives(pid):
+        while lives(pid):
             time.sleep(0.01)
         # It may stay a zombie where nobody waits for it, which PostgreSQL would take for a server that runs.
         (self.folder / "postmaster.pid").unlink()
@@ -64,11 +66,3 @@ class Postgres:
 
     def close(self) -> None:
         self.server.cleanup()
-
-
-def _lives(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False

@@ -36,6 +36,12 @@ def first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
+def last_line(error: BaseException) -> str:
+    """The last line of what an exception says, in a traceback's text the fault; its kind if it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[-1].strip() if lines else type(error).__name__
+
+
 def kind_and_line(error: BaseException) -> str:
     """An exception's kind and the first line of what it says."""
     return f"{type(error).__name__}: {first_line(error)}" if str(error).strip() else type(error).__name__

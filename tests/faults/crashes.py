@@ -23,6 +23,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from tests.conftest import ROOT, TINY
+from tests.processes import below, read
 from tests.servers import Postgres
 
 COMMAND = [sys.executable, "-m", "weightsearch.cli"]
@@ -205,22 +206,8 @@ def outcome(url: str) -> list[Row]:
 
 def _below(root: int, victim: str) -> list[int]:
     """The processes of one kind below a driver."""
-    parents: dict[int, int] = {}
-    names: dict[int, str] = {}
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if fields[0] not in "ZX":
-            parents[int(entry.name)] = int(fields[1])
-            names[int(entry.name)] = line
-    below = {root}
-    while more := {pid for pid, parent in parents.items() if parent in below} - below:
-        below |= more
-    wanted = "ray::Worker" if victim == "worker" else f"/{victim} "
-    return [pid for pid in below if wanted in names.get(pid, "").split("--")[0] + " "]
+    wanted = b"ray::Worker" if victim == "worker" else f"/{victim} ".encode()
+    return [pid for pid in below(root) if wanted in read(pid, "cmdline").replace(b"\0", b" ").split(b"--")[0] + b" "]
 
 
 def describe(crashes: Crashes) -> str:

@@ -206,13 +206,13 @@ class World:
     def _work(self, driver: Driver) -> None:
         """What a driver's event loop may do next."""
         idle = [trial for trial in driver.trials if not trial.waits]
-        choices: list[Callable[[], None]] = [lambda: self._suggest(driver), lambda: self._beat(driver)]
+        choices: list[Callable[[], object]] = [lambda: self._suggest(driver), lambda: self._beat(driver)]
         if idle:
             choices += [lambda: self._train(driver, self.random.choice(idle))] * 4
         if driver.mail:
             choices += [lambda: self._deliver(driver)] * 4
         if driver.outbox.waiting:
-            choices += [lambda: driver.outbox.flush() and None] * 2  # type: ignore[func-returns-value]
+            choices += [driver.outbox.flush] * 2
         if self.faults and driver.trials:
             choices.append(lambda: self._worker_dies(driver, self.random.choice(driver.trials)))
         self.random.choice(choices)()
@@ -249,9 +249,7 @@ class World:
         except StudyHeld:
             self._drop(machine)  # it says so and exits
         except StoreUnavailable:
-            if machine.driver is None or machine.driver.outbox is None:
-                return  # `run` says that the database does not answer, and exits
-            # only the heartbeat is not the outbox's to repeat
+            pass  # at a start `run` says so and exits; in a heartbeat the next one comes
 
     def _drop(self, machine: Machine) -> None:
         """A driver's process ends. Its workers may live on for a while, unheard."""

@@ -22,8 +22,10 @@ def simulate(tmp_path_factory):
 
 @pytest.mark.parametrize("first", range(0, 200, BLOCK))
 def test_whatever_dies_the_study_is_whole(simulate, first):
+    """Every invariant after every step; at the end as many trials have ended as the study has."""
     for seed in range(first, first + BLOCK):
-        simulate(seed)
+        world = simulate(seed)
+        assert sorted(world.ended) == list(range(world.spec.search.trials))
 
 
 @pytest.mark.parametrize("seed", [4, 5])

@@ -7,6 +7,8 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -26,23 +28,30 @@ cluster.shutdown()
 """
 
 
-@pytest.fixture(scope="module")
-def address():
-    """A cluster of a node with three CPUs that says it has a GPU, and one with two CPUs."""
+@contextmanager
+def cluster(script: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The address of a cluster, and the process that keeps it until its input ends."""
     keeper = subprocess.Popen(
-        [sys.executable, "-c", ADDRESS],
+        [sys.executable, "-c", script],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
     )
-    for line in keeper.stdout:
-        if line.strip().replace(".", "").replace(":", "").isdigit():
-            yield line.strip()
-            break
-    keeper.stdin.close()
-    keeper.stdout.close()
-    keeper.wait(timeout=60)
+    try:
+        lines = (line.strip() for line in keeper.stdout)
+        yield next(line for line in lines if line.replace(".", "").replace(":", "").isdigit()), keeper
+    finally:
+        keeper.stdin.close()
+        keeper.stdout.close()
+        keeper.wait(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def address():
+    """A cluster of a node with three CPUs that says it has a GPU, and one with two CPUs."""
+    with cluster(ADDRESS) as (found, _):
+        yield found
 
 
 NODES = """
@@ -63,39 +72,29 @@ cluster.shutdown()
 @pytest.mark.timeout(500)
 def test_a_lost_node_loses_no_trial(tmp_path):
     """Three nodes with a worker each, one of them killed in mid-study: its trial goes on elsewhere from its checkpoint."""
-    keeper = subprocess.Popen(
-        [sys.executable, "-c", NODES],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    address = next(line.strip() for line in keeper.stdout if line.strip().replace(".", "").replace(":", "").isdigit())
     study = TINY.replace("epochs: 4,", "epochs: 160,")
     (tmp_path / "tiny.yaml").write_text(study.replace("pruner: {name: successive_halving", "pruner: none #"))
     command = [sys.executable, "-m", "weightsearch.cli"]
-    driver = subprocess.Popen(
-        [*command, "run", "tiny.yaml", "--set", f"ray.address={address}"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
-        wait_for_epochs(tmp_path / "tiny.db", 1, 200)
-        while not [len(curve) >= 2 for curve in curves(tmp_path / "tiny.db").values()].count(True) >= 3:
-            assert driver.poll() is None
-            time.sleep(0.1)
-        keeper.stdin.write("\n")
-        keeper.stdin.flush()
-        assert next(line for line in keeper.stdout if line.strip()) == "removed\n"
-        said, _ = driver.communicate(timeout=240)
-        assert driver.returncode == 0, said
-    finally:
-        driver.kill()
-        keeper.stdin.close()
-        keeper.stdout.close()
-        keeper.wait(timeout=60)
+    with cluster(NODES) as (address, keeper):
+        driver = subprocess.Popen(
+            [*command, "run", "tiny.yaml", "--set", f"ray.address={address}"],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        try:
+            wait_for_epochs(tmp_path / "tiny.db", 1, 200)
+            while not [len(curve) >= 2 for curve in curves(tmp_path / "tiny.db").values()].count(True) >= 3:
+                assert driver.poll() is None
+                time.sleep(0.1)
+            keeper.stdin.write("\n")
+            keeper.stdin.flush()
+            assert next(line for line in keeper.stdout if line.strip()) == "removed\n"
+            said, _ = driver.communicate(timeout=240)
+            assert driver.returncode == 0, said
+        finally:
+            driver.kill()
     assert "goes on after a failure of its worker" in said
     states = json.loads(
         subprocess.run([*command, "show", "tiny.yaml", "--json"], cwd=tmp_path, check=True, capture_output=True).stdout

@@ -15,6 +15,7 @@ import yaml
 
 from tests.conftest import TINY
 from tests.integration.test_study import WEIGHTSEARCH
+from tests.processes import below, read
 from tests.servers import PASSWORD, Postgres
 
 FORMS = {form.encode() for form in (PASSWORD, quote(PASSWORD), quote(PASSWORD, safe=""))}
@@ -33,27 +34,6 @@ def holding(folder: Path) -> list[str]:
     """The files that hold the password in any form."""
     files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
     return [str(path) for path in files if any(form in path.read_bytes() for form in FORMS)]
-
-
-def processes(root: int) -> dict[int, tuple[bytes, bytes]]:
-    """Command line and environment of every process below `root`."""
-    parents: dict[int, int] = {}
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-    below = {root}
-    while more := {pid for pid, parent in parents.items() if parent in below} - below:
-        below |= more
-    result = {}
-    for pid in below:
-        try:
-            entry = Path(f"/proc/{pid}")
-            result[pid] = (entry / "cmdline").read_bytes(), (entry / "environ").read_bytes()
-        except OSError:
-            continue
-    return result
 
 
 @pytest.mark.parametrize("way", ["part", "passfile", "command line"])
@@ -101,7 +81,7 @@ def test_it_is_in_nothing_that_a_study_leaves_behind(server, tmp_path, way):
     )
     time.sleep(0.5)  # by then it has started itself again without the password
     while driver.poll() is None:
-        seen |= processes(driver.pid)
+        seen |= {pid: (read(pid, "cmdline"), read(pid, "environ")) for pid in below(driver.pid)}
         time.sleep(0.1)
     outputs.append(driver.communicate()[0])
     assert b"2 FAIL" in outputs[0], outputs[0]

@@ -15,6 +15,7 @@ from sqlalchemy.engine import make_url
 
 from weightsearch.errors import SearchError, first_line
 from weightsearch.spec import StudySpec
+from weightsearch.study.database import passwords
 
 # Set before Ray is imported. Our workers report little and our database is the only state, so that Tune's own loggers
 # and snapshots would only cost time; nothing leaves the machine by itself.
@@ -119,16 +120,15 @@ def _fit(node: Mapping[str, float], trial: Mapping[str, float]) -> int:
 def secret_variables(storage: str) -> set[str]:
     """The environment variables that a driver alone may have: those with the database's password in whatever form, and
     any other PostgreSQL URL that has one."""
-    url = make_url(storage)
-    given = [url.password, os.environ.get("PGPASSWORD")]
-    given += [str(value) for key, value in url.query.items() if "password" in key.lower()]
-    passwords = list(map(str, filter(None, given)))
+    known = passwords(make_url(storage))
+    if given := os.environ.get("PGPASSWORD"):
+        known.append(given)
 
     def tells(value: str) -> bool:
         plain = unquote(value)
-        if POSTGRES.search(value) or any(plain.strip(" \n'\"") == password for password in passwords):
+        if POSTGRES.search(value) or plain.strip(" \n'\"") in known:
             return True
-        return any(password in text for password in passwords if len(password) >= 4 for text in (plain, value))
+        return any(password in text for password in known if len(password) >= 4 for text in (plain, value))
 
     return {name for name, value in os.environ.items() if name in SECRET or tells(value)}
 

@@ -23,6 +23,7 @@ from weightsearch.errors import (
     StoreUnavailable,
     WeightsearchError,
     fault_line,
+    last_line,
 )
 from weightsearch.files import write_text
 from weightsearch.search.cluster import Cluster, ClusterLost
@@ -112,8 +113,7 @@ class StudyRun:
             if isinstance(error, WeightsearchError):
                 raise
             cluster.check()
-            lines = str(error).strip().splitlines()
-            raise SearchError(f"Ray stopped the search: {lines[-1] if lines else type(error).__name__}") from error
+            raise SearchError(f"Ray stopped the search: {last_line(error)}") from error
         finally:
             with suppress(StoreError):  # then they wait until the lease ends
                 ledger.put_back()
@@ -235,12 +235,12 @@ class StudyRun:
 
 def _remembered(slots: Callable[[], int]) -> Callable[[], int]:
     """The same, asked anew every few seconds only."""
-    known, asked = slots(), time.monotonic()
+    known, due = slots(), _every(SLOTS_SECONDS)
 
     def current() -> int:
-        nonlocal known, asked
-        if time.monotonic() - asked > SLOTS_SECONDS:
-            known, asked = slots(), time.monotonic()
+        nonlocal known
+        if due():
+            known = slots()
         return known
 
     return current

@@ -96,7 +96,7 @@ class Ledger:
                 return None
             assignment = self._assignment(frozen)
         self.running[assignment.number] = assignment
-        self._tell(Event("started", assignment.number, assignment.baseline))
+        self.listener(Event("started", assignment.number, assignment.baseline))
         return assignment
 
     def done(self) -> bool:
@@ -117,9 +117,9 @@ class Ledger:
                 outcome, stored = self._take(assignment, attempt, record)
             if stored.removed:
                 left = f"its checkpoint is gone or older; {stored.removed} of its epochs are trained again"
-                self._tell(Event("again", number, assignment.baseline, reason=left))
+                self.listener(Event("again", number, assignment.baseline, reason=left))
             if stored.new:
-                self._tell(Event("epoch", number, assignment.baseline, record))
+                self.listener(Event("epoch", number, assignment.baseline, record))
             if outcome is not None:
                 self._ended(outcome, number)
         if last:
@@ -144,7 +144,7 @@ class Ledger:
         self.given_up[number] = self.given_up.get(number, 0) + 1
         if not again:
             del self.running[number], self.given_up[number]
-        self._tell(Event("retried", number, assignment.baseline, reason=reason))
+        self.listener(Event("retried", number, assignment.baseline, reason=reason))
 
     def stop(self, number: int, reason: str) -> None:
         """A running trial cannot go on for a reason that will end all others too. Raises SearchError; the trial
@@ -253,7 +253,4 @@ class Ledger:
             self.failed_in_a_row.append(f"trial {number}: {reason}")
         else:
             self.failed_in_a_row.clear()
-        self._tell(Event(outcome, number, assignment.baseline, None, reason))
-
-    def _tell(self, event: Event) -> None:
-        self.listener(event)
+        self.listener(Event(outcome, number, assignment.baseline, None, reason))

@@ -13,7 +13,7 @@ from ray.exceptions import RayError, RayTaskError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from weightsearch.errors import WriteError, kind_and_line
+from weightsearch.errors import WriteError, kind_and_line, last_line
 from weightsearch.records import Environment, EpochRecord
 from weightsearch.search.outbox import Failure, Message, Outbox, Report, WorkerFailure
 from weightsearch.study.writer import Attempt
@@ -48,10 +48,10 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:  # noqa: ARG002
         """Its worker died, or raised. Ray calls this when it gives a trial up, and also when it tries it again."""
-        # One that fails before it runs is given up, whatever its count.
-        again = trial.should_recover() and trial.status != Trial.PENDING
+        left = trial.should_recover()
+        again = left and trial.status != Trial.PENDING  # one that fails before it runs is given up, whatever its count
         failures = trial.config["failures"] + trial.num_failures
-        if trial.should_recover():
+        if left:
             failures = min(failures, self.max_failures)
         with self.outbox.ledger.noting_faults():
             self.watch()  # a worker of a Ray that is gone did not fail
@@ -102,5 +102,5 @@ def _why(error: BaseException | str) -> str:
             return f"its process died: {detail.group(1)[:200]}"
         if "Traceback" not in text:
             return "its process died, killed or out of memory"
-        return text.strip().splitlines()[-1].strip()  # raised while it was set up
+        return last_line(error)  # raised while it was set up
     return kind_and_line(error)

@@ -18,7 +18,8 @@ class Status:
     """objective: the first one, on the validation split. total: trials of the study; epochs: of a full trial.
 
     states: ended trials by state. values: the objective's last value by trial. full: the trials that are COMPLETE.
-    baselines: name -> trial. running: trial -> epochs done. lengths: epochs of the trials that ended here.
+    baselines: name -> trial. running: trial -> epochs done. lengths: epochs of the trials that ended here. away: why
+    the database does not answer, while it does not.
     """
 
     objective: str
@@ -50,7 +51,7 @@ class Status:
         if self.started is None:
             self.started = self.clock()
         self.away = event.reason if event.kind == "waiting" else None
-        if event.number is None or event.kind in ("retried", "again"):
+        if event.number is None:
             return
         if event.baseline is not None:
             self.baselines[event.baseline] = event.number

@@ -24,14 +24,9 @@ from weightsearch.study import schema
 BUSY_SECONDS = 30
 PENDING: Final = "weightsearch_writes"  # execution option of a transaction that will write
 
-# A server whose machine is gone is noticed within a minute, not when the operating system gives up.
-SERVER: Final = {
-    "connect_timeout": "10",
-    "keepalives_idle": "20",
-    "keepalives_interval": "10",
-    "keepalives_count": "3",
-    "tcp_user_timeout": "50000",
-}
+# Either side notices within a minute that the other's machine is gone, not when the operating system gives up.
+KEEPALIVES: Final = {"keepalives_idle": "20", "keepalives_interval": "10", "keepalives_count": "3"}
+SERVER: Final = {"connect_timeout": "10", "tcp_user_timeout": "50000", **KEEPALIVES}
 
 # What a server that answers says of a connection that will not be made later either: libpq gives no code for it.
 LASTING: Final = (
@@ -51,9 +46,7 @@ SESSION: Final = "; ".join(
     for name, value in {
         "lock_timeout": "30s",
         "idle_in_transaction_session_timeout": "60s",
-        "tcp_keepalives_idle": "20",
-        "tcp_keepalives_interval": "10",
-        "tcp_keepalives_count": "3",
+        **{f"tcp_{name}": value for name, value in KEEPALIVES.items()},
     }.items()
 )
 
@@ -227,11 +220,15 @@ class Database:
         original: Any = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
         lines = [line.strip() for line in str(original).splitlines() if line.strip()]
         text = one_line(lines[0]) if lines else type(original).__name__
-        hidden = [str(self.url.password)] if self.url.password else []
-        hidden += [str(value) for key, value in self.url.query.items() if "password" in key.lower()]
-        for secret in hidden:
+        for secret in passwords(self.url):
             text = text.replace(secret, "***")
         return f"{text}{_advice(original)}"
+
+
+def passwords(url: URL) -> list[str]:
+    """Those that a URL has, between user and host or among its options."""
+    options = [value for key, value in url.query.items() if "password" in key.lower()]
+    return [str(value) for value in (url.password, *options) if value]
 
 
 def _passes(error: BaseException) -> bool:

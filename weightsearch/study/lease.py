@@ -48,7 +48,6 @@ class Lease:
         self.store = store
         self.seconds = seconds
         self.driver_id = uuid.uuid4().hex
-        self.lost: StudyHeld | None = None
 
     @classmethod
     def take(
@@ -81,11 +80,10 @@ class Lease:
         mine = drivers.c.driver_id == self.driver_id
         renewed = sa.update(drivers).where(mine).values(heartbeat=now, expires=now + self.seconds)
         if connection.execute(renewed).rowcount != 1:
-            self.lost = StudyHeld(
+            raise StudyHeld(
                 f"another driver took over the study {self.store.study.study_name!r}: this one was not heard of for "
                 f"{self.seconds:.0f} s; what it had trained is not lost"
             )
-            raise self.lost
 
     def renew(self) -> None:
         with self.store.database.writing() as connection:

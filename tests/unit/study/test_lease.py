@@ -11,6 +11,7 @@ import pytest
 from optuna.trial import TrialState
 
 from tests.conftest import ROOT
+from tests.processes import fields
 from tests.stores import NOBODY, SPEC, ask, attempt, driving, record, report
 from weightsearch.errors import StudyHeld
 from weightsearch.study.lease import Lease, holders
@@ -160,7 +161,7 @@ class TestProcess:
     def test_one_that_was_killed_is_gone_even_before_its_parent_looks(self):
         child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
         child.start()
-        living = replace(Process.current(), pid=child.pid, started=started(child.pid))
+        living = replace(Process.current(), pid=child.pid, started=fields(child.pid)[19])
         assert not living.is_gone()
         child.kill()
         time.sleep(0.3)  # a zombie: nobody has waited for it
@@ -178,8 +179,3 @@ class TestProcess:
     @pytest.mark.parametrize("change", [{"namespace": "pid:[1]"}, {"boot": "b", "machine": "other"}, {"boot": ""}])
     def test_nothing_is_known_of_another_machine_or_container(self, change):
         assert not replace(Process.current(), pid=2**22 + 1, **change).is_gone()
-
-
-def started(pid: int) -> str:
-    with open(f"/proc/{pid}/stat") as file:
-        return file.read().rpartition(")")[2].split()[19]

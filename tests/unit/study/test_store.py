@@ -15,17 +15,6 @@ from weightsearch.study.store import StudyStore
 from weightsearch.study.writer import Writer
 
 
-@pytest.fixture
-def writer(storage):
-    with driving(storage) as made:
-        yield made
-
-
-@pytest.fixture
-def store(writer):
-    return writer.store
-
-
 def test_opening_again_finds_everything(writer, store, storage):
     number = ask(writer)
     report(writer, number, attempt(), record(1))

@@ -22,11 +22,6 @@ def writer(storage):
         yield made
 
 
-@pytest.fixture
-def store(writer):
-    return writer.store
-
-
 def fill(writer: Writer) -> None:
     """Trials 0 and 1: the baselines, .5 and .4; 2: pruned at .1; 3: COMPLETE at .3; 4: failed; 5: RUNNING."""
     for number, value in enumerate([0.5, 0.4, 0.1, 0.3, 0.2, 0.2]):

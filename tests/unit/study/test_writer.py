@@ -9,20 +9,9 @@ from optuna.pruners import SuccessiveHalvingPruner
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
-from tests.stores import SPACE, ask, attempt, driving, record, report, rows
+from tests.stores import SPACE, ask, attempt, record, report, rows
 from weightsearch.errors import StoreError
 from weightsearch.study import tables
-
-
-@pytest.fixture
-def writer(storage):
-    with driving(storage) as made:
-        yield made
-
-
-@pytest.fixture
-def store(writer):
-    return writer.store
 
 
 def test_a_report_is_in_optunas_tables_and_in_ours(writer, store):

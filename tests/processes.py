@@ -1,0 +1,33 @@
+"""What the system says of processes (Linux)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def fields(pid: int) -> list[str]:
+    """Of /proc/PID/stat, from the state letter on; empty if there is no such process."""
+    return read(pid, "stat").decode(errors="replace").rpartition(")")[2].split()
+
+
+def lives(pid: int) -> bool:
+    """A zombie does not."""
+    return fields(pid)[:1] not in ([], ["Z"], ["X"])
+
+
+def below(root: int) -> set[int]:
+    """A process and all that it started, directly or not, and that live."""
+    pids = [int(entry.name) for entry in Path("/proc").glob("[0-9]*")]
+    parents = {pid: int(found[1]) for pid in pids if (found := fields(pid)) and found[0] not in "ZX"}
+    family = {root}
+    while more := {pid for pid, parent in parents.items() if parent in family} - family:
+        family |= more
+    return family & parents.keys()
+
+
+def read(pid: int, name: str) -> bytes:
+    """A file of a process, such as `cmdline` or `environ`; empty if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    except OSError:
+        return b""
