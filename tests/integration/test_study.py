@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests import processes
 from tests.conftest import ROOT, TINY
 from weightsearch.search.driver import StudyRun
 from weightsearch.spec import load_study
@@ -340,8 +341,12 @@ def test_vanished_checkpoints_are_told_and_what_was_stored_stays(tmp_path):
     alone = ["--set", "resources.max_concurrent=1", "--set", "search.trials=2"]
     driver = subprocess.Popen([*WEIGHTSEARCH, "run", "tiny.yaml", *alone], cwd=tmp_path, stdout=subprocess.DEVNULL)
     wait_for_epochs(tmp_path / "tiny.db", 50)  # the second trial is under way
+    workers = [pid for pid in processes.below(driver.pid) if b"ray::Worker" in processes.read(pid, "cmdline")]
     driver.kill()
     driver.wait()
+    assert workers
+    while any(map(processes.lives, workers)):  # they notice within seconds; until then they write checkpoints
+        time.sleep(0.1)
     for folder in (tmp_path / "runs" / "tiny").glob("trials-*/*"):
         shutil.rmtree(folder)
     done = command("run", "tiny.yaml", *alone, cwd=tmp_path)
