@@ -147,6 +147,29 @@ def test_a_study_runs_on_a_cluster_that_is_there(address, tmp_path):
     assert states["COMPLETE"] + states["PRUNED"] == 4
 
 
+def test_workers_start_side_by_side_and_none_is_stopped_by_short_trials(address, tmp_path):
+    """Trials that take less time than a worker takes to start: every slot's worker gets to train, and trains on."""
+    note = (
+        "import os, pathlib\n"
+        "class Note:\n"
+        "    def __init__(self):\n"
+        "        if 'RAY_JOB_ID' in os.environ:\n"
+        f"            with pathlib.Path({str(tmp_path)!r}, f'worker-{{os.getpid()}}').open('a') as file:\n"
+        "                file.write('.')\n"
+        "    def __call__(self, prediction, batch):\n"
+        "        return prediction['depth'].mean() ** 2\n"
+    )
+    (tmp_path / "note.py").write_text(note)
+    terms = "  note: {term: 'note:Note', weight: 1.0e-6}\ntrain:"
+    (tmp_path / "tiny.yaml").write_text(TINY.replace("epochs: 4", "epochs: 1").replace("train:", terms))
+    command = [sys.executable, "-m", "weightsearch.cli", "run", "tiny.yaml", "--set", f"ray.address={address}"]
+    sets = ["--set", "search.trials=40", "--set", "search.pruner=none", "--set", "resources.max_concurrent=3"]
+    subprocess.run([*command, *sets], cwd=tmp_path, check=True, capture_output=True, timeout=240)
+    trained = [len(file.read_text()) for file in tmp_path.glob("worker-*")]
+    assert len(trained) == 3
+    assert sum(trained) == 40
+
+
 def test_a_worker_that_was_promised_a_gpu_and_has_none_says_so(address, tmp_path):
     (tmp_path / "tiny.yaml").write_text(TINY)
     command = [sys.executable, "-m", "weightsearch.cli", "run", "tiny.yaml", "--set", f"ray.address={address}"]

@@ -26,6 +26,7 @@ SETTINGS: Final = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_WARN_THRESHOLD_S": "10",
+    "TUNE_MAX_PENDING_TRIALS_PG": "100000",  # the searcher keeps to the slots; Tune would start workers one by one
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",

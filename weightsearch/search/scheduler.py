@@ -34,10 +34,14 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
         trial.max_failures = max(0, self.max_failures - trial.config["failures"])
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """The newest trial that waits for a worker. The oldest, as Ray's own schedulers choose, has a worker under way:
+        giving it one that is free would stop the other while it starts, trial after trial, so that of many workers
+        that start slowly only the first would ever do anything."""
         with self.outbox.ledger.noting_faults():
             self.watch()
             self.outbox.flush()  # Ray asks all the time, however long the epochs are
-        return super().choose_trial_to_run(tune_controller)
+        trials = reversed(tune_controller.get_trials())
+        return next((trial for trial in trials if trial.status == Trial.PENDING), None)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:  # noqa: ARG002
         return str(TrialScheduler.STOP if self._put(_message(result)) else TrialScheduler.CONTINUE)
