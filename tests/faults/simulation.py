@@ -440,10 +440,11 @@ class World:
         """No trial is trained for two drivers that both hold a lease; what is RUNNING belongs to somebody."""
         leases = {row[0] for row in self.reader.execute("SELECT driver_id FROM weightsearch_drivers")}
         held = [
-            number
+            trial.config["number"]  # what a driver still believes of a worker that is gone does no harm
             for machine in self.machines
             if machine.driver and machine.driver.lease.driver_id in leases
-            for number in machine.driver.ledger.running
+            for trial in machine.driver.trials
+            if trial.config["number"] in machine.driver.ledger.running
         ]
         if len(held) != len(set(held)):
             raise Violated(f"two drivers hold the same trial: {held}")

@@ -138,9 +138,10 @@ class Ledger:
             self.fail(number, f"its worker failed {times}: {reason}", failures=failures)
             return
         with self.writer.act():
-            self.writer.set_failures(number, failures)
-            if not again:
-                self.writer.put_back(number)
+            if number in self.writer.assigned():  # else this was stored before, and the trial may be another driver's
+                self.writer.set_failures(number, failures)
+                if not again:
+                    self.writer.put_back(number)
         self.given_up[number] = self.given_up.get(number, 0) + 1
         if not again:
             del self.running[number], self.given_up[number]

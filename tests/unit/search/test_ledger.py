@@ -288,6 +288,26 @@ def test_a_worker_that_fails_before_it_runs_lets_its_trial_wait(study):
     assert (again.number, again.failures) == (0, 1)
 
 
+def test_a_failure_told_twice_takes_no_trial_from_another_driver(study):
+    """The answer to the first telling got lost: it was stored, and another driver has taken up the trial since."""
+    one = study("search.pruner=none")
+    first = one.ledger.next()
+    one.ledger.worker_failed(first.number, 1, "its process died", again=False)
+    store = StudyStore.create(
+        one.spec.storage, one.spec.name, ["minimize"], stored_spec(one.spec), clock=lambda: Study.now
+    )
+    other = Ledger(one.spec, Writer(store, Lease.take(store, join=True, process=NOBODY)))
+    assert other.next() == Assignment(0, first.configuration, first.baseline, failures=1)
+    other.worker_failed(first.number, 2, "its process died")
+    one.ledger.running[first.number] = first
+    one.ledger.worker_failed(first.number, 1, "its process died", again=False)
+    assert one.ledger.running == {}
+    assert store.state(0) == TrialState.RUNNING
+    assert other.writer.assigned() == [0]
+    assert other.writer.failures(0) == 2
+    store.close()
+
+
 def test_a_study_is_not_done_while_it_lacks_trials(study):
     one = study()
     one.train(one.ledger.next())
