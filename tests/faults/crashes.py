@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,9 +71,9 @@ class Crashes:
                     driver = self.start()
                 calm = sum(self.kills.values()) >= kills or time.monotonic() > end
                 if not calm:
-                    self._wait(driver, self.random.uniform(0.5, 10))
+                    victim = self._victim(driver)
                     if driver.poll() is None:
-                        self._kill(driver)
+                        self._kill(driver, victim)
                 elif not self._wait(driver, PATIENCE):
                     raise AssertionError(f"the driver does not come to its end: {self.said()}")
                 if driver.poll() is not None:
@@ -125,19 +126,30 @@ class Crashes:
             return False
         return True
 
-    def _kill(self, driver: subprocess.Popen[bytes]) -> None:
-        choices = ["driver", "driver", "worker", "worker", "raylet", "gcs_server"]
-        if self.server is not None:
-            choices += ["postgres"] * 3
-        self.random.shuffle(choices)
-        victim = next(one for one in choices if one in ("driver", "postgres") or _below(driver.pid, one))
+    def _victim(self, driver: subprocess.Popen[bytes]) -> str:
+        """Who is to die, once it lives and a random time has passed."""
+        kinds = ["driver", "driver", "worker", "worker", "raylet", "gcs_server"]
+        victim = self.random.choice(kinds + (["postgres"] * 3 if self.server is not None else []))
+        if victim in ("driver", "postgres"):
+            self._wait(driver, self.random.uniform(0.5, 15))
+            return victim
+        end = time.monotonic() + PATIENCE
+        while not _below(driver.pid, victim) and not self._wait(driver, 0.2):
+            assert time.monotonic() < end, f"no {victim} starts: {self.said()}"
+        self._wait(driver, self.random.uniform(0, 5))
+        return victim
+
+    def _kill(self, driver: subprocess.Popen[bytes], victim: str) -> None:
         if victim == "postgres" and self.server is not None:
             self.server.kill()
             time.sleep(self.random.uniform(0, 4))
             self.server.start()
         else:
             pids = [driver.pid] if victim == "driver" else _below(driver.pid, victim)
-            os.kill(self.random.choice(pids or [driver.pid]), signal.SIGKILL)
+            if not pids:
+                return
+            with suppress(ProcessLookupError):
+                os.kill(self.random.choice(pids), signal.SIGKILL)
         self.kills[victim] += 1
         if victim == "driver":
             driver.wait()

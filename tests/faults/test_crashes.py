@@ -11,7 +11,7 @@ from tests.faults.crashes import Crashes, exists, outcome, whole_study
 from tests.servers import Postgres
 
 KILLS = 5  # of each study
-SECONDS = 20.0  # until it is let alone
+SECONDS = 30.0  # until it is let alone
 
 
 @pytest.fixture(scope="module")
