@@ -506,7 +506,12 @@ def _config(assignment: Assignment) -> dict[str, Any]:
         """A made-up training: better with more consistency, and with every epoch."""
         return 0.1 + 0.05 * fractional / (fractional + 10 * consistency) + 0.2 / epoch
 
-    return {"number": assignment.number, "failures": assignment.failures, "order": 0, "value": value}
+    return {
+        "number": assignment.number,
+        "failures": assignment.failures,
+        "order": assignment.order,
+        "value": value,
+    }
 
 
 def _busy() -> sqlite3.OperationalError:

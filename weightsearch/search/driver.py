@@ -225,7 +225,7 @@ class StudyRun:
                 "number": assignment.number,
                 "configuration": configuration.model_copy(update={"resources": resources}).model_dump_json(),
                 "failures": assignment.failures,
-                "order": 0,
+                "order": assignment.order,
                 "checkpoint": str(self.keeper.checkpoint(assignment.number)),
                 "plugin_path": folders,
             }

@@ -30,12 +30,14 @@ OUTCOMES: Final = {TrialState.COMPLETE: COMPLETE, TrialState.PRUNED: PRUNED, Tri
 
 @dataclass(frozen=True)
 class Assignment:
-    """A trial to be trained. baseline: its name, if it is one. failures: of its workers so far."""
+    """A trial to be trained. baseline: its name, if it is one. failures: of its workers so far. order: of its next
+    attempt under this driver."""
 
     number: int
     configuration: Configuration
     baseline: str | None
     failures: int = 0
+    order: int = 0
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class Ledger:
             self.pruner = build("pruner", search.pruner.name, search.pruner.options, context)
         self.space = distributions(spec.space)
         self.running: dict[int, Assignment] = {}
-        self.given_up: dict[int, int] = {}  # running trial -> attempts of which nothing more is taken
+        self.given_up: dict[int, int] = {}  # trial -> attempts under this driver of which nothing more is taken
         self.failed_in_a_row: list[str] = []
         self.fault: Exception | None = None
         self._enqueue_baselines()
@@ -142,9 +144,9 @@ class Ledger:
                 self.writer.set_failures(number, failures)
                 if not again:
                     self.writer.put_back(number)
-        self.given_up[number] = self.given_up.get(number, 0) + 1
+        self._give_up(number)
         if not again:
-            del self.running[number], self.given_up[number]
+            del self.running[number]
         self.listener(Event("retried", number, assignment.baseline, reason=reason))
 
     def stop(self, number: int, reason: str) -> None:
@@ -174,8 +176,9 @@ class Ledger:
 
     def put_back(self) -> list[int]:
         """Let this driver's running trials wait for the next one. Returns their numbers."""
+        for number in self.running:
+            self._give_up(number)
         self.running.clear()
-        self.given_up.clear()
         with self.writer.act():
             numbers = self.writer.assigned()
             for number in numbers:
@@ -237,7 +240,12 @@ class Ledger:
     def _assignment(self, frozen: FrozenTrial) -> Assignment:
         configuration = self.spec.configuration(parameters(self.store.spec, frozen))
         failures = self.writer.failures(frozen.number)
-        return Assignment(frozen.number, configuration, frozen.user_attrs.get(BASELINE), failures)
+        baseline, order = frozen.user_attrs.get(BASELINE), self.given_up.get(frozen.number, 0)
+        return Assignment(frozen.number, configuration, baseline, failures, order)
+
+    def _give_up(self, number: int) -> None:
+        """Take nothing more of a trial's attempts so far: late news of them must not end up in the next one's curve."""
+        self.given_up[number] = self.given_up.get(number, 0) + 1
 
     def _enqueue_baselines(self) -> None:
         baselines: Mapping[str, Mapping[str, Any]] = self.store.spec["baselines"]

@@ -267,14 +267,26 @@ def test_what_fails_too_often_fails_under_all_drivers_together(study):
     assert summarise(one.store).states["COMPLETE"] == 5
 
 
-def test_a_trial_put_back_and_taken_up_by_the_same_driver_is_heard_again(study):
-    """Its worker failed, then Ray died: the next Ray's workers count anew."""
+def late(number: int, order: int) -> Attempt:
+    """An attempt under this driver, by its order."""
+    return Attempt(f"{number} in order {order}", 0, {}, HERE, order)
+
+
+def test_what_was_put_back_is_heard_again_and_its_late_news_is_not(study):
+    """Its worker failed, then Ray died: the next Ray's worker starts anew, and the first one's last epoch comes late."""
     one = study("search.pruner=none")
     first = one.ledger.next()
     one.ledger.worker_failed(first.number, 1, "its process died")
     assert one.ledger.put_back() == [0]
-    assert one.ledger.next().number == 0
-    one.train(first)
+    again = one.ledger.next()
+    assert (again.number, again.failures, again.order) == (0, 1, 2)
+    for epoch in (1, 2):
+        assert not one.ledger.report(0, late(0, 2), [record(epoch, 0.5)])
+    for order in (0, 1):
+        assert not one.ledger.report(0, late(0, order), [record(2, 0.9)])
+    assert one.store.trials()[0].intermediate_values == {1: 0.5, 2: 0.5}
+    for epoch in (3, 4):
+        one.ledger.report(0, late(0, 2), [record(epoch, 0.5)])
     assert one.store.trials()[0].state == TrialState.COMPLETE
 
 
@@ -285,7 +297,9 @@ def test_a_worker_that_fails_before_it_runs_lets_its_trial_wait(study):
     one.ledger.worker_failed(first.number, 1, "its process died", again=False)
     assert one.ledger.running == {}
     again = one.ledger.next()
-    assert (again.number, again.failures) == (0, 1)
+    assert (again.number, again.failures, again.order) == (0, 1, 1)
+    assert not one.ledger.report(0, late(0, 0), [record(1, 0.9)])
+    assert one.store.trials()[0].intermediate_values == {}
 
 
 def test_a_failure_told_twice_takes_no_trial_from_another_driver(study):
