@@ -313,7 +313,8 @@ class World:
             stop = driver.scheduler.on_trial_result(None, trial, result) == TrialScheduler.STOP
         if not again and attempt == trial.attempt:
             trial.waits = False
-        if attempt == trial.attempt and not driver.outbox.waiting and driver.ledger.running.get(number):
+        heard = trial in driver.trials and attempt == trial.attempt  # late news may be ignored
+        if heard and not driver.outbox.waiting and driver.ledger.running.get(number):
             self._check_stored(number, result)
         if stop and trial in driver.trials:
             driver.trials.remove(trial)
