@@ -16,7 +16,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -146,10 +145,10 @@ class Crashes:
             self.server.start()
         else:
             pids = [driver.pid] if victim == "driver" else _below(driver.pid, victim)
-            if not pids:
-                return
-            with suppress(ProcessLookupError):
+            try:
                 os.kill(self.random.choice(pids), signal.SIGKILL)
+            except (IndexError, ProcessLookupError):  # it ended by itself
+                return
         self.kills[victim] += 1
         if victim == "driver":
             driver.wait()

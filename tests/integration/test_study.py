@@ -259,6 +259,14 @@ def test_trials_that_cannot_go_on_are_told_with_their_reason(tmp_path):
         in done.stderr
     )
     assert shown(tmp_path, "bad.yaml")["states"]["FAIL"] == 3
+    done = command("run", "bad.yaml", "--set", "search.trials=30", cwd=tmp_path, expect=1)
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith(
+        "stopped: the last 5 trials failed, the first of them: trial 3: the loss term 'explodes' is not"
+    )
+    states = shown(tmp_path, "bad.yaml")["states"]
+    assert (states["FAIL"], states["RUNNING"], states["COMPLETE"] + states["PRUNED"]) == (8, 0, 0)
+    assert states["WAITING"] <= 2
 
 
 def test_a_worker_that_dies_is_retried_from_its_checkpoint_until_it_may_not(tmp_path):

@@ -105,6 +105,8 @@ class StudyRun:
         try:
             with _terminable():
                 self._tune(ledger, cluster, trainable)
+            if ledger.fault is not None:
+                raise ledger.fault
         except KeyboardInterrupt:
             raise Interrupted(_how_to_go_on(ledger)) from None
         except Exception as error:

@@ -187,11 +187,14 @@ class Ledger:
 
     @contextmanager
     def noting_faults(self) -> Iterator[None]:
-        """Keep what is raised inside as `fault`: Ray wraps whatever its callbacks raise in a text of its own."""
+        """Keep what is raised inside as `fault`: Ray wraps whatever its callbacks raise in a text of its own, or takes
+        it for a failure of the trial and goes on. So once there is a fault it is raised at every further call."""
+        if self.fault is not None:
+            raise self.fault
         try:
             yield
         except Exception as error:
-            self.fault = self.fault or error
+            self.fault = error
             raise
 
     def _ask(self) -> FrozenTrial | None:
