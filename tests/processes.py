@@ -25,6 +25,12 @@ def below(root: int) -> set[int]:
     return family & parents.keys()
 
 
+def of_kind(root: int, kind: str) -> list[int]:
+    """Those below a driver that are its `worker`s, or its Ray's `raylet` or `gcs_server`."""
+    wanted = b"ray::Worker" if kind == "worker" else f"/{kind} ".encode()
+    return [pid for pid in below(root) if wanted in read(pid, "cmdline").replace(b"\0", b" ").split(b"--")[0] + b" "]
+
+
 def read(pid: int, name: str) -> bytes:
     """A file of a process, such as `cmdline` or `environ`; empty if it is gone."""
     try:

@@ -23,7 +23,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from tests.conftest import ROOT, TINY
-from tests.processes import below, read
+from tests.processes import of_kind
 from tests.servers import Postgres
 
 COMMAND = [sys.executable, "-m", "weightsearch.cli"]
@@ -133,7 +133,7 @@ class Crashes:
             self._wait(driver, self.random.uniform(0.5, 15))
             return victim
         end = time.monotonic() + PATIENCE
-        while not _below(driver.pid, victim) and not self._wait(driver, 0.2):
+        while not of_kind(driver.pid, victim) and not self._wait(driver, 0.2):
             assert time.monotonic() < end, f"no {victim} starts: {self.said()}"
         self._wait(driver, self.random.uniform(0, 5))
         return victim
@@ -144,7 +144,7 @@ class Crashes:
             time.sleep(self.random.uniform(0, 4))
             self.server.start()
         else:
-            pids = [driver.pid] if victim == "driver" else _below(driver.pid, victim)
+            pids = [driver.pid] if victim == "driver" else of_kind(driver.pid, victim)
             try:
                 os.kill(self.random.choice(pids), signal.SIGKILL)
             except (IndexError, ProcessLookupError):  # it ended by itself
@@ -213,12 +213,6 @@ def outcome(url: str) -> list[Row]:
         )
         for trial, number, state in trials
     ]
-
-
-def _below(root: int, victim: str) -> list[int]:
-    """The processes of one kind below a driver."""
-    wanted = b"ray::Worker" if victim == "worker" else f"/{victim} ".encode()
-    return [pid for pid in below(root) if wanted in read(pid, "cmdline").replace(b"\0", b" ").split(b"--")[0] + b" "]
 
 
 def describe(crashes: Crashes) -> str:

@@ -349,7 +349,7 @@ def test_vanished_checkpoints_are_told_and_what_was_stored_stays(tmp_path):
     alone = ["--set", "resources.max_concurrent=1", "--set", "search.trials=2"]
     driver = subprocess.Popen([*WEIGHTSEARCH, "run", "tiny.yaml", *alone], cwd=tmp_path, stdout=subprocess.DEVNULL)
     wait_for_epochs(tmp_path / "tiny.db", 50)  # the second trial is under way
-    workers = [pid for pid in processes.below(driver.pid) if b"ray::Worker" in processes.read(pid, "cmdline")]
+    workers = processes.of_kind(driver.pid, "worker")
     driver.kill()
     driver.wait()
     assert workers
