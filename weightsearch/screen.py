@@ -72,6 +72,7 @@ class View:
             "back": "the database is back",
             "cluster": f"{event.reason}; starting Ray again, the trials go on from their checkpoints",
             "retried": f"trial {event.number} goes on after a failure of its worker: {event.reason}",
+            "put back": f"trial {event.number} waits to go on after a failure of its worker: {event.reason}",
             "again": f"trial {event.number}: {event.reason}",
         }.get(event.kind)
         if told is not None:

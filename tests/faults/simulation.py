@@ -57,6 +57,7 @@ class Violated(AssertionError):
 class Trial:
     """What Ray Tune knows of a trial, and the worker that trains it."""
 
+    trial_id: str
     config: dict[str, Any]
     max_failures: int = 0
     num_failures: int = 0
@@ -71,6 +72,13 @@ class Trial:
 
     def should_recover(self) -> bool:
         return self.num_failures <= self.max_failures
+
+
+class Tune:
+    """What the scheduler asks Ray Tune for: here no trial waits for its worker."""
+
+    def get_trials(self) -> list[Trial]:
+        return []
 
 
 @dataclass
@@ -212,7 +220,7 @@ class World:
         if driver.mail:
             choices += [lambda: self._deliver(driver)] * 4
         if driver.outbox.waiting:
-            choices += [driver.outbox.flush] * 2
+            choices += [lambda: driver.scheduler.choose_trial_to_run(Tune())] * 2
         if self.faults and driver.trials:
             choices.append(lambda: self._worker_dies(driver, self.random.choice(driver.trials)))
         self.random.choice(choices)()
@@ -290,8 +298,9 @@ class World:
                 driver.lease.release()
                 self._drop(driver.machine)
         elif found is not None:
-            trial = Trial(found)
+            trial = Trial(f"trial {next(self.counter)}", found)
             driver.scheduler.on_trial_add(None, trial)
+            driver.scheduler.choose_trial_to_run(Tune())
             self._begin(trial)
             driver.trials.append(trial)
 
@@ -307,7 +316,12 @@ class World:
         number = result["number"]
         attempt = json.loads(result["report"])["attempt"]
         if result["done"] and not again and attempt == trial.attempt:
-            driver.scheduler.on_trial_complete(None, trial, result)
+            try:
+                driver.scheduler.on_trial_complete(None, trial, result)
+            except Exception:  # Tune takes it for a failure of the trial
+                trial.num_failures += 1
+                driver.scheduler.on_trial_error(None, trial)
+                raise Violated("a fault was swallowed") from None
             stop = True
         else:
             stop = driver.scheduler.on_trial_result(None, trial, result) == TrialScheduler.STOP
@@ -332,9 +346,17 @@ class World:
         if not recovers:
             driver.trials.remove(trial)
         driver.scheduler.on_trial_error(None, trial)
-        if recovers:
-            driver.scheduler.on_trial_add(None, trial)
-            self._begin(trial)
+        if not recovers:
+            return
+        driver.scheduler.on_trial_add(None, trial)
+        if self.random.random() < 0.2:  # it died at its start: Tune tells the same death once more
+            trial.num_failures += 1
+            trial.status = "PENDING"
+            driver.trials.remove(trial)
+            driver.scheduler.on_trial_error(None, trial)
+            return
+        driver.scheduler.choose_trial_to_run(Tune())
+        self._begin(trial)
 
     # --- what a worker does
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.faults.simulation import Simulator, Violated
@@ -51,9 +53,8 @@ def with_curves_that_mix(monkeypatch):
 def with_late_news_taken(monkeypatch):
     taken = Ledger.report
 
-    def report(self, *words, **options):
-        self.given_up.clear()
-        return taken(self, *words, **options)
+    def report(self, number, attempt, *words, **options):
+        return taken(self, number, replace(attempt, order=self.order), *words, **options)
 
     monkeypatch.setattr(Ledger, "report", report)
 

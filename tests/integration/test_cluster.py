@@ -170,6 +170,39 @@ def test_workers_start_side_by_side_and_none_is_stopped_by_short_trials(address,
     assert sum(trained) == 40
 
 
+SHARED = """
+import sys
+import ray
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 3, "include_dashboard": False})
+ray.init(cluster.address, logging_level="critical")
+
+@ray.remote(num_cpus=1)
+class Other:
+    def here(self): ...
+
+other = Other.remote()
+ray.get(other.here.remote())
+print(cluster.address, flush=True)
+sys.stdin.read()
+cluster.shutdown()
+"""
+
+
+def test_where_others_hold_places_no_trial_waits_for_the_end(tmp_path):
+    """Three CPUs, one of them somebody else's: the third trial that is handed out takes the next worker that is free."""
+    (tmp_path / "tiny.yaml").write_text(TINY.replace("epochs: 4", "epochs: 1"))
+    command = [sys.executable, "-m", "weightsearch.cli", "run", "tiny.yaml", "--set"]
+    with cluster(SHARED) as (address, _):
+        sets = [f"ray.address={address}", "--set", "search.trials=12", "--set", "search.pruner=none"]
+        subprocess.run([*command, *sets], cwd=tmp_path, check=True, capture_output=True, timeout=240)
+    connection = sqlite3.connect(tmp_path / "tiny.db")
+    ended = [number for (number,) in connection.execute("SELECT number FROM trials ORDER BY datetime_complete")]
+    connection.close()
+    assert sorted(ended) == list(range(12))
+    assert max(abs(place - number) for place, number in enumerate(ended)) <= 3
+
+
 def test_a_worker_that_was_promised_a_gpu_and_has_none_says_so(address, tmp_path):
     (tmp_path / "tiny.yaml").write_text(TINY)
     command = [sys.executable, "-m", "weightsearch.cli", "run", "tiny.yaml", "--set", f"ray.address={address}"]

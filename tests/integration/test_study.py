@@ -306,6 +306,40 @@ def test_a_worker_that_dies_is_retried_from_its_checkpoint_until_it_may_not(tmp_
     assert [epoch for epoch, _ in curves(tmp_path / "tiny.db")[0]] == [1, 2, 3, 4, 5]
 
 
+def test_a_worker_that_dies_between_two_trials_failed_once(tmp_path):
+    """Ray Tune tells of a worker that is gone when it shall start its next trial twice."""
+    script = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from weightsearch.search.driver import StudyRun\n"
+        "from weightsearch.search.worker import Worker\n"
+        "from weightsearch.spec import load_study\n"
+        "class Dies(Worker):\n"
+        "    def reset_config(self, config):\n"
+        f"        died = Path({str(tmp_path / 'died')!r})\n"
+        "        if config['number'] == 1 and not died.exists():\n"
+        "            died.touch()\n"
+        "            os.kill(os.getpid(), 9)\n"
+        "        return super().reset_config(config)\n"
+        "run = StudyRun(load_study(Path('tiny.yaml'), sys.argv[1:]))\n"
+        "run.search(Dies)\n"
+        "run.close()\n"
+    )
+    (tmp_path / "dies.py").write_text(script)
+    (tmp_path / "tiny.yaml").write_text(TINY.replace("epochs: 4", "epochs: 1"))
+    sets = ["search.trials=3", "search.pruner=none", "resources.max_concurrent=1", "resources.max_failures=1"]
+    words = [sys.executable, "dies.py", *sets]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "died").exists()
+    connection = sqlite3.connect(tmp_path / "tiny.db")
+    states = connection.execute("SELECT state FROM trials ORDER BY number").fetchall()
+    failures = connection.execute("SELECT failures FROM weightsearch_assignments WHERE failures > 0").fetchall()
+    connection.close()
+    assert states == [("COMPLETE",)] * 3
+    assert failures == [(1,)]
+
+
 def test_a_full_disk_stops_the_study_and_loses_nothing(tmp_path):
     """The workers' files may not grow beyond 100 kB: what the system answers is what a full disk answers."""
     full = (

@@ -105,21 +105,20 @@ class StudyRun:
         try:
             with _terminable():
                 self._tune(ledger, cluster, trainable)
-            if ledger.fault is not None:
-                raise ledger.fault
         except KeyboardInterrupt:
             raise Interrupted(_how_to_go_on(ledger)) from None
+        except WeightsearchError:
+            raise
         except Exception as error:
-            if ledger.fault is not None:
-                raise ledger.fault from None
-            if isinstance(error, WeightsearchError):
-                raise
-            cluster.check()
-            raise SearchError(f"Ray stopped the search: {last_line(error)}") from error
+            if ledger.fault is None:
+                cluster.check()
+                raise SearchError(f"Ray stopped the search: {last_line(error)}") from error
         finally:
             with suppress(StoreError):  # then they wait until the lease ends
                 ledger.put_back()
             cluster.close()
+        if ledger.fault is not None:
+            raise ledger.fault
 
     def compare(self) -> list[str]:
         """Evaluate the best trial and the baselines on the test split, once, and store it. Returns what could not be

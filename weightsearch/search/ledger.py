@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from optuna.pruners import BasePruner
@@ -30,8 +30,8 @@ OUTCOMES: Final = {TrialState.COMPLETE: COMPLETE, TrialState.PRUNED: PRUNED, Tri
 
 @dataclass(frozen=True)
 class Assignment:
-    """A trial to be trained. baseline: its name, if it is one. failures: of its workers so far. order: of its next
-    attempt under this driver."""
+    """A trial to be trained. baseline: its name, if it is one. failures: of its workers so far. order: reports of
+    attempts with a lower one are late news."""
 
     number: int
     configuration: Configuration
@@ -43,8 +43,9 @@ class Assignment:
 @dataclass(frozen=True)
 class Event:
     """Something that happened. kind, of a trial: started, epoch, complete, pruned, failed; retried, when its worker
-    failed and will be tried again; again, when epochs that were stored are trained again. Of the study: waiting and
-    back, when the database went away and when it came again; cluster, when Ray died and is started again."""
+    failed and another takes its place; put back, when it failed and the trial waits to be handed out anew; again, when
+    epochs that were stored are trained again. Of the study: waiting and back, when the database went away and when it
+    came again; cluster, when Ray died and is started again."""
 
     kind: str
     number: int | None = None
@@ -85,7 +86,7 @@ class Ledger:
             self.pruner = build("pruner", search.pruner.name, search.pruner.options, context)
         self.space = distributions(spec.space)
         self.running: dict[int, Assignment] = {}
-        self.given_up: dict[int, int] = {}  # trial -> attempts under this driver of which nothing more is taken
+        self.order = 0  # of attempts from now on
         self.failed_in_a_row: list[str] = []
         self.fault: Exception | None = None
         self._enqueue_baselines()
@@ -109,12 +110,12 @@ class Ledger:
     def report(self, number: int, attempt: Attempt, records: list[EpochRecord], *, last: bool = False) -> bool:
         """Store epochs of a running trial, one after another, each together with what it means for the trial. True if
         the trial shall stop: it is at its end, or was pruned. last: nothing more will come."""
-        if attempt.order < self.given_up.get(number, 0):
-            return number not in self.running  # late news of a worker that was given up
         for record in records:
             assignment = self.running.get(number)
             if assignment is None:
                 return True  # late news of a trial that has ended
+            if attempt.order < assignment.order:
+                return False  # late news of a worker that was given up
             with self.writer.act():
                 outcome, stored = self._take(assignment, attempt, record)
             if stored.removed:
@@ -128,10 +129,15 @@ class Ledger:
             self.fail(number, "its worker ended before its last epoch")  # unless that was it
         return number not in self.running
 
-    def worker_failed(self, number: int, failures: int, reason: str, *, again: bool = True) -> None:
+    def next_order(self) -> int:
+        """Begin a new order, above that of every attempt so far."""
+        self.order += 1
+        return self.order
+
+    def worker_failed(self, number: int, failures: int, reason: str, order: int | None) -> None:
         """The worker of a running trial died or could not go on, for the `failures`-th time under all drivers. Ends the
-        trial past `resources.max_failures`. reason: one line. again: another worker takes it up; otherwise it waits to
-        be handed out anew."""
+        trial past `resources.max_failures`. reason: one line. order: of the attempt of the worker that takes its place;
+        None if none does, and the trial waits to be handed out anew."""
         assignment = self.running.get(number)
         if assignment is None:
             return
@@ -142,12 +148,14 @@ class Ledger:
         with self.writer.act():
             if number in self.writer.assigned():  # else this was stored before, and the trial may be another driver's
                 self.writer.set_failures(number, failures)
-                if not again:
+                if order is None:
                     self.writer.put_back(number)
-        self._give_up(number)
-        if not again:
+        if order is None:
+            self.next_order()
             del self.running[number]
-        self.listener(Event("retried", number, assignment.baseline, reason=reason))
+        else:
+            self.running[number] = replace(assignment, failures=failures, order=order)
+        self.listener(Event("put back" if order is None else "retried", number, assignment.baseline, reason=reason))
 
     def stop(self, number: int, reason: str) -> None:
         """A running trial cannot go on for a reason that will end all others too. Raises SearchError; the trial
@@ -176,8 +184,7 @@ class Ledger:
 
     def put_back(self) -> list[int]:
         """Let this driver's running trials wait for the next one. Returns their numbers."""
-        for number in self.running:
-            self._give_up(number)
+        self.next_order()
         self.running.clear()
         with self.writer.act():
             numbers = self.writer.assigned()
@@ -243,12 +250,7 @@ class Ledger:
     def _assignment(self, frozen: FrozenTrial) -> Assignment:
         configuration = self.spec.configuration(parameters(self.store.spec, frozen))
         failures = self.writer.failures(frozen.number)
-        baseline, order = frozen.user_attrs.get(BASELINE), self.given_up.get(frozen.number, 0)
-        return Assignment(frozen.number, configuration, baseline, failures, order)
-
-    def _give_up(self, number: int) -> None:
-        """Take nothing more of a trial's attempts so far: late news of them must not end up in the next one's curve."""
-        self.given_up[number] = self.given_up.get(number, 0) + 1
+        return Assignment(frozen.number, configuration, frozen.user_attrs.get(BASELINE), failures, self.order)
 
     def _enqueue_baselines(self) -> None:
         baselines: Mapping[str, Mapping[str, Any]] = self.store.spec["baselines"]
@@ -260,7 +262,6 @@ class Ledger:
 
     def _ended(self, outcome: str, number: int, reason: str | None = None) -> None:
         assignment = self.running.pop(number)
-        self.given_up.pop(number, None)
         if outcome == FAILED:
             self.failed_in_a_row.append(f"trial {number}: {reason}")
         else:

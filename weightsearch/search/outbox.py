@@ -26,13 +26,13 @@ class Report:
 
 @dataclass(frozen=True)
 class WorkerFailure:
-    """A worker died or could not go on. failures: of the trial's workers, under all drivers. again: another takes its
-    place. stops: the reason will end every other trial too."""
+    """A worker died or could not go on. failures: of the trial's workers, under all drivers. order: of the attempt of
+    the worker that takes its place; None if none does. stops: the reason will end every other trial too."""
 
     number: int
     failures: int
     reason: str
-    again: bool = True
+    order: int | None
     stops: bool = False
 
 
@@ -94,5 +94,5 @@ class Outbox:
         elif message.stops:
             self.ledger.stop(message.number, message.reason)
         else:
-            self.ledger.worker_failed(message.number, message.failures, message.reason, again=message.again)
+            self.ledger.worker_failed(message.number, message.failures, message.reason, message.order)
         self.waiting.popleft()

@@ -28,20 +28,23 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
         self.outbox = outbox
         self.max_failures = max_failures
         self.watch = watch
+        self.just_added: set[str] = set()  # trials that cannot have a worker yet
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:  # noqa: ARG002
         """A new trial, or one whose worker failed and that goes on with another."""
         trial.max_failures = max(0, self.max_failures - trial.config["failures"])
+        self.just_added.add(trial.trial_id)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        """The newest trial that waits for a worker. The oldest, as Ray's own schedulers choose, has a worker under way:
-        giving it one that is free would stop the other while it starts, trial after trial, so that of many workers
-        that start slowly only the first would ever do anything."""
+        """The trial that has waited longest for a place on the cluster. Ray's own schedulers choose the oldest trial,
+        which may have a worker under way: giving it one that is free would stop the other while it starts, trial after
+        trial, so that of many workers that start slowly only the first would ever do anything."""
         with self.outbox.ledger.noting_faults():
             self.watch()
             self.outbox.flush()  # Ray asks all the time, however long the epochs are
-        trials = reversed(tune_controller.get_trials())
-        return next((trial for trial in trials if trial.status == Trial.PENDING), None)
+        self.just_added.clear()
+        waiting = (trial for trial in tune_controller.get_trials() if trial.status == Trial.PENDING)
+        return next((trial for trial in waiting if not _has_place(tune_controller, trial)), None)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:  # noqa: ARG002
         return str(TrialScheduler.STOP if self._put(_message(result)) else TrialScheduler.CONTINUE)
@@ -51,18 +54,22 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
             self._put(_message(result))
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:  # noqa: ARG002
-        """Its worker died, or raised. Ray calls this when it gives a trial up, and also when it tries it again."""
-        left = trial.should_recover()
+        """Its worker died, or raised. Ray calls this when it gives a trial up, and also when it tries it again: of a
+        worker that died at its next trial's start, first the one and then the other."""
+        twice = trial.trial_id in self.just_added
+        left = trial.should_recover() or twice
         again = left and trial.status != Trial.PENDING  # one that fails before it runs is given up, whatever its count
-        failures = trial.config["failures"] + trial.num_failures
+        failures = trial.config["failures"] + trial.num_failures - twice
         if left:
             failures = min(failures, self.max_failures)
         with self.outbox.ledger.noting_faults():
             self.watch()  # a worker of a Ray that is gone did not fail
         error = _error(trial)
         stops = isinstance(error, WriteError) and not again
-        trial.config["order"] += 1  # what the next worker gets
-        self._put(WorkerFailure(trial.config["number"], failures, _why(error), again, stops))
+        if again:
+            trial.config["order"] = self.outbox.ledger.next_order()  # what the next worker gets
+        order = trial.config["order"] if again else None
+        self._put(WorkerFailure(trial.config["number"], failures, _why(error), order, stops))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the database has it all."""
@@ -73,6 +80,12 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
     def _put(self, message: Message) -> bool:
         with self.outbox.ledger.noting_faults():
             return self.outbox.put(message)
+
+
+def _has_place(tune_controller: Any, trial: Trial) -> bool:
+    """Whether a trial that waits has a worker that starts: one that Ray has found the resources for."""
+    actor = tune_controller._trial_to_actor.get(trial)
+    return actor is not None and tune_controller._actor_manager.is_actor_started(actor)
 
 
 def _message(result: dict[str, Any]) -> Message:

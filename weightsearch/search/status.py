@@ -51,12 +51,16 @@ class Status:
         if self.started is None:
             self.started = self.clock()
         self.away = event.reason if event.kind == "waiting" else None
+        if event.kind == "cluster":
+            self.running.clear()
         if event.number is None:
             return
         if event.baseline is not None:
             self.baselines[event.baseline] = event.number
         if event.kind == "started":
             self.running[event.number] = 0
+        elif event.kind == "put back":
+            self.running.pop(event.number, None)
         elif event.kind == "epoch" and event.record is not None:
             self.running[event.number] = event.record.epoch
             self.epochs_here += 1

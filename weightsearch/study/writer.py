@@ -34,7 +34,7 @@ RUNG: Final = "completed_rung_"  # of Optuna's pruners
 @dataclass(frozen=True)
 class Attempt:
     """One try at training a trial: a name that no other try has, and the epochs that it took over from a checkpoint.
-    order: how many tries its driver knew before it."""
+    order: that of its trial's Assignment."""
 
     name: str
     resumed_from: int

@@ -251,16 +251,16 @@ def test_a_crash_around_a_report_changes_nothing(study, tmp_path, monkeypatch, p
 def test_what_fails_too_often_fails_under_all_drivers_together(study):
     one = study("resources.max_failures=2", "search.pruner=none")
     first = one.ledger.next()
-    one.ledger.worker_failed(first.number, 1, "its process died")
-    one.ledger.worker_failed(first.number, 1, "its process died")  # told twice
+    one.ledger.worker_failed(first.number, 1, "its process died", 1)
+    one.ledger.worker_failed(first.number, 1, "its process died", 1)  # told twice
     one.reopen()
     again = one.ledger.next()
     assert (again.number, again.failures) == (0, 1)
-    one.ledger.worker_failed(0, 2, "its process died")
+    one.ledger.worker_failed(0, 2, "its process died", 1)
     assert one.store.trials()[0].state == TrialState.RUNNING
     one.reopen()
     assert one.ledger.next().failures == 2
-    one.ledger.worker_failed(0, 3, "its process died")
+    one.ledger.worker_failed(0, 3, "its process died", 1)
     assert one.store.trials()[0].state == TrialState.FAIL
     assert summarise(one.store).trials[0].reason == "its worker failed 3 times: its process died"
     one.run()
@@ -276,7 +276,7 @@ def test_what_was_put_back_is_heard_again_and_its_late_news_is_not(study):
     """Its worker failed, then Ray died: the next Ray's worker starts anew, and the first one's last epoch comes late."""
     one = study("search.pruner=none")
     first = one.ledger.next()
-    one.ledger.worker_failed(first.number, 1, "its process died")
+    one.ledger.worker_failed(first.number, 1, "its process died", one.ledger.next_order())
     assert one.ledger.put_back() == [0]
     again = one.ledger.next()
     assert (again.number, again.failures, again.order) == (0, 1, 2)
@@ -294,7 +294,7 @@ def test_a_worker_that_fails_before_it_runs_lets_its_trial_wait(study):
     """Ray gives such a trial up, whatever its count says."""
     one = study("search.pruner=none")
     first = one.ledger.next()
-    one.ledger.worker_failed(first.number, 1, "its process died", again=False)
+    one.ledger.worker_failed(first.number, 1, "its process died", None)
     assert one.ledger.running == {}
     again = one.ledger.next()
     assert (again.number, again.failures, again.order) == (0, 1, 1)
@@ -306,15 +306,15 @@ def test_a_failure_told_twice_takes_no_trial_from_another_driver(study):
     """The answer to the first telling got lost: it was stored, and another driver has taken up the trial since."""
     one = study("search.pruner=none")
     first = one.ledger.next()
-    one.ledger.worker_failed(first.number, 1, "its process died", again=False)
+    one.ledger.worker_failed(first.number, 1, "its process died", None)
     store = StudyStore.create(
         one.spec.storage, one.spec.name, ["minimize"], stored_spec(one.spec), clock=lambda: Study.now
     )
     other = Ledger(one.spec, Writer(store, Lease.take(store, join=True, process=NOBODY)))
     assert other.next() == Assignment(0, first.configuration, first.baseline, failures=1)
-    other.worker_failed(first.number, 2, "its process died")
+    other.worker_failed(first.number, 2, "its process died", other.next_order())
     one.ledger.running[first.number] = first
-    one.ledger.worker_failed(first.number, 1, "its process died", again=False)
+    one.ledger.worker_failed(first.number, 1, "its process died", None)
     assert one.ledger.running == {}
     assert store.state(0) == TrialState.RUNNING
     assert other.writer.assigned() == [0]
@@ -371,7 +371,7 @@ def test_a_failure_between_good_trials_stops_nothing(study):
 def test_a_fault_that_would_end_every_trial_ends_none(study):
     one = study("search.pruner=none")
     first = one.ledger.next()
-    one.ledger.worker_failed(first.number, 1, "cannot write the checkpoint: No space left on device")
+    one.ledger.worker_failed(first.number, 1, "cannot write the checkpoint: No space left on device", 1)
     with pytest.raises(SearchError, match="trial 0: cannot write the checkpoint: No space left on device; nothing is"):
         one.ledger.stop(first.number, "cannot write the checkpoint: No space left on device")
     assert one.ledger.put_back() == [0]

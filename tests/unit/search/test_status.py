@@ -46,6 +46,16 @@ def test_time_left_is_epochs_left_at_the_pace_so_far():
     assert one.seconds_left() == 10 * 6  # six trials to come, as long as the three that were searched
 
 
+def test_what_was_put_back_does_not_run():
+    one = status(lambda: 0.0)
+    for number in (0, 1, 2):
+        one.take(Event("started", number))
+    one.take(Event("put back", 1, reason="its process died"))
+    assert list(one.running) == [0, 2]
+    one.take(Event("cluster", reason="Ray's process raylet died"))
+    assert one.running == {}
+
+
 def test_higher_may_be_better():
     one = status(lambda: 0.0)
     one.minimize = False
