@@ -72,7 +72,6 @@ class View:
             "back": "the database is back",
             "cluster": f"{event.reason}; starting Ray again, the trials go on from their checkpoints",
             "retried": f"trial {event.number} goes on after a failure of its worker: {event.reason}",
-            "put back": f"trial {event.number} waits to go on after a failure of its worker: {event.reason}",
             "again": f"trial {event.number}: {event.reason}",
         }.get(event.kind)
         if told is not None:
@@ -86,7 +85,9 @@ class View:
         if self.quiet and event.kind == "failed":
             err.print(f"trial {event.number} failed: {event.reason}", markup=False)
         now = time.monotonic()
-        if self.live is not None or event.kind == "started" or (event.kind == "epoch" and now - self.last < SILENCE):
+        if self.live is not None or event.kind in ("started", "given back"):
+            return
+        if event.kind == "epoch" and now - self.last < SILENCE:
             return
         self.last = now
         name = f"trial {event.number}" + (f" ({event.baseline})" if event.baseline else "")

@@ -13,6 +13,7 @@ import itertools
 import json
 import random
 import sqlite3
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -163,6 +164,7 @@ class World:
         self.attempts: dict[str, list[EpochRecord]] = {}
         self.counter = itertools.count(1)
         self.disk: dict[int, Disk] = {}
+        self.deaths: Counter[int] = Counter()  # of each trial's workers
         self.orphans: list[Trial] = []
         self.away_until = 0.0
         self.ended: dict[int, tuple[Any, ...]] = {}
@@ -339,7 +341,9 @@ class World:
         self.log.append(f"worker of {trial.config['number']} dies")
         if self.random.random() < 0.5:  # else it comes late, when another worker has taken up the trial
             driver.mail = [(one, mail) for one, mail in driver.mail if one is not trial]
-        trial.num_failures += 1
+        counts = self.random.random() < 0.9  # Ray does not count what a node that is taken away takes with it
+        trial.num_failures += counts
+        self.deaths[trial.config["number"]] += counts
         if self.random.random() < 0.15:
             trial.status = "PENDING"  # it had not begun: Ray gives it up
         recovers = trial.should_recover() and trial.status != "PENDING"
@@ -350,7 +354,7 @@ class World:
             return
         driver.scheduler.on_trial_add(None, trial)
         if self.random.random() < 0.2:  # it died at its start: Tune tells the same death once more
-            trial.num_failures += 1
+            trial.num_failures += counts
             trial.status = "PENDING"
             driver.trials.remove(trial)
             driver.scheduler.on_trial_error(None, trial)
@@ -453,10 +457,13 @@ class World:
             raise Violated(f"trial {number} is COMPLETE after {len(curve)} epochs with {value}")
         if state == "PRUNED" and (not 1 <= len(curve) < EPOCHS or number == 0):
             raise Violated(f"trial {number} is PRUNED after {len(curve)} epochs")
-        if state == "FAIL":
-            query = "SELECT failures FROM weightsearch_assignments JOIN trials USING (trial_id) WHERE study_id=? AND number=?"
-            ((failures,),) = self.reader.execute(query, (self.study_id, number))
-            if failures != self.spec.base.resources.max_failures + 1:
+        query = (
+            "SELECT failures FROM weightsearch_assignments JOIN trials USING (trial_id) WHERE study_id=? AND number=?"
+        )
+        for (failures,) in self.reader.execute(query, (self.study_id, number)):
+            if not 0 <= failures <= self.deaths[number]:
+                raise Violated(f"trial {number} has {failures} failures, its workers died {self.deaths[number]} times")
+            if state == "FAIL" and failures != self.spec.base.resources.max_failures + 1:
                 raise Violated(f"trial {number} is FAIL after {failures} failures")
 
     def _check_owners(self) -> None:

@@ -57,7 +57,7 @@ def work(database: Database, name: str, spec: Any) -> list[tuple[Any, ...]]:
     while (assignment := again(ledger.next)) is not None:
         number = assignment.number
         if number == 2:
-            again(lambda number=number: ledger.worker_failed(number, 1, "died", 1))
+            again(lambda number=number: ledger.worker_failed(number, 1, "died", ledger.next_order()))
             again(lambda number=number: ledger.fail(number, "why"))
         for epoch in (1, 2):
             record = EpochRecord(

@@ -9,6 +9,7 @@ import pytest
 from tests.faults.simulation import Simulator, Violated
 from weightsearch.search.ledger import Ledger
 from weightsearch.search.outbox import Outbox
+from weightsearch.search.scheduler import LedgerScheduler
 from weightsearch.study.lease import Lease
 from weightsearch.study.writer import Writer
 
@@ -59,6 +60,16 @@ def with_late_news_taken(monkeypatch):
     monkeypatch.setattr(Ledger, "report", report)
 
 
+def with_a_death_counted_twice(monkeypatch):
+    added = LedgerScheduler.on_trial_add
+
+    def on_trial_add(self, *words):
+        added(self, *words)
+        self.just_added.clear()
+
+    monkeypatch.setattr(LedgerScheduler, "on_trial_add", on_trial_add)
+
+
 def with_a_report_dropped(monkeypatch):
     flushed = Outbox.flush
 
@@ -80,6 +91,7 @@ def with_assignments_forgotten(monkeypatch):
         without_a_fence,
         with_curves_that_mix,
         with_late_news_taken,
+        with_a_death_counted_twice,
         with_a_report_dropped,
         with_assignments_forgotten,
     ],

@@ -110,7 +110,7 @@ class StudyRun:
         except WeightsearchError:
             raise
         except Exception as error:
-            if ledger.fault is None:
+            if ledger.fault is None or isinstance(ledger.fault, cluster.ray.exceptions.RayError):
                 cluster.check()
                 raise SearchError(f"Ray stopped the search: {last_line(error)}") from error
         finally:

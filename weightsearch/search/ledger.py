@@ -43,9 +43,9 @@ class Assignment:
 @dataclass(frozen=True)
 class Event:
     """Something that happened. kind, of a trial: started, epoch, complete, pruned, failed; retried, when its worker
-    failed and another takes its place; put back, when it failed and the trial waits to be handed out anew; again, when
-    epochs that were stored are trained again. Of the study: waiting and back, when the database went away and when it
-    came again; cluster, when Ray died and is started again."""
+    failed and another will take its place; given back, when it waits to be handed out anew; again, when epochs that
+    were stored are trained again. Of the study: waiting and back, when the database went away and when it came again;
+    cluster, when Ray died and is started again."""
 
     kind: str
     number: int | None = None
@@ -150,12 +150,19 @@ class Ledger:
                 self.writer.set_failures(number, failures)
                 if order is None:
                     self.writer.put_back(number)
+        self.listener(Event("retried", number, assignment.baseline, reason=reason))
         if order is None:
-            self.next_order()
-            del self.running[number]
+            self._given_back(number)
         else:
             self.running[number] = replace(assignment, failures=failures, order=order)
-        self.listener(Event("put back" if order is None else "retried", number, assignment.baseline, reason=reason))
+
+    def give_back(self, number: int) -> None:
+        """Let a running trial wait to be handed out anew, here or by another driver."""
+        if number in self.running:
+            with self.writer.act():
+                if number in self.writer.assigned():  # else this was stored before
+                    self.writer.put_back(number)
+            self._given_back(number)
 
     def stop(self, number: int, reason: str) -> None:
         """A running trial cannot go on for a reason that will end all others too. Raises SearchError; the trial
@@ -259,6 +266,11 @@ class Ledger:
             for name, values in baselines.items():
                 if name not in known:
                     self.writer.enqueue_baseline(name, inside(self.spec.space, values))
+
+    def _given_back(self, number: int) -> None:
+        assignment = self.running.pop(number)
+        self.next_order()
+        self.listener(Event("given back", number, assignment.baseline))
 
     def _ended(self, outcome: str, number: int, reason: str | None = None) -> None:
         assignment = self.running.pop(number)

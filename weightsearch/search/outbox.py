@@ -37,6 +37,13 @@ class WorkerFailure:
 
 
 @dataclass(frozen=True)
+class Return:
+    """Ray has given up a trial that may go on: it waits to be handed out anew."""
+
+    number: int
+
+
+@dataclass(frozen=True)
 class Failure:
     """A trial that cannot go on."""
 
@@ -44,7 +51,7 @@ class Failure:
     reason: str
 
 
-Message = Report | WorkerFailure | Failure
+Message = Report | WorkerFailure | Return | Failure
 
 
 class Outbox:
@@ -91,6 +98,8 @@ class Outbox:
             self.ledger.report(message.number, message.attempt, message.records, last=message.last)
         elif isinstance(message, Failure):
             self.ledger.fail(message.number, message.reason)
+        elif isinstance(message, Return):
+            self.ledger.give_back(message.number)
         elif message.stops:
             self.ledger.stop(message.number, message.reason)
         else:

@@ -15,7 +15,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from weightsearch.errors import WriteError, kind_and_line, last_line
 from weightsearch.records import Environment, EpochRecord
-from weightsearch.search.outbox import Failure, Message, Outbox, Report, WorkerFailure
+from weightsearch.search.outbox import Failure, Message, Outbox, Report, Return, WorkerFailure
 from weightsearch.study.writer import Attempt
 
 
@@ -36,9 +36,10 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
         self.just_added.add(trial.trial_id)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        """The trial that has waited longest for a place on the cluster. Ray's own schedulers choose the oldest trial,
-        which may have a worker under way: giving it one that is free would stop the other while it starts, trial after
-        trial, so that of many workers that start slowly only the first would ever do anything."""
+        """The trial that has waited longest for a place on the cluster; None if all have one, then Ray gives a worker
+        that is free to any of them. Ray's own schedulers choose the oldest trial, which may have a worker under way:
+        giving it one that is free stops the other while it starts, trial after trial, so that of many workers that
+        start slowly only the first would ever do anything."""
         with self.outbox.ledger.noting_faults():
             self.watch()
             self.outbox.flush()  # Ray asks all the time, however long the epochs are
@@ -54,12 +55,13 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
             self._put(_message(result))
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:  # noqa: ARG002
-        """Its worker died, or raised. Ray calls this when it gives a trial up, and also when it tries it again: of a
-        worker that died at its next trial's start, first the one and then the other."""
-        twice = trial.trial_id in self.just_added
-        left = trial.should_recover() or twice
+        """Its worker died, or raised. Ray calls this when it tries a trial again, and also when it gives it up."""
+        if trial.trial_id in self.just_added:  # the death that was told just now, at once a second time
+            self._put(Return(trial.config["number"]))
+            return
+        left = trial.should_recover()
         again = left and trial.status != Trial.PENDING  # one that fails before it runs is given up, whatever its count
-        failures = trial.config["failures"] + trial.num_failures - twice
+        failures = trial.config["failures"] + trial.num_failures
         if left:
             failures = min(failures, self.max_failures)
         with self.outbox.ledger.noting_faults():

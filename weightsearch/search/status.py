@@ -59,7 +59,7 @@ class Status:
             self.baselines[event.baseline] = event.number
         if event.kind == "started":
             self.running[event.number] = 0
-        elif event.kind == "put back":
+        elif event.kind == "given back":
             self.running.pop(event.number, None)
         elif event.kind == "epoch" and event.record is not None:
             self.running[event.number] = event.record.epoch

@@ -34,7 +34,7 @@ RUNG: Final = "completed_rung_"  # of Optuna's pruners
 @dataclass(frozen=True)
 class Attempt:
     """One try at training a trial: a name that no other try has, and the epochs that it took over from a checkpoint.
-    order: that of its trial's Assignment."""
+    order: that of its trial's Assignment, or of the worker's failure that it follows."""
 
     name: str
     resumed_from: int

@@ -32,8 +32,8 @@ def record(epoch: int, value: float) -> EpochRecord:
     return EpochRecord(epoch, 0.1, 5, 1.0, 1e-3, {"a": TermRecord(1, 1, 1, 1)}, {"abs_rel": value})
 
 
-def attempt(number: int, resumed_from: int = 0, name: str = "") -> Attempt:
-    return Attempt(f"{number}-{resumed_from}-{name}", resumed_from, {}, HERE)
+def attempt(number: int, resumed_from: int = 0, name: str = "", order: int = 0) -> Attempt:
+    return Attempt(f"{number}-{resumed_from}-{name}", resumed_from, {}, HERE, order)
 
 
 class Study:
@@ -59,7 +59,9 @@ class Study:
     def train(self, assignment: Assignment, value: Callable[[Assignment, int], float] = value_of) -> None:
         for epoch in range(1, 5):
             if self.ledger.report(
-                assignment.number, attempt(assignment.number), [record(epoch, value(assignment, epoch))]
+                assignment.number,
+                attempt(assignment.number, order=assignment.order),
+                [record(epoch, value(assignment, epoch))],
             ):
                 return
 
@@ -251,16 +253,16 @@ def test_a_crash_around_a_report_changes_nothing(study, tmp_path, monkeypatch, p
 def test_what_fails_too_often_fails_under_all_drivers_together(study):
     one = study("resources.max_failures=2", "search.pruner=none")
     first = one.ledger.next()
-    one.ledger.worker_failed(first.number, 1, "its process died", 1)
-    one.ledger.worker_failed(first.number, 1, "its process died", 1)  # told twice
+    one.ledger.worker_failed(first.number, 1, "its process died", one.ledger.next_order())
+    one.ledger.worker_failed(first.number, 1, "its process died", one.ledger.next_order())  # told twice
     one.reopen()
     again = one.ledger.next()
     assert (again.number, again.failures) == (0, 1)
-    one.ledger.worker_failed(0, 2, "its process died", 1)
+    one.ledger.worker_failed(0, 2, "its process died", one.ledger.next_order())
     assert one.store.trials()[0].state == TrialState.RUNNING
     one.reopen()
     assert one.ledger.next().failures == 2
-    one.ledger.worker_failed(0, 3, "its process died", 1)
+    one.ledger.worker_failed(0, 3, "its process died", one.ledger.next_order())
     assert one.store.trials()[0].state == TrialState.FAIL
     assert summarise(one.store).trials[0].reason == "its worker failed 3 times: its process died"
     one.run()
@@ -371,7 +373,9 @@ def test_a_failure_between_good_trials_stops_nothing(study):
 def test_a_fault_that_would_end_every_trial_ends_none(study):
     one = study("search.pruner=none")
     first = one.ledger.next()
-    one.ledger.worker_failed(first.number, 1, "cannot write the checkpoint: No space left on device", 1)
+    one.ledger.worker_failed(
+        first.number, 1, "cannot write the checkpoint: No space left on device", one.ledger.next_order()
+    )
     with pytest.raises(SearchError, match="trial 0: cannot write the checkpoint: No space left on device; nothing is"):
         one.ledger.stop(first.number, "cannot write the checkpoint: No space left on device")
     assert one.ledger.put_back() == [0]

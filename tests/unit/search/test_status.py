@@ -46,11 +46,11 @@ def test_time_left_is_epochs_left_at_the_pace_so_far():
     assert one.seconds_left() == 10 * 6  # six trials to come, as long as the three that were searched
 
 
-def test_what_was_put_back_does_not_run():
+def test_what_was_given_back_does_not_run():
     one = status(lambda: 0.0)
     for number in (0, 1, 2):
         one.take(Event("started", number))
-    one.take(Event("put back", 1, reason="its process died"))
+    one.take(Event("given back", 1))
     assert list(one.running) == [0, 2]
     one.take(Event("cluster", reason="Ray's process raylet died"))
     assert one.running == {}
