@@ -72,7 +72,7 @@ cluster.shutdown()
 @pytest.mark.timeout(500)
 def test_a_lost_node_loses_no_trial(tmp_path):
     """Three nodes with a worker each, one of them killed in mid-study: its trial goes on elsewhere from its checkpoint."""
-    study = TINY.replace("epochs: 4,", "epochs: 160,")
+    study = TINY.replace("epochs: 4,", "epochs: 100,").replace("trials: 6", "trials: 4")
     (tmp_path / "tiny.yaml").write_text(study.replace("pruner: {name: successive_halving", "pruner: none #"))
     command = [sys.executable, "-m", "weightsearch.cli"]
     with cluster(NODES) as (address, keeper):
@@ -99,7 +99,7 @@ def test_a_lost_node_loses_no_trial(tmp_path):
     states = json.loads(
         subprocess.run([*command, "show", "tiny.yaml", "--json"], cwd=tmp_path, check=True, capture_output=True).stdout
     )["states"]
-    assert states == {"COMPLETE": 6, "PRUNED": 0, "FAIL": 0, "RUNNING": 0, "WAITING": 0}
+    assert states == {"COMPLETE": 4, "PRUNED": 0, "FAIL": 0, "RUNNING": 0, "WAITING": 0}
     connection = sqlite3.connect(tmp_path / "tiny.db")
     failures = connection.execute("SELECT failures FROM weightsearch_assignments WHERE failures > 0").fetchall()
     attempts = connection.execute("SELECT max(attempts) FROM weightsearch_trials").fetchone()[0]
@@ -107,7 +107,7 @@ def test_a_lost_node_loses_no_trial(tmp_path):
     assert failures == [(1,)]
     assert attempts == 2
     for curve in curves(tmp_path / "tiny.db").values():
-        assert [epoch for epoch, _ in curve] == list(range(1, 161))
+        assert [epoch for epoch, _ in curve] == list(range(1, 101))
 
 
 SLOTS = """
@@ -200,7 +200,7 @@ def test_where_others_hold_places_no_trial_waits_for_the_end(tmp_path):
     ended = [number for (number,) in connection.execute("SELECT number FROM trials ORDER BY datetime_complete")]
     connection.close()
     assert sorted(ended) == list(range(12))
-    assert ended.index(2) <= 7
+    assert max(place - number for place, number in enumerate(ended)) <= 6  # one that waits for the end: 10
 
 
 def test_a_worker_that_was_promised_a_gpu_and_has_none_says_so(address, tmp_path):
