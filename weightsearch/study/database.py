@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import optuna
 import sqlalchemy as sa
+from optuna.storages._rdb import models
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -77,6 +78,8 @@ class Database:
                 raise StoreError(f"{self.name}: there are no studies of weightsearch in this database")
             if mode == "read" and version != schema.VERSION:
                 Database(url, mode="write").close()  # brings the tables up to date
+            if self.sqlite and version is None and mode == "create":
+                self._make_file()
             self._open(read=mode == "read")
 
     def close(self) -> None:
@@ -167,17 +170,32 @@ class Database:
         finally:
             engine.dispose()
 
+    def _make_file(self) -> None:
+        """Optuna's tables in one transaction. It makes them one by one in SQLite, so that other processes, or this one
+        after it was killed, would come upon half of them."""
+        engine = sa.create_engine(self.url, **self._options(read=False))
+        sa.event.listen(engine, "connect", _read_pragmas)
+        sa.event.listen(engine, "begin", _begin)
+        try:
+            with engine.connect() as plain:
+                connection = plain.execution_options(**{PENDING: True})
+                with connection.begin():
+                    models.BaseModel.metadata.create_all(connection)
+        finally:
+            engine.dispose()
+
     def _open(self, *, read: bool) -> None:
         text = self._url(read=read).render_as_string(hide_password=False)
         text = text.replace("{", "{{").replace("}", "}}")  # Optuna takes its URL for a template
-        for left in reversed(range(3)):
+        patience = time.monotonic() + BUSY_SECONDS
+        while True:
             try:
                 self.storage = optuna.storages.RDBStorage(text, engine_kwargs=self._options(read=read))
                 break
-            except (SQLAlchemyError, optuna.exceptions.StorageInternalError):
-                if read or not left:  # else another process was making the same tables
+            except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+                if not _made_already(error) or time.monotonic() > patience:
                     raise
-                time.sleep(0.2)
+                time.sleep(0.1)
         self.engine: sa.Engine = self.storage.engine
         if self.sqlite:
             sa.event.listen(self.engine, "connect", _read_pragmas if read else _write_pragmas)
@@ -252,6 +270,12 @@ def _passes(error: BaseException) -> bool:
     return state[:2] == "08" or state in (
         *("57P01", "57P02", "57P03", "25P03", "53300", "53200", "40001", "40P01", "55P03", "25006"),
     )
+
+
+def _made_already(error: BaseException) -> bool:
+    """Whether another process made the same table or row at the same time."""
+    error = error.__cause__ or error if isinstance(error, optuna.exceptions.StorageInternalError) else error
+    return isinstance(error, sa.exc.IntegrityError) or "already exists" in str(error)
 
 
 def _advice(original: object) -> str:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import optuna
 import pytest
@@ -25,6 +26,14 @@ def test_sqlite_waits_and_writes_ahead(tmp_path):
         assert connection.scalar(sa.text("PRAGMA journal_mode")) == "wal"
         assert connection.scalar(sa.text("PRAGMA busy_timeout")) == 30_000
     database.close()
+
+
+def objects(path: Path) -> set[tuple[str, str, str]]:
+    """Type, name and table of what an SQLite file has."""
+    connection = sqlite3.connect(path)
+    found = set(connection.execute("SELECT type, name, tbl_name FROM sqlite_master"))
+    connection.close()
+    return found
 
 
 class TestDatabaseErrors:
@@ -87,6 +96,27 @@ class TestDatabaseErrors:
             assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("theirs",)]
         connection.close()
 
+    def test_optunas_tables_are_there_all_or_none(self, tmp_path):
+        """Whenever it is killed while it makes them; and they are what Optuna makes."""
+        url = f"sqlite:///{tmp_path}/x.db"
+
+        def killed(*words):
+            if "CREATE TABLE trial_params" in words[2]:
+                raise KeyboardInterrupt
+
+        sa.event.listen(sa.Engine, "before_cursor_execute", killed)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                Database(url, mode="create")
+        finally:
+            sa.event.remove(sa.Engine, "before_cursor_execute", killed)
+        assert objects(tmp_path / "x.db") == set()
+        Database(url, mode="create").close()
+        optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/whole.db").engine.dispose()
+        ours = {one for one in objects(tmp_path / "x.db") if "weightsearch" not in one[2]}
+        assert ours == objects(tmp_path / "whole.db")
+        assert len(ours) > 13
+
     def test_a_damaged_page(self, tmp_path):
         """Found when the file is opened, before anything is written to it; what is in the other pages can be saved."""
         path = tmp_path / "x.db"
@@ -139,7 +169,7 @@ class TestDatabaseErrors:
             assert not isinstance(error.value, StoreUnavailable)
             sa.event.remove(engine, "connect", full)
             engine.dispose()
-            last = writer.store.last_epoch(number)
+            last = writer.store.epoch_that_counts(number)
             assert last >= 1
             assert list(writer.store.trials()[0].intermediate_values) == list(range(1, last + 1))
             report(writer, number, attempt(), record(last + 1))  # there is space again
@@ -213,7 +243,7 @@ def test_older_tables_are_brought_up_to_date(storage):
             table.drop(engine)
         engine.dispose()
         reader = StudyStore.open(storage, "s")  # as `show` does
-        assert reader.last_epoch(number) == 1
+        assert reader.epoch_that_counts(number) == 1
         with reader.database.reading() as connection:
             assert connection.scalar(sa.select(tables.schema.c.version)) == schema.VERSION
         reader.close()
