@@ -57,7 +57,10 @@ class Criterion(nn.Module):
         return CriterionResult(total, torch.stack(values), gradients)
 
     def _value(self, index: int, outputs: _Outputs, batch: Batch) -> Tensor:
-        value = self.terms[index](outputs, batch)
+        try:
+            value = self.terms[index](outputs, batch)
+        except OptionError as error:
+            raise ModelError(f"loss.{outputs.term}.{error.option}: {error.message}") from None
         if not isinstance(value, Tensor) or value.numel() != 1:
             found = f"a tensor {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
             raise ModelError(f"loss.{outputs.term}: a term must return a scalar tensor, found {found}")

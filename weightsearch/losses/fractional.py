@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from weightsearch.data.batch import Batch
+from weightsearch.losses.depth_term import truth_at
 from weightsearch.losses.masked import masked_difference, masked_mean
 from weightsearch.losses.term import Prediction
 
@@ -16,5 +17,6 @@ class Fractional(nn.Module):
     """
 
     def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
-        target = batch.depth - batch.depth.floor()
-        return masked_mean(masked_difference(prediction["fractional"], target, batch.valid).abs(), batch.valid)
+        head = prediction["fractional"]
+        depth, valid = truth_at(batch, head)
+        return masked_mean(masked_difference(head, depth - depth.floor(), valid).abs(), valid)

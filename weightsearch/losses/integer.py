@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from weightsearch.data.batch import Batch
+from weightsearch.losses.depth_term import truth_at
 from weightsearch.losses.masked import masked_difference, masked_mean
 from weightsearch.losses.term import Prediction
 
@@ -23,5 +24,6 @@ class Integer(nn.Module):
         self.max_depth = max_depth
 
     def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
-        target = batch.depth.floor() / self.max_depth
-        return masked_mean(masked_difference(prediction["integer"], target, batch.valid).abs(), batch.valid)
+        head = prediction["integer"]
+        depth, valid = truth_at(batch, head)
+        return masked_mean(masked_difference(head, depth.floor() / self.max_depth, valid).abs(), valid)

@@ -86,7 +86,7 @@ def test_an_output_that_the_network_lacks_is_named():
 def test_a_term_must_return_a_scalar():
     outputs, batch = scene()
     with pytest.raises(
-        ModelError, match=r"loss.mine: a term must return a scalar tensor, found a tensor \[2, 1, 6, 5\]"
+        ModelError, match=r"loss.mine: a term must return a scalar tensor, found a tensor \[2, 1, 14, 13\]"
     ):
         Criterion({"mine": lambda p, b: p["depth"]}, {"mine": 1.0})(outputs, batch)
 

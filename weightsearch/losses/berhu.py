@@ -1,0 +1,42 @@
+"""The reverse Huber loss."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from weightsearch.data.batch import Batch
+from weightsearch.losses.depth_term import DepthTerm, Space
+from weightsearch.losses.masked import masked_mean
+from weightsearch.losses.term import Prediction
+
+
+class BerHu(DepthTerm):
+    """mean of |e| where |e| <= c, else (e^2 + c^2) / (2c), over valid pixels, in the unit of its space; e = x - y.
+
+    c is `threshold` times the largest |e| of the batch, or with per_image of each image, and counts as a constant.
+    Source: Laina et al. 2016, eq. 2.
+    """
+
+    def __init__(
+        self,
+        *,
+        space: Space = "depth",
+        threshold: Annotated[float, Field(gt=0, le=1)] = 0.2,
+        per_image: bool = False,
+    ) -> None:
+        super().__init__(space=space)
+        self.threshold = threshold
+        self.per_image = per_image
+
+    def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
+        compared = self.compare(prediction, batch)
+        error = compared.difference.abs()
+        largest = error.detach().amax(dim=(1, 2, 3), keepdim=True)
+        c = self.threshold * (largest if self.per_image else largest.amax())
+        beyond = error > c  # nowhere if c is 0
+        square = (error**2 + c**2) / torch.where(c > 0, 2 * c, 1)
+        return masked_mean(torch.where(beyond, square, error), compared.valid)

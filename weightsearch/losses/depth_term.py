@@ -1,0 +1,80 @@
+"""What the supervised depth terms share: which pixels, in which space, how precise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import adaptive_max_pool2d, interpolate
+
+from weightsearch.data.batch import Batch
+from weightsearch.losses.term import Prediction
+
+Space = Literal["depth", "reciprocal", "log"]
+
+FLOOR: Final = 1e-3  # metres; what is predicted below counts as this where a logarithm or a reciprocal is taken, but
+# keeps its gradient: a network that starts with depths below 0 must be able to leave them
+
+
+@dataclass(frozen=True)
+class Compared:
+    """predicted, true: [B, 1, h, w] in the term's space, float32 or better, both 0 outside the mask `valid`."""
+
+    predicted: Tensor
+    true: Tensor
+    valid: Tensor
+
+    @property
+    def difference(self) -> Tensor:
+        return self.predicted - self.true
+
+
+class DepthTerm(nn.Module):
+    """A term that compares prediction["depth"] with the truth.
+
+    space: `depth` in metres, `reciprocal` in 1/m, or `log`, the natural logarithm of metres. A network that predicts at
+    a lower resolution is compared with the truth at its pixels' centres.
+    """
+
+    def __init__(self, *, space: Space = "depth") -> None:
+        super().__init__()
+        self.space = space
+
+    def compare(self, prediction: Prediction, batch: Batch) -> Compared:
+        predicted = prediction["depth"]
+        depth, valid = truth_at(batch, predicted)
+        precise = torch.promote_types(predicted.dtype, torch.float32)
+        return Compared(
+            in_space(predicted.to(precise), valid, self.space), in_space(depth.to(precise), valid, self.space), valid
+        )
+
+
+def in_space(depth: Tensor, valid: Tensor, space: Space) -> Tensor:
+    """Depth in metres brought into a space; 0, with gradient 0, outside the mask."""
+    if space == "depth":
+        return depth.masked_fill(~valid, 0)
+    inside = depth.masked_fill(~valid, 1)
+    positive = torch.where(inside < FLOOR, FLOOR + (inside - inside.detach()), inside)
+    return (positive.reciprocal() if space == "reciprocal" else positive.log()).masked_fill(~valid, 0)
+
+
+def span(space: Space, min_depth: float, max_depth: float) -> float:
+    """The largest value of a space for depths in this range (metres), in `log` the difference of the ends."""
+    low, high = torch.tensor([min_depth, max_depth], dtype=torch.float64)
+    return float({"depth": high, "reciprocal": 1 / low, "log": (high / low).log()}[space])
+
+
+def truth_at(batch: Batch, output: Tensor) -> tuple[Tensor, Tensor]:
+    """The batch's depth and mask at the size of a network's output: the pixel at each centre, or where that is not
+    valid the nearest depth among the valid ones that fall on the output's pixel. So little of sparse depth is lost, and
+    depths are never mixed."""
+    size = (output.shape[-2], output.shape[-1])
+    if tuple(batch.depth.shape[-2:]) == size:
+        return batch.depth, batch.valid
+    depth = interpolate(batch.depth, size=size, mode="nearest-exact")
+    valid = interpolate(batch.valid.float(), size=size, mode="nearest-exact") > 0.5
+    nearness = adaptive_max_pool2d(batch.depth.reciprocal().masked_fill(~batch.valid, 0), size)
+    found = nearness > 0
+    return torch.where(valid, depth, nearness.masked_fill(~found, 1).reciprocal()), valid | found

@@ -1,0 +1,37 @@
+"""The error of depth's gradients at several scales."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from weightsearch.data.batch import Batch
+from weightsearch.losses.depth_term import DepthTerm, Space
+from weightsearch.losses.gradient import forward_differences
+from weightsearch.losses.masked import masked_mean
+from weightsearch.losses.term import Prediction
+
+
+class GradientMatching(DepthTerm):
+    """sum over scales s = 0 .. scales - 1 of (sum |dx R_s| + sum |dy R_s|) / valid pixels of R_s, in the unit of its
+    space; R = x - y, R_s every 2^s-th of its rows and columns, dx and dy forward differences between valid pixels.
+
+    Source: Li & Snavely 2018, eq. 4 (space `log`, four scales); Ranftl et al. 2022, eq. 11.
+    """
+
+    def __init__(self, *, space: Space = "log", scales: Annotated[int, Field(ge=1, le=8)] = 4) -> None:
+        super().__init__(space=space)
+        self.scales = scales
+
+    def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
+        compared = self.compare(prediction, batch)
+        total = torch.zeros((), dtype=compared.predicted.dtype, device=compared.predicted.device)
+        for scale in range(self.scales):
+            step = 2**scale
+            residual, valid = compared.difference[..., ::step, ::step], compared.valid[..., ::step, ::step]
+            for along, _ in forward_differences(residual, valid):
+                total = total + masked_mean(along.abs(), valid)
+        return total

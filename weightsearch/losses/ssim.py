@@ -1,0 +1,92 @@
+"""The structural similarity of depth maps."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Final
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from weightsearch.data.batch import Batch
+from weightsearch.errors import OptionError
+from weightsearch.losses.depth_term import DepthTerm, Space, span
+from weightsearch.losses.masked import masked_mean
+from weightsearch.losses.term import Prediction
+
+K1: Final = 0.01
+K2: Final = 0.03
+LARGEST_SPAN: Final = 1000.0  # of max_depth / min_depth, for which 1 / min_depth says how large reciprocal depths are
+
+
+class SSIM(DepthTerm):
+    """mean of clip((1 - SSIM) / 2, 0, 1), or with halved: false of 1 - SSIM, over valid pixels; dimensionless.
+
+    SSIM is taken in a Gaussian window of `window` pixels and standard deviation `sigma`, at every pixel whose window
+    lies inside the image; only valid pixels of the window count. Logarithms are of depth / min_depth here, so that they
+    begin at 0 and no unit of length matters. dynamic_range: L in C1 = (.01 L)^2, C2 = (.03 L)^2, in the unit of the
+    space; null for the largest value there (max_depth, 1 / min_depth, ln(max_depth / min_depth)). Where it is much
+    larger than what is seen the term is about 0: with reciprocal depth it must be given if max_depth is more than 1000
+    times min_depth. Sources: Wang et al. 2004, eq. 13; Alhashim & Wonka 2018, eq. 4.
+    """
+
+    def __init__(
+        self,
+        *,
+        space: Space = "depth",
+        window: Annotated[int, Field(ge=3, le=63)] = 11,
+        sigma: Annotated[float, Field(ge=0.1)] = 1.5,
+        dynamic_range: Annotated[float, Field(gt=0)] | None = None,
+        halved: bool = True,
+        min_depth: Annotated[float, Field(gt=0)],
+        max_depth: Annotated[float, Field(gt=0)],
+    ) -> None:
+        super().__init__(space=space)
+        if space == "reciprocal" and dynamic_range is None and max_depth / min_depth > LARGEST_SPAN:
+            raise OptionError(
+                "dynamic_range",
+                f"must be given: 1 / min_depth, {1 / min_depth:g} 1/m, is far more than the reciprocal depths seen, "
+                "and the term would be about 0",
+            )
+        self.zero = math.log(min_depth) if space == "log" else 0.0
+        reach = dynamic_range or span(space, min_depth, max_depth)
+        self.c1, self.c2 = (K1 * reach) ** 2, (K2 * reach) ** 2
+        self.window = window
+        bell = [math.exp(-((place - (window - 1) / 2) ** 2) / (2 * sigma**2)) for place in range(window)]
+        self.kernel = [value / sum(bell) for value in bell]
+        self.halved = halved
+
+    def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
+        compared = self.compare(prediction, batch)
+        if min(compared.valid.shape[-2:]) < self.window:
+            height, width = compared.valid.shape[-2:]
+            raise OptionError("window", f"{self.window} pixels do not fit into a depth map of {height}x{width}")
+        similarity, counted = self._similarity(compared.predicted, compared.true, compared.valid)
+        loss = ((1 - similarity) / 2).clamp(0, 1) if self.halved else 1 - similarity
+        return masked_mean(loss * counted, counted)
+
+    def _similarity(self, x: Tensor, y: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """SSIM, [B, 1, H - window + 1, W - window + 1], and the mask of its valid centres."""
+        mask = valid.to(x.dtype)
+        edge = (self.window - 1) // 2
+        # About each image's mean, so that variances are not lost in the rounding of large squares.
+        centre = y.sum(dim=(2, 3), keepdim=True) / mask.sum(dim=(2, 3), keepdim=True).clamp(min=1)
+        u, v = (x - centre) * mask, (y - centre) * mask
+        weight, *sums = self._blur(torch.cat([mask, u, v, u * u, v * v, u * v], dim=1)).chunk(6, dim=1)
+        height, width = weight.shape[-2:]
+        counted = valid[..., edge : edge + height, edge : edge + width]
+        mean_u, mean_v, square_u, square_v, product = (one / torch.where(counted, weight, 1) for one in sums)
+        variances = (square_u - mean_u**2).clamp(min=0) + (square_v - mean_v**2).clamp(min=0)
+        covariance = product - mean_u * mean_v
+        mean_x, mean_y = mean_u + centre - self.zero, mean_v + centre - self.zero
+        luminance = (2 * mean_x * mean_y + self.c1) / (mean_x**2 + mean_y**2 + self.c1)
+        return luminance * (2 * covariance + self.c2) / (variances + self.c2), counted
+
+    def _blur(self, values: Tensor) -> Tensor:
+        """The Gaussian window, without padding. Sums of slices: a convolution may be rounded to ten bits on a GPU."""
+        for axis in (-1, -2):
+            length = values.shape[axis] - self.window + 1
+            parts = (factor * values.narrow(axis, place, length) for place, factor in enumerate(self.kernel))
+            values = sum(parts, start=torch.zeros((), dtype=values.dtype, device=values.device))
+        return values
