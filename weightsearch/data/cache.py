@@ -12,9 +12,6 @@ import json
 import os
 import shutil
 import tempfile
-from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,28 +20,32 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from weightsearch.data.images import resize_colour, resize_depth, resize_intrinsics
+from weightsearch.data.images import resize_colour, resize_intrinsics
+from weightsearch.data.reading import Progress, read_all, resized_depth, usable
 from weightsearch.data.source import Frame, Source, Video
 from weightsearch.errors import DataError, OptionError
 from weightsearch.plugins import build, plain_options, resolve
 from weightsearch.spec.sections import Configuration
 
-FORMAT: Final = 1
+FORMAT: Final = 4
 ARRAYS: Final = ("image", "depth", "intrinsics", "pose")
-NAMED: Final = 8
-
-Progress = Callable[[int, int], None]
+CONTENT: Final = ("known", "depth", "picture")
 
 
 @dataclass(frozen=True)
 class CachedFrames:
-    """All frames of a data set at one size, memory-mapped.
+    """All frames of a data set at one size, memory-mapped from a folder.
 
     image: uint8, [N, H, W, 3]. depth: float32 metres, [N, H, W], 0 where unknown.
-    intrinsics: float64 pixels, [N, 3, 3]. pose: float64 camera to world, metres, [N, 4, 4].
+    intrinsics: float64 pixels, [N, 3, 3]. pose: float64 camera to world, metres, [N, 4, 4]. names: Frame.name.
+    content: float64, [N, 3], what is in each frame, in numbers that are the same wherever the files lie: the share of
+    pixels whose depth is known, the mean depth (metres, 0 where unknown), the mean picture (0-255).
     """
 
+    folder: Path
     videos: tuple[Video, ...]
+    names: tuple[str, ...]
+    content: NDArray[np.float64]
     image: NDArray[np.uint8]
     depth: NDArray[np.float32]
     intrinsics: NDArray[np.float64]
@@ -67,10 +68,7 @@ def open_frames(
     frame that cannot be read.
     """
     data = configuration.data
-    try:
-        source: Source = build("data", data.name, data.options, configuration.context)
-    except OptionError as error:
-        raise DataError(f"data.{error.option}: {error.message}") from None
+    source = build_source(configuration)
     videos = tuple(source.videos())
     place = (folder or cache_folder()) / f"{data.name.rpartition(':')[2]}-{_key(configuration)}"
     ready = place / _fingerprint(source)
@@ -91,6 +89,18 @@ def open_frames(
     if frames is None:
         raise DataError(f"the frame cache {ready} was removed while it was opened")
     return frames
+
+
+def build_source(configuration: Configuration) -> Source:
+    """The data set of a configuration. Raises DataError."""
+    data = configuration.data
+    try:
+        source: Source = build("data", data.name, data.options, configuration.context)
+    except OptionError as error:
+        raise DataError(f"data.{error.option}: {error.message}") from None
+    except OSError as error:  # such as a name that is too long
+        raise DataError(f"data: cannot look for {error.filename}: {error.strerror or error}") from None
+    return source
 
 
 def _key(configuration: Configuration) -> str:
@@ -125,12 +135,21 @@ def _load(ready: Path, videos: tuple[Video, ...], size: tuple[int, int]) -> Cach
     """The cache in a folder, or None if it is not there or not whole."""
     try:
         arrays: dict[str, Any] = {name: np.load(ready / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
+        names = tuple(json.loads((ready / "names.json").read_text()))
+        content = np.load(ready / "content.npy")
     except (FileNotFoundError, ValueError, EOFError):
         return None
     count = sum(video.length for video in videos)
-    if arrays["depth"].shape != (count, *size):
+    shapes = {name: (count, *shape) for name, shape in _shapes(size).items()}
+    found = {name: array.shape for name, array in arrays.items()}
+    if found != shapes or len(names) != count or content.shape != (count, len(CONTENT)):
         return None
-    return CachedFrames(videos, **arrays)
+    return CachedFrames(ready, videos, names, content, **arrays)
+
+
+def _shapes(size: tuple[int, int]) -> dict[str, tuple[int, ...]]:
+    """Of one frame."""
+    return {"image": (*size, 3), "depth": size, "intrinsics": (3, 3), "pose": (4, 4)}
 
 
 def _build(
@@ -139,7 +158,7 @@ def _build(
     count = sum(video.length for video in videos)
     if count == 0:
         raise DataError("data: the data set has no frames")
-    shapes = {"image": (*size, 3), "depth": size, "intrinsics": (3, 3), "pose": (4, 4)}
+    shapes = _shapes(size)
     types = {"image": np.uint8, "depth": np.float32, "intrinsics": np.float64, "pose": np.float64}
     work = Path(tempfile.mkdtemp(prefix="building-", dir=ready.parent))
     try:
@@ -150,10 +169,12 @@ def _build(
             for name in ARRAYS
         }
         for name in ARRAYS:
-            _reserve(work / f"{name}.npy")
-        _fill(source, videos, size, arrays, progress)
+            reserve(work / f"{name}.npy")
+        names = _fill(source, videos, size, arrays, progress)
+        (work / "names.json").write_text(json.dumps(names))
         for array in arrays.values():
             array.flush()
+        np.save(work / "content.npy", _content(arrays))
         shutil.rmtree(ready, ignore_errors=True)  # a damaged one
         work.rename(ready)
         for old in ready.parent.iterdir():
@@ -163,7 +184,13 @@ def _build(
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _reserve(path: Path) -> None:
+def _content(arrays: dict[str, Any]) -> NDArray[np.float64]:
+    known = [np.count_nonzero(depth) / depth.size for depth in arrays["depth"]]
+    depth, picture = ([one.mean(dtype=np.float64) for one in arrays[name]] for name in ("depth", "image"))
+    return np.stack([known, depth, picture], axis=1)
+
+
+def reserve(path: Path) -> None:
     """Take the file's room on the disk now: writing to a mapped file on a full disk would kill the process."""
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as file:
@@ -176,59 +203,13 @@ def _fill(
     size: tuple[int, int],
     arrays: dict[str, Any],
     progress: Progress | None,
-) -> None:
-    places = [(number, index) for number, video in enumerate(videos) for index in range(video.length)]
+) -> list[str]:
+    """Read all frames into the arrays. Returns their names."""
 
-    def one(position: int) -> tuple[str, tuple[int, int]] | DataError:
-        try:
-            frame = source.read(*places[position])
-            native = _check(frame)
-            arrays["image"][position] = resize_colour(frame.image, size)
-            arrays["depth"][position] = resize_depth(frame.depth, size)
-            arrays["intrinsics"][position] = resize_intrinsics(frame.intrinsics, native, size)
-            arrays["pose"][position] = frame.pose
-        except DataError as error:
-            return error
-        except Exception as error:  # a user's data set may raise anything
-            video, index = places[position]
-            return DataError(f"{videos[video].name}, frame {index}: {type(error).__name__}: {error}")
-        return frame.name, native
+    def one(position: int, frame: Frame) -> None:
+        arrays["image"][position] = resize_colour(frame.image, size)
+        arrays["depth"][position] = resized_depth(frame, size)
+        arrays["intrinsics"][position] = resize_intrinsics(frame.intrinsics, frame.depth.shape, size)
+        arrays["pose"][position] = frame.pose
 
-    bad: list[str] = []
-    natives: list[tuple[int, str, tuple[int, int]]] = []
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        for position, result in enumerate(pool.map(one, range(len(places)))):
-            if isinstance(result, DataError):
-                bad.append(str(result))
-            else:
-                natives.append((places[position][0], *result))
-            if progress is not None:
-                progress(position + 1, len(places))
-    bad += _odd_sizes(natives)
-    if bad:
-        more = f"; and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
-        raise DataError(f"data: {len(bad)} of {len(places)} frames cannot be used: {'; '.join(bad[:NAMED])}{more}")
-
-
-def _check(frame: Frame) -> tuple[int, int]:
-    height, width = frame.image.shape[:2]
-    if frame.image.shape != (height, width, 3) or frame.image.dtype != np.uint8:
-        raise DataError(f"{frame.name}: expected uint8 colour [H, W, 3], found {frame.image.dtype} {frame.image.shape}")
-    if frame.depth.shape != (height, width):
-        raise DataError(f"{frame.name}: colour has {width}x{height} pixels, depth {frame.depth.shape[::-1]}")
-    if not np.isfinite(frame.depth).all() or (frame.depth < 0).any():
-        raise DataError(f"{frame.name}: depth is negative or not finite; unknown depth is 0")
-    return height, width
-
-
-def _odd_sizes(natives: list[tuple[int, str, tuple[int, int]]]) -> list[str]:
-    """Frames whose size is not that of most frames of their video."""
-    usual = {
-        video: Counter(size for number, _, size in natives if number == video).most_common(1)[0][0]
-        for video in {number for number, _, _ in natives}
-    }
-    return [
-        f"{name}: {size[1]}x{size[0]} pixels, its video has {usual[video][1]}x{usual[video][0]}"
-        for video, name, size in natives
-        if size != usual[video]
-    ]
+    return [reading.name for reading in usable(read_all(source, videos, one, progress), videos)]

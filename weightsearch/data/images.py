@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,15 +15,29 @@ from weightsearch.errors import DataError
 Image.MAX_IMAGE_PIXELS = 200_000_000
 
 
+PICTURES: Final = (".png", ".jpg", ".jpeg")
+DEEP: Final = ("I;16", "I;16B", "I")
+
+
+def one_each(paths: Iterable[Path]) -> list[Path]:
+    """The pictures among these files, in order; of several of one name, such as .jpg and .png, the last in the
+    alphabet: where both are there the .png is what was recorded."""
+    pictures = sorted(path for path in paths if path.suffix.lower() in PICTURES)
+    return list({path.with_suffix(""): path for path in pictures}.values())
+
+
 def read_colour(path: Path) -> NDArray[np.uint8]:
-    """[H, W, 3]. Raises DataError for a file that is missing, truncated or no picture."""
-    return np.asarray(_decode(path, "RGB"), dtype=np.uint8)
+    """[H, W, 3]. Raises DataError for a file that is missing, truncated or no picture of 8 bits."""
+    picture = _decode(path)
+    if picture.mode in DEEP:
+        raise DataError(f"{path}: a grey picture of 16 bits, expected colour; is it the depth?")
+    return np.asarray(picture.convert("RGB"), dtype=np.uint8)
 
 
 def read_uint16(path: Path) -> NDArray[np.uint16]:
     """A single-channel 16-bit picture, [H, W]. Raises DataError for anything else."""
-    picture = _decode(path, None)
-    if picture.mode not in ("I;16", "I;16B", "I"):
+    picture = _decode(path)
+    if picture.mode not in DEEP:
         raise DataError(f"{path}: expected a 16-bit depth picture, found mode {picture.mode}")
     values = np.asarray(picture)
     if values.size and (values.min() < 0 or values.max() > 65535):
@@ -30,10 +45,25 @@ def read_uint16(path: Path) -> NDArray[np.uint16]:
     return values.astype(np.uint16)
 
 
-def _decode(path: Path, mode: str | None) -> Image.Image:
+def read_array(path: Path, *, mapped: bool = False) -> NDArray[Any]:
+    """The numbers of a `.npy` file. mapped: leave them on the disk. Raises DataError for anything else."""
+    try:
+        values = np.load(path, allow_pickle=False, mmap_mode="r" if mapped else None)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except OSError as error:
+        raise DataError(f"{path}: {' '.join(str(error).split())}") from None
+    except (ValueError, EOFError):
+        raise DataError(f"{path}: not a .npy file of numbers, or a damaged one") from None
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
+        raise DataError(f"{path}: expected an array of numbers, found {getattr(values, 'dtype', 'an archive')}")
+    return values
+
+
+def _decode(path: Path) -> Image.Image:
     try:
         with Image.open(path) as picture:
-            return picture.convert(mode) if mode else picture.copy()
+            return picture.copy()
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except UnidentifiedImageError:
@@ -59,6 +89,28 @@ def resize_depth(depth: NDArray[np.float32], size: tuple[int, int]) -> NDArray[n
         for old, new in zip(depth.shape, size, strict=True)
     )
     return np.ascontiguousarray(depth[rows[:, None], columns])
+
+
+def resize_sparse_depth(depth: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """[H, W] metres, 0 where unknown, to size (height, width): each known pixel goes to the one that its centre falls
+    on, and of several the nearest is kept, as it hides the others."""
+    if depth.shape == size:
+        return depth
+    rows, columns = np.nonzero(depth)
+    values = depth[rows, columns]
+    down = ((rows + 0.5) * size[0] / depth.shape[0]).astype(np.int64)
+    across = ((columns + 0.5) * size[1] / depth.shape[1]).astype(np.int64)
+    return scatter_nearest(down, across, values, size)
+
+
+def scatter_nearest(
+    rows: NDArray[np.int64], columns: NDArray[np.int64], depth: NDArray[np.float32], size: tuple[int, int]
+) -> NDArray[np.float32]:
+    """Depths (metres, above 0) at pixels, [H, W], 0 where there is none; of several at a pixel the nearest."""
+    result = np.full(size, np.inf, dtype=np.float32)
+    np.minimum.at(result, (rows, columns), depth)
+    result[np.isinf(result)] = 0
+    return result
 
 
 def resize_intrinsics(intrinsics: NDArray[Any], old: tuple[int, int], new: tuple[int, int]) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from weightsearch.data.images import read_colour, read_uint16
+from weightsearch.data.images import one_each, read_colour, read_uint16
 from weightsearch.data.source import Frame, Video
 from weightsearch.errors import DataError
 
@@ -50,9 +50,7 @@ class SevenScenes:
             folder = self.root / name
             if not folder.is_dir():
                 raise DataError(f"data.sequences: no such folder: {folder}")
-            found = sorted(
-                path for path in folder.glob("frame-*.color.*") if path.suffix.lower() in (".png", ".jpg", ".jpeg")
-            )
+            found = one_each(folder.glob("frame-*.color.*"))
             frames[name] = found[:: self.stride]
             if not frames[name]:
                 raise DataError(f"data.root: {folder} has no frame-*.color.png or .jpg")
@@ -64,6 +62,9 @@ class SevenScenes:
     def files(self) -> list[Path]:
         pictures = [path for frames in self._frames.values() for path in frames]
         return [file for path in pictures for file in (path, *self._beside(path))]
+
+    def name(self, video: int, index: int) -> str:
+        return str(list(self._frames.values())[video][index])
 
     def read(self, video: int, index: int) -> Frame:
         colour_file = list(self._frames.values())[video][index]
@@ -94,6 +95,8 @@ def _read_pose(path: Path) -> NDArray[np.float64]:
         raise DataError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: {error}") from None
-    if pose.shape != (16,) or not np.isfinite(pose).all():
-        raise DataError(f"{path}: expected 16 finite numbers, found {pose.size}")
+    if pose.shape != (16,):
+        raise DataError(f"{path}: expected 16 numbers, found {pose.size}")
+    if not np.isfinite(pose).all():
+        raise DataError(f"{path}: a number of the pose is not finite")
     return pose.reshape(4, 4)

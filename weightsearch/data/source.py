@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+SplitName = Literal["train", "validation", "test"]
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,7 @@ class Frame:
     name: what an error calls it: the file of its picture, or `room 2, frame 7`.
     image: uint8 colour, [H, W, 3]. depth: float32 metres, [H, W], 0 where unknown.
     intrinsics: float64 pixels, [3, 3]. pose: float64 camera to world, metres, [4, 4], NaN where unknown.
+    sparse: depth is known at single pixels: a smaller picture keeps the nearest of those that fall on a pixel.
     """
 
     name: str
@@ -24,14 +27,20 @@ class Frame:
     depth: NDArray[np.float32]
     intrinsics: NDArray[np.float64]
     pose: NDArray[np.float64]
+    sparse: bool = False
 
 
 @dataclass(frozen=True)
 class Video:
-    """Frames in the order they were taken. A data set of unordered pictures is a video too, cut by position."""
+    """Frames in the order they were taken. A data set of unordered pictures is a video too, cut by position.
+
+    split: the one that all its frames belong to; None for a video that is cut. mixed: its frames may differ in size.
+    """
 
     name: str
     length: int
+    split: SplitName | None = None
+    mixed: bool = False
 
 
 @runtime_checkable
@@ -48,4 +57,20 @@ class Source(Protocol):
 
     def read(self, video: int, index: int) -> Frame:
         """Decode one frame. Raises DataError that names the file."""
+        ...
+
+
+@runtime_checkable
+class Choosing(Protocol):
+    """A data set that leaves out frames whose depth is missing. left_out: how many."""
+
+    left_out: int
+
+
+@runtime_checkable
+class Naming(Protocol):
+    """A data set that knows its frames' names without reading them."""
+
+    def name(self, video: int, index: int) -> str:
+        """What `read` calls the frame."""
         ...

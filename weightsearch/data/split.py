@@ -1,35 +1,56 @@
-"""Cutting videos into train, validation and test by position."""
+"""Videos into train, validation and test: by the data set's own lists, or by position."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final, Literal
+from collections.abc import Collection, Iterator, Sequence
+from typing import Final
 
-from weightsearch.data.source import Video
+from weightsearch.data.source import SplitName, Video
 from weightsearch.errors import DataError
 from weightsearch.spec.sections import Split
 
-SplitName = Literal["train", "validation", "test"]
 SPLITS: Final[tuple[SplitName, ...]] = ("train", "validation", "test")
 
 
-def cut(videos: Sequence[Video], split: Split) -> dict[SplitName, list[int]]:
-    """Indices into the frames of all videos, one after another. Each video is cut at the same fractions: train first,
-    then `gap` frames left out, validation, `gap` frames, test. Raises DataError if train or validation gets none."""
+def cut(videos: Sequence[Video], split: Split, needed: Collection[SplitName] = SPLITS) -> dict[SplitName, list[int]]:
+    """Indices into the frames of all videos, one after another. A video of a split belongs to it whole; any other is
+    cut at the same fractions: train first, then `gap` frames left out, validation, `gap` frames, test. Where a data set
+    has its own training videos and none to validate on, those are cut into train and validation. Raises DataError if a
+    split that is asked for, and needed, gets no frame."""
     result: dict[SplitName, list[int]] = {name: [] for name in SPLITS}
+    given: dict[SplitName, float] = {}
+    own = {video.split for video in videos}
+    validates = "validation" in own or None in own
     start = 0
     for video in videos:
-        edges = [0.0, split.train, split.train + split.validation, split.train + split.validation + split.test]
-        marks = [start + round(edge * video.length) for edge in edges]
-        for position, name in enumerate(SPLITS):
-            first = marks[position] + (split.gap if position else 0)
-            result[name].extend(range(first, max(first, marks[position + 1])))
+        if video.split is None:
+            shares: dict[SplitName, float] = {"train": split.train, "validation": split.validation, "test": split.test}
+        elif video.split == "train" and not validates:
+            known = split.train + split.validation
+            shares = {"train": split.train / known, "validation": split.validation / known}
+        else:
+            shares = {video.split: 1.0}
+        given |= shares
+        for name, first, last in _pieces(shares, video.length, split.gap):
+            result[name].extend(range(start + first, start + last))
         start += video.length
+    asked = {name for name in SPLITS if getattr(split, name) > 0} if None in own else own - {None}
+    if "train" in own:
+        asked.add("validation")
     for name in SPLITS:
-        if not result[name] and getattr(split, name) > 0:
+        if name in asked and name in needed and not result[name]:
             longest = max((video.length for video in videos), default=0)
             raise DataError(
-                f"data.split: {name} gets no frame: {getattr(split, name):g} of the longest video ({longest} frames) "
+                f"data.split: {name} gets no frame: {given.get(name, 0):.3g} of the longest video ({longest} frames) "
                 f"less a gap of {split.gap}"
             )
     return result
+
+
+def _pieces(shares: dict[SplitName, float], length: int, gap: int) -> Iterator[tuple[SplitName, int, int]]:
+    """Each split's first frame and the one after its last, in a video of this length."""
+    done = 0.0
+    for position, (name, share) in enumerate(shares.items()):
+        first = round(done * length) + (gap if position else 0)
+        done += share
+        yield name, first, max(first, round(done * length))

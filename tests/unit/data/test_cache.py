@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -53,7 +54,7 @@ def test_a_changed_source_is_read_again_and_its_old_cache_goes(scene, tmp_path):
     changed = Path(scene.data.root) / "seq-02" / "frame-000003.depth.png"
     Image.fromarray(np.full((48, 64), 4321, np.uint16)).save(changed)
     assert open_frames(scene, folder=folder).depth[3, 0, 0] == np.float32(4.321)
-    assert len(arrays(folder)) == 4
+    assert len(arrays(folder)) == 5
     assert not arrays(folder) & before
 
 
@@ -62,10 +63,10 @@ def test_another_size_is_another_cache_and_other_depth_limits_are_not(scene, tmp
     open_frames(scene, folder=folder)
     other = scene.model_copy(update={"data": scene.data.model_copy(update={"max_depth": 3.0})})
     open_frames(other, folder=folder)
-    assert len(arrays(folder)) == 4
+    assert len(arrays(folder)) == 5
     other = scene.model_copy(update={"data": scene.data.model_copy(update={"size": (16, 16)})})
     assert open_frames(other, folder=folder).depth.shape == (12, 16, 16)
-    assert len(arrays(folder)) == 8
+    assert len(arrays(folder)) == 10
 
 
 def test_a_damaged_cache_is_made_again(scene, tmp_path):
@@ -74,6 +75,31 @@ def test_a_damaged_cache_is_made_again(scene, tmp_path):
     (victim,) = (path for path in arrays(folder) if path.name == "depth.npy")
     os.truncate(victim, 200)
     assert open_frames(scene, folder=folder).depth[5, 0, 0] == np.float32(1.005)
+
+
+@pytest.mark.parametrize("name", ["image", "intrinsics", "pose"])
+def test_an_array_of_another_shape_is_damage_too(scene, tmp_path, name):
+    folder = tmp_path / "cache"
+    whole = open_frames(scene, folder=folder)
+    expected = np.array(getattr(whole, name))
+    (victim,) = (path for path in arrays(folder) if path.name == f"{name}.npy")
+    victim.unlink()
+    np.save(victim, expected[:1])
+    assert np.array_equal(getattr(open_frames(scene, folder=folder), name), expected)
+
+
+def test_what_is_in_it_does_not_depend_on_where_the_files_lie(scene, tmp_path):
+    first = open_frames(scene, folder=tmp_path / "one").content
+    moved = shutil.copytree(scene.data.root, tmp_path / "moved")
+    data = scene.data.model_copy(update={"root": str(moved)})
+    assert np.array_equal(open_frames(scene.model_copy(update={"data": data}), folder=tmp_path / "two").content, first)
+    victim = sorted(Path(moved).rglob("*.depth.png"))[0]
+    Image.fromarray(np.full((48, 64), 3000, np.uint16)).save(victim)
+    changed = open_frames(scene.model_copy(update={"data": data}), folder=tmp_path / "two").content
+    assert changed.shape == first.shape == (12, 3)
+    assert np.flatnonzero((changed != first).any(axis=1)).tolist() == [0]
+    assert changed[0, 0] == 1
+    assert changed[0, 1] == pytest.approx(3)  # metres
 
 
 def test_every_bad_frame_is_named_in_one_error(scene, tmp_path):
@@ -111,7 +137,7 @@ def test_two_processes_may_build_the_same_cache_at_once(tiny, tmp_path):
     printed = [process.communicate(timeout=120)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0]
     assert len(set(printed)) == 1
-    assert len(arrays(tmp_path / "cache")) == 4
+    assert len(arrays(tmp_path / "cache")) == 5
 
 
 def test_threads_too(tiny, tmp_path):

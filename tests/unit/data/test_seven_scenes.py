@@ -58,6 +58,21 @@ def test_png_colour_and_a_stride(tmp_path):
     assert len(source.files()) == 9
 
 
+def test_a_frame_is_one_frame_whatever_pictures_there_are_of_it(tmp_path):
+    folder = make_scene(tmp_path)
+    Image.fromarray(np.full((48, 64, 3), 200, np.uint8)).save(folder / "frame-000001.color.jpg")
+    source = SevenScenes(root=tmp_path)
+    assert source.videos()[0].length == 3
+    assert source.read(0, 1).image[0, 0, 0] == 1
+
+
+def test_depth_is_not_taken_for_colour(tmp_path):
+    folder = make_scene(tmp_path)
+    (folder / "frame-000001.depth.png").replace(folder / "frame-000001.color.png")
+    with pytest.raises(DataError, match=r"frame-000001.color.png: a grey picture of 16 bits, expected colour"):
+        SevenScenes(root=tmp_path).read(0, 1)
+
+
 def test_what_is_missing_is_named(tmp_path):
     with pytest.raises(DataError, match=r"has no folder seq-\*"):
         SevenScenes(root=tmp_path).videos()
@@ -68,7 +83,7 @@ def test_what_is_missing_is_named(tmp_path):
     with pytest.raises(DataError, match=r"frame-000001.depth.png: no such file"):
         SevenScenes(root=tmp_path).read(0, 1)
     (folder / "frame-000002.pose.txt").write_text("1 2 3")
-    with pytest.raises(DataError, match=r"frame-000002.pose.txt: expected 16 finite numbers, found 3"):
+    with pytest.raises(DataError, match=r"frame-000002.pose.txt: expected 16 numbers, found 3"):
         SevenScenes(root=tmp_path).read(0, 2)
     Image.fromarray(np.zeros((10, 10), np.uint16)).save(folder / "frame-000000.depth.png")
     with pytest.raises(DataError, match=r"frame-000000.depth.png: 10x10 pixels, its colour picture has 64x48"):

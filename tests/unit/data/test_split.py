@@ -41,3 +41,33 @@ def test_a_split_without_frames_is_an_error():
 
 def test_a_test_split_of_nothing_is_allowed_on_purpose():
     assert cut([Video("a", 20)], Split(train=0.8, validation=0.2, test=0, gap=0))["test"] == []
+
+
+def test_a_data_set_s_own_splits_are_taken_whole():
+    videos = [Video("a", 10, "train"), Video("b", 4, "validation"), Video("c", 3, "test")]
+    found = cut(videos, Split())
+    assert found == {"train": list(range(10)), "validation": list(range(10, 14)), "test": [14, 15, 16]}
+
+
+def test_without_frames_to_validate_on_the_end_of_the_training_video_is_left_for_it():
+    """In the proportion of train to validation, a gap between them; the test frames are the data set's own."""
+    videos = [Video("a", 100, "train"), Video("c", 7, "test")]
+    found = cut(videos, Split(train=0.6, validation=0.2, test=0.2, gap=3))
+    assert found["train"] == list(range(75))
+    assert found["validation"] == list(range(78, 100))
+    assert found["test"] == list(range(100, 107))
+
+
+def test_a_split_that_is_not_needed_may_get_no_frame():
+    videos = [Video("a", 8, "train"), Video("c", 7, "test")]
+    assert cut(videos, Split(gap=2), ("test",))["test"] == list(range(8, 15))
+    with pytest.raises(DataError, match=r"validation gets no frame: 0.176 of the longest video \(8 frames\)"):
+        cut(videos, Split(gap=2))  # .15 of .7 + .15
+
+
+def test_a_data_set_without_test_frames_of_its_own_has_none():
+    assert cut([Video("a", 100, "train")], Split())["test"] == []
+
+
+def test_a_data_set_of_test_frames_alone_can_be_evaluated_on():
+    assert cut([Video("c", 7, "test")], Split()) == {"train": [], "validation": [], "test": list(range(7))}

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from weightsearch.data.check import check_data
+from weightsearch.data.reading import place_of
+from weightsearch.data.source import Video
+from weightsearch.errors import DataError
+from weightsearch.spec import load_configuration
+
+CLOSED = ["loss.fractional.weight=10", "loss.consistency.weight=0.5"]
+
+
+def data_set(tiny: Path, root: Path):
+    sets = [f"data={{name: seven_scenes, root: '{root}', size: [32, 48], min_depth: 1.0, max_depth: 3.0}}", *CLOSED]
+    return load_configuration(tiny, sets)
+
+
+def make(root: Path, count: int = 20) -> Path:
+    folder = root / "seq-01"
+    folder.mkdir(parents=True)
+    for index in range(count):
+        stem = folder / f"frame-{index:06d}"
+        depth = np.zeros((48, 64), np.uint16)
+        depth[:24] = 500 + 100 * index
+        Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(f"{stem}.color.png")
+        Image.fromarray(depth).save(f"{stem}.depth.png")
+        Path(f"{stem}.pose.txt").write_text("\n".join("\t".join(map(str, row)) for row in np.eye(4)))
+    return folder
+
+
+def test_counts_sizes_range_and_coverage(tiny, tmp_path):
+    make(tmp_path / "scene")
+    seen = []
+    found = check_data(data_set(tiny, tmp_path / "scene"), lambda *done: seen.append(done))
+    (video,) = found.videos
+    assert (video.name, video.frames, video.of, video.sizes) == ("seq-01", 20, 20, ((48, 64),))
+    assert (video.low, video.median, video.high) == pytest.approx((0.5, 1.45, 2.4))
+    assert video.known == 0.5
+    assert video.valid == pytest.approx(0.5 * 14 / 20)  # 1.1 m to 2.4 m; 1.0 m is not above min_depth
+    assert video.poses
+    assert found.splits == {"train": 14, "validation": 1, "test": 1}
+    assert found.files == 60
+    (problem,) = found.problems  # .5 m to 1 m, none of it above min_depth
+    assert problem.startswith("data: 6 frames have no depth between min_depth 1 and max_depth 3 m: ")
+    assert "frame-000000.color.png, where it goes from 0.5 to 0.5 m, and others; is the unit right?" in problem
+    assert seen[-1] == (20, 20)
+
+
+def test_every_bad_file_is_named_and_the_rest_still_counts(tiny, tmp_path):
+    folder = make(tmp_path / "scene")
+    (folder / "frame-000003.color.png").write_bytes(b"no picture")
+    (folder / "frame-000004.depth.png").unlink()
+    Image.fromarray(np.zeros((24, 32, 3), np.uint8)).save(folder / "frame-000005.color.png")
+    Image.fromarray(np.zeros((24, 32), np.uint16)).save(folder / "frame-000005.depth.png")
+    found = check_data(data_set(tiny, tmp_path / "scene"))
+    (video,) = found.videos
+    assert (video.frames, video.of, video.sizes) == (18, 20, ((24, 32), (48, 64)))
+    text = "\n".join(found.problems)
+    assert len(found.problems) == 5
+    assert "frame-000003.color.png: not a picture" in text
+    assert "frame-000004" in text
+    assert "frame-000005.color.png: 32x24 pixels, its video has 64x48" in text
+    assert "frame-000005.color.png: no pixel's depth is known" in text
+    plain = json.loads(json.dumps(found.to_plain(), allow_nan=False))
+    assert plain["videos"][0]["frames"] == 18
+
+
+def test_a_split_without_frames_is_a_problem_among_others(tiny, tmp_path):
+    make(tmp_path / "scene", count=6)
+    found = check_data(data_set(tiny, tmp_path / "scene"))
+    assert found.splits is None
+    assert any("data.split: validation gets no frame" in line for line in found.problems)
+
+
+def test_frames_in_two_splits_are_a_problem(tiny, tmp_path):
+    folder = make(tmp_path / "scene")
+    lines = [f"seq-01/frame-{n:06d}.color.png seq-01/frame-{n:06d}.depth.png" for n in range(20)]
+    (folder.parent / "train.txt").write_text("\n".join(lines[:12]))
+    (folder.parent / "test.txt").write_text("\n".join([*lines[10:], "seq-01/x.png None"]))
+    lists = "train: train.txt, validation: test.txt, test: test.txt"
+    data = f"data={{name: file_list, root: '{folder.parent}', size: [32, 48], min_depth: 0.1, max_depth: 3.0, {lists}}}"
+    found = check_data(load_configuration(tiny, [data, *CLOSED]))
+    assert [line.split(":")[1] for line in found.problems] == [
+        " 2 frames are in train and in validation",
+        " 2 frames are in train and in test",
+        " 10 frames are in validation and in test",
+    ]
+    assert found.left_out == 2
+
+
+def test_no_data_set_at_all_is_an_error(tiny, tmp_path):
+    (tmp_path / "scene").mkdir()
+    with pytest.raises(DataError, match=r"data.root"):
+        check_data(data_set(tiny, tmp_path / "scene"))
+
+
+def test_real_data_is_what_is_known_of_it(tiny, data_root):
+    found = check_data(data_set(tiny, data_root / "7scenes" / "redkitchen"))
+    (video,) = found.videos
+    assert video.frames == video.of == 500
+    assert video.median == pytest.approx(1.83, abs=0.1)
+    assert 1 - video.known == pytest.approx(0.11, abs=0.02)
+    assert found.problems == ()
+
+
+def test_places_count_through_the_videos():
+    videos = [Video("a", 3), Video("b", 2)]
+    assert [place_of(videos, index) for index in range(5)] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]
+    with pytest.raises(IndexError):
+        place_of(videos, 5)

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from weightsearch.data.kitti_raw import KittiRaw, project, read_scan, velodyne_to_image
+from weightsearch.errors import DataError, OptionError
+
+DATE = "2011_09_26"
+DRIVE = f"{DATE}/{DATE}_drive_9001_sync"
+
+
+@pytest.fixture(scope="module")
+def root(data_root: Path) -> Path:
+    return data_root / "kitti_raw"
+
+
+def test_the_real_drive_has_the_depth_that_is_known_of_it(root):
+    source = KittiRaw(root=root, stride=13)
+    (video,) = source.videos()
+    assert video.name == f"{DATE}_drive_9001_sync/image_02"
+    assert video.length == 6
+    for index in range(video.length):
+        frame = source.read(0, index)
+        assert frame.image.shape == (375, 1242, 3)
+        assert frame.sparse
+        known = frame.depth[frame.depth > 0]
+        assert 0.03 < len(known) / frame.depth.size < 0.04
+        assert np.quantile(known, 0.01) > 3
+        assert np.quantile(known, 0.99) < 80
+        assert (frame.depth[:100] > 0).sum() < 0.02 * len(known)  # the laser hardly looks higher
+    assert frame.intrinsics[0, 0] == pytest.approx(721.5, abs=1)
+
+
+def test_projection_agrees_with_the_definition_point_by_point(root):
+    """KITTI's own formula, P_rect R_rect (R|T), one point at a time; of several points on a pixel the nearest."""
+    date = root / DATE
+    points = read_scan(date / f"{DATE}_drive_9001_sync/velodyne_points/data/0000000040.bin")[::7]
+
+    def numbers(file: str, name: str) -> np.ndarray:
+        for line in (date / file).read_text().splitlines():
+            if line.startswith(f"{name}:"):
+                return np.array(line.split(":", 1)[1].split(), dtype=float)
+        raise AssertionError(name)
+
+    cameras, laser = "calib_cam_to_cam.txt", "calib_velo_to_cam.txt"
+    rotation, shift = numbers(laser, "R").reshape(3, 3), numbers(laser, "T")
+    rectify, camera = numbers(cameras, "R_rect_00").reshape(3, 3), numbers(cameras, "P_rect_02").reshape(3, 4)
+    expected: dict[tuple[int, int], float] = {}
+    for x, y, z in points.astype(float):
+        there = rectify @ (rotation @ [x, y, z] + shift)
+        u, v, w = camera @ [*there, 1.0]
+        if x < 0 or w <= 0:
+            continue
+        pixel = (round(v / w), round(u / w))
+        if 0 <= pixel[0] < 375 and 0 <= pixel[1] < 1242:
+            expected[pixel] = min(w, expected.get(pixel, np.inf))
+    depth = project(points, velodyne_to_image(date, 2), (375, 1242))
+    assert len(expected) > 1000
+    assert np.count_nonzero(depth) == len(expected)
+    for pixel, metres in expected.items():
+        assert depth[pixel] == pytest.approx(metres, rel=1e-5)
+
+
+def test_the_nearest_of_points_on_a_pixel_wins_whatever_their_order():
+    matrix = np.array([[10.0, 0, 2, 0], [0, 10.0, 2, 0], [0, 0, 1, 0]])
+    points = np.array([[0.0, 0, 5], [0, 0, 2], [0, 0, 9], [1, 0, -3]], dtype=np.float32)
+    for order in ([0, 1, 2, 3], [2, 0, 3, 1], [1, 2, 0, 3]):
+        depth = project(points[order], matrix, (5, 5))
+        assert depth[2, 2] == 2
+        assert np.count_nonzero(depth) == 1
+
+
+def make_drive(root: Path, data: Path, count: int = 4, suffix: str = ".png") -> Path:
+    """A drive of a few small frames with the real calibration and a laser that sees one wall."""
+    (root / DATE).mkdir(parents=True)
+    for name in ("calib_cam_to_cam.txt", "calib_velo_to_cam.txt"):
+        shutil.copy(data / DATE / name, root / DATE / name)
+    drive = root / DRIVE
+    for camera in ("image_02", "image_03"):
+        (drive / camera / "data").mkdir(parents=True)
+    (drive / "velodyne_points/data").mkdir(parents=True)
+    across, up = np.meshgrid(np.linspace(-8, 8, 200), np.linspace(-1.5, 1, 50))
+    wall = np.column_stack([np.full(across.size, 12.0), across.ravel(), up.ravel(), np.ones(across.size)])
+    for index in range(count):
+        for camera, shade in (("image_02", 50), ("image_03", 90)):
+            image = Image.fromarray(np.full((375, 1242, 3), shade + index, np.uint8))
+            image.save(drive / camera / "data" / f"{index:010d}{suffix}")
+        wall.astype("<f4").tofile(drive / f"velodyne_points/data/{index:010d}.bin")
+    return drive
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_split_files_name_frames_by_drive_number_and_side(tmp_path, root, suffix):
+    make_drive(tmp_path, root, suffix=suffix)
+    (tmp_path / "train.txt").write_text(f"{DRIVE} 0000000002 l\n{DRIVE} 1 r\n\n")
+    (tmp_path / "test.txt").write_text(f"{DRIVE} 3\n")
+    source = KittiRaw(root=tmp_path, train="train.txt", test="test.txt")
+    assert [(video.length, video.split) for video in source.videos()] == [(2, "train"), (1, "test")]
+    shades = [int(source.read(video, index).image.mean()) for video, index in ((0, 0), (0, 1), (1, 0))]
+    assert shades == pytest.approx([52, 91, 53], abs=1)
+    assert np.median(source.read(0, 0).depth[source.read(0, 0).depth > 0]) == pytest.approx(11.7, abs=0.1)
+
+
+def test_the_two_cameras_see_the_same_wall_half_a_metre_apart(tmp_path, root):
+    make_drive(tmp_path, root)
+    source = KittiRaw(root=tmp_path, cameras=[2, 3])
+    assert [video.name[-8:] for video in source.videos()] == ["image_02", "image_03"]
+    left, right = (source.read(video, 0).depth for video in (0, 1))
+    first = [np.nonzero(depth)[1].min() for depth in (left, right)]
+    assert first[0] - first[1] == pytest.approx(721.5 * 0.5327 / 11.73, abs=2)
+
+
+def test_the_improved_depth_is_taken_where_it_is(tmp_path, root):
+    make_drive(tmp_path, root)
+    folder = tmp_path / f"better/train/{DATE}_drive_9001_sync/proj_depth/groundtruth/image_02"
+    folder.mkdir(parents=True)
+    raw = np.zeros((375, 1242), np.uint16)
+    raw[200, 300] = 25 * 256 + 64
+    Image.fromarray(raw).save(folder / "0000000001.png")
+    source = KittiRaw(root=tmp_path, depth_root="better")
+    assert source.read(0, 1).depth[200, 300] == 25.25
+    assert np.count_nonzero(source.read(0, 1).depth) == 1
+    assert np.count_nonzero(source.read(0, 2).depth) > 100
+    assert folder / "0000000001.png" in source.files()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("somewhere", "train.txt:2: expected 'drive frame side'"),
+        ("a b c", "train.txt:2: expected 'drive frame side'"),
+        ("a 3 x", "train.txt:2: expected 'drive frame side'"),
+        ("a ² l", "train.txt:2: expected 'drive frame side'"),
+    ],
+)
+def test_a_bad_line_of_a_split_file_is_named(tmp_path, root, line, message):
+    make_drive(tmp_path, root)
+    (tmp_path / "train.txt").write_text(f"{DRIVE} 0 l\n{line}\n")
+    with pytest.raises(DataError, match=message):
+        KittiRaw(root=tmp_path, train="train.txt")
+
+
+def test_bad_files_are_named(tmp_path, root):
+    drive = make_drive(tmp_path, root)
+    source = KittiRaw(root=tmp_path)
+    (drive / "velodyne_points/data/0000000001.bin").write_bytes(b"\0" * 20)
+    with pytest.raises(DataError, match=r"0000000001.bin: 20 bytes, expected a multiple of 16"):
+        source.read(0, 1)
+    (drive / "velodyne_points/data/0000000002.bin").unlink()
+    with pytest.raises(DataError, match=r"0000000002.bin: no such file"):
+        source.read(0, 2)
+    np.full(8, np.nan, dtype="<f4").tofile(drive / "velodyne_points/data/0000000003.bin")
+    with pytest.raises(DataError, match=r"0000000003.bin: a point that is not finite"):
+        source.read(0, 3)
+    other = tmp_path / "other"
+    make_drive(other, root)
+    (other / DATE / "calib_velo_to_cam.txt").write_text("R: 1 0 0\n")
+    with pytest.raises(DataError, match=r"calib_velo_to_cam.txt: expected 9 finite numbers in a line 'R:'"):
+        KittiRaw(root=other).read(0, 0)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"data.root: .*empty has no DATE/DRIVE/image_02"):
+        KittiRaw(root=tmp_path / "empty")
+    (tmp_path / "lost.txt").write_text(f"{DRIVE} 77 l\n")
+    with pytest.raises(DataError, match=r"0000000077.png: no such file"):
+        KittiRaw(root=tmp_path, test="lost.txt").read(0, 0)
+
+
+def test_pictures_without_a_scan_are_left_out_where_no_split_file_names_them(tmp_path, root):
+    """KITTI's drive 2011_09_26_drive_0009 lacks four scans."""
+    drive = make_drive(tmp_path, root, count=6)
+    (drive / "velodyne_points/data/0000000002.bin").unlink()
+    source = KittiRaw(root=tmp_path)
+    assert [video.length for video in source.videos()] == [5]
+    assert source.left_out == 1
+    assert "0000000003" in source.read(0, 2).name
+    Image.fromarray(np.zeros((375, 1242, 3), np.uint8)).save(drive / "image_02/data/0000000004.jpg")
+    assert [video.length for video in KittiRaw(root=tmp_path).videos()] == [5]  # one of .jpg and .png
+
+
+def test_where_improved_depth_is_asked_for_it_must_be_there(tmp_path, root):
+    make_drive(tmp_path, root)
+    with pytest.raises(OptionError, match="depth_root: no such folder: .*nowhere"):
+        KittiRaw(root=tmp_path, depth_root="nowhere")
+    (tmp_path / "better").mkdir()
+    with pytest.raises(OptionError, match=r"depth_root: .*better has improved depth of none of the frames"):
+        KittiRaw(root=tmp_path, depth_root="better")
+    folder = tmp_path / f"better/{DATE}_drive_9001_sync/proj_depth/groundtruth/image_02"  # train and val in one
+    folder.mkdir(parents=True)
+    Image.fromarray(np.full((375, 1242), 5 * 256, np.uint16)).save(folder / "0000000002.png")
+    assert [video.length for video in KittiRaw(root=tmp_path, depth_root="better").videos()] == [4]
+    source = KittiRaw(root=tmp_path, depth_root="better", without_improved="leave_out")
+    assert [video.length for video in source.videos()] == [1]
+    assert (source.read(0, 0).depth == 5).all()
+
+
+def test_options_that_would_do_nothing_are_refused(tmp_path, root):
+    make_drive(tmp_path, root)
+    (tmp_path / "train.txt").write_text(f"{DRIVE} 0 l\n")
+    with pytest.raises(OptionError, match="stride: the split files say which frames there are"):
+        KittiRaw(root=tmp_path, train="train.txt", stride=2)

@@ -1,0 +1,229 @@
+"""KITTI's raw recordings (Geiger et al. 2013): driving, with a Velodyne laser scanner projected into the camera.
+
+Layout: `<root>/<date>/calib_cam_to_cam.txt`, `calib_velo_to_cam.txt`, and for each drive
+`<root>/<date>/<drive>/image_0C/data/*.{png,jpg}` and `velodyne_points/data/*.bin` (float32 x y z reflectance, metres).
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from weightsearch.data.images import PICTURES, one_each, read_colour, read_uint16, scatter_nearest
+from weightsearch.data.source import Frame, SplitName, Video
+from weightsearch.errors import DataError, OptionError
+
+Array = NDArray[np.float64]
+Camera = Literal[2, 3]
+
+SIDES: Final = {"l": 2, "r": 3, "2": 2, "3": 3}
+DEPTH_UNITS: Final = 256  # of the improved depth's PNGs, a metre
+POSE: Final = np.full((4, 4), np.nan)
+
+
+class KittiRaw:
+    """root: the folder of the dates. train, validation, test: split files with a frame a line, `drive frame side` as
+    Monodepth2 has them (`2011_09_26/2011_09_26_drive_0001_sync 12 l`); without any, every drive is cut by position, and
+    pictures without a scan of the laser are left out. cameras: then those of the frames; 2 is the left colour camera, 3
+    the right one. stride: then use every n-th frame. depth_root: the folder of KITTI's improved depth, with
+    `<drive>/proj_depth/groundtruth/image_0C/*.png` in it or in its folders `train` and `val`; it is taken where it has
+    the frame. without_improved: of the other frames, use the `laser`, or `leave_out` (as published results on improved
+    depth do). Paths are relative to root.
+
+    Depth is sparse: about 4 % of the pixels for one scan of the laser. Poses are not known.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: Path,
+        train: str | None = None,
+        validation: str | None = None,
+        test: str | None = None,
+        cameras: list[Camera] | None = None,
+        depth_root: str | None = None,
+        without_improved: Literal["laser", "leave_out"] = "laser",
+        stride: Annotated[int, Field(ge=1)] = 1,
+    ) -> None:
+        self.root = root
+        self.depth_root = None if depth_root is None else root / depth_root
+        if self.depth_root is not None and not self.depth_root.is_dir():
+            raise OptionError("depth_root", f"no such folder: {self.depth_root}")
+        files: dict[SplitName, str | None] = {"train": train, "validation": validation, "test": test}
+        listed = {split: root / name for split, name in files.items() if name is not None}
+        self.left_out = 0
+        found: list[tuple[str, SplitName | None, list[Path]]] = []
+        if listed:
+            if cameras is not None or stride != 1:
+                raise OptionError("cameras" if stride == 1 else "stride", "the split files say which frames there are")
+            found = [(path.name, split, _listed(root, path)) for split, path in listed.items()]
+        else:
+            for drive in _drives(root):
+                for camera in cameras or [2]:
+                    there = one_each((drive / f"image_{camera:02d}" / "data").glob("*"))
+                    pictures = [one for one in there if _scan(one).is_file()][::stride]
+                    self.left_out += sum(not _scan(one).is_file() for one in there)
+                    found.append((f"{drive.name}/image_{camera:02d}", None, pictures))
+        if self.depth_root is not None:
+            improved = {picture for _, _, pictures in found for picture in pictures if self._improved(picture)}
+            if not improved:
+                raise OptionError("depth_root", f"{self.depth_root} has improved depth of none of the frames")
+            if without_improved == "leave_out":
+                self.left_out += sum(one not in improved for _, _, pictures in found for one in pictures)
+                found = [(name, split, [one for one in pictures if one in improved]) for name, split, pictures in found]
+        self.parts = [
+            (Video(name, len(pictures), split, mixed=split is not None), pictures)
+            for name, split, pictures in found
+            if pictures
+        ]
+        if not self.parts:
+            where = " or ".join(f"image_{camera:02d}" for camera in cameras or [2])
+            raise DataError(f"data.root: {root} has no DATE/DRIVE/{where}/data/*.png or .jpg with a scan of the laser")
+
+    def videos(self) -> list[Video]:
+        return [video for video, _ in self.parts]
+
+    def files(self) -> list[Path]:
+        found: list[Path] = []
+        for _, pictures in self.parts:
+            for picture in pictures:
+                depth = self._improved(picture)
+                found += [picture, depth if depth is not None else _scan(picture)]
+        dates = {picture.parents[3] for _, pictures in self.parts for picture in pictures}
+        return found + [
+            date / name for date in sorted(dates) for name in ("calib_cam_to_cam.txt", "calib_velo_to_cam.txt")
+        ]
+
+    def name(self, video: int, index: int) -> str:
+        return str(self.parts[video][1][index])
+
+    def read(self, video: int, index: int) -> Frame:
+        picture = self.parts[video][1][index]
+        image = read_colour(picture)
+        size = (image.shape[0], image.shape[1])
+        camera = int(picture.parents[1].name.removeprefix("image_"))
+        date = picture.parents[3]
+        projection = read_calibration(date / "calib_cam_to_cam.txt", f"P_rect_{camera:02d}", (3, 4))
+        improved = self._improved(picture)
+        if improved is not None:
+            raw = read_uint16(improved)
+            if raw.shape != size:
+                raise DataError(
+                    f"{improved}: {raw.shape[1]}x{raw.shape[0]} pixels, its picture has {size[1]}x{size[0]}"
+                )
+            depth = raw.astype(np.float32) / np.float32(DEPTH_UNITS)
+        else:
+            depth = project(read_scan(_scan(picture)), velodyne_to_image(date, camera), size)
+        return Frame(str(picture), image, depth, projection[:, :3].copy(), POSE.copy(), sparse=True)
+
+    def _improved(self, picture: Path) -> Path | None:
+        """The improved depth of a picture, if it is there."""
+        if self.depth_root is None:
+            return None
+        camera, drive = picture.parents[1].name, picture.parents[2].name
+        tail = Path(drive, "proj_depth", "groundtruth", camera, f"{picture.stem}.png")
+        places = (self.depth_root / part / tail for part in ("train", "val", "."))
+        return next((path for path in places if path.is_file()), None)
+
+
+def velodyne_to_image(date: Path, camera: int) -> Array:
+    """Homogeneous points of the laser (metres) -> homogeneous pixels, their third component depth in metres, [3, 4].
+    Raises DataError for calibration files that are missing or damaged."""
+    cameras, laser = date / "calib_cam_to_cam.txt", date / "calib_velo_to_cam.txt"
+    rectify, move = np.eye(4), np.eye(4)
+    rectify[:3, :3] = read_calibration(cameras, "R_rect_00", (3, 3))
+    move[:3, :3] = read_calibration(laser, "R", (3, 3))
+    move[:3, 3] = read_calibration(laser, "T", (3, 1))[:, 0]
+    return np.asarray(read_calibration(cameras, f"P_rect_{camera:02d}", (3, 4)) @ rectify @ move)
+
+
+def project(points: NDArray[np.float32], matrix: Array, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Depth in metres, [H, W], 0 where no point falls; of several points on a pixel the nearest. points: the laser's,
+    metres, [N, 3]. matrix: see `velodyne_to_image`; pixel centres lie at whole numbers."""
+    pixels = np.column_stack([points.astype(np.float64), np.ones(len(points))]) @ matrix.T
+    pixels = pixels[(points[:, 0] >= 0) & (pixels[:, 2] > 0)]  # what lies behind the laser is behind the camera
+    columns, rows = np.rint(pixels[:, :2] / pixels[:, 2:]).T
+    inside = (columns >= 0) & (columns < size[1]) & (rows >= 0) & (rows < size[0])
+    return scatter_nearest(
+        rows[inside].astype(np.int64), columns[inside].astype(np.int64), pixels[inside, 2].astype(np.float32), size
+    )
+
+
+def read_scan(path: Path) -> NDArray[np.float32]:
+    """The points of a scan, metres, [N, 3]. Raises DataError."""
+    try:
+        values = np.fromfile(path, dtype="<f4")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from None
+    if not len(values) or len(values) % 4 or path.stat().st_size % 16:
+        raise DataError(f"{path}: {path.stat().st_size} bytes, expected a multiple of 16 (four float32 a point)")
+    points = values.reshape(-1, 4)[:, :3]
+    if not np.isfinite(points).all():
+        raise DataError(f"{path}: a point that is not finite")
+    return points
+
+
+@cache
+def read_calibration(path: Path, name: str, shape: tuple[int, int]) -> Array:
+    """A matrix of a calibration file. Raises DataError if it is not there or has another size."""
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: {error}") from None
+    line = re.search(rf"^{re.escape(name)}:(.*)$", text, re.MULTILINE)
+    try:
+        values = np.array([float(word) for word in line.group(1).split()]) if line else np.empty(0)
+    except ValueError:
+        values = np.empty(0)
+    if values.size != shape[0] * shape[1] or not np.isfinite(values).all():
+        raise DataError(f"{path}: expected {shape[0] * shape[1]} finite numbers in a line '{name}:'")
+    return values.reshape(shape)
+
+
+def _drives(root: Path) -> list[Path]:
+    return sorted(
+        folder for folder in root.glob("*/*") if (folder / "image_02").is_dir() or (folder / "image_03").is_dir()
+    )
+
+
+def _scan(picture: Path) -> Path:
+    return picture.parents[2] / "velodyne_points" / "data" / f"{picture.stem}.bin"
+
+
+def _listed(root: Path, path: Path) -> list[Path]:
+    """The pictures that a split file names. Raises DataError for a line that cannot be read or a picture that is not
+    there."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read the split file {path}: {getattr(error, 'strerror', None) or error}") from None
+    found: list[Path] = []
+    for number, line in enumerate(lines, start=1):
+        words = line.split()
+        if not words:
+            continue
+        if (
+            len(words) not in (2, 3)
+            or not re.fullmatch("[0-9]{1,10}", words[1])
+            or (len(words) == 3 and words[2] not in SIDES)
+        ):
+            raise DataError(
+                f"{path}:{number}: expected 'drive frame side' such as '2011_09_26/..._sync 12 l', found {line!r}"
+            )
+        camera = SIDES[words[2]] if len(words) == 3 else 2
+        stem = root / words[0].strip("/") / f"image_{camera:02d}" / "data" / f"{int(words[1]):010d}"
+        pictures = [file for suffix in PICTURES if (file := stem.with_suffix(suffix)).is_file()]
+        found.append(pictures[0] if pictures else stem.with_suffix(".png"))  # reading it says that it is missing
+    if not found:
+        raise DataError(f"{path}: the split file names no frame")
+    return found
