@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field
-from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch import Tensor
 
-from weightsearch.models.decoder import Decoder
-from weightsearch.models.encoder import Encoder, EncoderName, EncoderWeights
+from weightsearch.models.encoder import EncoderName, EncoderWeights
+from weightsearch.models.pyramid import Pyramid
 
 
-class DualHead(nn.Module):
+class DualHead(Pyramid):
     """encoder, weights: see Encoder. channels: of the decoder's finest level. max_depth: M in metres.
     decode: see `decode_depth`.
 
@@ -29,18 +29,22 @@ class DualHead(nn.Module):
         max_depth: Annotated[float, Field(gt=0)],
         decode: Literal["linear", "rounded"] = "linear",
     ) -> None:
-        super().__init__()
-        self.encoder = Encoder(encoder, weights)
-        self.decoder = Decoder(self.encoder.channels, channels)
-        self.heads = nn.Conv2d(self.decoder.channels, 2, 3, padding=1)
+        super().__init__(encoder=encoder, weights=weights, channels=channels, outputs=2)
         self.max_depth = max_depth
         self.decode = decode
 
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
-        logits = self.heads(self.decoder(self.encoder(image)))
-        # In float32 from here on: half precision has steps of 4 mm at 8 m.
-        logits = interpolate(logits.float(), size=image.shape[-2:], mode="bilinear", align_corners=False)
-        integer, fractional = logits.sigmoid().chunk(2, dim=1)
+    def from_features(self, features: Sequence[Tensor], size: tuple[int, int]) -> dict[str, Tensor]:
+        integer, fractional = self.logits(features, size).sigmoid().chunk(2, dim=1)
+        return self.outputs(integer, fractional)
+
+    def quantised(self, prediction: dict[str, Tensor], bits: int) -> dict[str, Tensor]:
+        """The outputs as hardware of so many bits gives them: each head rounded to 2^bits levels in [0, 1], then
+        decoded."""
+        steps = 2**bits - 1
+        integer, fractional = ((prediction[name] * steps).round() / steps for name in ("integer", "fractional"))
+        return self.outputs(integer, fractional)
+
+    def outputs(self, integer: Tensor, fractional: Tensor) -> dict[str, Tensor]:
         depth = decode_depth(integer, fractional, max_depth=self.max_depth, rounded=self.decode == "rounded")
         return {"integer": integer, "fractional": fractional, "depth": depth}
 

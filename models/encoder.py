@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from weightsearch.errors import ModelError, first_line
 
 NAMED = 4
+COUNTER = "num_batches_tracked"
 
 
 def _known_name(name: str) -> str:
@@ -55,9 +57,9 @@ class Encoder(nn.Module):
 
     def __init__(self, name: str, weights: str = "none") -> None:
         super().__init__()
-        self.net = _create(name, pretrained=weights == "pretrained")
-        if weights not in ("none", "pretrained"):
-            _load(self.net, name, Path(weights))
+        named = weights in ("none", "pretrained")
+        self.net = _create(name, pretrained=weights == "pretrained") if named else _from_file(name, Path(weights))
+        self.channels_last = str(getattr(self.net, "output_fmt", "NCHW")) == "NHWC"
         config = self.net.pretrained_cfg
         self.register_buffer("mean", torch.tensor(config["mean"]).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(config["std"]).view(1, 3, 1, 1), persistent=False)
@@ -66,35 +68,55 @@ class Encoder(nn.Module):
 
     def forward(self, image: Tensor) -> list[Tensor]:
         features: list[Tensor] = self.net((image - self.mean) / self.std)
-        return features
+        return [feature.permute(0, 3, 1, 2) for feature in features] if self.channels_last else features
 
 
-def _create(name: str, *, pretrained: bool) -> Any:
+def _create(name: str, *, pretrained: bool, **options: Any) -> Any:
     try:
-        return timm.create_model(name, features_only=True, pretrained=pretrained)
+        return timm.create_model(name, features_only=True, pretrained=pretrained, **options)
     except Exception as error:  # the hub, the network and the model itself each raise their own
         what = "its pretrained weights could not be had" if pretrained else "it cannot give features"
         raise ModelError(f"model.encoder: {name}: {what}: {first_line(error)}") from error
 
 
-def _load(net: nn.Module, name: str, path: Path) -> None:
+def _from_file(name: str, path: Path) -> Any:
+    """The features with the weights of a file, which may be of the whole model or of the features alone."""
     state = _read(path)
+    net = _create(name, pretrained=False)
     own = net.state_dict()
-    # What only the classifier needs lies outside a feature extractor.
-    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+    if 2 * sum(key in state for key in own) > len(own):
+        _check(name, path, state, own, [])
+        net.load_state_dict({key: value for key, value in state.items() if key in own}, strict=False)
+        return net
+    whole = timm.create_model(name)
+    classifier = whole.pretrained_cfg.get("classifier") or ()
+    _check(name, path, state, whole.state_dict(), [classifier] if isinstance(classifier, str) else list(classifier))
+    # Some features have other names than the model they are taken from: timm knows how they go together.
+    net = _create(name, pretrained=True, pretrained_cfg_overlay={"state_dict": state})
+    net.pretrained_cfg = {key: value for key, value in net.pretrained_cfg.items() if key != "state_dict"}
+    return net
+
+
+def _check(
+    name: str, path: Path, state: Mapping[str, Tensor], expected: Mapping[str, Tensor], classifier: list[str]
+) -> None:
+    """Raise ModelError if a file lacks what is needed (all but the classifier and the counters) or has other shapes."""
+    heads = tuple(f"{head}." for head in classifier)
+    needed = [key for key in expected if not key.endswith(COUNTER) and not key.startswith(heads)]
+    missing = [key for key in needed if key not in state]
     wrong = [
-        f"{key} {list(state[key].shape)} instead of {list(own[key].shape)}"
-        for key in own
-        if key in state and state[key].shape != own[key].shape
+        f"{key} {list(state[key].shape)} instead of {list(expected[key].shape)}"
+        for key in needed
+        if key in state and state[key].shape != expected[key].shape
     ]
     if missing or wrong:
+        # What only the classifier needs lies outside a feature extractor.
         full = set(timm.create_model(name).state_dict())
-        unexpected = [key for key in state if key not in own and key not in full]
+        unexpected = [key for key in state if key not in expected and key not in full]
         raise ModelError(
             f"model.weights: {path} does not fit {name}: {_few('missing', missing)}; "
             f"{_few('unexpected', unexpected)}; {_few('of another shape', wrong)}"
         )
-    net.load_state_dict({key: value for key, value in state.items() if key in own}, strict=False)
 
 
 def _read(path: Path) -> dict[str, Tensor]:

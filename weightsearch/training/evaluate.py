@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from weightsearch.data.batch import Batch
 from weightsearch.data.dataset import Dataset, open_dataset
-from weightsearch.data.split import SplitName
+from weightsearch.data.reading import Progress
+from weightsearch.data.source import SplitName
 from weightsearch.errors import CheckpointError, DataError, ModelError
 from weightsearch.metrics.depth import DepthMetrics
 from weightsearch.metrics.protocol import Protocol, protocol_of
@@ -17,7 +20,7 @@ from weightsearch.spec.sections import Configuration
 from weightsearch.training.batches import batches
 from weightsearch.training.checkpoint import essentials, read_checkpoint
 from weightsearch.training.device import Precision, choose_device, choose_precision
-from weightsearch.training.network import build_network, depth_of, predict
+from weightsearch.training.network import build_network, depth_of, predict, quantised
 
 
 def evaluate(
@@ -30,19 +33,28 @@ def evaluate(
         raise DataError(f"data.split: the {split} split has no frames")
     device = precision.device
     metrics = DepthMetrics(protocol, device)
+    truth = dataset.truth(split, protocol.size)
     was_training = network.training
     network.eval()
     with torch.inference_mode():
+        done = 0
         for batch in batches(dataset, order, batch_size, device):
-            size = (batch.depth.shape[-2], batch.depth.shape[-1])
             with precision.autocast():
-                depth = depth_of(predict(network, batch.image), size)
+                depth = _depth(network, batch, protocol)
                 if protocol.flip_average:
-                    flipped = depth_of(predict(network, batch.image.flip(-1)), size).flip(-1)
-                    depth = (depth + flipped) / 2
-            metrics.update(depth, batch.depth)
+                    mirrored = replace(batch, image=batch.image.flip(-1), features=())
+                    depth = (depth + _depth(network, mirrored, protocol).flip(-1)) / 2
+            metrics.update(depth, truth[done : done + len(batch)].to(device, non_blocking=True))
+            done += len(batch)
     network.train(was_training)
     return metrics.compute()
+
+
+def _depth(network: nn.Module, batch: Batch, protocol: Protocol) -> Tensor:
+    prediction = predict(network, batch)
+    if protocol.bits is not None:
+        prediction = quantised(network, prediction, protocol.bits)
+    return depth_of(prediction, protocol.size)
 
 
 def evaluate_checkpoint(
@@ -52,14 +64,16 @@ def evaluate_checkpoint(
     device_name: str = "auto",
     *,
     epochs: int | None = None,
+    progress: Progress | None = None,
 ) -> tuple[dict[str, float], Protocol]:
     """A checkpoint's metrics on a split and the protocol they were taken under. epochs: what it must have been trained
     for. Raises WeightsearchError, of a checkpoint that is not there or not as it should be CheckpointError."""
     device = choose_device(configuration, device_name)
     torch.set_num_threads(configuration.resources.cpus_per_trial)
     network = load_network(configuration, checkpoint, device, epochs)
-    dataset = open_dataset(configuration)
+    dataset = open_dataset(configuration, progress=progress)
     protocol = protocol_of(configuration, split)
+    dataset.truth(split, protocol.size, progress)
     precision = choose_precision(configuration.train.amp, device)
     return evaluate(network, dataset, split, protocol, precision, configuration.train.batch_size), protocol
 
@@ -73,7 +87,7 @@ def load_network(
         raise CheckpointError(f"{checkpoint} was trained for {len(state['history'])} epochs, not {epochs}")
     network = build_network(configuration)
     try:
-        network.load_state_dict(state["network"])
+        network.load_state_dict(state.get("kept") or state["network"])
     except RuntimeError:
         changed = differences(state["configuration"], essentials(configuration))
         why = (

@@ -10,10 +10,11 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
+from weightsearch.data.augmentation import augment
 from weightsearch.data.batch import Batch
-from weightsearch.data.dataset import Dataset
+from weightsearch.data.dataset import Dataset, changed_content
 from weightsearch.errors import ModelError, WeightsearchError
 from weightsearch.losses.criterion import build_criterion
 from weightsearch.metrics.protocol import protocol_of
@@ -24,10 +25,11 @@ from weightsearch.training.batches import batches
 from weightsearch.training.checkpoint import essentials, read_checkpoint, write_checkpoint
 from weightsearch.training.device import choose_precision
 from weightsearch.training.evaluate import evaluate
-from weightsearch.training.network import build_network, predict
-from weightsearch.training.optimizer import learning_rate, make_optimizer
+from weightsearch.training.features import with_features
+from weightsearch.training.network import build_network, predict, train_mode
+from weightsearch.training.optimizer import learning_rate, make_optimizer, set_learning_rate
 from weightsearch.training.recorder import Recorder
-from weightsearch.training.seeding import seed_process, shuffled
+from weightsearch.training.seeding import seed_process, sequence, shuffled
 
 CHECK_EVERY: Final = 100  # steps between looks for non-finite values on a GPU, each of which waits for it
 
@@ -52,12 +54,15 @@ class Trainer:
         self.precision = choose_precision(configuration.train.amp, device)
         self.protocol = protocol_of(configuration, "validation")
         self.network: nn.Module = build_network(configuration).to(device)
-        if device.type == "cuda":
+        if configuration.train.channels_last:
             self.network = self.network.to(memory_format=torch.channels_last)
         self.criterion = build_criterion(configuration).to(device)
         self.optimizer = make_optimizer(self.network, configuration.train)
         self.parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        if configuration.train.freeze_encoder and not configuration.augmentation.active:
+            self.dataset = with_features(dataset, self.network, device)
         self.history: list[EpochRecord] = []
+        self.kept: dict[str, Tensor] = {}  # under early stopping: the network at its best epoch
         frames = len(dataset.splits["train"])
         self.batch_size = min(configuration.train.batch_size, frames)
         self.steps_per_epoch = frames // self.batch_size
@@ -69,7 +74,18 @@ class Trainer:
 
     @property
     def done(self) -> bool:
-        return self.epoch >= self.configuration.train.epochs
+        stopping = self.configuration.train.early_stopping
+        return self.epoch >= self.configuration.train.epochs or (stopping is not None and stopping.over(self._curve()))
+
+    @property
+    def result(self) -> EpochRecord:
+        """The epoch that counts: the last, or under early stopping the best one."""
+        stopping = self.configuration.train.early_stopping
+        return self.history[-1 if stopping is None else stopping.best(self._curve()) - 1]
+
+    def _curve(self) -> list[float]:
+        stopping = self.configuration.train.early_stopping
+        return [] if stopping is None else [record.metrics[stopping.metric] for record in self.history]
 
     def train_epoch(self) -> EpochRecord:
         """One epoch of training, then the metrics on the validation split. Raises TrialFailure for values that are not
@@ -80,7 +96,7 @@ class Trainer:
         seed_process(seed, "epoch", epoch)
         order = shuffled(self.dataset.splits["train"], seed, epoch)[: self.steps_per_epoch * self.batch_size]
         recorder = Recorder(self.criterion, self.device)
-        self.network.train()
+        train_mode(self.network, frozen=self.configuration.train.freeze_encoder)
         self.train_steps(order, recorder, epoch)
         metrics = evaluate(self.network, self.dataset, "validation", self.protocol, self.precision, self.batch_size)
         record = EpochRecord(
@@ -88,19 +104,23 @@ class Trainer:
             seconds=self.clock() - started,
             steps=recorder.steps,
             train_loss=recorder.train_loss(),
-            lr=self.optimizer.param_groups[0]["lr"],
+            lr=self.optimizer.param_groups[-1]["lr"],
             terms=recorder.terms(),
             metrics=metrics,
             empty_steps=int(recorder.empty),
         )
         self.history.append(record)
+        if self.configuration.train.early_stopping is not None and self.result is record:
+            self.kept = {name: value.detach().to("cpu", copy=True) for name, value in self.network.state_dict().items()}
         return record
 
     def train_steps(self, order: NDArray[np.int64], recorder: Recorder, epoch: int) -> None:
         """A step for every batch of these frames. Raises TrialFailure before anything is learned from a value that is
         not finite; on a GPU, where each look would wait, a while after."""
         check_every = 1 if self.device.type == "cpu" else CHECK_EVERY
-        for step, batch in enumerate(batches(self.dataset, order, self.batch_size, self.device)):
+        options, seed = self.configuration.augmentation, self.configuration.seed
+        for step, plain in enumerate(batches(self.dataset, order, self.batch_size, self.device)):
+            batch = augment(plain, options, sequence(seed, "augmentation", epoch, step))
             self._backward(batch, step, recorder)
             if recorder.steps % check_every == 0:
                 recorder.check(epoch)
@@ -113,11 +133,10 @@ class Trainer:
         train = self.configuration.train
         total_steps = self.steps_per_epoch * train.epochs
         rate = learning_rate(train, self.epoch * self.steps_per_epoch + step, total_steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        set_learning_rate(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)
         with self.precision.autocast():
-            prediction = predict(self.network, batch.image)
+            prediction = predict(self.network, batch)
         result = self.criterion(prediction, batch)
         scale = self.precision.scale()
         self.precision.scaler.scale(result.total).backward()
@@ -136,7 +155,9 @@ class Trainer:
         """What a resumed training needs, as tensors and plain values."""
         return {
             "configuration": essentials(self.configuration),
+            "content": self.dataset.content,
             "network": self.network.state_dict(),
+            "kept": self.kept,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.precision.scaler.state_dict(),
             "history": [record.to_plain() for record in self.history],
@@ -146,13 +167,18 @@ class Trainer:
         write_checkpoint(path, self.state())
 
     def resume(self, path: Path) -> None:
-        """Go on from a checkpoint. Raises WeightsearchError if it is damaged or of another configuration."""
+        """Go on from a checkpoint. Raises WeightsearchError if it is damaged, of another configuration or of other
+        data."""
         state = read_checkpoint(path)
         changed = differences(state["configuration"], essentials(self.configuration))
         if changed:
             raise WeightsearchError(f"{path} is of another configuration: {'; '.join(changed[:3])}")
+        changed = changed_content(state.get("content", {}), self.dataset.content)
+        if changed:
+            raise WeightsearchError(f"{path} is of other data under the same name: {', '.join(changed[:3])}")
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.precision.scaler.is_enabled() and state["scaler"]:
             self.precision.scaler.load_state_dict(state["scaler"])
+        self.kept = state.get("kept", {})
         self.history = [EpochRecord.from_plain(plain) for plain in state["history"]]

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from weightsearch.data.batch import Batch
 from weightsearch.errors import ModelError, OptionError, WeightsearchError, fault_line
 from weightsearch.plugins import build
 from weightsearch.spec.sections import Configuration
@@ -28,19 +29,52 @@ def build_network(configuration: Configuration) -> nn.Module:
         raise ModelError(f"model.name: {model.name!r} cannot be made: {fault_line(error)}") from error
     if not isinstance(network, nn.Module):
         raise ModelError(f"model.name: {model.name!r} made {type(network).__name__}, expected a torch.nn.Module")
+    if configuration.train.freeze_encoder:
+        encoder_of(network, "freeze_encoder").requires_grad_(False)
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise ModelError(f"model.name: {model.name!r} has no parameter that could learn")
     return network
 
 
-def predict(network: nn.Module, image: Tensor) -> dict[str, Tensor]:
-    """The network's named outputs in float32. A bare tensor is `depth`. Raises ModelError for anything else."""
-    output: Any = network(image)
+def encoder_of(network: nn.Module, key: str) -> nn.Module:
+    """The network's encoder, for the training option `key`. Raises ModelError if it has no module of that name."""
+    encoder = getattr(network, "encoder", None)
+    if not isinstance(encoder, nn.Module):
+        raise ModelError(
+            f"train.{key}: the network {type(network).__name__} has no attribute 'encoder' that is a module"
+        )
+    return encoder
+
+
+def train_mode(network: nn.Module, *, frozen: bool) -> None:
+    """Training mode; a frozen encoder keeps its batch-norm statistics."""
+    network.train()
+    if frozen:
+        encoder_of(network, "freeze_encoder").eval()
+
+
+def predict(network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    """The network's named outputs in float32, from the batch's features where it has them and otherwise from its image.
+    A bare tensor is `depth`. Raises ModelError for anything else."""
+    image = batch.image
+    if batch.features:
+        output: Any = network.from_features(batch.features, (image.shape[-2], image.shape[-1]))  # type: ignore[operator]
+    else:
+        output = network(image)
     if isinstance(output, Tensor):
         output = {"depth": output}
     if not isinstance(output, Mapping) or not all(isinstance(value, Tensor) for value in output.values()):
         raise ModelError(f"the network must return depth or named tensors, found {type(output).__name__}")
     return {name: value.float() if value.is_floating_point() else value for name, value in output.items()}
+
+
+def quantised(network: nn.Module, prediction: dict[str, Tensor], bits: int) -> dict[str, Tensor]:
+    """The outputs as hardware of so many bits gives them. Raises ModelError if the network cannot say."""
+    method = getattr(network, "quantised", None)
+    if not callable(method):
+        raise ModelError(f"evaluation.bits: the network {type(network).__name__} has no method 'quantised'")
+    found: dict[str, Tensor] = method(prediction, bits)
+    return found
 
 
 def depth_of(prediction: Mapping[str, Tensor], size: tuple[int, int]) -> Tensor:

@@ -9,18 +9,34 @@ import torch
 from torch import nn
 
 from weightsearch.spec.sections import Train
+from weightsearch.training.network import encoder_of
 
 
 def make_optimizer(network: nn.Module, train: Train) -> torch.optim.Optimizer:
-    """The optimizer of all parameters that can learn. On a GPU it is the fused one: under fp16 every other would wait
-    for the device at each step."""
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    fused = all(parameter.device.type == "cuda" for parameter in parameters)
+    """The optimizer of all parameters that can learn, in groups that each know their share of the learning rate. On a
+    GPU it is the fused one: under fp16 every other would wait for the device at each step. Raises ModelError for an
+    `encoder_lr` where the network has no encoder."""
+    parameters = {id(one): one for one in network.parameters() if one.requires_grad}
+    groups: list[dict[str, Any]] = []
+    if train.encoder_lr is not None:
+        own = [
+            parameters.pop(id(one)) for one in encoder_of(network, "encoder_lr").parameters() if id(one) in parameters
+        ]
+        groups.append({"params": own, "lr": train.encoder_lr, "share": train.encoder_lr / train.lr})
+    groups.append({"params": list(parameters.values()), "lr": train.lr, "share": 1.0})
+    groups = [group for group in groups if group["params"]]
+    fused = all(one.device.type == "cuda" for group in groups for one in group["params"])
     common: dict[str, Any] = {"lr": train.lr, "weight_decay": train.weight_decay, "fused": fused or None}
     if train.optimizer == "sgd":
-        return torch.optim.SGD(parameters, momentum=train.momentum, **common)
+        return torch.optim.SGD(groups, momentum=train.momentum, **common)
     kind = torch.optim.AdamW if train.optimizer == "adamw" else torch.optim.Adam
-    return kind(parameters, **common)
+    return kind(groups, **common)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """rate: of what is not the encoder's."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["share"]
 
 
 def learning_rate(train: Train, step: int, total_steps: int) -> float:

@@ -11,10 +11,11 @@ from typing import Any, Final
 import torch
 import yaml
 
-from weightsearch.data.cache import Progress
 from weightsearch.data.dataset import open_dataset
+from weightsearch.data.reading import Progress
 from weightsearch.errors import TrialFailure, WeightsearchError, fault_line
 from weightsearch.files import write_text
+from weightsearch.metrics.protocol import protocol_of
 from weightsearch.records import EpochRecord
 from weightsearch.spec.sections import Configuration
 from weightsearch.training.environment import describe_environment
@@ -41,6 +42,7 @@ def train(
     checkpoint = folder / CHECKPOINT
     dataset = open_dataset(configuration, progress=progress)
     preflight(configuration, dataset)
+    dataset.truth("validation", protocol_of(configuration, "validation").size, progress)
     trainer = Trainer(configuration, dataset, device)
     if checkpoint.exists():
         trainer.resume(checkpoint)
@@ -52,7 +54,7 @@ def train(
         trainer.save(checkpoint)
         if on_epoch is not None:
             on_epoch(record)
-    last = trainer.history[-1]
+    last = trainer.result
     result = {
         "name": configuration.name,
         "epoch": last.epoch,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+import timm
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -72,6 +73,29 @@ class TestWeights:
             ModelError, match=rf"0 missing; 0 unexpected; 1 of another shape \({first} \[3\] instead of"
         ):
             Encoder(SMALL, str(tmp_path / "w.safetensors"))
+
+    @pytest.mark.parametrize("name", ["densenet121", "resnet18", "efficientnet_b0"])
+    def test_a_whole_model_s_file_fills_the_features_whatever_they_are_called(self, tmp_path, name):
+        """timm renames what it takes out of a DenseNet; with the same weights the features are the same."""
+        torch.manual_seed(0)
+        whole = timm.create_model(name).eval()
+        save_file(whole.state_dict(), tmp_path / "w.safetensors")
+        encoder = Encoder(name, str(tmp_path / "w.safetensors")).eval()
+        image = torch.rand(1, 3, 64, 64)
+        with torch.no_grad():
+            deepest = encoder(image)[-1]
+            whole_features = whole.forward_features((image - encoder.mean) / encoder.std)
+        assert sum(p.numel() for p in encoder.parameters()) > 1e6
+        if deepest.shape == whole_features.shape:
+            torch.testing.assert_close(deepest, whole_features)
+        stored = {value.numel() for value in whole.state_dict().values()}
+        assert {value.numel() for value in encoder.net.state_dict().values()} <= stored
+        state = whole.state_dict()
+        lost = next(key for key in state if key.endswith(("conv1.weight", "conv_stem.weight")))
+        del state[lost]
+        save_file(state, tmp_path / "less.safetensors")
+        with pytest.raises(ModelError, match=rf"does not fit {name}: 1 missing \({lost}\)"):
+            Encoder(name, str(tmp_path / "less.safetensors"))
 
     @pytest.mark.parametrize("wrap", ["bare", "state_dict", "module"])
     def test_pth_files_round_trip(self, tmp_path, wrap):

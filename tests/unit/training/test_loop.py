@@ -44,6 +44,24 @@ def test_the_same_configuration_gives_the_same_numbers_bit_for_bit(tiny):
         assert torch.equal(a, b)
 
 
+AUGMENTED = "augmentation={mirror: 0.5, rotation: 4, crop: [32, 32], hue: 0.1, gamma: 0.2, permute_channels: 0.5}"
+
+
+def test_with_augmentation_a_resumed_training_is_the_same_bit_for_bit(tiny):
+    whole = trained(tiny, AUGMENTED)
+    found = configuration(tiny, AUGMENTED)
+    part = Trainer(found, open_dataset(found), CPU)
+    for _ in range(2):
+        part.train_epoch()
+    part.save(tiny.parent / "checkpoint.pt")
+    resumed = Trainer(found, open_dataset(found), CPU)
+    resumed.resume(tiny.parent / "checkpoint.pt")
+    while not resumed.done:
+        resumed.train_epoch()
+    assert numbers(resumed.history) == numbers(whole.history)
+    assert numbers(whole.history) != numbers(trained(tiny).history)
+
+
 def test_another_seed_gives_others(tiny):
     assert numbers(trained(tiny).history) != numbers(trained(tiny, "seed=4").history)
 
@@ -252,6 +270,12 @@ class TestPreflight:
 
     def test_what_works_passes(self, tiny):
         self.check(tiny)
+
+    def test_what_augmentation_leaves_of_a_picture_is_what_counts(self, tiny):
+        ssim = "loss={ssim: {weight: 1.0, window: 17}}"
+        self.check(tiny, ssim)
+        with pytest.raises(ModelError, match=r"loss\.ssim\.window: 17 pixels do not fit into a depth map of 16x16"):
+            self.check(tiny, ssim, "augmentation.crop=[16, 16]")
 
     def test_an_output_that_a_term_lacks(self, tiny):
         with pytest.raises(ModelError, match="loss.integer: needs the network's output 'integer'; it gives depth"):

@@ -2,16 +2,20 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from torch import nn
 
+from tests.unit.data.test_file_list import make
 from tests.unit.training.test_loop import CPU, configuration, numbers
+from weightsearch.data.dataset import changed_content, open_dataset
 from weightsearch.errors import WeightsearchError
 from weightsearch.spec import load_configuration
 from weightsearch.training.checkpoint import read_checkpoint, write_checkpoint
-from weightsearch.training.evaluate import evaluate_checkpoint
+from weightsearch.training.evaluate import evaluate_checkpoint, load_network
+from weightsearch.training.predictions import Meaning, evaluate_predictions
 from weightsearch.training.run import train
 
 
@@ -48,6 +52,33 @@ def test_given_again_it_goes_on_where_it_stood(tiny, tmp_path):
     assert len(numbers(seen)) == 2
 
 
+def test_a_training_does_not_go_on_with_frames_of_another_split(tiny, tmp_path):
+    """The same files under the same names, but two frames have changed places between the lists."""
+    make(tmp_path, 12)
+
+    def lists(validation: range) -> None:
+        lines = {index: f"{index}.png {index}.depth.png\n" for index in range(12)}
+        (tmp_path / "v.txt").write_text("".join(lines[index] for index in validation))
+        (tmp_path / "t.txt").write_text("".join(lines[index] for index in range(12) if index not in validation))
+
+    data = f"{{name: file_list, root: '{tmp_path}', train: t.txt, validation: v.txt, size: [32, 32], min_depth: 0.1, max_depth: 9}}"
+    sets = [f"data={data}", "train.epochs=1"]
+    lists(range(8, 12))
+    found = configuration(tiny, *sets)
+    first = open_dataset(found).content
+    assert first["train frames"] == 8
+    assert first["validation depth"] == pytest.approx(0.5 * (9 + 10 + 11 + 12) / 4)
+    assert train(found, tmp_path / "out", CPU)["metrics"] == train(found, tmp_path / "out", CPU)["metrics"]
+    lists(range(6, 10))
+    changed = changed_content(first, open_dataset(found).content)
+    depth = [line for line in changed if "depth" in line]
+    assert depth == ["train depth 2.25 -> 2.75", "validation depth 5.25 -> 4.25"]
+    with pytest.raises(
+        WeightsearchError, match=r"checkpoint.pt is of other data under the same name: train depth 2.25"
+    ):
+        train(found, tmp_path / "out", CPU)
+
+
 def test_a_checkpoint_evaluates_to_what_training_measured(tiny, tmp_path):
     found = configuration(tiny)
     result = train(found, tmp_path, CPU)
@@ -56,8 +87,26 @@ def test_a_checkpoint_evaluates_to_what_training_measured(tiny, tmp_path):
     test, protocol = evaluate_checkpoint(found, tmp_path / "checkpoint.pt", "test")
     assert protocol.split == "test"
     assert test["abs_rel"] != metrics["abs_rel"]
+
+
+def test_flip_averaging_is_the_mean_of_the_picture_and_its_mirror_image(tiny, tmp_path):
+    found = configuration(tiny)
+    train(found, tmp_path, CPU)
     flipped = found.model_copy(update={"evaluation": found.evaluation.model_copy(update={"flip_average": True})})
-    assert evaluate_checkpoint(flipped, tmp_path / "checkpoint.pt", "test")[0] != test
+    metrics, _ = evaluate_checkpoint(flipped, tmp_path / "checkpoint.pt", "test")
+    dataset = open_dataset(found)
+    network = load_network(found, tmp_path / "checkpoint.pt", CPU).eval()
+    with torch.inference_mode():
+        image = dataset.to_batch(dataset.gather(dataset.splits["test"]), CPU).image
+        plain = network(image)["depth"]
+        both = (plain + network(image.flip(-1))["depth"].flip(-1)) / 2
+    np.save(tmp_path / "both.npy", both.numpy())
+    np.save(tmp_path / "plain.npy", plain.numpy())
+    expected = evaluate_predictions(found, tmp_path / "both.npy", "test", Meaning())[0]
+    assert metrics == pytest.approx(expected, rel=1e-5)
+    assert metrics["rmse"] != pytest.approx(
+        evaluate_predictions(found, tmp_path / "plain.npy", "test", Meaning())[0]["rmse"], rel=1e-3
+    )
 
 
 def test_a_checkpoint_of_another_network_does_not_fit(tiny, tmp_path):

@@ -1,0 +1,50 @@
+"""Depth from one head (after DenseDepth, with a light decoder)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from weightsearch.models.encoder import EncoderName, EncoderWeights
+from weightsearch.models.pyramid import Pyramid
+
+
+class EncoderDecoder(Pyramid):
+    """encoder, weights: see Encoder. channels: of the decoder's finest level. resolution: of the output, that of the
+    image or half of it. space: the sigmoid head goes from min_depth to max_depth (metres) evenly in `depth`, in
+    `reciprocal` depth or in its `log`.
+
+    forward: colour in [0, 1], [B, 3, H, W] -> `depth` in metres, [B, 1, H, W] or, at half resolution, rounded up,
+    [B, 1, H / 2, W / 2].
+    """
+
+    def __init__(
+        self,
+        *,
+        encoder: EncoderName = "tf_efficientnet_lite0",
+        weights: EncoderWeights = "none",
+        channels: Annotated[int, Field(ge=1)] = 16,
+        resolution: Literal["full", "half"] = "full",
+        space: Literal["depth", "reciprocal", "log"] = "depth",
+        min_depth: Annotated[float, Field(gt=0)],
+        max_depth: Annotated[float, Field(gt=0)],
+    ) -> None:
+        super().__init__(encoder=encoder, weights=weights, channels=channels, outputs=1)
+        self.divisor = {"full": 1, "half": 2}[resolution]
+        self.space = space
+        self.min_depth = min_depth
+        self.max_depth = max_depth
+
+    def from_features(self, features: Sequence[Tensor], size: tuple[int, int]) -> dict[str, Tensor]:
+        height, width = (math.ceil(side / self.divisor) for side in size)
+        share = self.logits(features, (height, width)).sigmoid()
+        low, high = self.min_depth, self.max_depth
+        if self.space == "depth":
+            return {"depth": low + (high - low) * share}
+        if self.space == "reciprocal":  # a head of 0 is far away
+            return {"depth": 1 / (1 / high + (1 / low - 1 / high) * share)}
+        return {"depth": low * (math.log(high / low) * share).exp()}

@@ -1,0 +1,39 @@
+"""What the depth networks share: a timm encoder, a light decoder and a convolution that says a few numbers a pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from weightsearch.models.decoder import Decoder
+from weightsearch.models.encoder import Encoder
+
+
+class Pyramid(nn.Module):
+    """encoder, weights: see Encoder. channels: of the decoder's finest level. outputs: numbers a pixel.
+
+    `from_features` makes the network's named outputs of its encoder's features: where the encoder is frozen these are
+    computed once.
+    """
+
+    def __init__(self, *, encoder: str, weights: str, channels: int, outputs: int) -> None:
+        super().__init__()
+        self.encoder = Encoder(encoder, weights)
+        self.decoder = Decoder(self.encoder.channels, channels)
+        self.heads = nn.Conv2d(self.decoder.channels, outputs, 3, padding=1)
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        return self.from_features(self.encoder(image), (image.shape[-2], image.shape[-1]))
+
+    def from_features(self, features: Sequence[Tensor], size: tuple[int, int]) -> dict[str, Tensor]:
+        """features: the encoder's, finest first. size: height, width of the image in pixels."""
+        raise NotImplementedError
+
+    def logits(self, features: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+        """[B, outputs, height, width], in float32 from here on: half precision has steps of 4 mm at 8 m."""
+        found: Tensor = self.heads(self.decoder(features)).float()
+        if tuple(found.shape[-2:]) == tuple(size):
+            return found
+        return interpolate(found, size=size, mode="bilinear", align_corners=False)

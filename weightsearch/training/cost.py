@@ -1,0 +1,168 @@
+"""What a configuration's network costs: parameters, multiply-adds, images a second, memory."""
+
+from __future__ import annotations
+
+import multiprocessing
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from weightsearch.data.noise import noise
+from weightsearch.errors import ModelError, WeightsearchError, fault_line
+from weightsearch.losses.criterion import build_criterion
+from weightsearch.plugins import resolve
+from weightsearch.spec.sections import Configuration
+from weightsearch.training.batches import batches
+from weightsearch.training.loop import Trainer
+from weightsearch.training.network import predict
+from weightsearch.training.optimizer import make_optimizer
+from weightsearch.training.recorder import Recorder
+
+ROUNDS: Final = 5
+
+
+@dataclass(frozen=True)
+class Cost:
+    """encoder: None where the model has none of that name. size: height, width in pixels. encoder_parameters,
+    parameters: the encoder's and all. multiply_adds: of one image forward. predicted, trained: images a second, forward
+    alone and in training, medians. memory: bytes that the training takes at its peak, besides the bare program; on a
+    GPU those of PyTorch's allocator; None where the system does not tell."""
+
+    encoder: str | None
+    size: tuple[int, int]
+    batch_size: int
+    device: str
+    encoder_parameters: int
+    parameters: int
+    multiply_adds: int
+    predicted: float
+    trained: float
+    memory: int | None
+
+
+def measure_cost(configuration: Configuration, device: torch.device, *, seconds: float = 2.5) -> Cost:
+    """Measure in a process of its own, on made-up frames: nothing is read. seconds: for each rate. Raises
+    WeightsearchError, ModelError for whatever the network raises and where the memory does not suffice."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
+        try:
+            found = pool.submit(_measured, configuration, str(device), seconds).result()
+        except BrokenProcessPool:  # killed for the memory it took
+            found = _no_memory(configuration, str(device))
+    if isinstance(found, str):
+        raise ModelError(found)
+    return found
+
+
+def _measured(configuration: Configuration, device: str, seconds: float) -> Cost | str:
+    """The cost, or why there is none: not every exception finds its way from one process to another."""
+    try:
+        return _measure(configuration, device, seconds)
+    except WeightsearchError as error:
+        return str(error)
+    except Exception as error:  # a network may raise anything
+        if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+            return _no_memory(configuration, device)
+        return f"model.name: {configuration.model.name!r} fails with {_what(configuration)}: {fault_line(error)}"
+
+
+def _no_memory(configuration: Configuration, device: str) -> str:
+    return f"no memory for {_what(configuration)} on {device}"
+
+
+def _what(configuration: Configuration) -> str:
+    height, width = configuration.data.size
+    return f"batches of {configuration.train.batch_size} images of {height}x{width}"
+
+
+def _measure(configuration: Configuration, device_name: str, seconds: float) -> Cost:
+    device = torch.device(device_name)
+    resolve("model", configuration.model.name)
+    build_criterion(configuration)
+    _warm_up(configuration, device)
+    before = _memory(device, peak=False)  # with all that is imported, and with what PyTorch takes at its first step
+    with tempfile.TemporaryDirectory() as folder:
+        size, batch_size = configuration.data.size, configuration.train.batch_size
+        trainer = Trainer(configuration, noise(configuration, batch_size, Path(folder)), device)
+        network = trainer.network
+        order = trainer.dataset.splits["train"]
+
+        def rate(work: Callable[[], object]) -> float:
+            return _rate(device, batch_size, work, seconds / ROUNDS)
+
+        trained = rate(lambda: trainer.train_steps(order, Recorder(trainer.criterion, device), 1))
+        peak = _memory(device, peak=True)
+        memory = None if peak is None or before is None else peak - before
+        batch = replace(next(iter(batches(trainer.dataset, order, batch_size, device))), features=())
+        one = replace(next(iter(batches(trainer.dataset, order[:1], 1, device))), features=())
+        network.eval()
+        with torch.inference_mode(), trainer.precision.autocast():
+            predicted = rate(lambda: predict(network, batch))
+            with FlopCounterMode(display=False) as counter:
+                predict(network, one)
+    encoder = getattr(network, "encoder", None)
+    return Cost(
+        encoder=configuration.model.options.get("encoder"),
+        size=size,
+        batch_size=batch_size,
+        device=device_name,
+        encoder_parameters=_count(encoder) if isinstance(encoder, torch.nn.Module) else 0,
+        parameters=_count(network),
+        multiply_adds=counter.get_total_flops() // 2,
+        predicted=predicted,
+        trained=trained,
+        memory=memory,
+    )
+
+
+def _warm_up(configuration: Configuration, device: torch.device) -> None:
+    """A step of training of the smallest network."""
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 1, 3), torch.nn.BatchNorm2d(1)).to(device)
+    optimizer = make_optimizer(network, configuration.train.model_copy(update={"encoder_lr": None}))
+    network(torch.rand(1, 3, 32, 32, device=device)).sum().backward()
+    optimizer.step()
+
+
+def _count(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _rate(device: torch.device, images: int, work: Callable[[], object], seconds: float) -> float:
+    """Images a second: the median of some rounds, after one that does not count."""
+    work()
+    rates: list[float] = []
+    for _ in range(ROUNDS):
+        times, started = 0, time.perf_counter()
+        while (passed := time.perf_counter() - started) < seconds:
+            work()
+            times += 1
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+        rates.append(times * images / passed)
+    return statistics.median(rates)
+
+
+def _memory(device: torch.device, *, peak: bool) -> int | None:
+    """Bytes in use, now or at most so far; None where that cannot be had."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) if peak else torch.cuda.memory_allocated(device)
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage's peak is also that of the program that started this one
+        fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        return int(fields["VmHWM" if peak else "VmRSS"].split()[0]) * 1024
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        return None
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024

@@ -1,0 +1,271 @@
+"""Depth that any other program predicted, measured under the same protocol."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+from typing import Protocol as Kind
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from weightsearch.data.cache import build_source
+from weightsearch.data.images import PICTURES, read_array, read_uint16
+from weightsearch.data.reading import Progress, names_of, read_all, resized_depth, usable
+from weightsearch.data.source import Frame, SplitName
+from weightsearch.data.split import cut
+from weightsearch.errors import DataError
+from weightsearch.metrics.depth import DepthMetrics
+from weightsearch.metrics.protocol import CROPS, Protocol, crop_box, protocol_of
+from weightsearch.plugins import known_words
+from weightsearch.spec.sections import Configuration
+
+SUFFIXES: Final = (".npy", ".png")
+SMALLEST: Final = 1e-6  # inverse depth, 1/metres
+CHUNK: Final = 32  # frames whose truth is in memory at a time
+WHOLE: Final = "whole"
+PARTS: Final = (WHOLE, *(name for name in (*CROPS, "kb") if name != "none"))
+
+Map = NDArray[np.float32]
+Size = tuple[int, int]
+Note = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What the numbers are. inverse: of 1/depth (or disparity, if the protocol scales by medians) instead of depth.
+    scale: what whole numbers (16-bit pictures, arrays of integers) hold a metre, 1000 if None; real ones are metres, or
+    1/metres. part: what the maps show, `whole` pictures of whatever proportions or a crop; if None their size says
+    it."""
+
+    inverse: bool = False
+    scale: float | None = None
+    part: str | None = None
+
+
+def frame_names(configuration: Configuration, split: SplitName) -> list[str]:
+    """The names of a split's frames in their order. Raises DataError."""
+    source = build_source(configuration)
+    videos = source.videos()
+    return names_of(source, videos, cut(videos, configuration.data.split, (split,))[split])
+
+
+def evaluate_predictions(
+    configuration: Configuration,
+    path: Path,
+    split: SplitName,
+    meaning: Meaning,
+    progress: Progress | None = None,
+    note: Note = lambda _: None,
+) -> tuple[dict[str, float], Protocol]:
+    """The metrics of predictions on a split, and their protocol.
+
+    path: an array [N, h, w] or [N, 1, h, w] in a `.npy` file, in the order of the split's frames; or a folder with a
+    `.npy` or 16-bit `.png` file a frame: named as the frames' own files, or with their numbers in the names (then there
+    may be more of them), or numbered from 0 or 1 on in the frames' order. A map of the proportions of the truth or of
+    the frame's own picture shows it whole, whatever its size; one that has just the size of the protocol's crop shows
+    that crop; of any other meaning.part must say what it shows. note: told which file was taken for which frame where
+    their names are not the same, and which crop a map was taken for. Raises DataError that names what is wrong."""
+    if meaning.part is not None and meaning.part not in PARTS:
+        raise DataError(f"unknown part {meaning.part!r}{known_words(meaning.part, PARTS)}")
+    array = _Array(path, meaning) if path.is_file() else None
+    if array is None and not path.is_dir():
+        raise DataError(f"{path}: no such file or folder")
+    names = frame_names(configuration, split)
+    predictions: _Predictions = array or _Folder(path, meaning, names, note)
+    if len(predictions) != len(names):
+        ends = f" ({names[0]} ... {names[-1]}; `weightsearch data frames` lists them)" if names else ""
+        raise DataError(f"{path}: {len(predictions)} predictions, the {split} split has {len(names)} frames{ends}")
+    protocol = replace(protocol_of(configuration, split), flip_average=False, bits=None)
+    if meaning.part is not None:
+        _check_shown(meaning.part, protocol)
+    metrics = DepthMetrics(protocol, torch.device("cpu"))
+    told: str | None = None
+    for place, (true, native) in enumerate(_truths(configuration, split, protocol.size, progress)):
+        name, values = predictions.read(place)
+        if not values.size:
+            raise DataError(f"{name}: an empty prediction, {list(values.shape)}")
+        part = meaning.part or _part(name, (values.shape[0], values.shape[1]), protocol, native)
+        if part != told and meaning.part is None and part != WHOLE:
+            note(f"{name}: {_by(values.shape)} pixels are taken for the crop {part}")
+        told = part
+        metrics.update(_depth(name, values, meaning, part, protocol), torch.from_numpy(true)[None, None])
+    return metrics.compute(), protocol
+
+
+def _truths(
+    configuration: Configuration, split: SplitName, size: tuple[int, int], progress: Progress | None
+) -> Iterator[tuple[Map, Size]]:
+    """True depth of a split's frames in their order, metres, [h, w], and their own sizes; a few at a time, and no
+    others are read."""
+    source = build_source(configuration)
+    videos = source.videos()
+    order = cut(videos, configuration.data.split, (split,))[split]
+
+    def true_depth(_: int, frame: Frame) -> tuple[Map, Size]:
+        return resized_depth(frame, size), (frame.depth.shape[0], frame.depth.shape[1])
+
+    for start in range(0, len(order), CHUNK):
+        part = order[start : start + CHUNK]
+        for reading in usable(read_all(source, videos, true_depth, indices=part), videos):
+            if reading.found is not None:
+                yield reading.found
+        if progress is not None:
+            progress(start + len(part), len(order))
+
+
+class _Predictions(Kind):
+    def __len__(self) -> int: ...
+
+    def read(self, place: int) -> tuple[str, Map]:
+        """What an error calls it, and the numbers, [h, w]."""
+        ...
+
+
+class _Array:
+    def __init__(self, path: Path, meaning: Meaning) -> None:
+        self.path = path
+        self.meaning = meaning
+        self.values = read_array(path, mapped=True)
+        if self.values.ndim == 4 and self.values.shape[1] == 1:
+            self.values = self.values[:, 0]
+        if self.values.ndim != 3:
+            raise DataError(f"{path}: expected an array [N, h, w] or [N, 1, h, w], found {list(self.values.shape)}")
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def read(self, place: int) -> tuple[str, Map]:
+        name = f"{self.path}, number {place}"
+        return name, _metres(name, self.values[place], self.meaning)
+
+
+class _Folder:
+    def __init__(self, path: Path, meaning: Meaning, names: Sequence[str], note: Note) -> None:
+        files = [file for file in path.iterdir() if file.suffix.lower() in SUFFIXES]
+        by_stem = {file.stem: file for file in files}
+        if len(by_stem) < len(files):
+            raise DataError(f"{path}: two files of one name, such as .npy and .png of the same frame")
+        self.files, how = _paired(path, by_stem, [_stem(name) for name in names])
+        if how and self.files:
+            note(f"{how}: {self.files[0].name} is taken for {names[0]}, {self.files[-1].name} for {names[-1]}")
+        self.meaning = meaning
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def read(self, place: int) -> tuple[str, Map]:
+        file = self.files[place]
+        if file.suffix.lower() == ".png":
+            return str(file), _metres(str(file), read_uint16(file), self.meaning)
+        values = np.squeeze(read_array(file))
+        if values.ndim != 2:
+            raise DataError(f"{file}: expected an array [h, w], found {list(values.shape)}")
+        return str(file), _metres(str(file), values, self.meaning)
+
+
+def _metres(name: str, values: NDArray[Any], meaning: Meaning) -> Map:
+    found = np.array(values, dtype=np.float32)
+    if values.dtype.kind in "iu":
+        return found / np.float32(meaning.scale or 1000)
+    if meaning.scale is not None:
+        raise DataError(f"{name}: real numbers, which are metres as they stand; a scale is for whole numbers")
+    return found
+
+
+def _paired(folder: Path, files: Mapping[str, Path], stems: Sequence[str]) -> tuple[list[Path], str]:
+    """The file of each frame, and how they were found where the names are not the same. By the last number in the
+    names, if every frame has its own there; else files that are merely numbered, from 0 or 1 on, are taken in that
+    order. Raises DataError."""
+    if not stems or len(files) < len(stems):
+        return list(files.values()), ""
+    if len(set(stems)) == len(stems) and all(stem in files for stem in stems):
+        return [files[stem] for stem in stems], ""
+    of_frames, of_files = [_last_number(stem) for stem in stems], [_last_number(stem) for stem in files]
+    by_number = dict(zip(of_files, files.values(), strict=True))
+    clear = None not in of_frames and len(by_number) == len(files) and len(set(of_frames)) == len(stems)
+    if clear and all(number in by_number for number in of_frames):
+        return [by_number[number] for number in of_frames], "files found by the number in their names"
+    if len(files) == len(stems) and set(of_files) in (set(range(len(files))), set(range(1, len(files) + 1))):
+        ordered = sorted(by_number.items(), key=lambda item: item[0] or 0)
+        return [file for _, file in ordered], "files in the order of their numbers"
+    missing = next((stem for stem in stems if stem not in files), stems[0])
+    raise DataError(
+        f"{folder}: no prediction of the frame {missing}: files must be named as the frames, have their numbers, or be "
+        "numbered from 0 or 1 on in the frames' order; `weightsearch data frames` lists them"
+    )
+
+
+def _stem(name: str) -> str:
+    """What a file of a frame's prediction is called: as its picture, or as the frame where many are in one file."""
+    last = Path(name)
+    return last.stem if last.suffix.lower() in PICTURES else last.name
+
+
+def _last_number(stem: str) -> int | None:
+    found = re.findall("[0-9]+", stem)
+    return int(found[-1]) if found else None
+
+
+def _part(name: str, shape: Size, protocol: Protocol, native: Size) -> str:
+    """What a map of this shape shows: the whole picture or the protocol's crop. Raises DataError if it may be either or
+    neither."""
+    sizes = {protocol.size, native}
+    if shape in sizes:
+        return WHOLE
+    fits = [crop for crop in PARTS[1:] if any(shape == _extent(crop, size) for size in sizes)]
+    if protocol.crop in fits:
+        return protocol.crop
+    if not fits and any(_proportional(shape, size) for size in sizes):
+        return WHOLE
+    raise DataError(
+        f"{name}: {_by(shape)} pixels are not of the proportions of the truth's {_by(protocol.size)}; say what they "
+        f"show: {' or '.join(f'--part {part}' for part in (WHOLE, *fits))}"
+    )
+
+
+def _proportional(one: Size, other: Size) -> bool:
+    """Whether one is the other at another scale, but for the rounding to whole pixels."""
+    ratio = other[1] / other[0]
+    return abs(one[1] - one[0] * ratio) < 1 or abs(one[0] - one[1] / ratio) < 1
+
+
+def _check_shown(part: str, protocol: Protocol) -> None:
+    """Raise DataError if the protocol counts pixels that the part does not show."""
+    inner, outer = (crop_box(crop, protocol.size) for crop in (protocol.crop, "none" if part == WHOLE else part))
+    if any(inner[i] < outer[i] or inner[i + 1] > outer[i + 1] for i in (0, 2)):
+        raise DataError(
+            f"evaluation.crop {protocol.crop} counts pixels that predictions of the part {part} do not show; set "
+            f"evaluation.crop to {part}, or to a crop that lies in it"
+        )
+
+
+def _extent(crop: str, size: Size) -> Size:
+    top, bottom, left, right = crop_box(crop, size)
+    return bottom - top, right - left
+
+
+def _by(size: Sequence[int]) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+def _depth(name: str, values: Map, meaning: Meaning, part: str, protocol: Protocol) -> torch.Tensor:
+    """Metres at the protocol's size, [1, 1, H, W]; 1/depth is resized before it is turned round, as it was learnt.
+    Outside of the part, where the protocol counts no pixel, it is 1."""
+    if not np.isfinite(values).all():
+        raise DataError(f"{name}: a prediction that is not finite")
+    if not (values > 0).any():
+        raise DataError(f"{name}: no number of the prediction is above 0")
+    found = torch.from_numpy(values)[None, None]
+    height, width = protocol.size
+    top, bottom, left, right = crop_box("none" if part == WHOLE else part, protocol.size)
+    if values.shape != (bottom - top, right - left):
+        found = torch.nn.functional.interpolate(
+            found, size=(bottom - top, right - left), mode="bilinear", align_corners=False
+        )
+    found = 1 / found.clamp(min=SMALLEST) if meaning.inverse else found
+    return torch.nn.functional.pad(found, (left, width - right, top, height - bottom), value=1.0)
