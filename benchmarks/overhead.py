@@ -37,7 +37,7 @@ REPORTS = 3
 STUDY = """\
 name: overhead
 storage: sqlite:///{folder}/ours.db
-data: {{name: procedural, size: [16, 16], min_depth: 0.3, max_depth: 6.0, rooms: 1, frames: 20}}
+data: {{name: procedural, size: [16, 16], min_depth: 0.3, max_depth: 6.0, scenes: 1, frames: 20}}
 model: {{name: dual_head, encoder: test_efficientnet}}
 loss:
   integer: {{weight: 1.0}}

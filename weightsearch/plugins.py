@@ -23,16 +23,28 @@ from weightsearch.errors import OptionError, kind_and_line
 TABLES: Final[Mapping[str, Mapping[str, str]]] = types.MappingProxyType(
     {
         "data": {
+            "file_list": "weightsearch.data.file_list:FileList",
+            "kitti_raw": "weightsearch.data.kitti_raw:KittiRaw",
+            "nyu": "weightsearch.data.nyu:Nyu",
             "procedural": "weightsearch.data.procedural:Procedural",
             "seven_scenes": "weightsearch.data.seven_scenes:SevenScenes",
         },
         "model": {
             "dual_head": "weightsearch.models.dual_head:DualHead",
+            "encoder_decoder": "weightsearch.models.encoder_decoder:EncoderDecoder",
         },
         "loss": {
+            "berhu": "weightsearch.losses.berhu:BerHu",
             "consistency": "weightsearch.losses.consistency:Consistency",
+            "edge": "weightsearch.losses.edge:Edge",
+            "edge_aware_smoothness": "weightsearch.losses.edge_aware_smoothness:EdgeAwareSmoothness",
             "fractional": "weightsearch.losses.fractional:Fractional",
+            "gradient_matching": "weightsearch.losses.gradient_matching:GradientMatching",
             "integer": "weightsearch.losses.integer:Integer",
+            "l2": "weightsearch.losses.l2:L2",
+            "mae": "weightsearch.losses.mae:MAE",
+            "silog": "weightsearch.losses.silog:SILog",
+            "ssim": "weightsearch.losses.ssim:SSIM",
         },
         "sampler": {
             "grid": "weightsearch.search.samplers:grid",
@@ -124,13 +136,21 @@ def arguments(checked: BaseModel) -> dict[str, Any]:
 
 def build(kind: str, name: str, options: Mapping[str, Any], context: Mapping[str, Any]) -> Any:
     """Make a plug-in from options that the study file's loader has already checked."""
+    return resolve(kind, name)(**arguments(_checked(kind, name, options, context)))
+
+
+def all_options(kind: str, name: str, options: Mapping[str, Any], context: Mapping[str, Any]) -> dict[str, Any]:
+    """Every option of a plug-in with its value, those that the study file leaves out included, as JSON values."""
+    return _checked(kind, name, options, context).model_dump(mode="json")
+
+
+def _checked(kind: str, name: str, options: Mapping[str, Any], context: Mapping[str, Any]) -> BaseModel:
     target = resolve(kind, name)
     try:
-        checked = options_model(target).model_validate_json(json.dumps(plain_options(target, options, context)))
+        return options_model(target).model_validate_json(json.dumps(plain_options(target, options, context)))
     except ValidationError as error:  # such as a file that is on the driver's machine and not on this one
         first = error.errors(include_url=False)[0]
         raise OptionError(".".join(map(str, first["loc"])), first["msg"]) from None
-    return target(**arguments(checked))
 
 
 def _name(target: Callable[..., Any]) -> str:

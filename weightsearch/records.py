@@ -2,8 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+Direction = Literal["minimize", "maximize"]
+
+# The metrics, and which way each is better.
+BETTER: Final[Mapping[str, Direction]] = MappingProxyType(
+    {
+        "abs_rel": "minimize",
+        "sq_rel": "minimize",
+        "rmse": "minimize",
+        "rmse_log": "minimize",
+        "log10": "minimize",
+        "silog": "minimize",
+        "a1": "maximize",
+        "a2": "maximize",
+        "a3": "maximize",
+    }
+)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a person sees of a search: progress, and the result. Together with cli.py the only module that prints."""
+"""What a person sees: progress, results, tables. Together with the commands the only module that prints."""
 
 from __future__ import annotations
 
@@ -14,32 +14,46 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from weightsearch.data.check import DataCheck
+    from weightsearch.search.comparison import Entry
     from weightsearch.search.ledger import Event
     from weightsearch.search.status import Status
+    from weightsearch.spec import Configuration
     from weightsearch.study.store import StudyStore
     from weightsearch.study.summary import StudySummary, TrialSummary
+    from weightsearch.training.cost import Cost
 
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 FAILURES = 5  # failed trials that are told one by one
-SILENCE = 30.0  # seconds of a search without a terminal before an epoch is worth a line
+SILENCE = 30.0  # seconds without a line before an epoch is worth one, where there is no terminal
 
 
 class View:
-    """Progress on the screen: a live view on a terminal, a line for each thing that happens elsewhere."""
+    """Progress on the screen: a live view on a terminal, a line for each thing that happens elsewhere. to: where lines
+    go; to `err` where the output proper is a table."""
 
-    def __init__(self, *, quiet: bool) -> None:
+    def __init__(self, *, quiet: bool, to: Console = out) -> None:
         self.quiet = quiet
+        self.to = to
         self.live: Live | None = None
         self.status: Status | None = None
         self.last = 0.0
 
     def line(self, text: str) -> None:
         if not self.quiet:
-            out.print(text, markup=False)
+            self.to.print(text, markup=False)
+
+    def seldom(self, text: str) -> None:
+        """A line, unless there was one a short while ago."""
+        now = time.monotonic()
+        if now - self.last >= SILENCE:
+            self.last = now
+            self.line(text)
 
     @contextmanager
     def progress(self, what: str) -> Iterator[Any]:
@@ -152,6 +166,87 @@ def print_result(store: StudyStore, summary: StudySummary, best_file: Path | Non
         out.print(f"written: {best_file}; train it with: weightsearch train {best_file}", markup=False)
 
 
+def print_compared(objective: str, entries: Sequence[Entry]) -> None:
+    """A row for each set of weights on a study's data: mean and spread of the objective, and the weights."""
+    splits = [split for split in ("validation", "test") if any(entry.values.get(split) for entry in entries)]
+    table = _table("study", "weights of", *(f"{objective} {split}" for split in splits), "weights")
+    study = ""
+    for entry in entries:
+        name, study = "" if entry.study == study else entry.study, entry.study
+        cells = [_mean_and_spread(entry, split) for split in splits]
+        weights = "  ".join(f"{term} {weight:.4g}" for term, weight in entry.weights.items())
+        _add(table, name, entry.label, *cells, weights + (f" ({entry.problem})" if entry.problem else ""))
+    out.print(table)
+
+
+def _mean_and_spread(entry: Entry, split: str) -> str:
+    mean, spread = entry.mean(split), entry.spread(split)
+    if mean is None:
+        return "-"
+    return f"{mean:.4f}" if spread is None else f"{mean:.4f} ± {spread:.4f}"
+
+
+def print_costs(costs: Sequence[Cost]) -> None:
+    table = _table(
+        "encoder", "size", "batch", "parameters", "encoder's", "multiply-adds", "images/s", "in training", "memory"
+    )
+    for cost in costs:
+        _add(
+            table,
+            cost.encoder or "-",
+            f"{cost.size[0]}x{cost.size[1]}",
+            str(cost.batch_size),
+            f"{cost.parameters / 1e6:.2f} M",
+            f"{cost.encoder_parameters / 1e6:.2f} M",
+            f"{cost.multiply_adds / 1e9:.2f} G",
+            f"{cost.predicted:.1f}",
+            f"{cost.trained:.1f}",
+            "-" if cost.memory is None else f"{cost.memory / 2**20:.0f} MiB",
+        )
+    out.print(table)
+    if costs:
+        out.print(f"on {costs[0].device}; multiply-adds of one image forward; memory of the training", markup=False)
+
+
+def print_data_check(found: DataCheck, configuration: Configuration) -> None:
+    """A row a video, then the splits, then a line for every problem."""
+    low, high = configuration.data.min_depth, configuration.data.max_depth
+    table = _table("video", "frames", "size", "depth from", "median", "to", "known", f"in {low:g}-{high:g} m", "poses")
+    for video in found.videos:
+        sizes = ", ".join(f"{height}x{width}" for height, width in video.sizes[:3])
+        _add(
+            table,
+            video.name,
+            str(video.frames) if video.frames == video.of else f"{video.frames} of {video.of}",
+            sizes + (f" and {len(video.sizes) - 3} more" if len(video.sizes) > 3 else ""),
+            *("-" if metres != metres else f"{metres:.2f} m" for metres in (video.low, video.median, video.high)),
+            f"{video.known:.1%}",
+            f"{video.valid:.1%}",
+            "yes" if video.poses else "no",
+        )
+    out.print(table)
+    if found.splits is not None:
+        out.print(", ".join(f"{name} {count}" for name, count in found.splits.items()) + " frames", markup=False)
+    out.print(f"{found.files} files read" if found.files else "computed, no files", markup=False)
+    if found.left_out:
+        out.print(f"{found.left_out} frames are left out: their depth is missing", markup=False)
+    for problem in found.problems:
+        err.print(problem, markup=False)
+
+
+def _table(first: str, *columns: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column(first)
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("weights", "weights of", "size") else "right")
+    return table
+
+
+def _add(table: Table, *cells: str) -> None:
+    """A row of plain text: names may hold what rich would take for markup."""
+    table.add_row(*map(Text, cells))
+
+
 def _comparison(store: StudyStore, summary: StudySummary, best_trial: TrialSummary) -> Table:
     """The best trial against every baseline, on both splits; the change is the best's against the baseline's."""
     table = Table(box=None, pad_edge=False)
@@ -170,7 +265,7 @@ def _comparison(store: StudyStore, summary: StudySummary, best_trial: TrialSumma
             cells.append(trial.state if trial.state != "COMPLETE" else "-" if value is None else f"{value:.4f}")
             compare = label != "best" and value is not None and mine is not None
             cells.append(_change(mine, value) if compare and mine is not None and value is not None else "")
-        table.add_row(*cells)
+        _add(table, *cells)
     return table
 
 

@@ -102,4 +102,5 @@ def _pixel_sums(predicted: Tensor, true: Tensor, mask: Tensor, denominator: str)
 
 def _masked_median(values: Tensor, mask: Tensor) -> Tensor:
     """The median of each row's valid values, [B] (of an even number: the mean of the middle two); NaN if none."""
-    return torch.where(mask, values, torch.nan).nanquantile(0.5, dim=1)
+    rows = torch.where(mask, values, torch.nan)
+    return torch.stack([row.nanquantile(0.5) for row in rows])  # torch takes 16 million numbers at once, no more

@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from weightsearch.data.cache import Progress
-from weightsearch.data.dataset import open_dataset
+from weightsearch.data.dataset import changed_content, open_dataset
+from weightsearch.data.reading import Progress
 from weightsearch.errors import (
     CheckpointError,
     SearchError,
@@ -26,6 +26,7 @@ from weightsearch.errors import (
     last_line,
 )
 from weightsearch.files import write_text
+from weightsearch.metrics.protocol import protocol_of
 from weightsearch.search.cluster import Cluster, ClusterLost
 from weightsearch.search.keeper import Keeper
 from weightsearch.search.ledger import Assignment, Event, Ledger, Listener, stored_spec
@@ -36,11 +37,11 @@ from weightsearch.spec import StudySpec
 from weightsearch.spec.differences import differences, flat
 from weightsearch.study.export import best_configuration
 from weightsearch.study.lease import Lease
-from weightsearch.study.store import UID, StudyStore
+from weightsearch.study.store import CONTENT, UID, StudyStore
 from weightsearch.study.summary import StudySummary, summarise
 from weightsearch.study.writer import Writer
 from weightsearch.training.evaluate import evaluate_checkpoint
-from weightsearch.training.preflight import preflight
+from weightsearch.training.preflight import learning, preflight
 
 SLOTS_SECONDS: Final = 5.0  # between looks at what the cluster has
 CLUSTERS_LOST: Final = 3  # in a row, without an epoch between them
@@ -79,7 +80,22 @@ class StudyRun:
     def check(self, progress: Progress | None = None) -> None:
         """Whatever would end every trial ends the study here, before Ray starts. Builds the frame cache."""
         check_sampler(self.spec)
-        preflight(self.spec.base, open_dataset(self.spec.base, progress=progress))
+        base = self.spec.base
+        dataset = open_dataset(base, progress=progress)
+        self._check_content(dataset.content)
+        preflight(learning(self.spec), dataset)
+        dataset.truth("validation", protocol_of(base, "validation").size, progress)
+
+    def _check_content(self, now: Mapping[str, float]) -> None:
+        """Raise StoreError if the trials so far were measured on other data."""
+        with self.writer.act() as connection:
+            before = self.store.keep_content(connection, now)
+        changed = changed_content(before, now)
+        if changed:
+            raise StoreError(
+                f"the data set has changed since the study {self.spec.name!r} began ({', '.join(changed)}), so that "
+                "its trials could not be compared; bring it back, or start beside it with --force-new NAME"
+            )
 
     def search(self, trainable: type | None = None) -> None:
         """Train trials until the study has all of them. trainable: what trains them in place of our Worker, with its
@@ -124,7 +140,9 @@ class StudyRun:
         """Evaluate the best trial and the baselines on the test split, once, and store it. Returns what could not be
         evaluated, a line each."""
         summary = self.summary()
-        if self.spec.base.data.split.test == 0 or summary.states["RUNNING"] or summary.states["WAITING"]:
+        if summary.states["RUNNING"] or summary.states["WAITING"]:
+            return []
+        if not len(open_dataset(self.spec.base).splits["test"]):
             return []
         best = [] if summary.best is None else [summary.best]
         chosen = {trial.number: trial for trial in (*summary.front, *best, *summary.baselines.values())}
@@ -303,14 +321,14 @@ def _open_store(spec: StudySpec, *, new: bool) -> StudyStore:
     made = stored_spec(spec)
     store = StudyStore.create(spec.storage, spec.name, list(spec.search.objectives.values()), made, new=new)
     try:
-        _check_unchanged(store, made)
+        check_unchanged(store, made)
     except BaseException:
         store.close()
         raise
     return store
 
 
-def _check_unchanged(store: StudyStore, now: dict[str, Any]) -> None:
+def check_unchanged(store: StudyStore, now: dict[str, Any]) -> None:
     """Raise StoreError if a study's trials were made from another configuration, space, objective or baseline."""
     changed = [line.removeprefix("tree.") for line in differences(flat(_compared(store.spec)), flat(_compared(now)))]
     if changed:
@@ -328,4 +346,5 @@ def _compared(spec: Mapping[str, Any]) -> dict[str, Any]:
     threads = plain["tree"].pop("resources", {}).get("cpus_per_trial", 1)
     plain["tree"]["resources"] = {"cpus_per_trial": threads}
     plain.pop(UID, None)
+    plain.pop(CONTENT, None)
     return plain

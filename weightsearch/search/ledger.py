@@ -241,8 +241,11 @@ class Ledger:
         if state.is_finished():  # stored before, only the answer was lost
             return OUTCOMES[state], Stored(new=True, removed=0)
         stored = self.writer.record(number, attempt, record)
-        if record.epoch >= assignment.configuration.train.epochs:
-            self.writer.complete(number)
+        train = assignment.configuration.train
+        stopping = train.early_stopping
+        curve = [] if stopping is None else self.store.curve(number, stopping.metric)
+        if record.epoch >= train.epochs or (stopping is not None and stopping.over(curve)):
+            self.writer.complete(number, None if stopping is None else stopping.best(curve))
             return COMPLETE, stored
         if stored.new and self._prunes(assignment):
             self.writer.prune(number)

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from weightsearch.records import EpochRecord
 from weightsearch.search.ledger import COMPLETE, FAILED, PRUNED, Event
+from weightsearch.spec.sections import EarlyStopping, Train
 from weightsearch.study.summary import StudySummary
 
 ENDS: Final = {COMPLETE: "COMPLETE", PRUNED: "PRUNED", FAILED: "FAIL"}
@@ -18,6 +20,7 @@ class Status:
     """objective: the first one, on the validation split. total: trials of the study; epochs: of a full trial.
 
     states: ended trials by state. values: the objective's last value by trial. full: the trials that are COMPLETE.
+    stopping: under early stopping a trial's value is that of its best epoch so far. kept: then the curves that decide.
     baselines: name -> trial. running: trial -> epochs done. lengths: epochs of the trials that ended here. away: why
     the database does not answer, while it does not.
     """
@@ -35,17 +38,23 @@ class Status:
     epochs_here: int = 0
     first_epoch: float | None = None
     away: str | None = None
+    stopping: EarlyStopping | None = None
+    kept: dict[int, list[float]] = field(default_factory=dict)
     started: float | None = None
     clock: Callable[[], float] = time.monotonic
 
     @classmethod
-    def of(cls, summary: StudySummary, total: int, epochs: int, clock: Callable[[], float] = time.monotonic) -> Status:
+    def of(cls, summary: StudySummary, total: int, train: Train, clock: Callable[[], float] = time.monotonic) -> Status:
         """The state at the start of a driver, of trials that earlier ones ended."""
         name, direction = next(iter(summary.directions.items()))
         states = {state: summary.states[state] for state in ("COMPLETE", "PRUNED", "FAIL")}
         values = {trial.number: trial.values[name] for trial in summary.trials if trial.state == "COMPLETE"}
         baselines = {known: trial.number for known, trial in summary.baselines.items()}
-        return cls(name, direction == "minimize", total, epochs, states, values, set(values), baselines, clock=clock)
+        status = cls(
+            name, direction == "minimize", total, train.epochs, states, values, set(values), baselines, clock=clock
+        )
+        status.stopping = train.early_stopping
+        return status
 
     def take(self, event: Event) -> None:
         if self.started is None:
@@ -65,7 +74,7 @@ class Status:
             self.running[event.number] = event.record.epoch
             self.epochs_here += 1
             self.first_epoch = self.clock() if self.first_epoch is None else self.first_epoch
-            if self.objective in event.record.metrics:
+            if self.objective in event.record.metrics and self._counts(event.number, event.record):
                 self.values[event.number] = event.record.metrics[self.objective]
         elif event.kind in ENDS:
             state = ENDS[event.kind]
@@ -75,6 +84,15 @@ class Status:
                 self.full.add(event.number)
             if event.baseline is None:
                 self.lengths.append(length)
+
+    def _counts(self, number: int, record: EpochRecord) -> bool:
+        """Whether a trial's value is that of this epoch from now on."""
+        if self.stopping is None:
+            return True
+        curve = self.kept.setdefault(number, [])
+        del curve[record.epoch - 1 :]
+        curve.append(record.metrics[self.stopping.metric])
+        return self.stopping.best(curve) == len(curve)
 
     @property
     def ended(self) -> int:

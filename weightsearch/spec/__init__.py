@@ -2,7 +2,15 @@
 
 from weightsearch.spec.ranges import Choices, FloatRange, IntRange, Range
 from weightsearch.spec.sections import Configuration
-from weightsearch.spec.study import StudyIdentity, StudySpec, load_configuration, load_identity, load_study
+from weightsearch.spec.study import (
+    StudyIdentity,
+    StudySpec,
+    load_base,
+    load_configuration,
+    load_identity,
+    load_study,
+    restore_study,
+)
 
 __all__ = [
     "Choices",
@@ -12,7 +20,9 @@ __all__ = [
     "Range",
     "StudyIdentity",
     "StudySpec",
+    "load_base",
     "load_configuration",
     "load_identity",
     "load_study",
+    "restore_study",
 ]

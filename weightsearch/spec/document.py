@@ -244,9 +244,10 @@ def _apply(document: Document, override: str) -> None:
 
 
 def _into_plugin(branch: dict[str, Any], keys: Keys, place: str) -> dict[str, Any]:
-    """`--set search.pruner.factor=4` where the file says `pruner: median`: the short form becomes the long one."""
+    """`--set search.pruner.factor=4` where the file says `pruner: median`: the short form becomes the long one, of
+    which a plug-in's says its `name`, and that of the evaluation its `preset`."""
     value = branch[keys[-1]]
     if value is not None and not isinstance(value, str):
         raise SpecError((Problem(".".join(keys), f"is {describe(value)}, nothing can be set below it", place),))
-    branch[keys[-1]] = {} if value is None else {"name": value}
+    branch[keys[-1]] = {} if value is None else {"preset" if keys == ("evaluation",) else "name": value}
     return branch[keys[-1]]  # type: ignore[no-any-return]

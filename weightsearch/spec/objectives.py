@@ -3,26 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from types import MappingProxyType
-from typing import Final
 
 from weightsearch.plugins import known_words
+from weightsearch.records import BETTER
 from weightsearch.spec.document import Document
-from weightsearch.spec.sections import Direction, Search
-
-BETTER: Final[MappingProxyType[str, Direction]] = MappingProxyType(
-    {
-        "abs_rel": "minimize",
-        "sq_rel": "minimize",
-        "rmse": "minimize",
-        "rmse_log": "minimize",
-        "log10": "minimize",
-        "silog": "minimize",
-        "a1": "maximize",
-        "a2": "maximize",
-        "a3": "maximize",
-    }
-)
+from weightsearch.spec.sections import Search
 
 
 def check_objectives(document: Document, search: Search, terms: Iterable[str]) -> None:

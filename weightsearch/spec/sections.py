@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+
+from weightsearch.plugins import known_words
+from weightsearch.records import BETTER, Direction
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
+Pixels = Annotated[int, Field(ge=16, le=4096)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Reach = Annotated[float, Field(ge=0, lt=1)]
 TermName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]*$")]
-Direction = Literal["minimize", "maximize"]
+
+
+def _metric(name: str) -> str:
+    if name not in BETTER:
+        raise ValueError(f"unknown metric {name!r}{known_words(name, BETTER)}")
+    return name
+
+
+Metric = Annotated[str, AfterValidator(_metric)]
 
 
 def _named(value: object) -> object:
@@ -19,6 +44,14 @@ def _named(value: object) -> object:
     if value is None:
         return {"name": "none"}
     return {"name": value} if isinstance(value, str) else value
+
+
+def _tuple(value: object) -> object:
+    """JSON's lists are taken for tuples, but not behind a validator of the whole section."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+Size = Annotated[tuple[Pixels, Pixels], BeforeValidator(_tuple)]
 
 
 class Section(BaseModel):
@@ -61,7 +94,7 @@ class Data(PluginSection):
     """size: height, width in pixels. min_depth, max_depth: metres; depth outside is not a valid pixel."""
 
     root: str | None = None
-    size: tuple[Annotated[int, Field(ge=16, le=4096)], Annotated[int, Field(ge=16, le=4096)]]
+    size: Size
     min_depth: Positive
     max_depth: Positive
     split: Split = Split()
@@ -90,33 +123,119 @@ class Term(BaseModel):
         return dict(self.model_extra or {})
 
 
+class EarlyStopping(Section):
+    """A training ends when `metric` on the validation split has not improved for `patience` epochs. What counts is its
+    best epoch: the trial's values, the checkpoint's network and the export are that epoch's. In a study metric is its
+    first objective unless given."""
+
+    patience: Count
+    metric: Metric = "abs_rel"
+
+    def best(self, curve: Sequence[float]) -> int:
+        """The best epoch, counted from 1, of the metric's values, one an epoch; of equal ones the first."""
+        sign = 1 if BETTER[self.metric] == "minimize" else -1
+        return 1 + min(range(len(curve)), key=lambda index: sign * curve[index])
+
+    def over(self, curve: Sequence[float]) -> bool:
+        return bool(curve) and len(curve) - self.best(curve) >= self.patience
+
+
 class Train(Section):
-    """The training loop. lr: learning rate. clip_norm: largest gradient norm over all parameters, null for no clipping.
-    amp: automatic mixed precision on a GPU (on a CPU training is always float32)."""
+    """The training loop. lr: learning rate; encoder_lr: of the encoder's parameters, null for the same one.
+    freeze_encoder: the encoder learns nothing, nor do its batch-norm statistics. clip_norm: largest gradient norm over
+    all parameters, null for no clipping. amp: automatic mixed precision on a GPU (on a CPU training is always
+    float32). channels_last: colours lie side by side in memory, which is faster on CPUs and GPUs; false for a network
+    that cannot have it (one that calls `view` on its feature maps)."""
 
     epochs: Count
     batch_size: Count = 8
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     lr: Positive
+    encoder_lr: Positive | None = None
+    freeze_encoder: bool = False
     weight_decay: NonNegative = 0.0
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     clip_norm: Positive | None = None
+    early_stopping: EarlyStopping | None = None
     amp: Literal["auto", "off", "bf16", "fp16"] = "auto"
+    channels_last: bool = True
+
+
+class Augmentation(Section):
+    """Random changes of training pictures. mirror: probability of left and right exchanged. rotation: largest angle in
+    degrees about the picture's centre. crop: height, width in pixels of a window at a random place. brightness,
+    contrast, saturation, gamma: a factor (gamma: an exponent) from 1 - x to 1 + x. hue: largest change, as a share of
+    the colour circle. permute_channels: probability of a random order of red, green and blue."""
+
+    mirror: Probability = 0.0
+    rotation: Annotated[float, Field(ge=0, le=45)] = 0.0
+    crop: Size | None = None
+    brightness: Reach = 0.0
+    contrast: Reach = 0.0
+    saturation: Reach = 0.0
+    gamma: Reach = 0.0
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    permute_channels: Probability = 0.0
+
+    @property
+    def active(self) -> bool:
+        return self != Augmentation()
+
+
+# What published numbers were taken under. NYU: the Eigen split as BTS and its followers evaluate it. KITTI: the Eigen
+# split with Garg's crop; its few drives of another size are brought to the usual one. DenseDepth: its own crop of NYU,
+# all pixels pooled, predictions of at least a hundredth of the range, and an abs_rel that divides by the prediction,
+# since its evaluation swaps the two.
+PRESETS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
+    {
+        "nyu": {"crop": "nyu", "min_depth": 1e-3, "max_depth": 10.0, "size": [480, 640]},
+        "kitti_eigen": {"crop": "garg", "min_depth": 1e-3, "max_depth": 80.0, "size": [375, 1242]},
+        "densedepth": {
+            "crop": "eigen_nyu",
+            "min_depth": 0.1,
+            "max_depth": 10.0,
+            "size": [480, 640],
+            "flip_average": True,
+            "aggregation": "pooled",
+            "rel_denominator": "prediction",
+        },
+    }
+)
+
+
+def _preset(value: object) -> object:
+    """`nyu` is short for `{preset: nyu}`; what a preset sets can be set otherwise beside it."""
+    if isinstance(value, str):
+        value = {"preset": value}
+    if isinstance(value, dict) and isinstance(value.get("preset"), str):
+        return {**PRESETS.get(value["preset"], {}), **value}
+    return value
 
 
 class Evaluation(Section):
-    """What a metric means. crop: the part of the image that counts. max_depth: cap in metres (null: the data's).
-    aggregation: mean over images of each image's value, or over all pixels together. rel_denominator: what abs_rel and
-    sq_rel divide by."""
+    """What a metric means. preset: see PRESETS. crop: the part of the image that counts. min_depth, max_depth: metres
+    (null: the data's). size: height, width in pixels at which prediction and truth are compared (null: the data's).
+    bits: of the network's quantised outputs, null for none. aggregation: mean over images of each image's value, or
+    over all pixels together. rel_denominator: what abs_rel and sq_rel divide by."""
 
-    crop: Literal["none", "eigen", "garg", "kb", "nyu"] = "none"
+    preset: Literal["nyu", "kitti_eigen", "densedepth"] | None = None
+    crop: Literal["none", "eigen", "garg", "kb", "nyu", "eigen_nyu"] = "none"
     min_depth: Positive | None = None
     max_depth: Positive | None = None
+    size: Size | None = None
+    bits: Annotated[int, Field(ge=2, le=16)] | None = None
     flip_average: bool = False
     median_scaling: bool = False
     aggregation: Literal["per_image", "pooled"] = "per_image"
     rel_denominator: Literal["truth", "prediction"] = "truth"
+
+    @model_serializer(mode="wrap")
+    def _short(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What differs from the preset, or from the defaults: so that another preset can be set over a stored one."""
+        usual = {name: field.default for name, field in type(self).model_fields.items()}
+        preset = {**usual, **PRESETS.get(self.preset or "", {}), "preset": None}
+        return {name: value for name, value in whole(self).items() if _tuple(value) != _tuple(preset[name])}
 
 
 Named = Annotated[PluginSection, BeforeValidator(_named)]
@@ -167,7 +286,8 @@ class Configuration(Section):
     model: Model
     loss: Annotated[dict[TermName, Term], Field(min_length=1)]
     train: Train
-    evaluation: Evaluation = Evaluation()
+    augmentation: Augmentation = Augmentation()
+    evaluation: Annotated[Evaluation, BeforeValidator(_preset)] = Evaluation()
     resources: Resources = Resources()
 
     @property
@@ -194,13 +314,28 @@ class Configuration(Section):
     def measured_on(self) -> dict[str, Any]:
         """What an objective's value depends on besides the network: equal for all trials of a study."""
         data = self.data.model_dump(exclude={"size", "min_depth", "max_depth"})
-        return {"data": data, "depth_range": self.depth_range, "evaluation": self.evaluation.model_dump()}
+        size = self.evaluation.size or self.data.size
+        evaluation = self.evaluation.model_dump()
+        return {"data": data, "depth_range": self.depth_range, "size": size, "evaluation": evaluation}
 
     @model_validator(mode="after")
     def _evaluated(self) -> Configuration:
         low, high = self.depth_range
         if low >= high:
             raise ValueError(f"evaluation: min_depth {low:g} must lie below max_depth {high:g}")
+        return self
+
+    @model_validator(mode="after")
+    def _learns(self) -> Configuration:
+        if self.train.freeze_encoder and self.train.encoder_lr is not None:
+            raise ValueError("train.encoder_lr: a frozen encoder has no learning rate")
+        return self
+
+    @model_validator(mode="after")
+    def _cropped(self) -> Configuration:
+        crop, size = self.augmentation.crop, self.data.size
+        if crop is not None and (crop[0] > size[0] or crop[1] > size[1]):
+            raise ValueError(f"augmentation.crop: {list(crop)} is larger than data.size {list(size)}")
         return self
 
 

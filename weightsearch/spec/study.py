@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from weightsearch.errors import Secret, SpecError
 from weightsearch.plugins import known_words
+from weightsearch.records import BETTER
 from weightsearch.spec.document import Document, Keys, describe, read_document
 from weightsearch.spec.objectives import check_objectives
 from weightsearch.spec.ranges import (
@@ -28,7 +29,7 @@ from weightsearch.spec.ranges import (
 from weightsearch.spec.sections import CONFIGURATION_KEYS, KNOWN_KEYS, Configuration, Ray, Search
 from weightsearch.spec.validate import check_plugin, validate
 
-RANGE_SECTIONS: Final = ("data", "model", "loss", "train")
+RANGE_SECTIONS: Final = ("augmentation", "data", "model", "loss", "train")
 PATHS: Final[tuple[Keys, ...]] = (("data", "root"), ("model", "weights"))
 NOT_FILES: Final = ("none", "pretrained")
 
@@ -69,7 +70,17 @@ class StudyIdentity:
 
 def load_study(path: Path, overrides: Iterable[str] = ()) -> StudySpec:
     """Read and check a study file whole, its plug-ins and paths included. Raises SpecError."""
-    document, tree = _read(path, overrides)
+    return _study(*_read(path, overrides))
+
+
+def restore_study(source: str, tree: Mapping[str, Any], search: Mapping[str, Any]) -> StudySpec:
+    """A study from what its database kept of its file. source: what errors call it. Raises SpecError."""
+    whole = {**copy.deepcopy(dict(tree)), "search": dict(search)}
+    document = Document(whole, source)
+    return _study(document, {key: whole[key] for key in CONFIGURATION_KEYS if key in whole})
+
+
+def _study(document: Document, tree: dict[str, Any]) -> StudySpec:
     base, space = _check_space(document, tree)
     if "search" not in document.tree:
         raise document.error((), "the section 'search' is missing; a study needs objectives and trials")
@@ -97,6 +108,13 @@ def load_configuration(path: Path, overrides: Iterable[str] = ()) -> Configurati
             first, f"is a range; to train, give it a value with --set {ranges[0]}=VALUE, or export the best{more}"
         )
     return check_configuration(document, tree)
+
+
+def load_base(path: Path, overrides: Iterable[str] = ()) -> Configuration:
+    """The configuration of a study file with each range at a value of it, or that of a file without ranges. Raises
+    SpecError."""
+    document, tree = _read(path, overrides)
+    return _check_space(document, tree)[0]
 
 
 def load_identity(path: Path, overrides: Iterable[str] = ()) -> StudyIdentity:
@@ -128,7 +146,7 @@ def check_configuration(document: Document, tree: Mapping[str, Any]) -> Configur
     """Check sections, plug-ins, their options and paths of a tree without ranges."""
     configuration = validate(document, Configuration, _expanded(document, tree))
     root = configuration.data.root
-    if root is not None and not Path(root).is_dir():
+    if root is not None and not os.path.isdir(root):  # noqa: PTH112 - pathlib raises for a name that is too long
         raise document.error(("data", "root"), f"no such folder: {describe(root)}")
     _plugin_arguments(document, configuration)
     return configuration
@@ -155,7 +173,18 @@ def _read(path: Path, overrides: Iterable[str]) -> tuple[Document, dict[str, Any
         if key not in KNOWN_KEYS:
             raise document.error((key,), f"unknown key{known_words(key, KNOWN_KEYS)}")
     _absolute(document)
+    _stop_by_objective(document.tree)
     return document, {key: document.tree[key] for key in CONFIGURATION_KEYS if key in document.tree}
+
+
+def _stop_by_objective(tree: Mapping[str, Any]) -> None:
+    """Early stopping that names no metric goes by the first objective."""
+    train, search = tree.get("train"), tree.get("search")
+    stopping = train.get("early_stopping") if isinstance(train, dict) else None
+    objectives = search.get("objectives") if isinstance(search, dict) else None
+    first = next(iter(objectives), None) if isinstance(objectives, dict) else None
+    if isinstance(stopping, dict) and "patience" in stopping and first in BETTER:
+        stopping.setdefault("metric", first)
 
 
 def _check_space(document: Document, tree: Mapping[str, Any]) -> tuple[Configuration, dict[str, Range]]:
@@ -225,8 +254,10 @@ def _check_baselines(spec: StudySpec) -> None:
 def _check_comparable(document: Document, path: Keys, base: Configuration, other: Configuration) -> None:
     if other.measured_on != base.measured_on:
         changed = next(key for key, value in base.measured_on.items() if other.measured_on[key] != value)
+        way_out = "; set evaluation.size" if changed == "size" else ""
         raise document.error(
-            path, f"changes what the objectives are measured on ({changed}), so that trials could not be compared"
+            path,
+            f"changes what the objectives are measured on ({changed}), so that trials could not be compared{way_out}",
         )
 
 

@@ -14,13 +14,15 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from weightsearch.errors import StoreError
-from weightsearch.spec.sections import Direction
+from weightsearch.records import Direction
 from weightsearch.study import tables
 from weightsearch.study.database import Database, Mode
 
 BASELINE: Final = "baseline"
 REASON: Final = "reason"
+KEPT: Final = "kept_epoch"  # under early stopping: the epoch whose network is the trial's
 UID: Final = "uid"
+CONTENT: Final = "data"  # what the data set held when the study began
 
 
 class TrialRow(NamedTuple):
@@ -109,6 +111,16 @@ class StudyStore:
         """Optuna's view of the study's trials."""
         return self.study._storage
 
+    def keep_content(self, connection: sa.Connection, content: Mapping[str, float]) -> Mapping[str, float]:
+        """Note what the data set holds, if that was not done before. Returns what it held then."""
+        mine = tables.studies.c.study_id == self.study_id
+        spec = connection.scalar(sa.select(tables.studies.c.spec).where(mine))
+        found: Mapping[str, float] | None = None if spec is None else spec.get(CONTENT)
+        if found is not None:
+            return found
+        connection.execute(sa.update(tables.studies).where(mine).values(spec={**(spec or {}), CONTENT: dict(content)}))
+        return content
+
     def close(self) -> None:
         self.database.close()
 
@@ -160,18 +172,28 @@ class StudyStore:
         with self.database.reading() as connection:
             return {number: epoch for number, epoch in connection.execute(query)}  # noqa: C416 - rows, not pairs
 
-    def last_epoch(self, number: int) -> int:
-        """Epochs stored of a trial, 0 for none."""
+    def epoch_that_counts(self, number: int) -> int:
+        """The epoch whose network and metrics are the trial's: its last, or under early stopping the best; 0 if it has
+        none."""
+        if kept := self.trial(number).user_attrs.get(KEPT):
+            return int(kept)
         mine = tables.epochs.c.trial_id == self.trial_id(number)
         with self.database.reading() as connection:
             return int(connection.scalar(sa.select(sa.func.max(tables.epochs.c.epoch)).where(mine)) or 0)
 
+    def curve(self, number: int, metric: str) -> list[float]:
+        """A metric on the validation split at each of a trial's epochs, NaN where it was not finite."""
+        table = tables.metrics
+        mine = (table.c.trial_id == self.trial_id(number)) & (table.c.split == "validation")
+        query = sa.select(table.c.value).where(mine, table.c.metric == metric).order_by(table.c.epoch)
+        with self.database.reading() as connection:
+            return [float("nan") if value is None else value for value in connection.scalars(query)]
+
     def metrics(self, number: int, split: str = "validation") -> dict[str, float]:
-        """A trial's metrics on a split at its last epoch; empty if there are none."""
+        """A trial's metrics on a split at the epoch that counts; empty if there are none."""
         table = tables.metrics
         mine = (table.c.trial_id == self.trial_id(number)) & (table.c.split == split)
-        last = sa.select(sa.func.max(table.c.epoch)).where(mine).scalar_subquery()
-        query = sa.select(table.c.metric, table.c.value).where(mine, table.c.epoch == last)
+        query = sa.select(table.c.metric, table.c.value).where(mine, table.c.epoch == self.epoch_that_counts(number))
         with self.database.reading() as connection:
             return {row.metric: row.value for row in connection.execute(query)}
 

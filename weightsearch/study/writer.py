@@ -26,7 +26,7 @@ from weightsearch.records import Environment, EpochRecord
 from weightsearch.study import lease as leases
 from weightsearch.study import tables
 from weightsearch.study.lease import Lease
-from weightsearch.study.store import BASELINE, REASON, StudyStore
+from weightsearch.study.store import BASELINE, KEPT, REASON, StudyStore
 
 RUNG: Final = "completed_rung_"  # of Optuna's pruners
 
@@ -153,9 +153,11 @@ class Writer:
             study._thread_local.cached_all_trials = None
             return pruner.prune(study, self.store.trial(number))
 
-    def complete(self, number: int) -> None:
-        """The trial trained to the end: its values are those of its last epoch."""
+    def complete(self, number: int, kept: int | None = None) -> None:
+        """The trial trained to the end: its values are those of its last epoch, or of the one that is kept."""
         with self.act():
+            if kept is not None:
+                self.store.storage.set_trial_user_attr(self.store.trial_id(number), KEPT, kept)
             metrics = self.store.metrics(number)
             values = [metrics[name] for name in self.store.spec["objectives"]]
             self.store.study.tell(number, values)
@@ -190,7 +192,7 @@ class Writer:
         """Store the final comparison's metrics on the test split."""
         with self.act() as connection:
             trial_id = self.store.trial_id(number)
-            epoch = self.store.last_epoch(number)
+            epoch = self.store.epoch_that_counts(number)
             mine = (tables.metrics.c.trial_id == trial_id) & (tables.metrics.c.split == "test")
             connection.execute(sa.delete(tables.metrics).where(mine))
             connection.execute(sa.insert(tables.metrics), _metric_rows(trial_id, epoch, "test", metrics))

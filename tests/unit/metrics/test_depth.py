@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 
 from weightsearch.errors import TrialFailure
 from weightsearch.metrics.depth import DepthMetrics
-from weightsearch.metrics.protocol import CROPS, Protocol, crop_mask
+from weightsearch.metrics.protocol import CROPS, Protocol, crop_mask, protocol_of
+from weightsearch.spec import load_configuration
+from weightsearch.spec.sections import PRESETS
 
 CPU = torch.device("cpu")
+CLOSED = ["loss.fractional.weight=10", "loss.consistency.weight=0.5"]
 
 
 def protocol(**changes) -> Protocol:
@@ -22,6 +25,7 @@ def protocol(**changes) -> Protocol:
         "min_depth": 0.5,
         "max_depth": 10.0,
         "size": (12, 16),
+        "bits": None,
         "flip_average": False,
         "median_scaling": False,
         "aggregation": "per_image",
@@ -86,6 +90,50 @@ def test_equal_to_an_independent_implementation(crop, aggregation, denominator, 
     found = measure(predicted, truth, **changes)
     for name, value in reference(predicted, truth, protocol(size=(24, 40), **changes)).items():
         assert found[name] == pytest.approx(value, rel=1e-9), name
+
+
+NATIVE = {"nyu": (480, 640), "kitti_eigen": (375, 1242), "densedepth": (480, 640)}
+# Rows from, to and columns from, to in pixels, as the evaluations that made the published numbers have them.
+RECTANGLES = {
+    "nyu": (45, 471, 41, 601),  # BTS
+    "kitti_eigen": (153, 371, 44, 1197),  # Garg et al. 2016
+    "densedepth": (20, 460, 24, 616),
+}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_is_what_the_published_numbers_were_taken_under(preset, tiny):
+    used = protocol_of(load_configuration(tiny, [*CLOSED, f"evaluation={preset}"]), "test")
+    assert used.size == NATIVE[preset]
+    assert used.min_depth == (0.1 if preset == "densedepth" else 1e-3)
+    assert used.max_depth == (80.0 if preset == "kitti_eigen" else 10.0)
+    assert (used.flip_average, used.aggregation, used.rel_denominator) == (
+        (True, "pooled", "prediction") if preset == "densedepth" else (False, "per_image", "truth")
+    )
+    top, bottom, left, right = RECTANGLES[preset]
+    inside = np.zeros(used.size, dtype=bool)
+    inside[top:bottom, left:right] = True
+    assert np.array_equal(crop_mask(used.crop, used.size, CPU).numpy(), inside)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_equal_to_an_independent_implementation_under_every_preset(preset, tiny):
+    used = protocol_of(load_configuration(tiny, [*CLOSED, f"evaluation={preset}"]), "test")
+    predicted, truth = maps(9, 3, used.size)
+    metrics = DepthMetrics(used, CPU)
+    metrics.update(predicted, truth)
+    found = metrics.compute()
+    for name, value in reference(predicted, truth, used).items():
+        assert found[name] == pytest.approx(value, rel=1e-6), name
+
+
+def test_eigen_s_own_crop_of_kitti_at_native_size():
+    mask = crop_mask("eigen", (375, 1242), CPU).numpy()
+    rows, columns = np.nonzero(mask)
+    assert (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1) == (124, 342, 44, 1197)
+    kb = crop_mask("kb", (375, 1242), CPU).numpy()
+    rows, columns = np.nonzero(kb)
+    assert (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1) == (23, 375, 13, 1229)
 
 
 def test_equal_on_real_depth(data_root):

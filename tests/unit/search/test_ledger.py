@@ -115,6 +115,24 @@ def test_pruned_trials_stop_at_the_rungs_and_complete_ones_at_the_end(study):
         assert trial.last_step in ((1, 2, 4) if trial.state == TrialState.PRUNED else (4,))
 
 
+def test_under_early_stopping_the_best_epoch_counts(study):
+    one = study("search.pruner=none", "train.epochs=9", "train.early_stopping={patience: 2}")
+    first = one.ledger.next()
+    curve = [0.5, 0.3, 0.4, 0.2, 0.25, 0.2, 0.1]
+    ends = [one.ledger.report(0, attempt(0), [record(epoch, value)]) for epoch, value in enumerate(curve[:6], start=1)]
+    assert ends == [False, False, False, False, False, True]  # at 6: two epochs after the 4th, which 6 only equals
+    trial = one.store.trials()[first.number]
+    assert (trial.state, trial.value, trial.last_step) == (TrialState.COMPLETE, 0.2, 6)
+    assert one.store.epoch_that_counts(0) == 4
+    assert one.store.metrics(0) == {"abs_rel": 0.2}
+    one.writer.record_test(0, {"abs_rel": 0.21})
+    assert one.store.metrics(0, "test") == {"abs_rel": 0.21}
+    second = one.ledger.next()
+    ends = [one.ledger.report(1, attempt(1), [record(epoch, 1 / epoch)]) for epoch in range(1, 10)]
+    assert ends == [False] * 8 + [True]
+    assert one.store.trials()[second.number].value == 1 / 9
+
+
 def test_the_value_is_that_of_the_last_epoch(study):
     one = study()
     one.run()

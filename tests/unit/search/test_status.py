@@ -3,6 +3,7 @@ from __future__ import annotations
 from tests.unit.search.test_ledger import record
 from weightsearch.search.ledger import Event
 from weightsearch.search.status import Status
+from weightsearch.spec.sections import EarlyStopping
 
 
 def status(clock) -> Status:
@@ -44,6 +45,20 @@ def test_time_left_is_epochs_left_at_the_pace_so_far():
         one.take(Event("epoch", number, record=record(1, 0.4)))
         one.take(Event("pruned", number))
     assert one.seconds_left() == 10 * 6  # six trials to come, as long as the three that were searched
+
+
+def test_under_early_stopping_a_trial_is_worth_its_best_epoch():
+    one = status(lambda: 0.0)
+    one.stopping = EarlyStopping(patience=2, metric="abs_rel")
+    one.take(Event("started", 0))
+    for epoch, value in enumerate([0.5, 0.3, 0.4, 0.35], start=1):
+        one.take(Event("epoch", 0, record=record(epoch, value)))
+    assert one.values == {0: 0.3}
+    one.take(Event("epoch", 0, record=record(2, 0.45)))  # trained again from an older checkpoint
+    assert one.values == {0: 0.45}
+    one.take(Event("epoch", 0, record=record(3, 0.2)))
+    one.take(Event("complete", 0))
+    assert one.best() == (0, 0.2)
 
 
 def test_what_was_given_back_does_not_run():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from tests.conftest import ROOT, TINY
 from weightsearch.errors import SpecError
 from weightsearch.metrics.depth import NAMES
 from weightsearch.plugins import TABLES, resolve
-from weightsearch.spec import Choices, FloatRange, IntRange, load_configuration, load_identity, load_study
+from weightsearch.spec import Choices, FloatRange, IntRange, load_base, load_configuration, load_identity, load_study
 from weightsearch.spec.objectives import BETTER
 from weightsearch.spec.study import fill
 
@@ -22,14 +23,6 @@ def test_the_shipped_study_is_what_it_says():
     }
     assert spec.search.baselines["published"] == {"loss.fractional.weight": 10, "loss.consistency.weight": 0.5}
     assert spec.search.trials >= 12
-
-
-def test_every_shipped_study_file_is_valid(data_root, monkeypatch):
-    monkeypatch.setenv("SEVEN_SCENES", str(data_root / "7scenes" / "redkitchen"))
-    files = sorted((ROOT / "studies").glob("*.yaml"))
-    assert len(files) >= 2
-    for file in files:
-        assert load_study(file).space
 
 
 def test_a_configuration_is_the_study_with_its_ranges_replaced(tiny):
@@ -59,16 +52,22 @@ def test_the_type_of_a_range_follows_its_field(tiny):
 
 
 def test_choices_may_be_lists(tiny):
-    spec = load_study(tiny, ["data.size={choices: [[32, 48], [48, 64]]}", "search.baselines={}"])
+    sizes = "data.size={choices: [[32, 48], [48, 64]]}"
+    spec = load_study(tiny, [sizes, "evaluation.size=[32, 48]", "search.baselines={}"])
     assert spec.space["data.size"].labels() == ("[32, 48]", "[48, 64]")
 
 
 # (what is set, where the mistake lies, words of its message)
 MISTAKES = [
+    (
+        "data.size={choices: [[32, 48], [64, 96]]}",
+        "data.size",
+        "measured on (size), so that trials could not be compared; set evaluation.size",
+    ),
     ("nam=x", "nam", "unknown key; did you mean 'name'?"),
     ("train.epoch=3", "train.epoch", "unknown key; did you mean 'epochs'? known: epochs, batch_size"),
     ("data.split.trian=3", "data.split.trian", "did you mean 'train'?"),
-    ("data.roooms=3", "data.roooms", "did you mean 'rooms'?"),
+    ("data.sceenes=3", "data.sceenes", "did you mean 'scenes'?"),
     ("model.encodr=x", "model.encodr", "did you mean 'encoder'?"),
     ("loss.integer.wieght=x", "loss.integer.wieght", "unknown key"),
     ("search.triels=3", "search.triels", "did you mean 'trials'?"),
@@ -90,8 +89,8 @@ MISTAKES = [
     ("data.name=procedurall", "data.name", "unknown data 'procedurall'; did you mean 'procedural'?"),
     ("data={name: seven_scenes, size: [32, 48], min_depth: 1, max_depth: 2}", "data.root", "is missing"),
     (
-        "data={name: seven_scenes, root: ., rooms: 3, size: [32, 48], min_depth: 1, max_depth: 2}",
-        "data.rooms",
+        "data={name: seven_scenes, root: ., scenes: 3, size: [32, 48], min_depth: 1, max_depth: 2}",
+        "data.scenes",
         "unknown key",
     ),
     ("data.root=nowhere", "data.root", "no such folder"),
@@ -116,7 +115,11 @@ MISTAKES = [
     ("loss.integer.weight={choices: [1, 1.0]}", "loss.integer.weight", "written twice"),
     ("loss.integer.weight={choices: [1, x]}", "loss.integer.weight", "found 'x'"),
     ("train.batch_size={low: 1.5, high: 8}", "train.batch_size", "found 1.5"),
-    ("search.trials={low: 1, high: 3}", "search.trials", "a range may only stand in data, model, loss, train"),
+    (
+        "search.trials={low: 1, high: 3}",
+        "search.trials",
+        "a range may only stand in augmentation, data, model",
+    ),
     ("seed={choices: [0, 1]}", "seed", "a range may only stand in"),
     ("search.objectives={loss: minimize}", "search.objectives.loss", "depends on the loss weights"),
     ("search.objectives={train_loss: minimize}", "search.objectives.train_loss", "depends on the loss weights"),
@@ -319,3 +322,32 @@ def test_a_password_is_in_no_text_about_a_study(tiny, monkeypatch):
     with pytest.raises(SpecError) as error:
         load_study(tiny, ["storage=mysql://me:s3cret@host/x"])
     assert "s3cret" not in str(error.value)
+
+
+class TestPresets:
+    def test_the_short_form_can_be_changed_in_parts(self, tiny):
+        found = load_base(tiny, ["evaluation=nyu", "evaluation.crop=none"]).evaluation
+        assert (found.preset, found.crop, found.size, found.max_depth) == ("nyu", "none", (480, 640), 10.0)
+
+    def test_another_preset_over_a_stored_configuration_is_that_preset(self, tiny):
+        """What is stored says the preset and what differs from it, and so does the protocol that comes of it."""
+        stored = load_base(tiny, ["evaluation={preset: nyu, bits: 8}"]).evaluation.model_dump(mode="json")
+        assert stored == {"preset": "nyu", "bits": 8}
+        assert load_base(tiny).evaluation.model_dump(mode="json") == {}
+        again = load_base(tiny, [f"evaluation={json.dumps(stored)}", "evaluation.preset=densedepth"]).evaluation
+        assert again == load_base(tiny, ["evaluation={preset: densedepth, bits: 8}"]).evaluation
+        assert (again.crop, again.aggregation) == ("eigen_nyu", "pooled")
+
+
+class TestShipped:
+    @pytest.mark.parametrize("path", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda path: path.stem)
+    def test_every_study_file_is_one(self, path, tmp_path, monkeypatch):
+        for name in ("SEVEN_SCENES", "NYU", "KITTI"):
+            monkeypatch.setenv(name, str(tmp_path))
+        spec = load_study(path)
+        assert spec.space
+        assert spec.name == path.stem
+        assert spec.storage == f"sqlite:///{path.stem}.db"
+        assert "published" in spec.search.baselines
+        for values in spec.search.baselines.values():
+            assert any(term.weight > 0 for term in spec.configuration(values).loss.values())

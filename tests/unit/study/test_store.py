@@ -22,7 +22,7 @@ def test_opening_again_finds_everything(writer, store, storage):
     assert again.spec == store.spec  # the stored one wins
     assert again.uid == store.uid
     assert again.metrics(number) == {"abs_rel": 0.5, "rmse": 1.0}
-    assert again.last_epoch(number) == 1
+    assert again.epoch_that_counts(number) == 1
     again.close()
 
 

@@ -1,0 +1,63 @@
+"""The command line: what the commands are and what they call; screen.py says what they show."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+
+from weightsearch.cli import data, database, studies, training
+from weightsearch.cli.app import app
+from weightsearch.errors import SpecError, WeightsearchError, hide, one_line
+from weightsearch.screen import err
+
+__all__ = ["app", "data", "database", "main", "studies", "training"]
+
+STOPPED = 130  # the exit status after Ctrl-C
+GIVEN_STORAGE = "WEIGHTSEARCH_GIVEN_STORAGE"
+
+
+def main() -> None:
+    """Entry point: one line and an exit status for whatever the user can mend."""
+    sys.path.append(str(Path.cwd()))  # for plug-ins beside the study; last, so that nothing installed is shadowed
+    try:
+        _keep_password_from_process_list()
+        try:
+            app()
+        except SystemExit as end:
+            if end.code == STOPPED:  # typer has caught Ctrl-C and says nothing
+                err.print("stopped")
+            raise
+    except SpecError as error:
+        for problem in error.problems:
+            err.print(str(problem), markup=False)
+        sys.exit(error.exit_status)
+    except WeightsearchError as error:
+        err.print(one_line(str(error)), markup=False)
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        err.print("stopped")
+        sys.exit(STOPPED)
+
+
+def _keep_password_from_process_list() -> None:
+    """A command line is everybody's to read: start again with a password in `--set storage=...` moved to the
+    environment. Raises WeightsearchError for passwords elsewhere."""
+    words = list(sys.orig_argv)
+    for place, word in enumerate(words):
+        if hide(word) == word or re.search(r":\$\{\w+\}@", word):
+            continue
+        found = re.fullmatch(r"((?:--set=)?)\s*storage\s*=(.*)", word, re.DOTALL)
+        if found is None:
+            raise WeightsearchError(
+                "a password stands in the command line, where everybody can read it; write the URL into the study "
+                "file's storage, with ${VARIABLE} for the password"
+            )
+        value = found.group(2).strip().strip("'\"")
+        os.environ[GIVEN_STORAGE] = re.sub(
+            r"\$\{(\w+)\}", lambda name: os.environ.get(name.group(1), name.group()), value
+        )
+        words[place] = f"{found.group(1)}storage=${{{GIVEN_STORAGE}}}"
+    if words != sys.orig_argv:
+        os.execv(sys.executable, words)  # noqa: S606 - the same program again, without a shell

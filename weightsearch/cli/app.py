@@ -1,0 +1,66 @@
+"""What the commands share: the application, their common arguments, finding a study."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from weightsearch.errors import WeightsearchError
+from weightsearch.spec import load_identity
+
+if TYPE_CHECKING:
+    from weightsearch.data.source import SplitName
+    from weightsearch.study.store import StudyStore
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+Study = Annotated[Path, typer.Argument(metavar="STUDY", help="The study file.")]
+Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="A training configuration, such as best.yaml.")]
+Either = Annotated[Path, typer.Argument(metavar="FILE", help="A study file or a training configuration.")]
+Sets = Annotated[
+    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a value; may be repeated.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
+Split = Annotated[str, typer.Option(help="train, validation or test.")]
+
+
+def located(path: Path) -> Path:
+    """The path of a study file, beside which plug-ins are found from now on."""
+    folder = str(path.absolute().parent)
+    if folder not in sys.path:
+        sys.path.append(folder)
+    return path
+
+
+@contextmanager
+def opened(study: Path, sets: list[str] | None) -> Iterator[StudyStore]:
+    """A study's database, for reading."""
+    from weightsearch.study.store import StudyStore
+
+    identity = load_identity(study, sets or ())
+    store = StudyStore.open(identity.storage, identity.name)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def split_of(name: str) -> SplitName:
+    """Raises WeightsearchError for a name that is no split."""
+    from weightsearch.data.split import SPLITS
+
+    for split in SPLITS:
+        if split == name:
+            return split
+    raise WeightsearchError(f"--split: expected {', '.join(SPLITS)}, found {name!r}")
+
+
+def metrics_line(metrics: Mapping[str, float], split: str) -> str:
+    return f"{split}: " + "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())

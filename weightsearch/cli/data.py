@@ -1,0 +1,44 @@
+"""Commands about data sets: data check, data frames."""
+
+from __future__ import annotations
+
+import json
+
+import typer
+
+from weightsearch.cli.app import AsJson, Either, Quiet, Sets, Split, app, located, split_of
+from weightsearch.errors import WeightsearchError
+from weightsearch.screen import View, print_data_check
+from weightsearch.spec import load_base
+
+group = typer.Typer(no_args_is_help=True, help="Look at a data set.")
+app.add_typer(group, name="data")
+
+
+class _BadData(WeightsearchError):
+    exit_status = 1
+
+
+@group.command()
+def check(file: Either, sets: Sets = None, quiet: Quiet = False, as_json: AsJson = False) -> None:
+    """Read every file once: print counts, sizes, depth range and coverage, and every bad file."""
+    from weightsearch.data.check import check_data
+
+    configuration = load_base(located(file), sets or ())
+    with View(quiet=quiet).progress("reading frames") as progress:
+        found = check_data(configuration, progress)
+    if as_json:
+        print(json.dumps(found.to_plain(), indent=2, allow_nan=False))
+    else:
+        print_data_check(found, configuration)
+    if found.problems:
+        raise _BadData(f"{len(found.problems)} problems")
+
+
+@group.command()
+def frames(file: Either, sets: Sets = None, split: Split = "validation") -> None:
+    """Print the names of a split's frames, a line each, in the order that `evaluate --predictions` takes them."""
+    from weightsearch.training.predictions import frame_names
+
+    for name in frame_names(load_base(located(file), sets or ()), split_of(split)):
+        print(name)

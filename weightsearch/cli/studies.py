@@ -1,0 +1,200 @@
+"""Commands about studies: run, validate, show, export, compare."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from weightsearch.cli.app import AsJson, Device, Quiet, Sets, Study, app, located, opened
+from weightsearch.errors import WeightsearchError
+from weightsearch.files import write_text
+from weightsearch.screen import View, err, out, print_compared, print_result
+from weightsearch.spec import Choices, load_study
+
+if TYPE_CHECKING:
+    from weightsearch.study.store import StudyStore
+    from weightsearch.study.summary import StudySummary
+
+
+@app.command()
+def run(
+    study: Study,
+    sets: Sets = None,
+    quiet: Quiet = False,
+    join: Annotated[bool, typer.Option("--join", help="Work beside drivers that run this study already.")] = False,
+    force_new: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Start a new study of this name beside the one that is there.")
+    ] = None,
+) -> None:
+    """Create or continue a study: search until it has all its trials, then compare the best with the baselines."""
+    spec = load_study(located(study), [*(sets or ()), *([] if force_new is None else [f"name={force_new}"])])
+    from weightsearch.search.driver import StudyRun
+    from weightsearch.search.status import Status
+
+    view = View(quiet=quiet)
+    running = StudyRun(spec, view, join=join, new=force_new is not None)
+    try:
+        with view.progress("reading frames") as progress:
+            running.check(progress)
+        view.begin(Status.of(running.summary(), spec.search.trials, spec.base.train))
+        view.line("starting the workers; the first epochs take a while")
+        try:
+            running.search()
+        except BaseException:
+            with suppress(WeightsearchError):
+                running.export(wait=False)
+            raise
+        finally:
+            view.end()
+        for problem in running.compare():
+            err.print(problem, markup=False)
+        best = running.export()  # now with the test metrics
+        summary = running.summary()
+        if not quiet:
+            print_result(running.store, summary, best)
+        if best is None:
+            raise _NoResult(f"no trial of {spec.name!r} trained to the end: {_first_reason(summary)}")
+    finally:
+        running.close()
+
+
+@app.command()
+def validate(study: Study, sets: Sets = None) -> None:
+    """Check a study file, take a batch of noise through its network and loss, and print what would be searched; no data
+    is read."""
+    spec = load_study(located(study), sets or ())
+    from weightsearch.data.noise import noise
+    from weightsearch.search.samplers import check_sampler
+    from weightsearch.training.preflight import learning, preflight
+
+    check_sampler(spec)
+    with tempfile.TemporaryDirectory() as folder:
+        preflight(learning(spec), noise(spec.base, 2, Path(folder)))
+    out.print(f"{study}: study {spec.name!r} is valid", markup=False)
+    for name, found in spec.space.items():
+        if isinstance(found, Choices):
+            text = ", ".join(str(value) for value in found.values)
+        else:
+            text = f"{found.low:g} to {found.high:g}" + (", log" if found.log else "")
+            text += f", step {found.step:g}" if found.step not in (None, 1) else ""
+        out.print(f"  {name}: {text}", markup=False)
+    search = spec.search
+    objectives = ", ".join(f"{direction} {name}" for name, direction in search.objectives.items())
+    baselines = ", ".join(search.baselines) or "none"
+    out.print(
+        f"  {search.trials} trials by {search.sampler.name}, pruner {search.pruner.name}; {objectives}; "
+        f"baselines: {baselines}",
+        markup=False,
+    )
+
+
+@app.command()
+def show(study: Study, sets: Sets = None, as_json: AsJson = False) -> None:
+    """Print a study's trials by state, its best one and its baselines."""
+    from weightsearch.study.summary import summarise
+
+    with opened(study, sets) as store:
+        summary = summarise(store)
+        if as_json:
+            print(json.dumps(summary.to_plain(), indent=2))
+        else:
+            print_result(store, summary, None)
+
+
+@app.command()
+def export(
+    study: Study,
+    sets: Sets = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where the best configuration goes.")] = Path(
+        "best.yaml"
+    ),
+    trials: Annotated[Path | None, typer.Option(help="Also write all trials as CSV.")] = None,
+) -> None:
+    """Write the best configuration as YAML that trains as it is; with --trials also a table of all trials."""
+    from weightsearch.study.export import best_configuration, trial_table
+
+    with opened(study, sets) as store:
+        if trials is not None:
+            _write(trials, trial_table(store).to_csv(index=False))
+        _write(output, best_configuration(store))
+
+
+@app.command()
+def compare(
+    studies: Annotated[list[Path], typer.Argument(metavar="STUDY...", help="Study files.")],
+    sets: Sets = None,
+    transfer: Annotated[
+        bool, typer.Option("--transfer", help="Also train each study with the best weights of the others.")
+    ] = False,
+    seeds: Annotated[
+        int, typer.Option(min=0, max=100, help="Train the best and the baselines so often, each with a fresh seed.")
+    ] = 0,
+    baseline: Annotated[
+        list[str] | None, typer.Option(help="A baseline to train anew; may be repeated. All unless given.")
+    ] = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Lay the first objective of several studies side by side: each one's best weights and its baselines.
+
+    The values are those in the databases. With --transfer or --seeds everything is trained anew, and measured on both
+    splits: with other seeds than the search had, so that the winner's luck does not count.
+    """
+    from weightsearch.search.comparison import (
+        Compared,
+        Listener,
+        common_objective,
+        other_protocols,
+        side_by_side,
+        trained_anew,
+    )
+
+    with ExitStack() as stack:
+        stores = [stack.enter_context(opened(located(path), sets)) for path in studies]
+        found = [Compared.of(store, name) for store, name in zip(stores, _names(studies, stores), strict=True)]
+        objective = common_objective(found)
+        for line in other_protocols(found):
+            err.print(line, markup=False)
+        if not transfer and not seeds:
+            if baseline:
+                raise WeightsearchError("--baseline is for --seeds and --transfer")
+            entries = side_by_side(found, objective)
+        else:
+            view = View(quiet=quiet, to=err)
+            with view.progress("reading frames") as progress:
+                listener = Listener(view.line, view.seldom, progress)
+                entries = trained_anew(found, objective, seeds or 1, device, listener, baseline or (), carry=transfer)
+    if as_json:
+        protocols = {study.name: study.protocol for study in found}
+        plain = [entry.to_plain() for entry in entries]
+        print(json.dumps({"objective": objective, "protocols": protocols, "entries": plain}, indent=2))
+    else:
+        print_compared(objective, entries)
+
+
+def _names(paths: list[Path], stores: list[StudyStore]) -> list[str]:
+    """What studies are called beside each other: by their names or, where two have the same, by their files as well.
+    Raises WeightsearchError for a study that is given twice."""
+    if len({store.uid for store in stores}) < len(stores):
+        raise WeightsearchError("a study is given twice")
+    names = [store.study.study_name for store in stores]
+    return [name if names.count(name) == 1 else f"{name} ({path})" for name, path in zip(names, paths, strict=True)]
+
+
+class _NoResult(WeightsearchError):
+    exit_status = 1
+
+
+def _first_reason(summary: StudySummary) -> str:
+    return next((trial.reason for trial in summary.trials if trial.reason), "every trial was pruned")
+
+
+def _write(path: Path, text: str) -> None:
+    write_text(path, text)
+    out.print(f"written: {path}", markup=False)

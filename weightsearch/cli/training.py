@@ -1,0 +1,171 @@
+"""Commands about one configuration: train, evaluate, cost."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from weightsearch.cli.app import (
+    AsJson,
+    Config,
+    Device,
+    Either,
+    Quiet,
+    Sets,
+    Split,
+    app,
+    located,
+    metrics_line,
+    split_of,
+)
+from weightsearch.errors import ModelError, SpecError, WeightsearchError
+from weightsearch.screen import View, err, out, print_costs
+from weightsearch.spec import load_base, load_configuration
+
+if TYPE_CHECKING:
+    from weightsearch.records import EpochRecord
+
+
+@app.command()
+def train(
+    config: Config,
+    sets: Sets = None,
+    out_dir: Annotated[Path | None, typer.Option("--out", help="Folder for checkpoint, config and metrics.")] = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Train one configuration. Given again, it goes on from its checkpoint."""
+    configuration = load_configuration(located(config), sets or ())
+    from weightsearch.training.device import choose_device
+    from weightsearch.training.run import train as train_configuration
+
+    folder = out_dir or Path(configuration.resources.run_dir) / configuration.name / "train"
+    view = View(quiet=quiet)
+
+    def on_epoch(record: EpochRecord) -> None:
+        shares = " ".join(f"{name} {term.contribution:.1%}" for name, term in record.terms.items())
+        view.line(
+            f"epoch {record.epoch}/{configuration.train.epochs}  loss {record.train_loss:.4f}  "
+            f"abs_rel {record.metrics['abs_rel']:.4f}  rmse {record.metrics['rmse']:.4f}  "
+            f"contributions {shares}  {record.seconds:.1f} s"
+        )
+
+    with view.progress("reading frames") as progress:
+        result = train_configuration(
+            configuration,
+            folder,
+            choose_device(configuration, device),
+            progress=progress,
+            on_epoch=on_epoch,
+            on_resume=lambda epoch: view.line(f"going on after epoch {epoch}, from the checkpoint in {folder}"),
+        )
+    view.line(metrics_line(result["metrics"], "validation"))
+    view.line(f"{folder}: checkpoint.pt, config.yaml, metrics.json")
+
+
+@app.command()
+def evaluate(
+    config: Either,
+    checkpoint: Annotated[Path | None, typer.Option(help="A checkpoint that train wrote.")] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(help="Depth that any program saved: a .npy file [N, h, w], or a folder of .npy or .png files."),
+    ] = None,
+    sets: Sets = None,
+    split: Split = "validation",
+    device: Device = "auto",
+    inverse: Annotated[bool, typer.Option("--inverse", help="The predictions are of 1/depth.")] = False,
+    scale: Annotated[
+        float | None, typer.Option(min=1e-6, help="What predicted whole numbers hold a metre; 1000 unless given.")
+    ] = None,
+    part: Annotated[
+        str | None,
+        typer.Option(help="What the predictions show, if their size does not say it: whole, or a crop such as kb."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the metrics of a checkpoint, or of saved predictions, on a split, with their protocol."""
+    if (checkpoint is None) == (predictions is None):
+        raise WeightsearchError("give --checkpoint or --predictions")
+    name = split_of(split)
+    if checkpoint is not None:
+        if inverse or scale is not None or part is not None:
+            raise WeightsearchError("--inverse, --scale and --part are for --predictions")
+        configuration = load_configuration(located(config), sets or ())
+        from weightsearch.training.evaluate import evaluate_checkpoint
+
+        with View(quiet=False).progress("reading frames") as progress:
+            metrics, protocol = evaluate_checkpoint(configuration, checkpoint, name, device, progress=progress)
+    elif predictions is not None:
+        from weightsearch.training.predictions import Meaning, evaluate_predictions
+
+        meaning = Meaning(inverse, scale, part)
+        with View(quiet=False).progress("reading frames") as progress:
+            base = load_base(located(config), sets or ())
+            metrics, protocol = evaluate_predictions(base, predictions, name, meaning, progress, _noted)
+    if as_json:
+        print(json.dumps({"metrics": metrics, "protocol": protocol.to_plain()}, indent=2))
+    else:
+        out.print(metrics_line(metrics, split), markup=False)
+        details = ", ".join(f"{name} {value}" for name, value in protocol.to_plain().items() if name != "split")
+        out.print(f"protocol: {details}", markup=False)
+
+
+@app.command()
+def cost(
+    file: Either,
+    sets: Sets = None,
+    encoder: Annotated[list[str] | None, typer.Option(help="An encoder to measure; may be repeated.")] = None,
+    size: Annotated[
+        list[str] | None, typer.Option(metavar="HEIGHTxWIDTH", help="A size to measure; may be repeated.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0.01, help="How long each rate is measured.")] = 2.5,
+    device: Device = "auto",
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print parameters, multiply-adds, images a second and peak memory, for each encoder at each size.
+
+    Measured on made-up frames, in batches of train.batch_size, with weights as they are at the start.
+    """
+    from weightsearch.training.cost import measure_cost
+    from weightsearch.training.device import choose_device
+
+    view = View(quiet=quiet, to=err)
+    rows: list[list[str]] = [
+        [*([f"model.encoder={name}"] if name else []), *([f"data.size={_size(text)}"] if text else [])]
+        for name in encoder or [""]
+        for text in size or [""]
+    ]
+    plain = load_base(located(file), sets or ())  # what is wrong whatever is measured
+    without = ["model.weights=none"] if "weights" in plain.model.options else []  # their numbers do not matter
+    costs, problems = [], []
+    for row in rows:
+        view.line(" ".join(["measuring", *row]))
+        try:
+            configuration = load_base(located(file), [*(sets or ()), *row, *without])
+            costs.append(measure_cost(configuration, choose_device(configuration, device), seconds=seconds))
+        except (ModelError, SpecError) as error:
+            problems.append(" ".join([*row, str(error)]))
+    if as_json:
+        print(json.dumps([asdict(found) for found in costs], indent=2))
+    elif costs:
+        print_costs(costs)
+    if problems:
+        raise WeightsearchError("; ".join(problems))
+
+
+def _noted(text: str) -> None:
+    err.print(text, markup=False)
+
+
+def _size(text: str) -> str:
+    found = re.fullmatch(r"(\d+)x(\d+)", text)
+    if found is None:
+        raise WeightsearchError(f"--size: expected HEIGHTxWIDTH such as 240x320, found {text!r}")
+    return f"[{found[1]}, {found[2]}]"

@@ -1,0 +1,283 @@
+"""Studies side by side, and one study's best weights trained on the data of another."""
+
+from __future__ import annotations
+
+import hashlib
+import statistics
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from weightsearch.data.dataset import open_dataset
+from weightsearch.data.reading import Progress
+from weightsearch.errors import SearchError, TrialFailure
+from weightsearch.metrics.protocol import protocol_of
+from weightsearch.plugins import all_options
+from weightsearch.records import EpochRecord
+from weightsearch.spec import Configuration, StudySpec, restore_study
+from weightsearch.spec.differences import differences, flat
+from weightsearch.study.store import StudyStore
+from weightsearch.study.summary import StudySummary, summarise
+from weightsearch.training.device import choose_device
+from weightsearch.training.evaluate import evaluate_checkpoint
+from weightsearch.training.run import CHECKPOINT, train
+
+BEST: Final = "best"
+SPLITS: Final = ("validation", "test")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A set of weights on a study's data. weights: loss weights by term, all of the study's. values: split -> the
+    objective's value, one a training: of the study's own trial, or of each seed. problem: why there is none."""
+
+    study: str
+    label: str
+    weights: dict[str, float]
+    values: dict[str, list[float]] = field(default_factory=dict)
+    problem: str | None = None
+
+    def mean(self, split: str) -> float | None:
+        found = self.values.get(split)
+        return statistics.fmean(found) if found else None
+
+    def spread(self, split: str) -> float | None:
+        """The standard deviation over the seeds; None for fewer than two."""
+        found = self.values.get(split, [])
+        return statistics.stdev(found) if len(found) > 1 else None
+
+    def to_plain(self) -> dict[str, Any]:
+        return {
+            "study": self.study,
+            "label": self.label,
+            "weights": self.weights,
+            "values": self.values,
+            "mean": {split: self.mean(split) for split in self.values},
+            "spread": {split: self.spread(split) for split in self.values},
+            "problem": self.problem,
+        }
+
+
+@dataclass
+class Listener:
+    """Hears how far the trainings are. line: of every training that begins. seldom: of its epochs; called often.
+    progress: of frames that are read. trainings: how many there will be, where that is known."""
+
+    line: Callable[[str], None] = lambda _: None
+    seldom: Callable[[str], None] = lambda _: None
+    progress: Progress | None = None
+    trainings: int | None = None
+    begun: int = 0
+    what: str = ""
+
+    def begin(self, what: str) -> None:
+        self.begun += 1
+        self.what = what if self.trainings is None else f"[{self.begun}/{self.trainings}] {what}"
+        self.line(self.what)
+
+    def epoch(self, text: str) -> None:
+        self.seldom(f"{self.what}: {text}")
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A study that is compared: what it was made from, its trials. name: what it is called beside the others."""
+
+    spec: StudySpec
+    store: StudyStore
+    summary: StudySummary
+    name: str
+
+    @classmethod
+    def of(cls, store: StudyStore, name: str | None = None) -> Compared:
+        """A study as its database has it, whatever has become of its file. Raises SpecError if what its file named,
+        such as a folder of data, is not there any more."""
+        kept, summary = store.spec, summarise(store)
+        baselines = {label: dict(values) for label, values in kept["baselines"].items()}
+        search = {
+            "objectives": dict(kept["objectives"]),
+            "baselines": baselines,
+            "trials": max(1, len(summary.trials), len(baselines)),
+        }
+        source = f"the study {summary.study!r} in {store.database.name}"
+        spec = restore_study(source, kept["tree"], search)
+        return cls(spec, store, summary, name or summary.study)
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """What its numbers mean."""
+        return protocol_of(self.spec.base, "validation").to_plain()
+
+
+def common_objective(studies: Sequence[Compared]) -> str:
+    """The first objective of the first study, which the others must have too. Raises SearchError."""
+    name, direction = next(iter(studies[0].summary.directions.items()))
+    for study in studies:
+        if study.summary.directions.get(name) != direction:
+            have = ", ".join(f"{way} {one}" for one, way in study.summary.directions.items())
+            raise SearchError(f"the study {study.name!r} has {have}, not {direction} {name}")
+    return name
+
+
+def other_protocols(studies: Sequence[Compared]) -> list[str]:
+    """A line for every study whose numbers mean something else than those of the first one."""
+    first = flat(studies[0].protocol)
+    lines: list[str] = []
+    for study in studies[1:]:
+        if changed := differences(first, flat(study.protocol)):
+            names = f"{study.name} is measured otherwise than {studies[0].name}"
+            lines.append(f"{names}: {'; '.join(changed)}")
+    return lines
+
+
+def side_by_side(studies: Sequence[Compared], objective: str) -> list[Entry]:
+    """Each study's best trial and its baselines, as they stand in its database."""
+    entries: list[Entry] = []
+    for study in studies:
+        summary = study.summary
+        for label, trial in ((BEST, summary.best), *summary.baselines.items()):
+            if trial is None or trial.state != "COMPLETE":
+                why = "no trial is COMPLETE" if trial is None else trial.reason or trial.state
+                entries.append(Entry(study.name, label, {}, problem=why))
+                continue
+            values = {split: study.store.metrics(trial.number, split).get(objective) for split in SPLITS}
+            known = {split: [value] for split, value in values.items() if value is not None}
+            entries.append(Entry(study.name, label, weights_of(study.spec, trial.params), known))
+    return entries
+
+
+def weights_of(spec: StudySpec, params: Mapping[str, Any]) -> dict[str, float]:
+    """Loss weights by term."""
+    return {name: term.weight for name, term in spec.configuration(params).loss.items()}
+
+
+def candidates(
+    study: Compared, others: Sequence[Compared], baselines: Collection[str] = ()
+) -> dict[str, Mapping[str, Any]]:
+    """What may be trained on a study's data, as values of its configuration: its best trial, its baselines (these, or
+    all), and with its best trial's other values the best loss of every other study that has the same terms: all
+    weights, and what else of the loss was searched here or there. Raises SearchError."""
+    summary = study.summary
+    if summary.best is None:
+        raise SearchError(f"the study {study.name!r} has no COMPLETE trial")
+    for name in baselines:
+        if name not in summary.baselines:
+            raise SearchError(
+                f"the study {study.name!r} has no baseline {name!r}; it has {', '.join(summary.baselines) or 'none'}"
+            )
+    found: dict[str, Mapping[str, Any]] = {BEST: summary.best.params}
+    found |= {name: trial.params for name, trial in summary.baselines.items() if name in (baselines or (name,))}
+    for other in others:
+        if other.summary.best is None:
+            raise SearchError(f"the study {other.name!r} has no COMPLETE trial")
+        weights = weights_of(other.spec, other.summary.best.params)
+        if set(weights) != set(study.spec.base.loss):
+            raise SearchError(
+                f"the studies {study.name!r} and {other.name!r} have other loss terms: "
+                f"{', '.join(study.spec.base.loss)} and {', '.join(weights)}"
+            )
+        searched = {path for one in (summary, other.summary) if one.best for path in one.best.params}
+        theirs = _loss_of(other.spec.configuration(other.summary.best.params))
+        carried = {path: value for path, value in theirs.items() if path.endswith(".weight") or path in searched}
+        found[f"best of {other.name}"] = {**summary.best.params, **carried}
+    return found
+
+
+def _loss_of(configuration: Configuration) -> dict[str, Any]:
+    """The weights and the options of the loss by their paths: those of the file and the defaults, but not what follows
+    from the data."""
+    terms: dict[str, Any] = {}
+    context = configuration.loss_context
+    for name, term in configuration.loss.items():
+        options = all_options("loss", term.term or name, term.options, context)
+        own = {key: value for key, value in options.items() if key in term.options or key not in context}
+        terms[name] = {"weight": term.weight, **own}
+    return flat({"loss": terms})
+
+
+def trained_anew(
+    studies: Sequence[Compared],
+    objective: str,
+    seeds: int,
+    device: str,
+    listener: Listener,
+    baselines: Collection[str] = (),
+    *,
+    carry: bool = False,
+) -> list[Entry]:
+    """Each study's best trial and its baselines (these, or all), trained with so many seeds that no search had. carry:
+    also the best weights of the other studies. Raises SearchError, and DataError, before anything is trained."""
+    chosen = [
+        (study, label, values)
+        for study in studies
+        for label, values in candidates(
+            study, [other for other in studies if carry and other is not study], baselines
+        ).items()
+    ]
+    for study in studies:
+        open_dataset(study.spec.base, progress=listener.progress)
+    listener.trainings = seeds * len(chosen)
+    return [
+        train_candidate(study, label, values, objective, fresh_seeds(study, seeds), device, listener)
+        for study, label, values in chosen
+    ]
+
+
+def fresh_seeds(study: Compared, count: int) -> list[int]:
+    """Seeds that the search did not have: its trials share the one of the study file."""
+    return [study.spec.base.seed + number for number in range(1, count + 1)]
+
+
+def train_candidate(
+    study: Compared,
+    label: str,
+    values: Mapping[str, Any],
+    objective: str,
+    seeds: Sequence[int],
+    device: str,
+    listener: Listener,
+) -> Entry:
+    """Train one set of values on a study's data, once for each seed, and measure it on validation and test. What was
+    trained before, on the same data, is not trained again."""
+    base = study.spec.configuration(values)
+    content = open_dataset(base, progress=listener.progress).content
+    place = Path(base.resources.run_dir) / study.summary.study / "compared"
+    weights = {name: term.weight for name, term in base.loss.items()}
+    found: dict[str, list[float]] = {split: [] for split in SPLITS}
+    problem: str | None = None
+    for seed in seeds:
+        listener.begin(f"{study.name}, {label}, seed {seed}")
+        configuration = base.model_copy(update={"seed": seed})
+        try:
+            metrics = _trained(configuration, place / _digest(configuration, content), device, objective, listener)
+        except TrialFailure as failure:
+            problem = f"seed {seed}: {failure}"
+            continue
+        for split, one in metrics.items():
+            found[split].append(one[objective])
+    known = {split: values for split, values in found.items() if values}
+    return Entry(study.name, label, weights, known, problem)
+
+
+def _digest(configuration: Configuration, content: Mapping[str, float]) -> str:
+    """Of a configuration and, roughly, of what its data set holds."""
+    held = [f"{name} {value:.{3 if name.endswith('picture') else 6}g}" for name, value in content.items()]
+    return hashlib.sha256("".join([configuration.model_dump_json(), *held]).encode()).hexdigest()[:16]
+
+
+def _trained(
+    configuration: Configuration, folder: Path, device: str, objective: str, listener: Listener
+) -> dict[str, dict[str, float]]:
+    epochs = configuration.train.epochs
+
+    def on_epoch(record: EpochRecord) -> None:
+        value = record.metrics.get(objective)
+        listener.epoch(f"epoch {record.epoch}/{epochs}" + ("" if value is None else f"  {objective} {value:.4f}"))
+
+    chosen = choose_device(configuration, device)
+    result = train(configuration, folder, chosen, progress=listener.progress, on_epoch=on_epoch)
+    metrics = {"validation": result["metrics"]}
+    if len(open_dataset(configuration).splits["test"]):
+        metrics["test"] = evaluate_checkpoint(configuration, folder / CHECKPOINT, "test", device)[0]
+    return metrics
