@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("tests", settings(), deadline=None)  # how long an example takes is not what is tested
+settings.load_profile("tests")
 
 ROOT = Path(__file__).parents[1]
 
@@ -14,7 +18,7 @@ TINY = """\
 name: tiny
 seed: 3
 storage: sqlite:///tiny.db
-data: {name: procedural, size: [32, 48], min_depth: 0.3, max_depth: 6.0, rooms: 2, frames: 16, split: {gap: 1}}
+data: {name: procedural, size: [32, 48], min_depth: 0.3, max_depth: 6.0, scenes: 2, frames: 16, split: {gap: 1}}
 model: {name: dual_head, encoder: test_efficientnet, channels: 4}
 loss:
   integer: {weight: 1.0}

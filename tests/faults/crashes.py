@@ -31,7 +31,7 @@ EPOCHS = 8
 STUDY = (
     TINY.replace("sqlite:///tiny.db", "${WEIGHTSEARCH_STORAGE}")
     .replace("epochs: 4, batch_size: 4", f"epochs: {EPOCHS}, batch_size: 1")
-    .replace("rooms: 2, frames: 16", "rooms: 3, frames: 20")
+    .replace("scenes: 2, frames: 16", "scenes: 3, frames: 16")
     .replace("min_epochs: 1", "min_epochs: 2")
 )
 PATIENCE = 240.0  # seconds of a driver that nobody disturbs

@@ -395,13 +395,13 @@ class World:
             "environment": asdict(HERE),
             "records": [record.to_plain() for record in records],
         }
-        done = len(trial.history) >= EPOCHS
+        done = self._over([record.metrics["abs_rel"] for record in trial.history])
         driver.mail.append((trial, {"number": trial.config["number"], "report": json.dumps(report), "done": done}))
         trial.waits = True
 
     def _epoch(self, trial: Trial) -> EpochRecord | None:
         disk = self.disk[trial.config["number"]]
-        if disk.owner != trial.attempt or len(trial.history) >= EPOCHS:
+        if disk.owner != trial.attempt or self._over([record.metrics["abs_rel"] for record in trial.history]):
             return None
         epoch = len(trial.history) + 1
         tag = float(trial.attempt.split()[1])
@@ -412,6 +412,11 @@ class World:
         trial.history.append(record)
         disk.history = list(trial.history)
         return record
+
+    def _over(self, values: list[float]) -> bool:
+        """Whether a training with this curve has come to its end."""
+        stopping = self.spec.base.train.early_stopping
+        return len(values) >= EPOCHS or (stopping is not None and stopping.over(values))
 
     def _orphan_trains(self, trial: Trial) -> None:
         if self._epoch(trial) is None or self.random.random() < 0.3:
@@ -453,9 +458,13 @@ class World:
         self._check_owners()
 
     def _check_outcome(self, number: int, state: str, value: float | None, curve: dict[int, float]) -> None:
-        if state == "COMPLETE" and (len(curve) != EPOCHS or value != curve[EPOCHS]):
-            raise Violated(f"trial {number} is COMPLETE after {len(curve)} epochs with {value}")
-        if state == "PRUNED" and (not 1 <= len(curve) < EPOCHS or number == 0):
+        values = list(curve.values())
+        if state == "COMPLETE":
+            stopping = self.spec.base.train.early_stopping
+            kept = None if not values else values[-1] if stopping is None else min(values)
+            if not self._over(values) or self._over(values[:-1]) or value != kept:
+                raise Violated(f"trial {number} is COMPLETE after {len(curve)} epochs with {value}")
+        if state == "PRUNED" and (self._over(values) or not values or number == 0):
             raise Violated(f"trial {number} is PRUNED after {len(curve)} epochs")
         query = (
             "SELECT failures FROM weightsearch_assignments JOIN trials USING (trial_id) WHERE study_id=? AND number=?"
@@ -533,8 +542,10 @@ def _config(assignment: Assignment) -> dict[str, Any]:
     fractional, consistency = (assignment.configuration.loss[name].weight for name in ("fractional", "consistency"))
 
     def value(epoch: int) -> float:
-        """A made-up training: better with more consistency, and with every epoch."""
-        return 0.1 + 0.05 * fractional / (fractional + 10 * consistency) + 0.2 / epoch
+        """A made-up training: better with more consistency, and with every epoch; of every third trial the second
+        epoch is worse than the first."""
+        worse = 0.3 if assignment.number % 3 == 1 and epoch == 2 else 0.0
+        return 0.1 + 0.05 * fractional / (fractional + 10 * consistency) + 0.2 / epoch + worse
 
     return {
         "number": assignment.number,
@@ -565,6 +576,7 @@ def make_spec(folder: Path, seed: int, *, alone: bool) -> StudySpec:
         "search.max_consecutive_failures=null",
         f"resources.max_failures={10_000 if alone else choice.randint(0, 2)}",
         f"seed={choice.randint(0, 99)}",
+        f"train.early_stopping={choice.choice(['null', '{patience: 1}', '{patience: 2}'])}",
     ]
     return load_study(path, sets)
 

@@ -10,8 +10,8 @@ import pytest
 from tests.faults.crashes import Crashes, exists, outcome, whole_study
 from tests.servers import Postgres
 
-KILLS = 5  # of each study
-SECONDS = 30.0  # until it is let alone
+KILLS = 2  # of each study
+SECONDS = 120.0  # until it is let alone
 
 
 @pytest.fixture(scope="module")

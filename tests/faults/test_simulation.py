@@ -23,7 +23,7 @@ def simulate(tmp_path_factory):
     simulator.close()
 
 
-@pytest.mark.parametrize("first", range(0, 200, BLOCK))
+@pytest.mark.parametrize("first", range(0, 80, BLOCK))
 def test_whatever_dies_the_study_is_whole(simulate, first):
     """Every invariant after every step; at the end as many trials have ended as the study has."""
     for seed in range(first, first + BLOCK):

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.conftest import TINY
-from tests.integration.test_study import curves, wait_for_epochs
+from tests.integration.test_study import curves, epochs_of, wait_for_epochs
 from weightsearch.errors import SearchError
 from weightsearch.spec import load_study
 
@@ -72,7 +72,7 @@ cluster.shutdown()
 @pytest.mark.timeout(500)
 def test_a_lost_node_loses_no_trial(tmp_path):
     """Three nodes with a worker each, one of them killed in mid-study: its trial goes on elsewhere from its checkpoint."""
-    study = TINY.replace("epochs: 4,", "epochs: 100,").replace("trials: 6", "trials: 4")
+    study = TINY.replace("epochs: 4,", "epochs: 70,").replace("trials: 6", "trials: 4")
     (tmp_path / "tiny.yaml").write_text(study.replace("pruner: {name: successive_halving", "pruner: none #"))
     command = [sys.executable, "-m", "weightsearch.cli"]
     with cluster(NODES) as (address, keeper):
@@ -106,8 +106,7 @@ def test_a_lost_node_loses_no_trial(tmp_path):
     connection.close()
     assert failures == [(1,)]
     assert attempts == 2
-    for curve in curves(tmp_path / "tiny.db").values():
-        assert [epoch for epoch, _ in curve] == list(range(1, 101))
+    assert epochs_of(tmp_path / "tiny.db") == [list(range(1, 71))] * 4
 
 
 SLOTS = """
@@ -135,16 +134,6 @@ def test_as_many_trials_at_once_as_the_cluster_holds(address, tiny):
     sets = [f"ray.address={address} resources.{case}" for case in cases]
     done = subprocess.run([sys.executable, "-c", SLOTS, str(tiny), *sets], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == list(cases.values())
-
-
-def test_a_study_runs_on_a_cluster_that_is_there(address, tmp_path):
-    (tmp_path / "tiny.yaml").write_text(TINY)
-    command = [sys.executable, "-m", "weightsearch.cli"]
-    sets = ["--set", f"ray.address={address}", "--set", "search.trials=4"]
-    subprocess.run([*command, "run", "tiny.yaml", *sets], cwd=tmp_path, check=True, capture_output=True, timeout=240)
-    shown = subprocess.run([*command, "show", "tiny.yaml", "--json"], cwd=tmp_path, check=True, capture_output=True)
-    states = json.loads(shown.stdout)["states"]
-    assert states["COMPLETE"] + states["PRUNED"] == 4
 
 
 def test_workers_start_side_by_side_and_none_is_stopped_by_short_trials(address, tmp_path):

@@ -50,7 +50,7 @@ def test_it_is_in_nothing_that_a_study_leaves_behind(server, tmp_path, way):
     )
     tree = yaml.safe_load(STUDY)
     tree["loss"]["leaks"] = {"term": "leaky:Leaks", "weight": {"choices": [0.0, 1.0]}}
-    tree["search"] |= {"trials": 2, "baselines": {}}
+    tree["search"] |= {"trials": 1, "baselines": {}}
     tree["train"]["epochs"] = 1
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tree))
     plain, full = server.url("ann", user="ann"), server.url("ann", user="ann", password=PASSWORD)
@@ -84,9 +84,9 @@ def test_it_is_in_nothing_that_a_study_leaves_behind(server, tmp_path, way):
         seen |= {pid: (read(pid, "cmdline"), read(pid, "environ")) for pid in below(driver.pid)}
         time.sleep(0.1)
     outputs.append(driver.communicate()[0])
-    assert b"2 FAIL" in outputs[0], outputs[0]
+    assert b"1 FAIL" in outputs[0], outputs[0]
     assert len(seen) > 4  # Ray's processes and workers among them
-    for arguments in (["show", "tiny.yaml"], ["show", "tiny.yaml", "--json"], ["export", "tiny.yaml"]):
+    for arguments in (["show", "tiny.yaml"], ["export", "tiny.yaml"]):
         done = subprocess.run([*WEIGHTSEARCH, *arguments, *words], cwd=tmp_path, env=environment, capture_output=True)
         outputs += [done.stdout, done.stderr]
     for pid, (line, variables) in seen.items():
