@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from weightsearch.data.images import read_array, read_colour, read_uint16
-from weightsearch.data.source import Frame, SplitName, Video
+from weightsearch.data.source import Frame, SplitName, Video, no_pose
+from weightsearch.data.text import read_text
 from weightsearch.errors import DataError, OptionError
 
 NONE: Final = "None"
-POSE: Final = np.full((4, 4), np.nan)
 
 
 @dataclass(frozen=True)
@@ -93,15 +93,12 @@ class FileList:
                 f"{entry.depth}: {depth.shape[1]}x{depth.shape[0]} pixels, its colour picture has {width}x{height}"
             )
         matrix = np.array([[entry.focal, 0, (width - 1) / 2], [0, entry.focal, (height - 1) / 2], [0, 0, 1.0]])
-        return Frame(self.name(video, index), image, depth, matrix, POSE.copy(), sparse=self.sparse)
+        return Frame(self.name(video, index), image, depth, matrix, no_pose(), sparse=self.sparse)
 
 
 def read_list(path: Path, root: Path, depth_root: Path) -> tuple[list[Entry], int]:
     """The frames of a list that have depth, and how many have none. Raises DataError that names the line at fault."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot read the list {path}: {getattr(error, 'strerror', None) or error}") from None
+    lines = read_text(path, "the list").splitlines()
     entries: list[Entry] = []
     without = 0
     for number, line in enumerate(lines, start=1):

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from weightsearch.data.images import PICTURES, one_each, read_colour, read_uint16, scatter_nearest
-from weightsearch.data.source import Frame, SplitName, Video
+from weightsearch.data.source import Frame, SplitName, Video, no_pose
+from weightsearch.data.text import read_text
 from weightsearch.errors import DataError, OptionError
 
 Array = NDArray[np.float64]
@@ -24,7 +25,6 @@ Camera = Literal[2, 3]
 
 SIDES: Final = {"l": 2, "r": 3, "2": 2, "3": 3}
 DEPTH_UNITS: Final = 256  # of the improved depth's PNGs, a metre
-POSE: Final = np.full((4, 4), np.nan)
 
 
 class KittiRaw:
@@ -120,7 +120,7 @@ class KittiRaw:
             depth = raw.astype(np.float32) / np.float32(DEPTH_UNITS)
         else:
             depth = project(read_scan(_scan(picture)), velodyne_to_image(date, camera), size)
-        return Frame(str(picture), image, depth, projection[:, :3].copy(), POSE.copy(), sparse=True)
+        return Frame(str(picture), image, depth, projection[:, :3].copy(), no_pose(), sparse=True)
 
     def _improved(self, picture: Path) -> Path | None:
         """The improved depth of a picture, if it is there."""
@@ -203,10 +203,7 @@ def _scan(picture: Path) -> Path:
 def _listed(root: Path, path: Path) -> list[Path]:
     """The pictures that a split file names. Raises DataError for a line that cannot be read or a picture that is not
     there."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot read the split file {path}: {getattr(error, 'strerror', None) or error}") from None
+    lines = read_text(path, "the split file").splitlines()
     found: list[Path] = []
     for number, line in enumerate(lines, start=1):
         words = line.split()

@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weightsearch.data.images import one_each, read_colour, read_uint16
-from weightsearch.data.source import Frame, SplitName, Video
+from weightsearch.data.source import Frame, SplitName, Video, no_pose
+from weightsearch.data.text import read_text
 from weightsearch.errors import DataError, OptionError
 
 LABELLED: Final = "nyu_depth_v2_labeled.mat"
 INTRINSICS: Final = np.array([[518.8579, 0, 325.5824], [0, 519.4696, 253.7362], [0, 0, 1.0]])  # colour, 640 x 480
-POSE: Final = np.full((4, 4), np.nan)
 NAMES: Final = {"filled": "depths", "raw": "rawDepths"}
 
 
@@ -112,7 +112,7 @@ class _Labelled:
         with self._open() as file:
             image = np.ascontiguousarray(file["images"][number].transpose(2, 1, 0))
             depth = np.ascontiguousarray(file[self.depth][number].T, dtype=np.float32)
-        return Frame(self.name(video, index), image, depth, _intrinsics(depth), POSE.copy())
+        return Frame(self.name(video, index), image, depth, _intrinsics(depth), no_pose())
 
 
 class _Folders:
@@ -149,7 +149,7 @@ class _Folders:
                 f"{image.shape[1]}x{image.shape[0]}"
             )
         depth = raw.astype(np.float32) / np.float32(1000)
-        return Frame(str(picture), image, depth, _intrinsics(depth), POSE.copy())
+        return Frame(str(picture), image, depth, _intrinsics(depth), no_pose())
 
 
 def _pictures(folder: Path) -> list[Path]:
@@ -169,11 +169,9 @@ def _intrinsics(depth: NDArray[np.float32]) -> NDArray[np.float64]:
 def _numbers(path: Path, count: int) -> list[int]:
     """Frame numbers of a text file, counted from 0. Raises DataError."""
     try:
-        numbers = [float(word) for word in path.read_text(encoding="utf-8-sig").replace(",", " ").split()]
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"cannot read the frame numbers in {path}: {getattr(error, 'strerror', None) or error}"
-        ) from None
+        numbers = [float(word) for word in read_text(path, "the frame numbers in").replace(",", " ").split()]
+    except ValueError as error:
+        raise DataError(f"cannot read the frame numbers in {path}: {error}") from None
     wrong = [number for number in numbers if not (1 <= number <= count and number == int(number))]
     if wrong or not numbers:
         what = f"number {wrong[0]:g}" if wrong else "no number"

@@ -30,6 +30,11 @@ class Frame:
     sparse: bool = False
 
 
+def no_pose() -> NDArray[np.float64]:
+    """Of a frame whose pose is not known."""
+    return np.full((4, 4), np.nan)
+
+
 @dataclass(frozen=True)
 class Video:
     """Frames in the order they were taken. A data set of unordered pictures is a video too, cut by position.

@@ -63,10 +63,7 @@ def protocol_of(configuration: Configuration, split: str) -> Protocol:
 
 
 def crop_size(crop: str, size: tuple[int, int]) -> tuple[int, int]:
-    """Height and width of what a network sees under the crop `kb`; of the other crops, which only evaluation has,
-    all."""
-    if crop != "kb":
-        return size
+    """Height and width of a crop of a picture of this height and width."""
     top, bottom, left, right = crop_box(crop, size)
     return bottom - top, right - left
 

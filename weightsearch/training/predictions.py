@@ -20,7 +20,7 @@ from weightsearch.data.source import Frame, SplitName
 from weightsearch.data.split import cut
 from weightsearch.errors import DataError
 from weightsearch.metrics.depth import DepthMetrics
-from weightsearch.metrics.protocol import CROPS, Protocol, crop_box, protocol_of
+from weightsearch.metrics.protocol import CROPS, Protocol, crop_box, crop_size, protocol_of
 from weightsearch.plugins import known_words
 from weightsearch.spec.sections import Configuration
 
@@ -217,7 +217,7 @@ def _part(name: str, shape: Size, protocol: Protocol, native: Size) -> str:
     sizes = {protocol.size, native}
     if shape in sizes:
         return WHOLE
-    fits = [crop for crop in PARTS[1:] if any(shape == _extent(crop, size) for size in sizes)]
+    fits = [crop for crop in PARTS[1:] if any(shape == crop_size(crop, size) for size in sizes)]
     if protocol.crop in fits:
         return protocol.crop
     if not fits and any(_proportional(shape, size) for size in sizes):
@@ -242,11 +242,6 @@ def _check_shown(part: str, protocol: Protocol) -> None:
             f"evaluation.crop {protocol.crop} counts pixels that predictions of the part {part} do not show; set "
             f"evaluation.crop to {part}, or to a crop that lies in it"
         )
-
-
-def _extent(crop: str, size: Size) -> Size:
-    top, bottom, left, right = crop_box(crop, size)
-    return bottom - top, right - left
 
 
 def _by(size: Sequence[int]) -> str:
