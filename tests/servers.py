@@ -16,6 +16,19 @@ from tests.processes import lives
 PASSWORD = "pässword %40/s3cr3t:x"
 
 
+def wait_for(uri: str, seconds: float = 60) -> None:
+    """Until a server that was started takes connections: on a busy machine it says that it is up a moment before."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            psycopg.connect(uri).close()
+            return
+        except psycopg.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
 class Postgres:
     """A server in a folder. Superuser `postgres` without a password, `ann` with PASSWORD, both through the socket."""
 
@@ -26,6 +39,7 @@ class Postgres:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.server = get_server(folder, cleanup_mode="delete")
+        wait_for(self.server.get_uri())
         self.socket = psycopg.conninfo.conninfo_to_dict(self.server.get_uri())["host"]
         with self.connect() as connection:
             connection.execute("CREATE ROLE ann LOGIN SUPERUSER PASSWORD " + psycopg.sql.quote(PASSWORD))

@@ -31,7 +31,8 @@ class TermRecord:
 
     value: mean of the unweighted term over the epoch's steps, in the term's unit. weight: its weight.
     contribution: its share of the sum of all |weight * value|, in [0, 1].
-    gradient: root mean square over the steps of the norm of its weighted gradient at the network's outputs.
+    gradient: root mean square over the steps of the norm of its weighted gradient at the network's outputs, each output
+    a variable of its own.
     """
 
     value: float
@@ -41,11 +42,40 @@ class TermRecord:
 
 
 @dataclass(frozen=True)
+class Gradients:
+    """The weighted terms' gradients at one place, means over an epoch's probes.
+
+    norms: Euclidean norm by term. cosines: term -> a later term -> cosine between the two; those that are not defined,
+    of a gradient that is 0, are left out.
+    """
+
+    norms: dict[str, float]
+    cosines: dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class ProbeRecord:
+    """What an epoch's probes found. places: `heads` and `shared`
+    (parameters), see training/probe.py. seconds: what they
+    took. problem: why no more of them are made."""
+
+    probes: int
+    seconds: float
+    places: dict[str, Gradients]
+    problem: str | None = None
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> ProbeRecord:
+        return cls(**{**plain, "places": {place: Gradients(**found) for place, found in plain["places"].items()}})
+
+
+@dataclass(frozen=True)
 class EpochRecord:
     """One epoch. epoch counts from 1. metrics: on the validation split, under the study's protocol.
 
     seconds: training and validation together. train_loss: mean of the weighted sum. lr: at the epoch's end.
-    empty_steps: steps whose batch had no valid pixel at all.
+    empty_steps: steps whose batch had no valid pixel at all. probe: None for an epoch without one; when they are made
+    goes by the clock, so that records of the same training may differ in it.
     """
 
     epoch: int
@@ -56,6 +86,7 @@ class EpochRecord:
     terms: dict[str, TermRecord]
     metrics: dict[str, float]
     empty_steps: int = 0
+    probe: ProbeRecord | None = field(default=None, compare=False)
 
     def to_plain(self) -> dict[str, Any]:
         """Numbers, texts and mappings only: for JSON, for a checkpoint, for Ray."""
@@ -64,7 +95,22 @@ class EpochRecord:
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> EpochRecord:
         terms = {name: TermRecord(**term) for name, term in plain["terms"].items()}
-        return cls(**{**plain, "terms": terms})
+        probe = plain.get("probe")
+        return cls(**{**plain, "terms": terms, "probe": None if probe is None else ProbeRecord.from_plain(probe)})
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A small picture of one validation frame, for people. frame: its place in the split. kind: `image`,
+    `truth`, `depth` (predicted) or `error` (relative). name: the frame's. low, high: metres, or shares of the true
+    depth, at the ends of the colours. content: WebP."""
+
+    frame: int
+    kind: str
+    name: str
+    low: float
+    high: float
+    content: bytes
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
@@ -13,15 +15,20 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from weightsearch.errors import StoreUnavailable
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from weightsearch.analysis.claim import Claim
+    from weightsearch.analysis.quantisation import Quantisation
     from weightsearch.data.check import DataCheck
     from weightsearch.search.comparison import Entry
     from weightsearch.search.ledger import Event
     from weightsearch.search.status import Status
     from weightsearch.spec import Configuration
+    from weightsearch.study.progress import Progress, RunningTrial
     from weightsearch.study.store import StudyStore
     from weightsearch.study.summary import StudySummary, TrialSummary
     from weightsearch.training.cost import Cost
@@ -30,6 +37,8 @@ out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty()
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 FAILURES = 5  # failed trials that are told one by one
+SHARE_OF_LOOKS = 10  # seconds of pause for each second that a look takes
+DETAILED = 4  # running trials whose terms are shown
 SILENCE = 30.0  # seconds without a line before an epoch is worth one, where there is no terminal
 
 
@@ -42,6 +51,7 @@ class View:
         self.to = to
         self.live: Live | None = None
         self.status: Status | None = None
+        self.study = ""
         self.last = 0.0
 
     def line(self, text: str) -> None:
@@ -68,8 +78,8 @@ class View:
 
         yield show_progress
 
-    def begin(self, status: Status) -> None:
-        self.status = status
+    def begin(self, status: Status, study: str) -> None:
+        self.status, self.study = status, study
         if not self.quiet and out.is_terminal:
             self.live = Live(get_renderable=self._render, console=out, refresh_per_second=2)
             self.live.start()
@@ -84,6 +94,7 @@ class View:
         told = {
             "waiting": f"{event.reason}; the workers go on, their reports wait here until it is back",
             "back": "the database is back",
+            "note": f"no more notes for optuna-dashboard: {event.reason}",
             "cluster": f"{event.reason}; starting Ray again, the trials go on from their checkpoints",
             "retried": f"trial {event.number} goes on after a failure of its worker: {event.reason}",
             "again": f"trial {event.number}: {event.reason}",
@@ -115,32 +126,119 @@ class View:
         self.line(f"[{status.ended}/{status.total}] {name} {what}{value}{reason}; {so_far}{time_left}")
 
     def _render(self) -> Group:
-        status = self.status
-        if status is None:
-            return Group()
-        states = status.states
-        left = status.seconds_left()
-        head = Text(
-            f"{status.ended}/{status.total} trials: {states['COMPLETE']} done, {states['PRUNED']} pruned, "
-            f"{states['FAIL']} failed; {len(status.running)} running; {_duration(status.elapsed())} so far"
-            + (f", {_duration(left)} left" if left else "")
-        )
-        lines = [head]
-        if status.away:
-            lines.append(Text(f"waiting for the database: {status.away}", style="bold red"))
-        best = status.best()
-        if best:
-            lines.append(Text(f"best {status.objective} {best[1]:.4f} (trial {best[0]})", style="bold"))
-            lines += [
-                Text(f"  against {name} {value:.4f} ({_change(best[1], value)})")
-                for name, value in status.baseline_values().items()
-            ]
+        return Group() if self.status is None else progress_group(self.status.progress(self.study))
+
+
+def progress_group(now: Progress) -> Group:
+    """A study's progress: what has ended, the best so far against the baselines, and of each running trial how much
+    every loss term contributes and how hard it pulls."""
+    states = now.states
+    head = f"{now.ended}{'' if now.total is None else f'/{now.total}'} trials: {states['COMPLETE']} done, "
+    head += f"{states['PRUNED']} pruned, {states['FAIL']} failed; {states['RUNNING']} running"
+    head += f"; {states['WAITING']} waiting" if states.get("WAITING") else ""
+    head += "" if now.elapsed is None else f"; {_duration(now.elapsed)} so far"
+    head += f", {_duration(now.left)} left" if now.left else ""
+    lines = [Text(head)]
+    if now.away:
+        lines.append(Text(f"waiting for the database: {now.away}", style="bold red"))
+    if now.best is not None:
+        number, value = now.best
+        lines.append(Text(f"best {now.objective} {value:.4f} (trial {number})", style="bold"))
         lines += [
-            Text(f"  trial {number}: {'█' * epoch}{'░' * (status.epochs - epoch)} epoch {epoch}/{status.epochs}")
-            for number, epoch in sorted(status.running.items())
-            if status.epochs <= 60
+            Text(f"  against {name} {other:.4f} ({_change(value, other)})") for name, other in now.baselines.items()
         ]
-        return Group(*lines)
+    for trial in now.running[:DETAILED]:
+        lines += _running_lines(trial, now)
+    if len(now.running) > DETAILED:
+        others = now.running[DETAILED:]
+        lines.append(Text("  also running: " + ", ".join(f"{one.number} ({one.epoch}/{now.epochs})" for one in others)))
+    return Group(*lines)
+
+
+def _running_lines(trial: RunningTrial, now: Progress) -> list[Text]:
+    name = f"  trial {trial.number}" + (f" ({trial.baseline})" if trial.baseline else "")
+    value = "" if trial.value is None else f"  {now.objective} {trial.value:.4f}"
+    done = trial.epoch / now.epochs if now.epochs else 0.0
+    lines = [Text(f"{name}: {_bar(done)} epoch {trial.epoch}/{now.epochs}{value}")]
+    width = max((len(term) for term in trial.contributions), default=0)
+    for term, share in trial.contributions.items():
+        ratio = trial.ratios.get(term)
+        pull = "no gradient" if ratio is None else f"{_bar(ratio / len(trial.ratios))} {ratio:.2g} of the mean gradient"
+        lines.append(Text(f"    {term:{width}}  {_bar(share)} {100 * share:3.0f} % of the loss  {pull}", style="dim"))
+    return lines
+
+
+def _bar(share: float) -> str:
+    """A share of 1 as a bar of ten places."""
+    eighths = round(80 * min(max(share, 0.0), 1.0)) if math.isfinite(share) else 0
+    whole, rest = divmod(eighths, 8)
+    return ("█" * whole + (" ▏▎▍▌▋▊▉"[rest] if rest else "")).ljust(10, "░")
+
+
+def follow(look: Callable[[], Progress], every: float, *, once: bool) -> None:
+    """Show a study's progress until Ctrl-C, or until nothing is left to be done: live on a terminal, elsewhere a block
+    of lines whenever something has changed. Raises WeightsearchError if the first look does; later ones may fail."""
+    now = look()
+    if once or not out.is_terminal:
+        shown: Progress | None = None
+        while True:
+            if now != shown:
+                out.print(progress_group(now))
+            shown = now
+            if once or _over(now):
+                return
+            now = _next_look(look, now, every)
+    with Live(progress_group(now), console=out, refresh_per_second=4) as live:
+        while not _over(now):
+            now = _next_look(look, now, every)
+            live.update(progress_group(now))
+
+
+def _next_look(look: Callable[[], Progress], before: Progress, every: float) -> Progress:
+    """After a pause, longer where a look takes long: a large study is not read all the time. A database that is away
+    comes back, or does not: the last that was seen stays on the screen, with the reason."""
+    time.sleep(max(every, SHARE_OF_LOOKS * before.seconds))
+    try:
+        now = look()
+    except StoreUnavailable as error:
+        return replace(before, away=str(error))
+    return now
+
+
+def _over(now: Progress) -> bool:
+    """Whether nobody works on the study and nothing is left to be done."""
+    return now.ended > 0 and not now.drivers and not now.states["RUNNING"] and not now.states["WAITING"]
+
+
+def print_claims(claims: Sequence[Claim]) -> None:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 1, 0))
+    for name, ratio in (("of", 1), ("claim", 4), ("verdict", 2), ("right", 5), ("how", 3)):
+        table.add_column(name, ratio=ratio, overflow="fold")
+    for claim in claims:
+        _add(table, claim.source, claim.claimed, claim.verdict, claim.with_evidence, claim.how)
+    out.print(table, soft_wrap=False)
+
+
+def print_quantisation(found: Sequence[Quantisation]) -> None:
+    """A row for each number of levels; errors in millimetres."""
+    first = found[0]
+    table = _table("levels", "bits", "one output: step", "largest", "mean", "two outputs: largest", "mean", "mm")
+    for one in found:
+        errors = (one.single.step, one.single.largest_error, one.single.mean_error, one.largest_error, one.mean_error)
+        _add(table, str(one.single.levels), f"{one.single.bits:.2f}", *(f"{1000 * error:.4g}" for error in errors), "")
+    out.print(table)
+    out.print(
+        f"depth {first.min_depth:g} to {first.max_depth:g} m; the integer target has {first.targets} values, "
+        f"{first.target_bits:.2f} bits for evenly spread depth",
+        markup=False,
+    )
+    depths = [depth for depth in (0.5, 1, 2, 3, 5, 10, 15, 20, 40, 80) if first.min_depth <= depth <= first.max_depth]
+    table = _table("largest relative error at", *(f"{depth:g} m" for depth in depths))
+    for one in found:
+        for name, error in (("one output", one.single.largest_error), ("two outputs", one.largest_error)):
+            cells = (f"{100 * error / depth:.3g} %" for depth in depths if depth)
+            _add(table, f"{name}, {one.single.levels} levels", *cells)
+    out.print(table)
 
 
 def print_result(store: StudyStore, summary: StudySummary, best_file: Path | None) -> None:

@@ -69,6 +69,7 @@ class Trial:
     history: list[EpochRecord] = field(default_factory=list)
     told: bool = False  # the history that its checkpoint brought
     waits: bool = False  # for the driver to hear its last result
+    last_result: dict[str, Any] = field(default_factory=dict)
     status: str = "RUNNING"
 
     def should_recover(self) -> bool:

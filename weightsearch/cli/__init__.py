@@ -7,12 +7,12 @@ import re
 import sys
 from pathlib import Path
 
-from weightsearch.cli import data, database, studies, training
+from weightsearch.cli import data, database, reports, studies, training
 from weightsearch.cli.app import app
 from weightsearch.errors import SpecError, WeightsearchError, hide, one_line
 from weightsearch.screen import err
 
-__all__ = ["app", "data", "database", "main", "studies", "training"]
+__all__ = ["app", "data", "database", "main", "reports", "studies", "training"]
 
 STOPPED = 130  # the exit status after Ctrl-C
 GIVEN_STORAGE = "WEIGHTSEARCH_GIVEN_STORAGE"

@@ -15,6 +15,7 @@ from weightsearch.spec import load_identity
 
 if TYPE_CHECKING:
     from weightsearch.data.source import SplitName
+    from weightsearch.study.database import Mode
     from weightsearch.study.store import StudyStore
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -40,12 +41,12 @@ def located(path: Path) -> Path:
 
 
 @contextmanager
-def opened(study: Path, sets: list[str] | None) -> Iterator[StudyStore]:
-    """A study's database, for reading."""
+def opened(study: Path, sets: list[str] | None, *, mode: Mode = "read") -> Iterator[StudyStore]:
+    """A study's database, for reading unless told otherwise."""
     from weightsearch.study.store import StudyStore
 
     identity = load_identity(study, sets or ())
-    store = StudyStore.open(identity.storage, identity.name)
+    store = StudyStore.open(identity.storage, identity.name, mode=mode)
     try:
         yield store
     finally:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from weightsearch.cli.app import AsJson, Device, Quiet, Sets, Study, app, located, opened
-from weightsearch.errors import WeightsearchError
+from weightsearch.errors import StoreError, StoreUnavailable, WeightsearchError
 from weightsearch.files import write_text
 from weightsearch.screen import View, err, out, print_compared, print_result
 from weightsearch.spec import Choices, load_study
@@ -33,15 +33,16 @@ def run(
 ) -> None:
     """Create or continue a study: search until it has all its trials, then compare the best with the baselines."""
     spec = load_study(located(study), [*(sets or ()), *([] if force_new is None else [f"name={force_new}"])])
+    from weightsearch.dashboards.notes import Notes
     from weightsearch.search.driver import StudyRun
     from weightsearch.search.status import Status
 
     view = View(quiet=quiet)
-    running = StudyRun(spec, view, join=join, new=force_new is not None)
+    running = StudyRun(spec, view, join=join, new=force_new is not None, annotate=Notes)
     try:
         with view.progress("reading frames") as progress:
             running.check(progress)
-        view.begin(Status.of(running.summary(), spec.search.trials, spec.base.train))
+        view.begin(Status.of(running.summary(), spec.search.trials, spec.base.train), spec.name)
         view.line("starting the workers; the first epochs take a while")
         try:
             running.search()
@@ -54,6 +55,8 @@ def run(
         for problem in running.compare():
             err.print(problem, markup=False)
         best = running.export()  # now with the test metrics
+        with suppress(StoreUnavailable):
+            running.note(now=True)
         summary = running.summary()
         if not quiet:
             print_result(running.store, summary, best)
@@ -144,7 +147,8 @@ def compare(
     """Lay the first objective of several studies side by side: each one's best weights and its baselines.
 
     The values are those in the databases. With --transfer or --seeds everything is trained anew, and measured on both
-    splits: with other seeds than the search had, so that the winner's luck does not count.
+    splits: with other seeds than the search had, so that the winner's luck does not count. What the study's own trials
+    gave is stored with them, and is the report's measure of chance.
     """
     from weightsearch.search.comparison import (
         Compared,
@@ -157,7 +161,15 @@ def compare(
 
     with ExitStack() as stack:
         stores = [stack.enter_context(opened(located(path), sets)) for path in studies]
-        found = [Compared.of(store, name) for store, name in zip(stores, _names(studies, stores), strict=True)]
+        named = list(zip(stores, _names(studies, stores), strict=True))
+        if transfer or seeds:
+            writable = [_to_write(stack, path, sets) for path in studies]
+            found = [
+                Compared.of(other or store, name, keep=other is not None)
+                for (store, name), other in zip(named, writable, strict=True)
+            ]
+        else:
+            found = [Compared.of(store, name) for store, name in named]
         objective = common_objective(found)
         for line in other_protocols(found):
             err.print(line, markup=False)
@@ -185,6 +197,15 @@ def _names(paths: list[Path], stores: list[StudyStore]) -> list[str]:
         raise WeightsearchError("a study is given twice")
     names = [store.study.study_name for store in stores]
     return [name if names.count(name) == 1 else f"{name} ({path})" for name, path in zip(names, paths, strict=True)]
+
+
+def _to_write(stack: ExitStack, path: Path, sets: list[str] | None) -> StudyStore | None:
+    """A study's database, for writing; None, with a line that says so, if it may only be read."""
+    try:
+        return stack.enter_context(opened(path, sets, mode="write"))
+    except StoreError as error:
+        err.print(f"what is trained anew will not be stored: {error}", markup=False)
+        return None
 
 
 class _NoResult(WeightsearchError):

@@ -20,11 +20,15 @@ from weightsearch.spec.sections import Configuration
 class CriterionResult:
     """total: the weighted sum, a scalar to go backward from. values: the unweighted terms, [K], detached.
     output_gradients: norms of each weighted term's gradient at the network's outputs, [K]; they are filled in by the
-    backward pass, as multiples of the factor it starts from, and 0 before it and for terms of weight 0."""
+    backward pass, as multiples of the factor it starts from, and 0 before it and for terms of weight 0. weighted: the
+    weighted terms, None for those of weight 0. outputs: the network's outputs that have a gradient, each once, in the
+    precision in which it made them."""
 
     total: Tensor
     values: Tensor
     output_gradients: Tensor
+    weighted: tuple[Tensor | None, ...]
+    outputs: tuple[Tensor, ...]
 
 
 class Criterion(nn.Module):
@@ -42,7 +46,7 @@ class Criterion(nn.Module):
         self.weights = tuple(float(weights[name]) for name in self.names)
 
     def forward(self, prediction: Prediction, batch: Batch) -> CriterionResult:
-        total: Tensor | None = None
+        weighted: list[Tensor | None] = []
         values: list[Tensor] = []
         first = next(iter(prediction.values()))
         gradients = torch.zeros(len(self.names), device=first.device)
@@ -50,11 +54,14 @@ class Criterion(nn.Module):
             with torch.set_grad_enabled(torch.is_grad_enabled() and weight > 0):
                 value = self._value(index, self._outputs(prediction, gradients, index), batch)
             values.append(value.detach())
-            if weight > 0:  # a weight of 0 leaves a term out, even one that is not finite
-                total = weight * value if total is None else total + weight * value
-        if total is None:
+            weighted.append(weight * value if weight > 0 else None)  # leaves a term out, even one that is not finite
+        used = [value for value in weighted if value is not None]
+        if not used:
             raise ModelError("loss: every weight is 0; nothing can be learned")
-        return CriterionResult(total, torch.stack(values), gradients)
+        made = getattr(prediction, "made", prediction.values())
+        outputs = tuple({id(output): output for output in made if output.requires_grad}.values())
+        total = sum(used[1:], start=used[0])
+        return CriterionResult(total, torch.stack(values), gradients, tuple(weighted), outputs)
 
     def _value(self, index: int, outputs: _Outputs, batch: Batch) -> Tensor:
         try:

@@ -18,7 +18,7 @@ from weightsearch.records import EpochRecord
 from weightsearch.spec import Configuration, StudySpec, restore_study
 from weightsearch.spec.differences import differences, flat
 from weightsearch.study.store import StudyStore
-from weightsearch.study.summary import StudySummary, summarise
+from weightsearch.study.summary import StudySummary, TrialSummary, summarise
 from weightsearch.training.device import choose_device
 from weightsearch.training.evaluate import evaluate_checkpoint
 from weightsearch.training.run import CHECKPOINT, train
@@ -82,15 +82,17 @@ class Listener:
 
 @dataclass(frozen=True)
 class Compared:
-    """A study that is compared: what it was made from, its trials. name: what it is called beside the others."""
+    """A study that is compared: what it was made from, its trials. name: what it is called beside the others. keep:
+    what is trained anew is stored with its trials."""
 
     spec: StudySpec
     store: StudyStore
     summary: StudySummary
     name: str
+    keep: bool = False
 
     @classmethod
-    def of(cls, store: StudyStore, name: str | None = None) -> Compared:
+    def of(cls, store: StudyStore, name: str | None = None, *, keep: bool = False) -> Compared:
         """A study as its database has it, whatever has become of its file. Raises SpecError if what its file named,
         such as a folder of data, is not there any more."""
         kept, summary = store.spec, summarise(store)
@@ -102,7 +104,7 @@ class Compared:
         }
         source = f"the study {summary.study!r} in {store.database.name}"
         spec = restore_study(source, kept["tree"], search)
-        return cls(spec, store, summary, name or summary.study)
+        return cls(spec, store, summary, name or summary.study, keep)
 
     @property
     def protocol(self) -> dict[str, Any]:
@@ -256,8 +258,15 @@ def train_candidate(
             continue
         for split, one in metrics.items():
             found[split].append(one[objective])
+        if study.keep and (trial := _trial_of(study.summary, label)) is not None:
+            study.store.confirm(trial.number, seed, metrics)
     known = {split: values for split, values in found.items() if values}
     return Entry(study.name, label, weights, known, problem)
+
+
+def _trial_of(summary: StudySummary, label: str) -> TrialSummary | None:
+    """The trial whose values a candidate has; None for those of another study."""
+    return summary.best if label == BEST else summary.baselines.get(label)
 
 
 def _digest(configuration: Configuration, content: Mapping[str, float]) -> str:

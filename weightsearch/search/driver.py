@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
+
+from optuna.trial import TrialState
 
 from weightsearch.data.dataset import changed_content, open_dataset
 from weightsearch.data.reading import Progress
@@ -29,7 +31,7 @@ from weightsearch.files import write_text
 from weightsearch.metrics.protocol import protocol_of
 from weightsearch.search.cluster import Cluster, ClusterLost
 from weightsearch.search.keeper import Keeper
-from weightsearch.search.ledger import Assignment, Event, Ledger, Listener, stored_spec
+from weightsearch.search.ledger import OUTCOMES, Assignment, Event, Ledger, Listener, stored_spec
 from weightsearch.search.outbox import Outbox
 from weightsearch.search.patience import Patience
 from weightsearch.search.samplers import check_sampler
@@ -48,6 +50,16 @@ CLUSTERS_LOST: Final = 3  # in a row, without an epoch between them
 OTHERS_SECONDS: Final = 2.0  # between looks at what other drivers' trials have become
 
 
+class Annotator(Protocol):
+    """Writes notes into the database: see dashboards/notes.py."""
+
+    def before_end(self, trial: int, state: TrialState) -> None:
+        """A running trial is about to end; called inside the act that ends it."""
+
+    def study(self, writer: Writer, *, now: bool = False) -> None:
+        """Write the study's own, if it is time to, or at once."""
+
+
 class Interrupted(SearchError):
     """The user, or the system, stopped the driver; what was running waits for the next `run`."""
 
@@ -57,10 +69,17 @@ class Interrupted(SearchError):
 class StudyRun:
     """A study that is being run, by this driver alone or (join) beside others. Every report is in the database before
     the next step is taken, so that this can be killed at any moment and made again. new: the study must not be there
-    yet. Raises StudyHeld if another driver runs the study."""
+    yet. annotate: makes what writes notes of the study and its trials. Raises StudyHeld if another driver runs the
+    study."""
 
     def __init__(
-        self, spec: StudySpec, listener: Listener | None = None, *, join: bool = False, new: bool = False
+        self,
+        spec: StudySpec,
+        listener: Listener | None = None,
+        *,
+        join: bool = False,
+        new: bool = False,
+        annotate: Callable[[StudyStore], Annotator] | None = None,
     ) -> None:
         self.spec = spec
         self.folder = Path(spec.base.resources.run_dir).absolute() / spec.name
@@ -71,7 +90,9 @@ class StudyRun:
             stack.callback(self.store.close)
             self.lease = Lease.take(self.store, join=join)
             stack.callback(self._release)
-            self.writer = Writer(self.store, self.lease)
+            self.annotator = None if annotate is None else annotate(self.store)
+            before_end = None if self.annotator is None else self.annotator.before_end
+            self.writer = Writer(self.store, self.lease, before_end)
             stack.enter_context(self.lease.kept())
             self._exit = stack.pop_all()
         self.keeper = Keeper(self.store, self.folder / f"trials-{self.store.uid}")
@@ -192,7 +213,22 @@ class StudyRun:
     def _heard(self, event: Event) -> None:
         with suppress(StoreUnavailable):  # the checkpoints that it would remove are removed at the next trial's end
             self.keeper(event)
+            if event.kind in OUTCOMES.values():
+                self.note()
         self.listener(event)
+
+    def note(self, *, now: bool = False) -> None:
+        """Write the study's notes, if it is time to; a fault in them ends the notes, not the search. Raises
+        StoreError."""
+        if self.annotator is None:
+            return
+        try:
+            self.annotator.study(self.writer, now=now)
+        except WeightsearchError:
+            raise
+        except Exception as error:
+            self.annotator = None
+            self.listener(Event("note", reason=fault_line(error)))
 
     def _scratch(self) -> Path:
         """A folder for Ray Tune's own files; those of drivers that died are removed."""
@@ -340,11 +376,12 @@ def check_unchanged(store: StudyStore, now: dict[str, Any]) -> None:
 
 
 def _compared(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """What may not change while a study goes on: all but the resources that its trials get; their number of threads
-    may not either, since float sums depend on it."""
+    """What may not change while a study goes on: all but the resources that its trials get and what is measured beside
+    them; their number of threads may not either, since float sums depend on it."""
     plain: dict[str, Any] = json.loads(json.dumps(spec))
     threads = plain["tree"].pop("resources", {}).get("cpus_per_trial", 1)
     plain["tree"]["resources"] = {"cpus_per_trial": threads}
+    plain["tree"].pop("analysis", None)
     plain.pop(UID, None)
     plain.pop(CONTENT, None)
     return plain

@@ -3,7 +3,7 @@ holds nothing that cannot be read from the database again."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from weightsearch.errors import SearchError
 from weightsearch.plugins import build
-from weightsearch.records import EpochRecord
+from weightsearch.records import EpochRecord, Picture
 from weightsearch.search.samplers import Grid, MakeSampler
 from weightsearch.search.space import distributions, inside
 from weightsearch.spec import Configuration, StudySpec
@@ -107,9 +107,18 @@ class Ledger:
         rows = self.store.states()
         return not self.running and all(row.state.is_finished() for row in rows) and self._spent(len(rows))
 
-    def report(self, number: int, attempt: Attempt, records: list[EpochRecord], *, last: bool = False) -> bool:
+    def report(
+        self,
+        number: int,
+        attempt: Attempt,
+        records: list[EpochRecord],
+        *,
+        last: bool = False,
+        pictures: Sequence[Picture] = (),
+    ) -> bool:
         """Store epochs of a running trial, one after another, each together with what it means for the trial. True if
-        the trial shall stop: it is at its end, or was pruned. last: nothing more will come."""
+        the trial shall stop: it is at its end, or was pruned. last: nothing more will come. pictures: of the network
+        that is the trial's, if it is at its end."""
         for record in records:
             assignment = self.running.get(number)
             if assignment is None:
@@ -117,7 +126,7 @@ class Ledger:
             if attempt.order < assignment.order:
                 return False  # late news of a worker that was given up
             with self.writer.act():
-                outcome, stored = self._take(assignment, attempt, record)
+                outcome, stored = self._take(assignment, attempt, record, pictures)
             if stored.removed:
                 left = f"its checkpoint is gone or older; {stored.removed} of its epochs are trained again"
                 self.listener(Event("again", number, assignment.baseline, reason=left))
@@ -234,7 +243,9 @@ class Ledger:
     def _sampler(self, number: int) -> BaseSampler:
         return self.make_sampler(self.spec.base.seed, number, self.spec.space)
 
-    def _take(self, assignment: Assignment, attempt: Attempt, record: EpochRecord) -> tuple[str | None, Stored]:
+    def _take(
+        self, assignment: Assignment, attempt: Attempt, record: EpochRecord, pictures: Sequence[Picture]
+    ) -> tuple[str | None, Stored]:
         """Store an epoch and the outcome that comes with it."""
         number = assignment.number
         state = self.store.state(number)
@@ -245,7 +256,7 @@ class Ledger:
         stopping = train.early_stopping
         curve = [] if stopping is None else self.store.curve(number, stopping.metric)
         if record.epoch >= train.epochs or (stopping is not None and stopping.over(curve)):
-            self.writer.complete(number, None if stopping is None else stopping.best(curve))
+            self.writer.complete(number, None if stopping is None else stopping.best(curve), pictures)
             return COMPLETE, stored
         if stored.new and self._prunes(assignment):
             self.writer.prune(number)

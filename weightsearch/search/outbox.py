@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
-from weightsearch.records import EpochRecord
+from weightsearch.records import EpochRecord, Picture
 from weightsearch.search.ledger import Assignment, Ledger
 from weightsearch.search.patience import Patience
 from weightsearch.study.writer import Attempt
@@ -16,12 +16,13 @@ LIMIT: Final = 1000  # reports kept while the database is away: a few megabytes
 
 @dataclass(frozen=True)
 class Report:
-    """Epochs of a trial. last: its worker has nothing more to say."""
+    """Epochs of a trial. last: its worker has nothing more to say. pictures: of what the trained network predicts."""
 
     number: int
     attempt: Attempt
     records: list[EpochRecord]
     last: bool = False
+    pictures: tuple[Picture, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,9 @@ class Outbox:
     def _hand_over(self) -> None:
         message = self.waiting[0]
         if isinstance(message, Report):
-            self.ledger.report(message.number, message.attempt, message.records, last=message.last)
+            self.ledger.report(
+                message.number, message.attempt, message.records, last=message.last, pictures=message.pictures
+            )
         elif isinstance(message, Failure):
             self.ledger.fail(message.number, message.reason)
         elif isinstance(message, Return):

@@ -29,6 +29,7 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
         self.max_failures = max_failures
         self.watch = watch
         self.just_added: set[str] = set()  # trials that cannot have a worker yet
+        self.ended: list[Trial] = []  # whose last result Ray will keep
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:  # noqa: ARG002
         """A new trial, or one whose worker failed and that goes on with another."""
@@ -44,6 +45,8 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
             self.watch()
             self.outbox.flush()  # Ray asks all the time, however long the epochs are
         self.just_added.clear()
+        while self.ended:
+            self.ended.pop().last_result.pop("pictures", None)  # of thousands of trials they add up
         waiting = (trial for trial in tune_controller.get_trials() if trial.status == Trial.PENDING)
         return next((trial for trial in waiting if not _has_place(tune_controller, trial)), None)
 
@@ -51,6 +54,7 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
         return str(TrialScheduler.STOP if self._put(_message(result)) else TrialScheduler.CONTINUE)
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:  # noqa: ARG002
+        self.ended.append(trial)
         if "number" in result:
             self._put(_message(result))
 
@@ -98,7 +102,8 @@ def _message(result: dict[str, Any]) -> Message:
     report = json.loads(result["report"])
     environment = Environment(**report["environment"])
     attempt = Attempt(report["attempt"], report["resumed_from"], report["protocol"], environment, report["order"])
-    return Report(number, attempt, [EpochRecord.from_plain(plain) for plain in report["records"]], result["done"])
+    records = [EpochRecord.from_plain(plain) for plain in report["records"]]
+    return Report(number, attempt, records, result["done"], result.get("pictures", ()))
 
 
 def _error(trial: Trial) -> BaseException | str:

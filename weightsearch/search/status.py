@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from weightsearch.records import EpochRecord
+from weightsearch.records import EpochRecord, TermRecord
 from weightsearch.search.ledger import COMPLETE, FAILED, PRUNED, Event
 from weightsearch.spec.sections import EarlyStopping, Train
+from weightsearch.study.progress import Progress, running_trial
 from weightsearch.study.summary import StudySummary
 
 ENDS: Final = {COMPLETE: "COMPLETE", PRUNED: "PRUNED", FAILED: "FAIL"}
@@ -21,8 +22,8 @@ class Status:
 
     states: ended trials by state. values: the objective's last value by trial. full: the trials that are COMPLETE.
     stopping: under early stopping a trial's value is that of its best epoch so far. kept: then the curves that decide.
-    baselines: name -> trial. running: trial -> epochs done. lengths: epochs of the trials that ended here. away: why
-    the database does not answer, while it does not.
+    baselines: name -> trial. running: trial -> epochs done. terms: trial -> those of its last epoch. lengths: epochs of
+    the trials that ended here. away: why the database does not answer, while it does not.
     """
 
     objective: str
@@ -34,6 +35,7 @@ class Status:
     full: set[int] = field(default_factory=set)
     baselines: dict[str, int] = field(default_factory=dict)
     running: dict[int, int] = field(default_factory=dict)
+    terms: dict[int, dict[str, TermRecord]] = field(default_factory=dict)
     lengths: list[int] = field(default_factory=list)
     epochs_here: int = 0
     first_epoch: float | None = None
@@ -72,6 +74,7 @@ class Status:
             self.running.pop(event.number, None)
         elif event.kind == "epoch" and event.record is not None:
             self.running[event.number] = event.record.epoch
+            self.terms[event.number] = event.record.terms
             self.epochs_here += 1
             self.first_epoch = self.clock() if self.first_epoch is None else self.first_epoch
             if self.objective in event.record.metrics and self._counts(event.number, event.record):
@@ -80,6 +83,7 @@ class Status:
             state = ENDS[event.kind]
             self.states[state] += 1
             length = self.running.pop(event.number, 0)
+            self.terms.pop(event.number, None)
             if state == "COMPLETE":
                 self.full.add(event.number)
             if event.baseline is None:
@@ -93,6 +97,32 @@ class Status:
         del curve[record.epoch - 1 :]
         curve.append(record.metrics[self.stopping.metric])
         return self.stopping.best(curve) == len(curve)
+
+    def progress(self, study: str) -> Progress:
+        """What there is to be seen now."""
+        names = {number: name for name, number in self.baselines.items()}
+        return Progress(
+            study=study,
+            objective=self.objective,
+            states={**self.states, "RUNNING": len(self.running)},
+            total=self.total,
+            epochs=self.epochs,
+            best=self.best(),
+            baselines=self.baseline_values(),
+            running=tuple(
+                running_trial(
+                    number,
+                    epoch,
+                    self.terms.get(number, {}),
+                    self.values.get(number) if epoch else None,
+                    names.get(number),
+                )
+                for number, epoch in sorted(self.running.items())
+            ),
+            elapsed=self.elapsed(),
+            left=self.seconds_left(),
+            away=self.away,
+        )
 
     @property
     def ended(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import uuid
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +20,7 @@ from weightsearch.spec import Configuration
 from weightsearch.training.device import choose_device
 from weightsearch.training.environment import describe_environment
 from weightsearch.training.loop import Trainer
+from weightsearch.training.probe import Account
 
 
 class Superseded(Exception):
@@ -48,6 +50,8 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         self.attempt = uuid.uuid4().hex
         self.trainer: Trainer | None = None
         self.resumed_from = 0
+        if not hasattr(self, "account"):  # a worker trains one trial of the study after another
+            self.account = Account(self.configuration.analysis.budget)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.setup(new_config)
@@ -83,14 +87,18 @@ class Worker(tune.Trainable):  # type: ignore[misc]
             "environment": asdict(self.environment),
             "records": [record.to_plain() for record in records],
         }
-        return {"number": self.number, "report": json.dumps(report), "done": trainer.done}
+        result = {"number": self.number, "report": json.dumps(report), "done": trainer.done}
+        if trainer.done:
+            with suppress(Exception):  # a trial that is done does not fail for want of pictures
+                result["pictures"] = tuple(trainer.pictures())
+        return result
 
     def _start(self) -> Trainer:
         gpus = self.configuration.resources.gpus_per_trial
         device = choose_device(self.configuration, "cuda" if gpus != "auto" and gpus > 0 else "cpu")
         self.environment = describe_environment(device, self.configuration.resources.cpus_per_trial)
         dataset = open_dataset(self.configuration)
-        trainer = Trainer(self.configuration, dataset, device)
+        trainer = Trainer(self.configuration, dataset, device, account=self.account)
         if self.checkpoint.exists():
             try:
                 trainer.resume(self.checkpoint)
@@ -98,7 +106,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
                 if isinstance(error.__cause__, OSError):
                     raise  # it may be read the next time
                 # Damaged: better trained again than lost.
-                trainer = Trainer(self.configuration, dataset, device)
+                trainer = Trainer(self.configuration, dataset, device, account=self.account)
         self.resumed_from = trainer.epoch
         write_text(self.owner, self.attempt)
         return trainer

@@ -253,6 +253,14 @@ class Search(Section):
     baselines: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
 
+class Analysis(Section):
+    """What is measured beside the training, which it leaves as it is. budget: the share of its time that probes of the
+    terms' gradients may cost, 0 for none. pictures: frames of the validation split whose depth is kept as pictures."""
+
+    budget: Probability = 0.02
+    pictures: Annotated[int, Field(ge=0, le=16)] = 4
+
+
 class Resources(Section):
     """What one trial takes. cpus_per_trial is also its number of threads, on which float sums depend.
     gpus_per_trial: a share of a GPU; auto is 1 where there are GPUs and 0 where there are none."""
@@ -288,6 +296,7 @@ class Configuration(Section):
     train: Train
     augmentation: Augmentation = Augmentation()
     evaluation: Annotated[Evaluation, BeforeValidator(_preset)] = Evaluation()
+    analysis: Analysis = Analysis()
     resources: Resources = Resources()
 
     @property

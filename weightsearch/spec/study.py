@@ -62,9 +62,10 @@ class StudySpec:
 
 @dataclass(frozen=True)
 class StudyIdentity:
-    """What is needed to find a study in its database."""
+    """What is needed to find a study in its database. trials: that it will have, if the file says so."""
 
     name: str
+    trials: int | None
     storage: str = field(repr=False)
 
 
@@ -123,7 +124,9 @@ def load_identity(path: Path, overrides: Iterable[str] = ()) -> StudyIdentity:
     name = document.tree.get("name")
     if not isinstance(name, str) or not name:
         raise document.error(("name",), f"expected the study's name, found {describe(name)}")
-    return StudyIdentity(name, _storage(document))
+    search = document.tree.get("search")
+    trials = search.get("trials") if isinstance(search, dict) else None
+    return StudyIdentity(name, trials if type(trials) is int else None, _storage(document))
 
 
 def fill(tree: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

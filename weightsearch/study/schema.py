@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from weightsearch.errors import StoreError
 from weightsearch.study import tables
 
-VERSION: Final = 2
+VERSION: Final = 3
 DAMAGED: Final = "; a damaged file may be saved in part: sqlite3 FILE .recover | sqlite3 NEW"
 OPTUNA: Final = frozenset({"version_info", "studies", "trials"})
 
@@ -74,5 +74,12 @@ def _drivers_and_assignments(_: sa.Connection) -> None:
     """Version 2 added two tables, which `create_all` has made; trials left RUNNING belong to no driver of theirs."""
 
 
+def _probes_pictures_confirmations(_: sa.Connection) -> None:
+    """Version 3 added five tables; what older trials did not measure is not there."""
+
+
 # Version -> what leads from it to the next one.
-MIGRATIONS: Final[Mapping[int, Callable[[sa.Connection], None]]] = {1: _drivers_and_assignments}
+MIGRATIONS: Final[Mapping[int, Callable[[sa.Connection], None]]] = {
+    1: _drivers_and_assignments,
+    2: _probes_pictures_confirmations,
+}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from weightsearch.errors import StoreError
-from weightsearch.records import Direction
+from weightsearch.records import Direction, Picture, TermRecord
 from weightsearch.study import tables
 from weightsearch.study.database import Database, Mode
 
@@ -131,6 +132,23 @@ class StudyStore:
         if spec is None or spec[UID] != self.uid or not self._is_there(connection):
             raise self._deleted()
 
+    def confirm(self, number: int, seed: int, metrics: Mapping[str, Mapping[str, float]]) -> None:
+        """Store what a trial's values gave when they were trained anew with a seed of their own: split -> metric ->
+        value. May be repeated."""
+        table = tables.confirmations
+        with self.database.writing() as connection:
+            self.lock(connection)
+            trial_id = self.trial_id(number)
+            connection.execute(sa.delete(table).where(table.c.trial_id == trial_id, table.c.seed == seed))
+            rows = [
+                {"trial_id": trial_id, "seed": seed, "split": split, "metric": name, "value": value}
+                for split, found in metrics.items()
+                for name, value in found.items()
+                if math.isfinite(value)
+            ]
+            if rows:
+                connection.execute(sa.insert(table), rows)
+
     def forget(self) -> None:
         """Read everything anew: what Optuna remembers may have been rolled back."""
         self.study._storage = optuna.storages.get_storage(self.database.storage)
@@ -197,6 +215,17 @@ class StudyStore:
         with self.database.reading() as connection:
             return {row.metric: row.value for row in connection.execute(query)}
 
+    def terms(self, number: int) -> dict[str, TermRecord]:
+        """A trial's loss terms at the epoch that counts, in the order of the study file; NaN where one was not
+        finite."""
+        table = tables.terms
+        columns = [table.c[name] for name in ("term", "value", "weight", "contribution", "gradient")]
+        mine = (table.c.trial_id == self.trial_id(number)) & (table.c.epoch == self.epoch_that_counts(number))
+        with self.database.reading() as connection:
+            rows = connection.execute(sa.select(*columns).where(mine)).all()
+        found = {row[0]: TermRecord(*(math.nan if value is None else value for value in row[1:])) for row in rows}
+        return {name: found[name] for name in self.spec["tree"]["loss"] if name in found}
+
     def protocol_and_environment(self, number: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """As plain values; empty for a trial that never reported."""
         join = tables.trials.join(tables.environments)
@@ -204,6 +233,11 @@ class StudyStore:
         with self.database.reading() as connection:
             row = connection.execute(query.where(tables.trials.c.trial_id == self.trial_id(number))).first()
             return ({}, {}) if row is None else (row[0], row[1])
+
+    def pictures(self, number: int) -> list[Picture]:
+        """Of a trial's depth and its error, with those of the same frames that all trials share; by frame."""
+        with self.database.reading() as connection:
+            return read_pictures(connection, self.study_id, number)
 
     def trial_id(self, number: int) -> int:
         """Optuna's id of a trial, by which the tables go."""
@@ -224,6 +258,18 @@ class StudyStore:
     def _is_there(self, connection: sa.Connection) -> bool:
         table = self.database.optuna_table("studies")
         return connection.scalar(sa.select(table.c.study_id).where(table.c.study_id == self.study_id)) is not None
+
+
+def read_pictures(connection: sa.Connection, study_id: int, number: int) -> list[Picture]:
+    """See StudyStore.pictures."""
+    table = tables.pictures
+    columns = [table.c[name] for name in ("frame", "kind", "name", "low", "high", "content")]
+    mine = (table.c.study_id == study_id) & table.c.number.in_([number, tables.OF_ALL])
+    rows = connection.execute(
+        sa.select(table.c.number, *columns).where(mine).order_by(table.c.frame, table.c.number)
+    ).all()
+    own = {row.frame for row in rows if row.number == number}
+    return [Picture(*row[1:]) for row in rows if row.frame in own]
 
 
 def _make(
@@ -248,7 +294,7 @@ def _sweep(connection: sa.Connection, database: Database, new: int) -> None:
     own_studies = sa.select(database.optuna_table("studies").c.study_id)
     for table in tables.PER_TRIAL:
         connection.execute(sa.delete(table).where(table.c.trial_id.not_in(own_trials)))
-    for table in (tables.studies, tables.drivers):
+    for table in tables.PER_STUDY:
         gone = table.c.study_id.not_in(own_studies) | (table.c.study_id == new)
         connection.execute(sa.delete(table).where(gone))
 

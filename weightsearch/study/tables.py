@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import JSON, BigInteger, Column, DateTime, Float, ForeignKey, Integer, MetaData, String, Table, func
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    DateTime,
+    Float,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    func,
+)
 
 metadata = MetaData()
 
@@ -97,6 +111,59 @@ metrics = Table(
     Column("value", Float(53)),
 )
 
+probes = Table(
+    "weightsearch_probes",
+    metadata,
+    *_epoch_of_a_trial(),
+    Column("probes", Integer, nullable=False),
+    Column("seconds", Float(53), nullable=False),
+    Column("problem", Text),
+)
 
-PER_EPOCH: Final = (epochs, terms, metrics)
-PER_TRIAL: Final = (*PER_EPOCH, trials, assignments)
+gradients = Table(
+    "weightsearch_gradients",
+    metadata,
+    *_epoch_of_a_trial(),
+    Column("place", String(20), primary_key=True),  # see records.ProbeRecord
+    Column("term", String(200), primary_key=True),
+    Column("norm", Float(53)),
+)
+
+conflicts = Table(
+    "weightsearch_conflicts",
+    metadata,
+    *_epoch_of_a_trial(),
+    Column("place", String(20), primary_key=True),
+    Column("term", String(200), primary_key=True),
+    Column("other", String(200), primary_key=True),
+    Column("cosine", Float(53), nullable=False),
+)
+
+pictures = Table(
+    "weightsearch_pictures",
+    metadata,
+    Column("study_id", Integer, primary_key=True, autoincrement=False),
+    Column("number", Integer, primary_key=True, autoincrement=False),  # the trial's, or OF_ALL
+    Column("frame", Integer, primary_key=True, autoincrement=False),
+    Column("kind", String(20), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("low", Float(53), nullable=False),
+    Column("high", Float(53), nullable=False),
+    Column("content", LargeBinary, nullable=False),
+)
+
+confirmations = Table(
+    "weightsearch_confirmations",
+    metadata,
+    Column("trial_id", Integer, primary_key=True, autoincrement=False),
+    Column("seed", BigInteger, primary_key=True, autoincrement=False),  # that it was trained anew with
+    Column("split", String(20), primary_key=True),
+    Column("metric", String(100), primary_key=True),
+    Column("value", Float(53)),
+)
+
+
+OF_ALL: Final = -1  # in place of a trial's number: what all trials share
+PER_EPOCH: Final = (epochs, terms, metrics, probes, gradients, conflicts)
+PER_TRIAL: Final = (*PER_EPOCH, trials, assignments, confirmations)
+PER_STUDY: Final = (studies, drivers, pictures)

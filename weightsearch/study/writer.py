@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Final, NamedTuple
@@ -22,13 +22,14 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql, sqlite
 
-from weightsearch.records import Environment, EpochRecord
+from weightsearch.records import Environment, EpochRecord, Picture, ProbeRecord
 from weightsearch.study import lease as leases
 from weightsearch.study import tables
 from weightsearch.study.lease import Lease
 from weightsearch.study.store import BASELINE, KEPT, REASON, StudyStore
 
 RUNG: Final = "completed_rung_"  # of Optuna's pruners
+SHARED_PICTURES: Final = ("image", "truth")
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,9 @@ class Attempt:
     order: int = 0
 
 
+BeforeEnd = Callable[[int, TrialState], None]
+
+
 class Stored(NamedTuple):
     """new: the epoch was not there before. removed: epochs of an earlier attempt that had to go."""
 
@@ -51,11 +55,13 @@ class Stored(NamedTuple):
 
 
 class Writer:
-    """What a driver does to the trials of a study."""
+    """What a driver does to the trials of a study. before_end: called inside the act that ends a trial, while it can be
+    written still."""
 
-    def __init__(self, store: StudyStore, lease: Lease) -> None:
+    def __init__(self, store: StudyStore, lease: Lease, before_end: BeforeEnd | None = None) -> None:
         self.store = store
         self.lease = lease
+        self.before_end: BeforeEnd = before_end or (lambda *_: None)
         self._held: Connection | None = None
         self._intermediate = store.database.optuna_table("trial_intermediate_values")
         self._attributes = store.database.optuna_table("trial_system_attributes")
@@ -153,23 +159,27 @@ class Writer:
             study._thread_local.cached_all_trials = None
             return pruner.prune(study, self.store.trial(number))
 
-    def complete(self, number: int, kept: int | None = None) -> None:
+    def complete(self, number: int, kept: int | None = None, pictures: Sequence[Picture] = ()) -> None:
         """The trial trained to the end: its values are those of its last epoch, or of the one that is kept."""
-        with self.act():
+        with self.act() as connection:
+            self._insert_pictures(connection, number, pictures)
             if kept is not None:
                 self.store.storage.set_trial_user_attr(self.store.trial_id(number), KEPT, kept)
             metrics = self.store.metrics(number)
             values = [metrics[name] for name in self.store.spec["objectives"]]
+            self.before_end(number, TrialState.COMPLETE)
             self.store.study.tell(number, values)
 
     def prune(self, number: int) -> None:
         with self.act():
+            self.before_end(number, TrialState.PRUNED)
             self.store.study.tell(number, state=TrialState.PRUNED)
 
     def fail(self, number: int, reason: str) -> None:
         """reason: one line, shown wherever the trial is."""
         with self.act():
             self.store.storage.set_trial_user_attr(self.store.trial_id(number), REASON, reason)
+            self.before_end(number, TrialState.FAIL)
             self.store.study.tell(number, state=TrialState.FAIL)
 
     def failures(self, number: int) -> int:
@@ -196,6 +206,22 @@ class Writer:
             mine = (tables.metrics.c.trial_id == trial_id) & (tables.metrics.c.split == "test")
             connection.execute(sa.delete(tables.metrics).where(mine))
             connection.execute(sa.insert(tables.metrics), _metric_rows(trial_id, epoch, "test", metrics))
+
+    def _insert_pictures(self, connection: Connection, number: int, pictures: Sequence[Picture]) -> None:
+        """Those of the frame itself and of its truth are the same for all trials, and stored once."""
+        table = tables.pictures
+        mine = table.c.study_id == self.store.study_id
+        shared = sa.select(table.c.frame, table.c.kind).where(mine, table.c.number == tables.OF_ALL)
+        known = {(row.frame, row.kind) for row in connection.execute(shared)}
+        connection.execute(sa.delete(table).where(mine, table.c.number == number))
+        rows: list[dict[str, Any]] = []
+        for picture in pictures:
+            of_all = picture.kind in SHARED_PICTURES
+            if not of_all or (picture.frame, picture.kind) not in known:
+                owner = tables.OF_ALL if of_all else number
+                rows.append({"study_id": self.store.study_id, "number": owner, **asdict(picture)})
+        if rows:
+            connection.execute(sa.insert(table), rows)
 
     def _assign(self, connection: Connection, trial_id: int) -> None:
         table = tables.assignments
@@ -274,6 +300,25 @@ def _insert_details(connection: Connection, trial_id: int, record: EpochRecord) 
     if rows:
         connection.execute(sa.insert(tables.terms), rows)
     connection.execute(sa.insert(tables.metrics), _metric_rows(trial_id, record.epoch, "validation", record.metrics))
+    if record.probe is not None:
+        _insert_probe(connection, {"trial_id": trial_id, "epoch": record.epoch}, record.probe)
+
+
+def _insert_probe(connection: Connection, key: dict[str, int], probe: ProbeRecord) -> None:
+    row = {"probes": probe.probes, "seconds": probe.seconds, "problem": probe.problem}
+    connection.execute(sa.insert(tables.probes).values(**key, **row))
+    norms: list[dict[str, Any]] = []
+    cosines: list[dict[str, Any]] = []
+    for place, found in probe.places.items():
+        norms += [key | {"place": place, "term": name, "norm": _finite(norm)} for name, norm in found.norms.items()]
+        cosines += [
+            key | {"place": place, "term": name, "other": other, "cosine": cosine}
+            for name, row_of in found.cosines.items()
+            for other, cosine in row_of.items()
+        ]
+    for table, rows in ((tables.gradients, norms), (tables.conflicts, cosines)):
+        if rows:
+            connection.execute(sa.insert(table), rows)
 
 
 def _metric_rows(trial_id: int, epoch: int, split: str, metrics: Mapping[str, float]) -> list[dict[str, Any]]:

@@ -26,6 +26,7 @@ from weightsearch.training.batches import batches
 from weightsearch.training.loop import Trainer
 from weightsearch.training.network import predict
 from weightsearch.training.optimizer import make_optimizer
+from weightsearch.training.probe import Account
 from weightsearch.training.recorder import Recorder
 
 ROUNDS: Final = 5
@@ -93,7 +94,8 @@ def _measure(configuration: Configuration, device_name: str, seconds: float) -> 
     before = _memory(device, peak=False)  # with all that is imported, and with what PyTorch takes at its first step
     with tempfile.TemporaryDirectory() as folder:
         size, batch_size = configuration.data.size, configuration.train.batch_size
-        trainer = Trainer(configuration, noise(configuration, batch_size, Path(folder)), device)
+        data = noise(configuration, batch_size, Path(folder))
+        trainer = Trainer(configuration, data, device, account=Account(0.0))
         network = trainer.network
         order = trainer.dataset.splits["train"]
 

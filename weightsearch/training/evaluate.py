@@ -40,18 +40,24 @@ def evaluate(
         done = 0
         for batch in batches(dataset, order, batch_size, device):
             with precision.autocast():
-                depth = _depth(network, batch, protocol)
-                if protocol.flip_average:
-                    mirrored = replace(batch, image=batch.image.flip(-1), features=())
-                    depth = (depth + _depth(network, mirrored, protocol).flip(-1)) / 2
+                depth = predicted_depth(network, batch, protocol)
             metrics.update(depth, truth[done : done + len(batch)].to(device, non_blocking=True))
             done += len(batch)
     network.train(was_training)
     return metrics.compute()
 
 
+def predicted_depth(network: nn.Module, batch: Batch, protocol: Protocol) -> Tensor:
+    """Depth as the protocol takes it, in metres, [B, 1, H, W] at the protocol's size; neither clamped nor scaled."""
+    depth = _depth(network, batch, protocol)
+    if not protocol.flip_average:
+        return depth
+    mirrored = replace(batch, image=batch.image.flip(-1), features=())
+    return (depth + _depth(network, mirrored, protocol).flip(-1)) / 2
+
+
 def _depth(network: nn.Module, batch: Batch, protocol: Protocol) -> Tensor:
-    prediction = predict(network, batch)
+    prediction: dict[str, Tensor] = predict(network, batch)
     if protocol.bits is not None:
         prediction = quantised(network, prediction, protocol.bits)
     return depth_of(prediction, protocol.size)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +17,7 @@ from weightsearch.data.dataset import Dataset, changed_content
 from weightsearch.errors import ModelError, WeightsearchError
 from weightsearch.losses.criterion import build_criterion
 from weightsearch.metrics.protocol import protocol_of
-from weightsearch.records import EpochRecord
+from weightsearch.records import EpochRecord, Picture
 from weightsearch.spec.differences import differences
 from weightsearch.spec.sections import Configuration
 from weightsearch.training.batches import batches
@@ -28,12 +27,12 @@ from weightsearch.training.evaluate import evaluate
 from weightsearch.training.features import with_features
 from weightsearch.training.network import build_network, predict, train_mode
 from weightsearch.training.optimizer import learning_rate, make_optimizer, set_learning_rate
+from weightsearch.training.pictures import draw_pictures
+from weightsearch.training.probe import Account, Clock, Probe
 from weightsearch.training.recorder import Recorder
 from weightsearch.training.seeding import seed_process, sequence, shuffled
 
 CHECK_EVERY: Final = 100  # steps between looks for non-finite values on a GPU, each of which waits for it
-
-Clock = Callable[[], float]
 
 
 class Trainer:
@@ -41,10 +40,17 @@ class Trainer:
 
     On a CPU the same configuration gives the same numbers bit for bit, whether it ran through or was resumed from a
     checkpoint, for the same number of threads. history: the records of the epochs done, those before a resume included.
+    account: of the time for probes, if it is shared with other trainings.
     """
 
     def __init__(
-        self, configuration: Configuration, dataset: Dataset, device: torch.device, *, clock: Clock = time.perf_counter
+        self,
+        configuration: Configuration,
+        dataset: Dataset,
+        device: torch.device,
+        *,
+        clock: Clock = time.perf_counter,
+        account: Account | None = None,
     ) -> None:
         torch.set_num_threads(configuration.resources.cpus_per_trial)
         self.configuration = configuration
@@ -59,6 +65,8 @@ class Trainer:
         self.criterion = build_criterion(configuration).to(device)
         self.optimizer = make_optimizer(self.network, configuration.train)
         self.parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        account = account or Account(configuration.analysis.budget)
+        self.probe = Probe(self.network, self.parameters, self.criterion, account, clock)
         if configuration.train.freeze_encoder and not configuration.augmentation.active:
             self.dataset = with_features(dataset, self.network, device)
         self.history: list[EpochRecord] = []
@@ -96,6 +104,7 @@ class Trainer:
         seed_process(seed, "epoch", epoch)
         order = shuffled(self.dataset.splits["train"], seed, epoch)[: self.steps_per_epoch * self.batch_size]
         recorder = Recorder(self.criterion, self.device)
+        self.probe.begin()
         train_mode(self.network, frozen=self.configuration.train.freeze_encoder)
         self.train_steps(order, recorder, epoch)
         metrics = evaluate(self.network, self.dataset, "validation", self.protocol, self.precision, self.batch_size)
@@ -108,6 +117,7 @@ class Trainer:
             terms=recorder.terms(),
             metrics=metrics,
             empty_steps=int(recorder.empty),
+            probe=self.probe.end(recorder.steps),
         )
         self.history.append(record)
         if self.configuration.train.early_stopping is not None and self.result is record:
@@ -139,7 +149,10 @@ class Trainer:
             prediction = predict(self.network, batch)
         result = self.criterion(prediction, batch)
         scale = self.precision.scale()
+        if self.probe.due(result, recorder.steps):
+            self.probe.measure(result, scale)
         self.precision.scaler.scale(result.total).backward()
+        self.probe.finish()
         self.precision.scaler.unscale_(self.optimizer)
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         if not gradients:
@@ -150,6 +163,18 @@ class Trainer:
         # Under fp16 an infinite gradient is the scaler's to handle: it leaves the step out and lowers its factor.
         watched = norm if scale is None else torch.zeros_like(norm)
         recorder.add(result, watched, scale, batch.valid)
+
+    def pictures(self) -> list[Picture]:
+        """What the network of the epoch that counts predicts, to look at. Changes nothing."""
+        count = self.configuration.analysis.pictures
+        now = {name: value.detach().clone() for name, value in self.network.state_dict().items()} if self.kept else {}
+        try:
+            if self.kept:
+                self.network.load_state_dict(self.kept)
+            return draw_pictures(self.network, self.dataset, self.protocol, self.precision, count)
+        finally:
+            if now:
+                self.network.load_state_dict(now)
 
     def state(self) -> dict[str, Any]:
         """What a resumed training needs, as tensors and plain values."""

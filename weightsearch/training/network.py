@@ -53,7 +53,16 @@ def train_mode(network: nn.Module, *, frozen: bool) -> None:
         encoder_of(network, "freeze_encoder").eval()
 
 
-def predict(network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+class Outputs(dict[str, Tensor]):
+    """Named outputs in float32. made: as the network made them, before they were brought there: one that it computed
+    from another one comes from it only there."""
+
+    def __init__(self, made: Mapping[str, Tensor]) -> None:
+        super().__init__((name, one.float() if one.is_floating_point() else one) for name, one in made.items())
+        self.made = tuple(made.values())
+
+
+def predict(network: nn.Module, batch: Batch) -> Outputs:
     """The network's named outputs in float32, from the batch's features where it has them and otherwise from its image.
     A bare tensor is `depth`. Raises ModelError for anything else."""
     image = batch.image
@@ -65,7 +74,7 @@ def predict(network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         output = {"depth": output}
     if not isinstance(output, Mapping) or not all(isinstance(value, Tensor) for value in output.values()):
         raise ModelError(f"the network must return depth or named tensors, found {type(output).__name__}")
-    return {name: value.float() if value.is_floating_point() else value for name, value in output.items()}
+    return Outputs(output)
 
 
 def quantised(network: nn.Module, prediction: dict[str, Tensor], bits: int) -> dict[str, Tensor]:

@@ -25,6 +25,7 @@ from weightsearch.search.comparison import (
 )
 from weightsearch.search.ledger import Ledger, stored_spec
 from weightsearch.spec import load_study
+from weightsearch.study.frames import read_frames
 from weightsearch.study.lease import Lease
 from weightsearch.study.store import StudyStore
 from weightsearch.study.writer import Attempt, Writer
@@ -188,7 +189,12 @@ def test_nothing_is_trained_before_all_can_be_compared(folder):
         with pytest.raises(SearchError, match="the study 'empty' has no COMPLETE trial"):
             trained_anew([one, empty], "abs_rel", 1, "cpu", Listener(told.append))
         assert told == []
-        entries = trained_anew([one], "abs_rel", 2, "cpu", Listener(told.append), ["published"])
+        kept = replace(one, keep=True)
+        entries = trained_anew([kept], "abs_rel", 2, "cpu", Listener(told.append), ["published"])
+        stored = read_frames(one.store, one.summary).confirmations
+        test = stored[(stored["split"] == "test") & (stored["metric"] == "abs_rel")].set_index("number")["value"]
+        assert list(test[one.summary.best.number]) == entries[0].values["test"]
+        assert list(test[one.summary.baselines["published"].number]) == entries[1].values["test"]
         assert [entry.label for entry in entries] == ["best", "published"]
         assert told[0].startswith("[1/4] one, best, seed ")
         assert told[3].startswith("[4/4] one, published, seed ")

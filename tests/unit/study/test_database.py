@@ -224,22 +224,27 @@ def test_a_file_on_a_read_only_medium_can_be_read(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["a b ?c#d.db"]
 
 
-def test_older_tables_are_brought_up_to_date(storage):
-    """A database of version 1, which had neither drivers nor assignments; its RUNNING trial is taken up."""
+NEW_IN_3 = (tables.probes, tables.gradients, tables.conflicts, tables.pictures, tables.confirmations)
+LACKING = {1: (tables.drivers, tables.assignments, *NEW_IN_3), 2: NEW_IN_3}
+
+
+@pytest.mark.parametrize("version", LACKING)
+def test_older_tables_are_brought_up_to_date(storage, version):
+    """Version 1 had neither drivers nor assignments, version 2 no probes; a RUNNING trial is taken up."""
     with driving(storage) as writer:
         number = ask(writer)
         report(writer, number, attempt(), record(1))
         writer.put_back(number)
         params = writer.store.trial(number).params
         with writer.store.database.writing() as connection:
-            for table in (tables.drivers, tables.assignments):
+            for table in (tables.drivers, tables.assignments):  # of a driver that is gone
                 connection.execute(sa.delete(table))
             running = sa.text("UPDATE trials SET state = 'RUNNING'")
             connection.execute(running)
-            connection.execute(sa.update(tables.schema).values(version=1))
+            connection.execute(sa.update(tables.schema).values(version=version))
         engine = writer.store.database.engine
         writer.store.close()
-        for table in (tables.drivers, tables.assignments):
+        for table in LACKING[version]:
             table.drop(engine)
         engine.dispose()
         reader = StudyStore.open(storage, "s")  # as `show` does
@@ -251,6 +256,7 @@ def test_older_tables_are_brought_up_to_date(storage):
             assert later.store.trial(number).state.name == "WAITING"
             assert ask(later) == number
             assert later.store.trial(number).params == params
+            assert later.store.pictures(number) == []
 
 
 def test_a_transaction_of_ours_holds_optunas_writes_too(storage):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import optuna
@@ -11,7 +12,10 @@ from optuna.trial import TrialState
 
 from tests.stores import SPACE, ask, attempt, record, report, rows
 from weightsearch.errors import StoreError
+from weightsearch.records import EpochRecord, Gradients, ProbeRecord
 from weightsearch.study import tables
+from weightsearch.study.frames import read_frames
+from weightsearch.study.summary import summarise
 
 
 def test_a_report_is_in_optunas_tables_and_in_ours(writer, store):
@@ -189,3 +193,36 @@ def test_the_test_metrics_stand_beside_the_validations(writer, store):
         writer.record_test(number, {"abs_rel": 0.7})
     assert store.metrics(number, "test") == {"abs_rel": 0.7}
     assert store.metrics(number) == {"abs_rel": 0.25, "rmse": 0.5}
+
+
+def probed(epoch: int) -> EpochRecord:
+    places = {"shared": Gradients({"a": 2.0, "b": math.nan}, {"a": {"b": -0.5}})}
+    return replace(record(epoch), probe=ProbeRecord(3, 0.25, places, "no memory"))
+
+
+def test_probes_are_stored_with_their_epoch_and_removed_with_it(writer, store):
+    number = ask(writer)
+    report(writer, number, attempt("one"), record(1), probed(2), probed(3))
+    (first, _) = rows(store, tables.probes)
+    assert (first["epoch"], first["probes"], first["seconds"], first["problem"]) == (2, 3, 0.25, "no memory")
+    norms = {(row["epoch"], row["term"]): row["norm"] for row in rows(store, tables.gradients)}
+    assert norms == {(2, "a"): 2.0, (2, "b"): None, (3, "a"): 2.0, (3, "b"): None}
+    assert [(row["epoch"], row["term"], row["other"], row["cosine"]) for row in rows(store, tables.conflicts)] == [
+        (2, "a", "b", -0.5),
+        (3, "a", "b", -0.5),
+    ]
+    writer.record(number, attempt("two", resumed_from=2), record(3))
+    assert {row["epoch"] for table in (tables.probes, tables.gradients) for row in rows(store, table)} == {2}
+
+
+def test_what_was_trained_anew_stands_with_its_trial_and_can_be_stored_again(writer, store):
+    number = ask(writer)
+    report(writer, number, attempt(), record(1))
+    store.confirm(number, 5, {"test": {"abs_rel": 0.5, "rmse": math.inf}})
+    store.confirm(number, 5, {"test": {"abs_rel": 0.25}, "validation": {"abs_rel": 0.2}})
+    store.confirm(number, 6, {"test": {"abs_rel": 0.3}})
+    found = {(row["seed"], row["split"]): row["value"] for row in rows(store, tables.confirmations)}
+    assert found == {(5, "test"): 0.25, (5, "validation"): 0.2, (6, "test"): 0.3}
+    frames = read_frames(store, summarise(store))
+    assert list(frames.confirmations["number"]) == [number] * 3
+    assert list(frames.of("epochs", number)["epoch"]) == [1]

@@ -1,0 +1,66 @@
+"""A report's figures and tables as files of their own, for papers and spreadsheets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from weightsearch.dashboards.figures import on_paper
+from weightsearch.dashboards.part import Part
+from weightsearch.errors import WeightsearchError, last_line
+from weightsearch.files import write_bytes
+
+WIDTH: Final = 900
+SCALE: Final = 2  # pixels of a PNG to a unit of the figure
+NO_BROWSER: Final = "figures are drawn by a browser: install Chrome or Chromium, or set BROWSER_PATH to one"
+
+
+def write_tables(parts: Sequence[Part], form: str, output: Path) -> list[Path]:
+    """Each part's table as CSV. Raises WeightsearchError."""
+    named = {part.name: part.data for part in parts if not part.data.empty}
+    return [
+        _written(path, named[name].to_csv(index=False).encode()) for name, path in _places(named, form, output).items()
+    ]
+
+
+def write_figures(parts: Sequence[Part], form: str, output: Path) -> list[Path]:
+    """Each figure as a picture, on white. form: png or pdf. Raises WeightsearchError without a browser to draw it."""
+    named = {
+        f"{part.name}-{name}": on_paper(figure, part.captions.get(name, ""))
+        for part in parts
+        for name, figure in part.figures.items()
+    }
+    if not named:
+        raise WeightsearchError(f"no figure to draw in {', '.join(part.name for part in parts)}")
+    written: list[Path] = []
+    for name, path in _places(named, form, output).items():
+        written.append(_written(path, _drawn(named[name], form)))
+    return written
+
+
+def _drawn(figure: Any, form: str) -> bytes:
+    try:
+        content: bytes = figure.to_image(format=form, width=WIDTH, scale=SCALE)
+    except Exception as error:  # of kaleido, choreographer or the browser, each with exceptions of its own
+        text = last_line(error)
+        browser = "chrome" in text.lower() or "browser" in text.lower()
+        raise WeightsearchError(NO_BROWSER if browser else f"cannot draw the figure: {text}") from error
+    return content
+
+
+def _places(named: dict[str, Any], form: str, output: Path) -> dict[str, Path]:
+    if not named:
+        raise WeightsearchError("there is nothing to write yet")
+    if output.suffix == f".{form}":
+        if len(named) > 1:
+            raise WeightsearchError(
+                f"{output}: there are {len(named)} of them ({', '.join(named)}); name a folder, or --select one"
+            )
+        return dict.fromkeys(named, output)
+    return {name: output / f"{name}.{form}" for name in named}
+
+
+def _written(path: Path, content: bytes) -> Path:
+    write_bytes(path, content)
+    return path

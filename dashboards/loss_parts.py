@@ -1,0 +1,332 @@
+"""The parts of a report that tell of the loss: what each term contributes, how hard it pulls, where terms disagree."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pandas as pd
+
+from weightsearch.analysis import claims_dual_head
+from weightsearch.analysis.claim import Claim
+from weightsearch.analysis.claims import all_claims
+from weightsearch.analysis.conflict import conflict_matrix, strongest_conflict
+from weightsearch.analysis.contribution import contributions, values
+from weightsearch.analysis.convergence import convergence
+from weightsearch.analysis.gradient_ratio import gradient_ratios
+from weightsearch.analysis.quantisation import quantisation, relative_errors
+from weightsearch.analysis.redundancy import redundancy
+from weightsearch.dashboards import figures
+from weightsearch.dashboards.findings import Findings
+from weightsearch.dashboards.part import Part, Table, number
+
+NOTHING: Final = "No epoch of the best trial or of a baseline has been trained yet."
+PLACES: Final = {"heads": "at the heads", "shared": "at the shared parameters"}
+OPPOSED: Final = 0.1  # a cosine below its negative is called a conflict
+FEW: Final = 3  # probes that say little
+LOOKED_AT: Final = 6  # trials that are drawn side by side
+QUANTISED: Final = ["bits", "one_largest", "one_mean", "two_largest", "two_mean"]
+DEPTHS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0)
+
+
+def _looked_at(found: Findings) -> dict[str, int]:
+    return dict(list(found.shown.items())[:LOOKED_AT])
+
+
+def contributions_part(found: Findings) -> Part:
+    title = "Contributions"
+    trials = _looked_at(found)
+    if not trials:
+        return Part("contributions", title, [NOTHING])
+    figure = figures.panels(list(trials))
+    rows, data = [], []
+    for position, (label, trial) in enumerate(trials.items()):
+        terms = found.frames.of("terms", trial)
+        shares = contributions(terms)[found.terms]
+        place = figures.cell(position, len(trials))
+        for which, term in enumerate(found.terms):
+            bar = figures.bars(
+                shares.index, shares[term].astype(float), term, which, legendgroup=term, showlegend=position == 0
+            )
+            figure.add_trace(bar.update(hovertemplate=f"{term}, epoch %{{x}}: %{{y:.1%}}<extra></extra>"), **place)
+        last = terms[terms["epoch"] == terms["epoch"].max()].set_index("term")
+        for term in found.terms:
+            row = last.loc[term]
+            share = shares[term].iloc[-1]
+            rows.append([label, term, number(row["weight"]), number(row["value"]), f"{100 * share:.1f} %"])
+        data.append(shares.reset_index().assign(trial=label))
+    figure.update_layout(barmode="stack")
+    figure.update_yaxes(range=[0, 1], tickformat=".0%")
+    figures.epochs_on_x(figure, _last_epoch(found))
+    text = [
+        "Each term's share of the weighted sum, |weight × term| over the sum of all, an epoch a bar. A share says how "
+        "much a term adds to the number that is printed; how strongly it pulls is told by its gradient, below."
+    ]
+    table = Table(["", "term", "weight", "term (unweighted)", "contribution"], rows, "In the last epoch.")
+    return Part("contributions", title, text, {"contributions": figure}, [table], data=pd.concat(data))
+
+
+def gradients_part(found: Findings) -> Part:
+    title = "Gradient ratios"
+    trials = _looked_at(found)
+    if not trials:
+        return Part("gradients", title, [NOTHING])
+    probes = found.frames.gradients[found.frames.gradients["place"] == "shared"]
+    probed = [label for label, trial in trials.items() if trial in set(probes["number"])]
+    panels = {"outputs": list(trials), "shared": probed}
+    drawn = {where: figures.panels(labels) for where, labels in panels.items() if labels}
+    data, rows = [], []
+    told: set[tuple[str, str]] = set()  # terms that stand in a legend
+    for label, trial in trials.items():
+        terms = found.frames.of("terms", trial)
+        norms = {"outputs": terms.rename(columns={"gradient": "norm"})[["epoch", "term", "norm"]]}
+        measured = found.frames.of("gradients", trial)
+        norms |= {where: measured[measured["place"] == where][["epoch", "term", "norm"]] for where in PLACES}
+        cells: dict[str, dict[str, str]] = {term: {} for term in found.terms}
+        for where, table in norms.items():
+            if table.empty:
+                continue
+            ratios = gradient_ratios(table)
+            data.append(ratios.reset_index().melt("epoch", value_name="ratio").assign(trial=label, place=where))
+            for which, term in enumerate(found.terms):
+                kept = ratios[term].dropna() if term in ratios else pd.Series(dtype=float)
+                if kept.empty:
+                    continue
+                cells[term][where] = number(float(kept.mean()), 3)
+                if where == "heads":
+                    continue
+                first = (where, term) not in told
+                told.add((where, term))
+                line = figures.line(kept.index, kept.astype(float), term, which, legendgroup=term, showlegend=first)
+                line.update(hovertemplate=f"{term}, epoch %{{x}}: %{{y:.3g}}<extra></extra>")
+                drawn[where].add_trace(line, **figures.cell(panels[where].index(label), len(panels[where])))
+        rows += [[label, term, *(known.get(where, "–") for where in norms)] for term, known in cells.items()]
+    for one in drawn.values():
+        figures.ratios_on_y(one)
+        figures.epochs_on_x(one, _last_epoch(found))
+        one.update_yaxes(title_text="norm / mean norm", col=1)
+    text = [
+        "The norm of each weighted term's gradient against the mean of all terms: at 1 a term pulls as hard as the "
+        "average one. First at the network's outputs, each a variable of its own, measured at every step."
+    ]
+    if probed:
+        text.append(
+            "Then at the shared parameters, where the terms meet: measured by probes as often as their budget "
+            f"({100 * _budget(found):g} % of the time) allows. Heads are outputs that are not computed from others: "
+            "what a term sends into a depth that two heads make counts where it arrives."
+        )
+    else:
+        text.append(f"At the shared parameters nothing was measured{_why(found)}.")
+    columns = ["", "term", "at the outputs", "at the heads", "at the shared parameters"]
+    captions = {"outputs": "At the outputs", "shared": "At the shared parameters"}
+    means = Table(columns, rows, "Means over the epochs.")
+    return Part("gradients", title, text, drawn, [means], captions=captions, data=pd.concat(data))
+
+
+def conflicts_part(found: Findings) -> Part:
+    title = "Conflicts"
+    trials = _looked_at(found)
+    if len(found.terms) < 2:
+        return Part("conflicts", title, ["The loss has one term."])
+    if not trials:
+        return Part("conflicts", title, [NOTHING])
+    drawn, text, data = {}, [], []
+    for where in PLACES:
+        matrices = {}
+        for label, trial in trials.items():
+            rows = found.frames.of("conflicts", trial)
+            rows = rows[rows["place"] == where]
+            if not rows.empty:
+                matrices[label] = conflict_matrix(rows, found.terms)
+                data.append(
+                    rows.groupby(["term", "other"])["cosine"].mean().reset_index().assign(trial=label, place=where)
+                )
+        if not matrices:
+            continue
+        figure = figures.panels(list(matrices), shared_y=True, height=250)
+        for position, (label, matrix) in enumerate(matrices.items()):
+            figure.add_trace(figures.matrix(matrix, showscale=False), **figures.cell(position, len(matrices)))
+            opposed = strongest_conflict(matrix)
+            if where == "shared":
+                probes = int(found.frames.of("probes", trials[label])["probes"].sum())
+                known = f"{label}, {probes} probe{'s' if probes != 1 else ''}"
+                if opposed is None or opposed[2] > -OPPOSED:
+                    text.append(f"{known}: no cosine below -{OPPOSED:g}.")
+                else:
+                    words = f"{opposed[0]} and {opposed[1]} oppose each other most, cosine {opposed[2]:.2f}"
+                    text.append(f"{known}: {words}{', of single batches' if probes < FEW else ''}.")
+        figure.update_yaxes(autorange="reversed")
+        drawn[where] = figure
+    if not drawn:
+        return Part("conflicts", title, [f"Nothing was measured{_why(found)}."])
+    names = " and then ".join(PLACES[where] for where in drawn)
+    intro = (
+        f"Cosines between the terms' gradients, {names}: 1 is the same direction, -1 the opposite, 0 none of either. "
+        "Each probe is one batch. At the heads, terms that share none have 0 by construction."
+    )
+    captions = {where: words.capitalize() for where, words in PLACES.items()}
+    return Part("conflicts", title, [intro, *text], drawn, captions=captions, data=pd.concat(data))
+
+
+def convergence_part(found: Findings) -> Part:
+    title = "Convergence of each term"
+    rows = []
+    for label, trial in _looked_at(found).items():
+        table = values(found.frames.of("terms", trial))
+        for term in found.terms:
+            result = convergence(list(table[term]))
+            if result is None:
+                continue
+            when = f"epoch {result.epoch}" if result.epoch else result.trend
+            rows.append([label, term, number(result.first), number(result.last), f"{100 * result.fall:.0f} %", when])
+    if not rows:
+        return Part("convergence", title, ["Three epochs or more are needed."])
+    text = [
+        "A term has levelled off from the epoch on from which it stays within 5 % of its whole fall of its lowest "
+        "value."
+    ]
+    columns = ["", "term (unweighted)", "first epoch", "last epoch", "fall", "levelled off"]
+    data = pd.DataFrame(rows, columns=["trial", *columns[1:]])
+    return Part("convergence", title, text, tables=[Table(columns, rows)], data=data)
+
+
+def redundancy_part(found: Findings) -> Part:
+    title = "Redundant weights"
+    terms = found.terms
+    if len(terms) < 2:
+        return Part("redundancy", title, ["The loss has one term: its weight is a learning rate."])
+    text = [
+        f"{len(terms)} weights have {len(terms) - 1} degrees of freedom: a common factor of all of them "
+        "changes next to nothing under Adam, and is a learning rate under SGD."
+    ]
+    compared = found.comparable()
+    searched = set(found.frames.trials[found.frames.trials["baseline"].isna()]["number"])
+    rows = {int(one): found.weights(int(one)) for one in compared.values.index if one in searched}
+    weights = pd.DataFrame.from_dict(rows, orient="index")
+    result = None
+    if not weights.empty and set(terms) <= set(weights.columns):
+        result = redundancy(weights[terms], [float(compared.values[one]) for one in weights.index])
+    fixed = [name for name in terms if isinstance(found.tree["loss"][name].get("weight"), (int, float))]
+    if fixed:
+        text.append(
+            f"Here {', '.join(fixed)} {'is' if len(fixed) == 1 else 'are'} fixed, which takes that freedom away."
+        )
+    elif len(terms) > 1:
+        text.append("Here no weight is fixed: fix one, and the search has a dimension less.")
+    if result is None:
+        text.append("How much of the objective the ratios explain needs ten trials with all weights above 0.")
+        return Part("redundancy", title, text)
+    lines = [["all weights", f"{result.all_weights:.2f}"]]
+    if result.ratio is not None:
+        one, other, share = result.ratio
+        lines.append([f"the ratio {one} / {other} alone", f"{share:.2f}"])
+        if share > 0.5 and share > 0.9 * result.all_weights:
+            when = "" if compared.epoch is None else f" at epoch {compared.epoch}"
+            text.append(f"The objective{when} goes by one ratio, {one} / {other}; other weights add little to it.")
+    if result.common_factor is not None:
+        lines.append(["the common factor, beyond the ratios", f"{result.common_factor:+.2f}"])
+    columns = ["what explains the objective", "R² adjusted"]
+    caption = (
+        f"Quadratic fits in logarithms of weights, from {compared.words}; {result.trials} were searched and have all "
+        "weights above 0."
+    )
+    table = Table(columns, lines, caption)
+    return Part("redundancy", title, text, tables=[table], data=pd.DataFrame(lines, columns=columns))
+
+
+def quantisation_part(found: Findings) -> Part | None:
+    """Of a dual head: what its levels cost."""
+    model = found.tree.get("model", {})
+    if not {"integer", "fractional"} <= set(found.terms):
+        return None
+    deepest = model.get("max_depth", found.tree["data"].get("max_depth"))
+    low = found.tree["data"].get("min_depth", 0.0)
+    if not all(isinstance(one, (int, float)) for one in (deepest, low)):
+        return None
+    rows = []
+    for bits in (6, 8, 10, 12):
+        one = quantisation(max_depth=float(deepest), min_depth=float(low), bits=bits)
+        rows.append(
+            [
+                f"{bits} bits",
+                f"{1000 * one.single.largest_error:.3g} mm",
+                f"{1000 * one.single.mean_error:.3g} mm",
+                f"{1000 * one.largest_error:.3g} mm",
+                f"{1000 * one.mean_error:.3g} mm",
+            ]
+        )
+    one = quantisation(max_depth=float(deepest), min_depth=float(low), bits=8)
+    depths = [depth for depth in DEPTHS if low <= depth <= deepest]
+    errors = [
+        [name, *(f"{100 * share:.2g} %" for share in relative_errors(error, depths))]
+        for name, error in (("one 8-bit head", one.single.largest_error), ("two 8-bit heads", one.largest_error))
+    ]
+    text = [
+        f"Two heads over 0 to {deepest:g} m: the integer target has {one.targets} values "
+        f"({one.target_bits:.2f} bits for evenly spread depth). Errors are those of rounding alone, decoded linearly."
+    ]
+    columns = ["", "one head, largest", "mean", "two heads, largest", "mean"]
+    tables = [Table(columns, rows)]
+    if depths:
+        tables.append(Table(["largest error at", *(f"{depth:g} m" for depth in depths)], errors))
+    return Part("quantisation", "Quantised outputs", text, tables=tables, data=pd.DataFrame(rows, columns=QUANTISED))
+
+
+def claims_part(found: Findings) -> Part | None:
+    """Published justifications of this kind of loss, each figure computed again, and what the study has measured."""
+    if not {"integer", "fractional"} <= set(found.terms):
+        return None
+    return part_of_claims([claim for claim in all_claims(evidence(found)) if claim.source == claims_dual_head.SOURCE])
+
+
+def part_of_claims(claims: list[Claim]) -> Part:
+    """Claims as a part of a page."""
+    plain = [{key: value for key, value in claim.to_plain().items() if key != "numbers"} for claim in claims]
+    text = ["Every figure is computed again; a verdict follows from the figures."]
+    return Part("claims", "Published claims", text, tables=[claims_table(claims)], data=pd.DataFrame(plain))
+
+
+def claims_table(claims: list[Claim]) -> Table:
+    rows = [[claim.source, claim.claimed, claim.verdict, claim.with_evidence, claim.how] for claim in claims]
+    return Table(["of", "claim", "verdict", "right", "how"], rows)
+
+
+def evidence(found: Findings) -> str:
+    """What a study says of fixed weights 1 : 10, where it has them."""
+    if not {"integer", "fractional"} <= set(found.terms):
+        return ""
+    values: list[str] = []
+    published = False
+    for label, trial in found.shown.items():
+        one = next(each for each in found.summary.trials if each.number == trial)
+        weights = found.weights(trial)
+        if one.state != "COMPLETE" or not set(found.terms) <= set(weights):
+            continue
+        ratio = " : ".join(f"{weights[term]:.3g}" for term in found.terms)
+        published = published or abs(weights["fractional"] - 10 * weights["integer"]) < 1e-9 * weights["fractional"]
+        values.append(f"{label} ({ratio}) {number(one.values[found.objective])}")
+    if not published or len(values) < 2:
+        return ""
+    return f"the study {found.name!r}, {found.objective} on the validation split: {'; '.join(values)}."
+
+
+def _last_epoch(found: Findings) -> int:
+    """Of the trials that are looked at."""
+    epochs = found.frames.epochs
+    return int(epochs[epochs["number"].isin(found.shown.values())]["epoch"].max())
+
+
+def _budget(found: Findings) -> float:
+    budget = found.tree.get("analysis", {}).get("budget", 0.02)
+    return float(budget) if isinstance(budget, (int, float)) else 0.02
+
+
+def _why(found: Findings) -> str:
+    """Why there are no probes."""
+    problems = found.frames.probes["problem"].dropna()
+    if len(problems):
+        return f": {problems.iloc[0]}"
+    if not _budget(found):
+        return ": analysis.budget is 0"
+    if not any(sum(weight > 0 for weight in found.weights(trial).values()) > 1 for trial in found.shown.values()):
+        return ": a term that pulls alone has nothing beside it"
+    return ": the trainings were too short for the budget of probes (analysis.budget)"

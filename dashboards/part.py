@@ -1,0 +1,81 @@
+"""What a report is made of: parts, each with its sentences, figures, tables and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+
+@dataclass(frozen=True)
+class Table:
+    """rows: cells as text, the first one of each row its head. strong: rows that are set off."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    caption: str = ""
+    strong: Sequence[int] = ()
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A picture. source: a data URL. label: above it."""
+
+    label: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Pictures of the same frame. name: the frame's. note: what its colours stand for. columns: the upper and the lower
+    picture of each."""
+
+    name: str
+    note: str
+    columns: Sequence[tuple[Tile | None, Tile | None]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """name: by which it is selected. text: sentences, a paragraph each. figures: name -> figure. data: what the part
+    was drawn from, for CSV. facts: a few large numbers with what they are. captions: of
+    figures, by their names, where there are several."""
+
+    name: str
+    title: str
+    text: Sequence[str] = ()
+    figures: dict[str, go.Figure] = field(default_factory=dict)
+    tables: Sequence[Table] = ()
+    strips: Sequence[Strip] = ()
+    facts: Sequence[tuple[str, str]] = ()
+    captions: dict[str, str] = field(default_factory=dict)
+    data: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+
+def number(value: Any, digits: int = 4) -> str:
+    """A value as a cell: four significant digits, an en dash for what is not there."""
+    if value is None or (isinstance(value, float) and value != value):
+        return "–"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:.{digits}g}"
+
+
+def percent(share: float, digits: int = 1) -> str:
+    return f"{100 * share:+.{digits}f} %"
+
+
+def duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"

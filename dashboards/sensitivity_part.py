@@ -1,0 +1,71 @@
+"""The part of a report that says how far the weights may be changed."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import pandas as pd
+
+from weightsearch.analysis.sensitivity import Plateau, plateaus, seed_noise
+from weightsearch.dashboards.findings import Findings
+from weightsearch.dashboards.part import Part, Table
+
+NEAR: Final = 0.01  # of the best value: what still counts as equally good
+
+
+def sensitivity_part(found: Findings) -> Part:
+    title = "How far the weights may be changed"
+    complete = found.complete
+    if len(complete) < 3:
+        return Part("sensitivity", title, ["At least three trials must have trained to the end."])
+    within, noise = near_best(found)
+    rows = []
+    for plateau in within:
+        wide = next((one for one in noise or () if one.parameter == plateau.parameter), None)
+        rows.append(
+            [
+                plateau.parameter,
+                f"{plateau.low:.3g} to {plateau.high:.3g}",
+                f"{100 * plateau.share:.0f} %",
+                "–" if wide is None else f"{wide.low:.3g} to {wide.high:.3g}",
+                "–" if wide is None else f"{100 * wide.share:.0f} %",
+            ]
+        )
+    near = within[0].trials if within else 0
+    spread = noise_of(found)
+    text = [
+        f"{near} of {len(complete)} trials lie within 1 % of the best; below is what they have of each value. The "
+        "values of a trial belong together: a corner of these ranges may be worse."
+    ]
+    if spread is None:
+        text.append("Seed noise is not known: weightsearch compare STUDY --seeds 3 measures it.")
+    else:
+        text.append(
+            f"The standard deviation between seeds is {spread:.3g} ({found.objective}); within two of them lie the "
+            "ranges on the right."
+        )
+    columns = ["", "within 1 %", "of the searched range", "within seed noise", "of the searched range"]
+    data = pd.DataFrame(rows, columns=["parameter", *columns[1:3], columns[3], "of the searched range (noise)"])
+    return Part("sensitivity", title, text, tables=[Table(columns, rows)], data=data)
+
+
+def noise_of(found: Findings) -> float | None:
+    rows = found.frames.confirmations
+    if rows.empty:
+        return None
+    rows = rows[(rows["metric"] == found.objective) & (rows["split"] == "validation")]
+    return seed_noise([list(group["value"].astype(float)) for _, group in rows.groupby("number")])
+
+
+def near_best(found: Findings) -> tuple[list[Plateau], list[Plateau] | None]:
+    """Within 1 % of the best, and within two standard deviations between seeds where they are known."""
+    complete = found.complete
+    if complete.empty or found.best is None:
+        return [], None
+    best = abs(found.best.values[found.objective])
+    options: dict[str, Any] = {"minimize": found.minimize}
+    within = plateaus(complete, found.objective, found.ranges, margin=NEAR * best, **options)
+    spread = noise_of(found)
+    if spread is None:
+        return within, None
+    return within, plateaus(complete, found.objective, found.ranges, margin=2 * spread, **options)

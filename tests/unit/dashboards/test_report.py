@@ -1,0 +1,249 @@
+"""Reports of studies in every state, from a real database."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from tests.stores import driving
+from tests.synthetic import BASELINES, EPOCHS, spec, synthetic
+from weightsearch.dashboards.files import write_figures, write_tables
+from weightsearch.dashboards.findings import Findings, read_findings
+from weightsearch.dashboards.report import PARTS, chosen_parts, render
+from weightsearch.dashboards.summary_part import summary_part
+from weightsearch.errors import WeightsearchError
+from weightsearch.study.store import StudyStore
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+HOSTILE = "</script><img src=x onerror=alert(1)>"
+
+
+def findings(url: str, name: str = "synthetic") -> Findings:
+    store = StudyStore.open(url, name)
+    try:
+        return read_findings(store)
+    finally:
+        store.close()
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A study of 60 trials and two baselines, each of these confirmed with three seeds."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('report')}/s.db"
+    synthetic(url, 60)
+    store = StudyStore.open(url, "synthetic", mode="write")
+    best = read_findings(store).best.number
+    for trial, values in ((best, (0.160, 0.161, 0.162)), (0, (0.20, 0.21, 0.20)), (1, (0.159, 0.163, 0.161))):
+        for seed, value in enumerate(values):
+            store.confirm(trial, seed, {"validation": {"abs_rel": value}, "test": {"abs_rel": value + 0.01}})
+    store.close()
+    return url
+
+
+@pytest.fixture(scope="module")
+def found(url: str) -> Findings:
+    return findings(url)
+
+
+class Page(HTMLParser):
+    """The ids, the links to anything outside, and the elements of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.outside: list[str] = []
+        self.tags: list[str] = []
+        self.feed(re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL))
+
+    def handle_starttag(self, tag, attributes):
+        named = dict(attributes)
+        self.tags.append(tag)
+        self.ids += [named["id"]] if "id" in named else []
+        for name in ("src", "href"):
+            if not (named.get(name) or "#").startswith(("#", "data:")):
+                self.outside.append(named[name])
+
+
+def test_every_part_stands_on_the_page_and_nothing_is_fetched(found):
+    page = Page(render(found.name, chosen_parts(found), NOW))
+    assert [one for one in page.ids if one in PARTS] == list(PARTS)
+    assert page.outside == []
+
+
+def test_the_summary_says_what_to_use_and_how_sure_that_is(found):
+    part = summary_part(found)
+    text = " ".join(part.text)
+    assert "is better than “published”; it cannot be told from “equal” (+0.0 % ± 2.5 %): so few seeds" in text
+    assert "with fresh seeds 0.161 on average" in text
+    table = part.tables[0]
+    assert list(table.columns[3:7]) == [
+        "fresh seeds, validation",
+        "fresh seeds, test",
+        "best against it, validation",
+        "best against it, test",
+    ]
+    rows = {row[0]: row for row in table.rows}
+    best = next(row for label, row in rows.items() if label.startswith("best"))
+    assert best[4] == "0.171 ± 0.001 (3)"
+    # (0.171 - 0.21333) / 0.21333, and its interval: 4.303 * sd(-0.040, -0.049, -0.038) / sqrt(3)
+    assert rows["published"][6] == "-19.8 % ± 6.8 %: better"
+    assert rows["equal"][6].endswith("undecided")
+
+
+def confirmed(folder: Path, best: Sequence[float], published: Sequence[float], equal: Sequence[float]) -> str:
+    """The advice of a study whose best and baselines had these values with fresh seeds."""
+    url = f"sqlite:///{folder}/s.db"
+    synthetic(url, 30, states=["COMPLETE"])
+    store = StudyStore.open(url, "synthetic", mode="write")
+    for trial, values in ((read_findings(store).best.number, best), (0, published), (1, equal)):
+        for seed, value in enumerate(values):
+            store.confirm(trial, seed, {"test": {"abs_rel": value}})
+    text = " ".join(summary_part(read_findings(store)).text)
+    store.close()
+    return text
+
+
+def test_a_winner_that_fresh_seeds_show_to_be_worse_is_not_to_be_used(tmp_path):
+    text = confirmed(tmp_path, [0.301, 0.302, 0.303], [0.151, 0.152, 0.153], [0.301, 0.303, 0.302])
+    assert "Do not use trial" in text
+    assert "over 3 fresh seeds “published” is better" in text
+
+
+def test_equally_good_means_that_the_interval_lies_within_a_percent(tmp_path):
+    text = confirmed(tmp_path, [0.3, 0.3001, 0.3002], [0.4, 0.41, 0.42], [0.3, 0.3, 0.3])
+    assert "is better than “published”; it is within 1 % of “equal”" in text
+
+
+def test_seeds_that_scatter_decide_nothing(tmp_path):
+    text = confirmed(tmp_path, [0.2, 0.4, 0.3], [0.4, 0.2, 0.5], [0.25, 0.3, 0.5])
+    assert "cannot be told from “published” (" in text
+    assert "as good" not in text
+
+
+def test_a_winner_of_one_seed_is_told_with_caution_whatever_it_is(tmp_path):
+    for name, options in {"baseline": {"trials": 1}, "alone": {"trials": 4, "baselines": {}}}.items():
+        url = f"sqlite:///{tmp_path}/{name}.db"
+        synthetic(url, states=["COMPLETE"], **options)
+        text = " ".join(summary_part(findings(url)).text)
+        assert "It was trained with one seed" in text
+        assert "model.decode among linear, rounded" not in text  # which the tree does not search
+        assert "loss.fractional.weight from 0.1 to 100 (log)" in text
+
+
+def test_the_best_ratio_is_found_by_the_analysis(found):
+    parts = {part.name: part for part in chosen_parts(found)}
+    assert any("at epoch 1 goes by one ratio, fractional / consistency" in text for text in parts["redundancy"].text)
+    shares = {row[0]: float(row[1]) for row in parts["importance"].tables[0].rows}
+    assert shares["loss.fractional.weight"] + shares["loss.consistency.weight"] > 0.8
+    contribution = {(row[0], row[1]): row[4] for row in parts["contributions"].tables[0].rows}
+    assert contribution["published", "fractional"] == "75.8 %"  # 10 * .25 / (.2 + 2.5 + .6)
+    ratio = {(row[0], row[1]): row for row in parts["gradients"].tables[0].rows}
+    assert ratio["equal", "integer"][2:] == ["1", "1", "1"]
+    assert ratio["published", "fractional"][4] == "2.61"  # 10 / mean(1, 10, .5)
+
+
+def test_cost_counts_what_pruning_saved(found):
+    rows = dict(next(part for part in chosen_parts(found, ["cost"])).tables[0].rows)
+    assert rows["epochs trained"] == str(22 * EPOCHS + 40)
+    assert rows["epochs that pruning saved"] == f"{40 * (EPOCHS - 1)} (about 9 min 20 s)"
+
+
+def test_pictures_of_the_same_frames_stand_side_by_side(found):
+    strips = chosen_parts(found, ["pictures"])[0].strips
+    assert [strip.name for strip in strips] == ["seq/frame-0", "seq/frame-1"]
+    assert [tile.label for tile in strips[0].columns[0]] == ["image", "truth"]
+    assert [
+        (upper.label.rpartition(": ")[2], lower.label.rpartition(": ")[2]) for upper, lower in strips[0].columns[1:]
+    ] == [("depth", "error")] * 3
+    assert all(tile.source.startswith("data:image/webp;base64,") for column in strips[0].columns for tile in column)
+
+
+def made(url: str, kind: str) -> None:
+    if kind == "empty":
+        with driving(url, "synthetic", spec({"abs_rel": "minimize"}, {})):
+            pass
+    elif kind == "single":
+        synthetic(url, 1, states=["COMPLETE"], baselines={})
+    elif kind == "failed":
+        synthetic(url, 4, states=["FAIL"], baselines={}, reason=HOSTILE)
+    elif kind == "running":
+        synthetic(url, 2, states=["RUNNING"], baselines={})
+    elif kind == "pruned":
+        synthetic(url, 3, states=["PRUNED"], baselines={})
+    elif kind == "several objectives":
+        synthetic(url, 12, objectives={"abs_rel": "minimize", "rmse": "minimize", "a1": "maximize"})
+    else:
+        synthetic(url, 6, baselines={HOSTILE: BASELINES["published"]})
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("empty", "The study has no trials yet."),
+        ("single", "The best so far is trial 0"),
+        ("failed", "Every trial failed"),
+        ("running", "No trial has trained to the end yet."),
+        ("pruned", "all were pruned"),
+        ("several objectives", "are beaten by no other in every objective"),
+    ],
+)
+def test_studies_in_every_state_have_a_report_with_every_part(tmp_path, kind, says):
+    url = f"sqlite:///{tmp_path}/s.db"
+    made(url, kind)
+    found = findings(url)
+    parts = chosen_parts(found)
+    page = Page(render(found.name, parts, NOW))
+    assert [one for one in page.ids if one in PARTS] == list(PARTS)
+    assert says in " ".join(text for part in parts for text in part.text)
+    assert "img" not in page.tags or kind in ("single", "several objectives")
+
+
+@pytest.mark.parametrize("kind", ["failed", "hostile"])
+def test_names_and_reasons_cannot_bring_in_markup(tmp_path, kind):
+    url = f"sqlite:///{tmp_path}/s.db"
+    made(url, kind)
+    found = findings(url)
+    text = render(HOSTILE, chosen_parts(found), NOW)
+    assert HOSTILE not in text
+    assert "onerror=alert(1)&gt;" in text
+    head, _, data = text.partition('<script type="application/json" id="figures">')
+    data = data.partition("</script>")[0]
+    assert "<" not in data
+    assert "img" not in Page(head).tags or kind == "hostile"
+
+
+def test_a_part_that_is_not_there_is_told_with_those_that_are(found):
+    with pytest.raises(WeightsearchError, match="unknown part 'contribution'; known: summary, history"):
+        chosen_parts(found, ["contribution"])
+
+
+def test_tables_are_written_as_csv(found, tmp_path):
+    one = tmp_path / "shares.csv"
+    assert write_tables(chosen_parts(found, ["contributions"]), "csv", one) == [one]
+    with one.open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 3 * EPOCHS
+    last = next(row for row in rows if row["trial"] == "published" and row["epoch"] == "8")
+    assert float(last["fractional"]) == pytest.approx(2.5 / 3.3, rel=1e-6)
+    many = write_tables(chosen_parts(found), "csv", tmp_path / "all")
+    assert {path.stem for path in many} >= {"history", "curves", "gradients", "conflicts", "protocol", "claims"}
+    with pytest.raises(WeightsearchError, match="name a folder"):
+        write_tables(chosen_parts(found), "csv", one)
+
+
+def test_without_figures_there_is_nothing_to_draw(found, tmp_path):
+    with pytest.raises(WeightsearchError, match="no figure to draw in protocol"):
+        write_figures(chosen_parts(found, ["protocol"]), "png", tmp_path / "x.png")
+
+
+def test_the_report_has_no_password_and_no_absolute_path(found, tmp_path):
+    text = render(found.name, chosen_parts(found), NOW)
+    outside = re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)
+    assert str(Path.home()) not in outside
+    assert "sqlite:" not in outside

@@ -1,0 +1,71 @@
+"""How far a study is, as the database and as a driver's events tell it, and on the screen."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from optuna.samplers import RandomSampler
+from rich.console import Console
+
+from tests.stores import driving
+from tests.synthetic import SPACE, fill, record, spec, train
+from weightsearch.records import TermRecord
+from weightsearch.screen import progress_group
+from weightsearch.study.progress import Progress, read_progress, running_trial
+from weightsearch.study.store import StudyStore
+
+
+def shown(now: Progress) -> str:
+    console = Console(width=140, file=io.StringIO())
+    console.print(progress_group(now))
+    return console.file.getvalue()
+
+
+def test_contributions_and_ratios_of_a_running_trial():
+    terms = {
+        "a": TermRecord(1.0, 1.0, 0.25, 1.0),
+        "b": TermRecord(1.0, 3.0, 0.75, 3.0),
+        "off": TermRecord(9.0, 0, 0, 0),
+    }
+    found = running_trial(7, 2, terms, 0.5, None)
+    assert found.contributions == {"a": 0.25, "b": 0.75, "off": 0.0}
+    assert found.ratios == {"a": 0.5, "b": 1.5}
+
+
+def test_a_study_that_another_process_runs_is_seen_as_it_is(storage):
+    weights = {"integer": 1.0, "fractional": 10.0, "consistency": 0.5}
+    with driving(storage, "synthetic", spec({"abs_rel": "minimize"})) as writer:
+        reader = StudyStore.open(storage, "synthetic")
+        assert read_progress(reader).running == ()
+        number = writer.ask(RandomSampler(seed=0), SPACE).number
+        assert [one.epoch for one in read_progress(reader).running] == [0]
+        train(writer, number, weights, epochs=3)
+        now = read_progress(reader)
+        (trial,) = now.running
+        assert (trial.epoch, now.epochs, now.best) == (3, 8, None)
+        assert trial.value == pytest.approx(record(weights, 3, number).metrics["abs_rel"])
+        assert list(trial.contributions) == ["integer", "fractional", "consistency"]
+        assert trial.ratios["fractional"] == pytest.approx(10 / (11.5 / 3))
+        assert len(now.drivers) == 1
+        train(writer, number, weights)
+        writer.complete(number)
+        ended = read_progress(reader)
+        assert ended.running == ()
+        assert ended.best == (number, pytest.approx(record(weights, 8, number).metrics["abs_rel"]))
+        reader.close()
+    text = shown(now)
+    assert "trial 0: ███▊░░░░░░ epoch 3/8  abs_rel 0.2" in text
+    assert "fractional   ███████▋░░  76 % of the loss  ████████▊░ 2.6 of the mean gradient" in text
+
+
+def test_the_screen_has_the_best_against_the_baselines_and_many_trials_in_short(tmp_path):
+    with driving(f"sqlite:///{tmp_path}/s.db", "synthetic", spec({"abs_rel": "minimize"})) as writer:
+        fill(writer, 9, states=["COMPLETE", "RUNNING", "RUNNING"])
+        now = read_progress(writer.store)
+    text = shown(now)
+    assert "5 trials: 5 done, 0 pruned, 0 failed; 6 running" in text
+    assert f"best abs_rel {now.best[1]:.4f} (trial {now.best[0]})" in text
+    assert "against published 0.19" in text
+    assert text.count("of the mean gradient") == 4 * 3
+    assert "also running: 9 (2/8), 10 (2/8)" in text

@@ -1,0 +1,129 @@
+"""Pictures of what a network predicts, by their pixels."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from tests.conftest import TINY
+from weightsearch.data.dataset import open_dataset
+from weightsearch.metrics.protocol import protocol_of
+from weightsearch.spec import load_base
+from weightsearch.training.device import Precision
+from weightsearch.training.loop import Trainer
+from weightsearch.training.pictures import MAGMA, UNKNOWN, VIRIDIS, draw_pictures
+
+CPU = torch.device("cpu")
+PLAIN = Precision(CPU, None, torch.amp.GradScaler("cpu", enabled=False))
+
+
+class Constant(nn.Module):
+    """The same depth everywhere."""
+
+    def __init__(self, metres: float) -> None:
+        super().__init__()
+        self.metres = metres
+
+    def forward(self, image):
+        return torch.full_like(image[:, :1], self.metres)
+
+
+def configuration_of(folder: Path, *options: str):
+    path = folder / "tiny.yaml"
+    path.write_text(TINY)
+    return load_base(path, ["data.size=[96, 128]", *options])
+
+
+def drawn(folder: Path, metres: float, count: int = 2, **protocol) -> dict[tuple[int, str], np.ndarray]:
+    configuration = configuration_of(folder)
+    dataset = open_dataset(configuration)
+    found = draw_pictures(
+        Constant(metres), dataset, replace(protocol_of(configuration, "validation"), **protocol), PLAIN, count
+    )
+    assert len(found) == 4 * count
+    frames = sorted({one.frame for one in found})
+    assert all(0 <= frame < len(dataset.splits["validation"]) for frame in frames)
+    return {(frames.index(one.frame), one.kind): np.asarray(Image.open(io.BytesIO(one.content))) for one in found}
+
+
+def rgb(colour: str) -> tuple[int, ...]:
+    return tuple(int(colour[i : i + 2], 16) for i in (0, 2, 4))
+
+
+def test_near_is_bright_far_is_dark_and_the_error_is_relative(tmp_path):
+    near, far = drawn(tmp_path, 0.3), drawn(tmp_path, 6.0)
+    assert near[0, "depth"].shape == (96, 128, 3)
+    assert near[0, "depth"].mean(axis=(0, 1)) == pytest.approx(rgb(VIRIDIS[-1]), abs=3)
+    assert far[0, "depth"].mean(axis=(0, 1)) == pytest.approx(rgb(VIRIDIS[0]), abs=3)
+    assert far[0, "error"].mean(axis=(0, 1)) == pytest.approx(rgb(MAGMA[-1]), abs=12)  # all beyond half the depth
+    assert np.array_equal(near[0, "truth"], far[0, "truth"])  # the same colours whoever predicts
+    assert not np.array_equal(near[0, "truth"], near[1, "truth"])
+
+
+def test_pixels_that_do_not_count_are_grey(tmp_path):
+    cropped = drawn(tmp_path, 2.0, crop="eigen")
+    top = cropped[0, "error"][: int(0.33 * 96) - 8]
+    assert top.mean(axis=(0, 1)) == pytest.approx(UNKNOWN, abs=2)
+
+
+def test_a_network_that_is_right_has_no_error(tmp_path):
+    configuration = configuration_of(tmp_path)
+    dataset = open_dataset(configuration)
+    frames = dataset.frames
+
+    class Right(nn.Module):
+        def forward(self, image):
+            colours = (image[0].permute(1, 2, 0) * 255).round().byte().numpy()
+            index = next(place for place, one in enumerate(frames.image) if np.array_equal(one, colours))
+            return torch.from_numpy(np.array(frames.depth[index]))[None, None]
+
+    found = draw_pictures(Right(), dataset, protocol_of(configuration, "validation"), PLAIN, 2)
+    for picture in (np.asarray(Image.open(io.BytesIO(one.content))) for one in found if one.kind == "error"):
+        away = [np.abs(picture - np.array(colour)).max(axis=-1) for colour in (rgb(MAGMA[0]), UNKNOWN)]
+        assert (away[0] < 10).mean() > 0.3
+        assert (np.minimum(*away) < 40).mean() > 0.95  # but for the edges between the two
+
+
+def test_large_pictures_are_made_small_and_sparse_truth_can_be_seen(tmp_path, data_root):
+    path = tmp_path / "kitti.yaml"
+    path.write_text(
+        TINY.replace(
+            "data: {name: procedural, size: [32, 48], min_depth: 0.3, max_depth: 6.0, scenes: 2, frames: 16, split: {gap: 1}}",
+            f"data: {{name: kitti_raw, root: {data_root}/kitti_raw, size: [375, 1242], min_depth: 1, max_depth: 80, stride: 3}}",
+        )
+    )
+    configuration = load_base(path)
+    dataset = open_dataset(configuration)
+    found = draw_pictures(Constant(15.0), dataset, protocol_of(configuration, "validation"), PLAIN, 1)
+    named = {one.kind: one for one in found}
+    truth = np.asarray(Image.open(io.BytesIO(named["truth"].content))).astype(int)
+    assert truth.shape == (97, 320, 3)
+    coloured = np.abs(truth - np.array(UNKNOWN)).max(axis=-1) > 30
+    assert 0.12 < coloured.mean() < 0.7  # the laser's points are 3.5 % of the pixels
+    assert str(data_root) not in named["truth"].name
+    assert named["depth"].low < 15 < named["depth"].high
+    assert sum(len(one.content) for one in found) < 60_000
+
+
+def test_no_frames_wanted_means_no_pictures_and_drawing_leaves_the_trainer_alone(tmp_path):
+    configuration = configuration_of(tmp_path, "train.early_stopping={patience: 9}", "train.epochs=2")
+    trainer = Trainer(configuration, open_dataset(configuration), CPU)
+    trainer.train_epoch()
+    trainer.train_epoch()
+    before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+    random_state = torch.get_rng_state()
+    assert trainer.network.training
+    pictures = trainer.pictures()
+    assert {one.kind for one in pictures} == {"image", "truth", "depth", "error"}
+    assert all(torch.equal(before[name], value) for name, value in trainer.network.state_dict().items())
+    assert trainer.network.training
+    assert torch.equal(random_state, torch.get_rng_state())
+    nothing = configuration_of(tmp_path, "analysis.pictures=0")
+    assert Trainer(nothing, open_dataset(nothing), CPU).pictures() == []

@@ -1,0 +1,46 @@
+"""What a published justification of loss weights claims, and what is right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+HOLDS: Final = "holds"
+WRONG: Final = "wrong"
+ONE_SEED: Final = "holds for one seed"
+VACUOUS: Final = "vacuous"
+PREMISE: Final = "arithmetic holds, premise wrong"
+NOT_REPRODUCED: Final = "not reproduced"
+UNSUPPORTED: Final = "unsupported"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """name: short, unique. claimed and right: in words, with their figures. numbers: what was computed, by name. how:
+    the computation. evidence: what a study has measured of it."""
+
+    name: str
+    source: str
+    claimed: str
+    verdict: str
+    right: str
+    how: str
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    evidence: str = ""
+
+    @property
+    def with_evidence(self) -> str:
+        """What is right, and what a study has measured of it."""
+        return f"{self.right}. Evidence: {self.evidence}" if self.evidence else self.right
+
+    def to_plain(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def rounds_to(claimed: str, right: Sequence[float]) -> bool:
+    """Whether these values round to the figures claimed, `.97/.49/8.00`: each to as many digits as are given."""
+    figures = claimed.split("/")
+    digits = [len(figure.partition(".")[2]) for figure in figures]
+    pairs = zip(figures, right, digits, strict=True)
+    return all(abs(float(figure) - value) <= 0.5 * 10**-count * (1 + 1e-9) for figure, value, count in pairs)

@@ -1,0 +1,335 @@
+"""Claims of a weight justification of a dual-head depth network (1 : 10 : 0.5), each figure computed again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+
+from weightsearch.analysis.claim import (
+    HOLDS,
+    NOT_REPRODUCED,
+    ONE_SEED,
+    PREMISE,
+    UNSUPPORTED,
+    VACUOUS,
+    WRONG,
+    Claim,
+    rounds_to,
+)
+from weightsearch.analysis.noise_model import expected_error, simulate, unclipped_error
+from weightsearch.analysis.quantisation import interval_shares, quantisation, relative_errors
+
+SOURCE: Final = "dual head"
+
+# The published system: depth range in metres, error that a head is assumed to make, noise of the simulation, weights.
+MAX_DEPTH: Final = 15.0
+MIN_DEPTH: Final = 0.5
+HEAD_ERROR: Final = 0.01
+SIGMA: Final = 0.05
+WEIGHTS: Final = (1.0, 10.0, 0.5)
+PUBLISHED_LOSSES: Final = (0.0389, 0.0374)
+DEPTHS: Final = (1.0, 2.0, 3.0, 5.0, 10.0, 15.0)
+
+
+def _sensitivity() -> Claim:
+    integer, fractional = MAX_DEPTH * HEAD_ERROR * 1000, HEAD_ERROR * 1000
+    holds = rounds_to("150/10/15", [integer, fractional, integer / fractional])
+    return Claim(
+        "sensitivity",
+        SOURCE,
+        "a change of .01 is 150 mm in the integer head, 10 mm in the fractional one: 15 times",
+        HOLDS if holds else WRONG,
+        f"{integer:.0f} mm, {fractional:.0f} mm: {integer / fractional:.0f} times",
+        "max depth times .01 against 1 m times .01",
+        {"integer_mm": integer, "fractional_mm": fractional, "ratio": integer / fractional},
+    )
+
+
+def _integer_interval() -> Claim:
+    found = quantisation(max_depth=MAX_DEPTH, min_depth=MIN_DEPTH, bits=8)
+    step = found.single.step * 1000
+    holds = rounds_to("312.5/5.58", [step, found.target_bits])
+    return Claim(
+        "integer_interval",
+        SOURCE,
+        "the integer head has 48 levels: intervals of 312.5 mm, 5.58 bits",
+        HOLDS if holds else WRONG,
+        f"48 is the height of a feature map, not a number of levels; an 8-bit step is {step:.1f} mm; the integer "
+        f"target has {found.targets} values, of entropy {found.target_bits:.2f} bits for evenly spread depth",
+        "15 m / 48 and log2 48 give the claimed figures; 15 m / 255, and the entropy of floor(y) for y over .5-15 m",
+        {
+            "claimed_mm": MAX_DEPTH / 48 * 1000,
+            "claimed_bits": math.log2(48),
+            "step_mm": step,
+            "targets": found.targets,
+            "bits": found.target_bits,
+        },
+    )
+
+
+def _fractional_interval() -> Claim:
+    by_256, by_255 = 1000 / 256, 1000 / 255
+    return Claim(
+        "fractional_interval",
+        SOURCE,
+        "the fractional head has intervals of 3.9 mm, 8.00 bits",
+        HOLDS if rounds_to("3.9/3.9/8.00", [by_256, by_255, math.log2(256)]) else WRONG,
+        f"{by_256:.3f} mm (1 m / 256) or {by_255:.3f} mm (1 m / 255)",
+        "1 m over the number of levels, or of steps between them",
+        {"by_256_mm": by_256, "by_255_mm": by_255},
+    )
+
+
+def _integer_relative() -> Claim:
+    claimed = ".97/.49/.33/.20/.10/.07"
+    right = [100 * error for error in relative_errors(MAX_DEPTH * HEAD_ERROR, DEPTHS)]
+    return Claim(
+        "integer_relative_error",
+        SOURCE,
+        f"the integer head's relative error at 1/2/3/5/10/15 m is {claimed} %",
+        HOLDS if rounds_to(claimed, right) else WRONG,
+        f"{'/'.join(f'{value:.3g}' for value in right)} %",
+        "150 mm (a change of .01) over the depth",
+        {f"at_{depth:g}_m_percent": value for depth, value in zip(DEPTHS, right, strict=True)},
+    )
+
+
+def _fractional_relative() -> Claim:
+    claimed = "1/.5/.33/.2/.1/.07"
+    right = [100 * error for error in relative_errors(HEAD_ERROR, DEPTHS)]
+    return Claim(
+        "fractional_relative_error",
+        SOURCE,
+        f"the fractional head's relative error there is {claimed} %",
+        HOLDS if rounds_to(claimed, right) else WRONG,
+        f"{'/'.join(f'{value:.2g}' for value in right)} %",
+        "10 mm (a change of .01) over the depth",
+        {f"at_{depth:g}_m_percent": value for depth, value in zip(DEPTHS, right, strict=True)},
+    )
+
+
+def _independence() -> Claim:
+    fractional = relative_errors(HEAD_ERROR, DEPTHS)
+    integer = relative_errors(MAX_DEPTH * HEAD_ERROR, DEPTHS)
+    ratios = [a / b for a, b in zip(integer, fractional, strict=True)]
+    return Claim(
+        "independence_of_depth",
+        SOURCE,
+        "the fractional head's relative error does not depend on depth",
+        HOLDS if math.isclose(fractional[0], fractional[-1]) else WRONG,
+        f"it falls as 1/depth ({fractional[0] / fractional[-1]:.0f} times from 1 to 15 m), as the integer one does; "
+        f"their ratio is {ratios[0]:.0f} everywhere",
+        "the same errors in metres over the depth",
+        {"fall": fractional[0] / fractional[-1], "ratio_at_1_m": ratios[0], "ratio_at_15_m": ratios[-1]},
+    )
+
+
+def _largest_relative() -> Claim:
+    right = 100 * relative_errors(MAX_DEPTH * HEAD_ERROR, [MIN_DEPTH])[0]
+    return Claim(
+        "largest_relative_error",
+        SOURCE,
+        "the integer head's relative error reaches 200 %",
+        HOLDS if rounds_to("200", [right]) else NOT_REPRODUCED,
+        f"{right:.0f} % at {MIN_DEPTH:g} m, the smallest depth",
+        "150 mm over .5 m",
+        {"percent": right},
+    )
+
+
+def _simulated_losses() -> Claim:
+    shares = interval_shares(MIN_DEPTH, MAX_DEPTH)
+    integer = sum(share * expected_error(whole / MAX_DEPTH, SIGMA) for whole, share in enumerate(shares))
+    points = 2000
+    fractional = sum(expected_error((i + 0.5) / points, SIGMA) for i in range(points)) / points
+    drawn = [_drawn(1000, seed) for seed in range(400)]
+    spread = float(np.std([losses[0] for losses in drawn]))
+    gaps = [losses[0] - losses[1] for losses in drawn]
+    claimed = PUBLISHED_LOSSES[0] - PUBLISHED_LOSSES[1]
+    beyond = sum(abs(gap) >= claimed for gap in gaps) / len(gaps)
+    within = all(abs(a - b) < 3 * spread for a, b in zip(PUBLISHED_LOSSES, (integer, fractional), strict=True))
+    expected = rounds_to(".0389/.0374", [integer, fractional])
+    return Claim(
+        "simulated_losses",
+        SOURCE,
+        "simulated losses are .0389 (integer) and .0374 (fractional), a split of 51 to 49 %",
+        HOLDS if expected else ONE_SEED if within else WRONG,
+        f"expected {_small(integer)} and {_small(fractional)} ({_small(unclipped_error(SIGMA))} without clipping), "
+        f"with standard deviation {_small(spread)} of 1000 pixels: the split is noise; a gap of this size or more "
+        f"comes with {100 * beyond:.0f} % of all seeds",
+        "E|clip(t + e) - t| for e ~ N(0, .05) over the targets of evenly spread depth; 400 seeds of 1000 pixels",
+        {
+            "integer": integer,
+            "fractional": fractional,
+            "unclipped": unclipped_error(SIGMA),
+            "spread": spread,
+            "share_of_seeds_with_such_a_gap": beyond,
+        },
+    )
+
+
+def _split_of(weight: float) -> tuple[float, float]:
+    """Contributions in % of the integer and the weighted fractional term at the published losses."""
+    integer, fractional = PUBLISHED_LOSSES[0], weight * PUBLISHED_LOSSES[1]
+    return 100 * integer / (integer + fractional), 100 * fractional / (integer + fractional)
+
+
+def _split_ten() -> Claim:
+    integer, fractional = _split_of(10)
+    return Claim(
+        "split_1_to_10",
+        SOURCE,
+        "weights 1 : 10 give contributions of 9.4 and 90.6 %",
+        HOLDS if rounds_to("9.4/90.6", [integer, fractional]) else WRONG,
+        f"{integer:.2f} and {fractional:.2f} %",
+        ".0389 against 10 times .0374",
+        {"integer_percent": integer, "fractional_percent": fractional},
+    )
+
+
+def _split_others() -> Claim:
+    five, twenty = _split_of(5), _split_of(20)
+    holds = rounds_to("16.7/83.3/4.7/95.3", [*five, *twenty])
+    return Claim(
+        "split_1_to_5_and_20",
+        SOURCE,
+        "weights 1 : 5 give 16.7 and 83.3 %, 1 : 20 give 4.7 and 95.3 %",
+        HOLDS if holds else WRONG,
+        f"{five[0]:.1f} and {five[1]:.1f} %; {twenty[0]:.2f} and {twenty[1]:.2f} %, by its own losses",
+        ".0389 against 5 and 20 times .0374; the claimed figures are those of equal losses",
+        {
+            "integer_percent_5": five[0],
+            "fractional_percent_5": five[1],
+            "integer_percent_20": twenty[0],
+            "fractional_percent_20": twenty[1],
+        },
+    )
+
+
+def _gradients() -> Claim:
+    pixels = 1000
+    random = np.random.default_rng(0)
+    ratios: list[float] = []
+    for size in (SIGMA, SIGMA / 10):  # the fractional loss as it is, and a tenth of it
+        integer = WEIGHTS[0] * np.sign(random.normal(0, SIGMA, pixels)) / pixels
+        fractional = WEIGHTS[1] * np.sign(random.normal(0, size, pixels)) / pixels
+        ratios.append(float(np.linalg.norm(fractional) / np.linalg.norm(integer)))
+    return Claim(
+        "gradient_ratio",
+        SOURCE,
+        "a head's gradient is proportional to its loss, so that weights 1 : 10 turn 1.04 : 1 into 9.6 : 1",
+        HOLDS if rounds_to("9.6/0.96", ratios) else WRONG,
+        f"the gradient of an L1 term is weight * sign(error) / N: 1 : 1 becomes 1 : {ratios[0]:.0f}, and it is still "
+        f"1 : {ratios[1]:.0f} with a tenth of the fractional loss",
+        "norms of the gradients of |e| / N for drawn errors, of the same size and of a tenth",
+        {"ratio": ratios[0], "ratio_at_a_tenth_of_the_loss": ratios[1]},
+    )
+
+
+def _optimum() -> Claim:
+    def slope(term: int, weights: tuple[float, float], step: float = 1e-3) -> float:
+        def total(values: Sequence[float]) -> float:
+            return sum(weight * loss for weight, loss in zip(values, PUBLISHED_LOSSES, strict=True))
+
+        moved = [weight + step * (index == term) for index, weight in enumerate(weights)]
+        return (total(moved) - total(weights)) / step
+
+    ratios = [slope(1, pair) / slope(0, pair) for pair in ((1.0, 1.0), (1.0, 10.0), (1.0, 100.0))]
+    same = max(ratios) - min(ratios) < 1e-6
+    return Claim(
+        "optimum_condition",
+        SOURCE,
+        "the optimum is where (dL/dw_fractional) / (dL/dw_integer) equals the ratio of bits",
+        VACUOUS if same else HOLDS,
+        f"dL/dw_k = L_k whatever the weights: the ratio is {ratios[0]:.3f} at 1 : 1, 1 : 10 and 1 : 100 alike",
+        "differences of the weighted sum in each weight",
+        {"at_1": ratios[0], "at_10": ratios[1], "at_100": ratios[2]},
+    )
+
+
+def _bits() -> Claim:
+    bits = quantisation(max_depth=MAX_DEPTH, min_depth=MIN_DEPTH, bits=8).target_bits
+    claimed, right = 8 / math.log2(48), 8 / bits
+    arithmetic = rounds_to("1.43/7", [claimed, 10 / claimed])
+    return Claim(
+        "bits_ratio",
+        SOURCE,
+        "the ratio of bits is 1.43, so that 1 : 10 is 7 times as much as needed",
+        PREMISE if arithmetic and not math.isclose(claimed, right, rel_tol=0.01) else HOLDS if arithmetic else WRONG,
+        f"with the target's {bits:.2f} bits the ratio is {right:.2f}, with two 8-bit heads 1; none of them says what "
+        "weights train best",
+        "8 bits over log2 48, over the entropy of the integer target, over 8",
+        {"claimed": claimed, "factor": 10 / claimed, "by_entropy": right, "by_heads": 8 / 8},
+    )
+
+
+def _consistency() -> Claim:
+    found = simulate(1_000_000, sigma=SIGMA, max_depth=MAX_DEPTH, min_depth=MIN_DEPTH, weights=WEIGHTS, seed=0)
+    weighted = [WEIGHTS[0] * PUBLISHED_LOSSES[0], WEIGHTS[1] * PUBLISHED_LOSSES[1], WEIGHTS[2] * found.consistency]
+    shares = [100 * value / sum(weighted) for value in weighted]
+    left_out = shares[2] < 5
+    return Claim(
+        "consistency_left_out",
+        SOURCE,
+        "the consistency term can be left out of the balance",
+        HOLDS if left_out else WRONG,
+        f"it is {found.consistency:.3f} m in that simulation: shares {'/'.join(f'{one:.1f}' for one in shares)} %; the "
+        f"gradients at the heads are {found.gradients[0]:.2f} : {found.gradients[1]:.2f}, since it sends "
+        f"{WEIGHTS[2]:g} * {MAX_DEPTH:g} into the integer head",
+        "the same simulation with a million pixels and linear decoding; mean size of the gradient at a pixel",
+        {
+            "consistency_m": found.consistency,
+            "integer_percent": shares[0],
+            "fractional_percent": shares[1],
+            "consistency_percent": shares[2],
+            "integer_gradient": found.gradients[0],
+            "fractional_gradient": found.gradients[1],
+        },
+    )
+
+
+def _convergence() -> Claim:
+    return Claim(
+        "best_weights",
+        SOURCE,
+        "a table of epochs 5 to 30 shows that 1 : 10 is optimal",
+        UNSUPPORTED,
+        "no logs were published; what the best weights are is measured by training: see the evidence of a study that "
+        "has them among its baselines",
+        "weightsearch claims STUDY",
+    )
+
+
+def _drawn(pixels: int, seed: int) -> tuple[float, float]:
+    found = simulate(pixels, sigma=SIGMA, max_depth=MAX_DEPTH, min_depth=MIN_DEPTH, weights=WEIGHTS, seed=seed)
+    return found.integer, found.fractional
+
+
+def _small(value: float) -> str:
+    """Four decimals without the zero before them."""
+    return f"{value:.4f}".lstrip("0")
+
+
+CLAIMS: Final[Mapping[str, Callable[[], Claim]]] = MappingProxyType(
+    {
+        "sensitivity": _sensitivity,
+        "integer_interval": _integer_interval,
+        "fractional_interval": _fractional_interval,
+        "integer_relative_error": _integer_relative,
+        "fractional_relative_error": _fractional_relative,
+        "independence_of_depth": _independence,
+        "largest_relative_error": _largest_relative,
+        "simulated_losses": _simulated_losses,
+        "split_1_to_10": _split_ten,
+        "split_1_to_5_and_20": _split_others,
+        "gradient_ratio": _gradients,
+        "optimum_condition": _optimum,
+        "bits_ratio": _bits,
+        "consistency_left_out": _consistency,
+        "best_weights": _convergence,
+    }
+)

@@ -1,0 +1,47 @@
+"""When a curve stops falling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+WITHIN: Final = 0.05  # of the whole fall
+SMALL: Final = 0.02  # a relative change that is called none
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """first, last: the curve's ends. epoch: the first one from which on the curve stays within 5 % of its whole fall of
+    its lowest value (counted from 1); None while it falls still, or if it does not fall at all. fall: as a share of
+    first."""
+
+    first: float
+    last: float
+    epoch: int | None
+    fall: float
+
+    @property
+    def trend(self) -> str:
+        """Of a curve that has not levelled off."""
+        if self.last > self.first * (1 + SMALL):
+            return "rises"
+        return "falls still" if self.fall > SMALL else "flat"
+
+
+def convergence(curve: Sequence[float], within: float = WITHIN) -> Convergence | None:
+    """Of a curve of an epoch a value; None for fewer than three finite values. It falls still if it comes within that
+    distance of its lowest value in the last epoch only."""
+    values = np.asarray(curve, dtype=float)
+    if len(values) < 3 or not np.isfinite(values).all():
+        return None
+    first, last, lowest = float(values[0]), float(values[-1]), float(values.min())
+    fall = first - lowest
+    share = fall / abs(first) if first else 0.0
+    if fall <= 0:
+        return Convergence(first, last, None, share)
+    outside = np.flatnonzero(values > lowest + within * fall)
+    epoch = int(outside[-1]) + 2 if len(outside) else 1
+    return Convergence(first, last, epoch if epoch < len(values) else None, share)

@@ -1,0 +1,144 @@
+"""How much each searched value matters for the objective."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator
+
+LEAST: Final = 10  # trials; from fewer nothing can be said
+SHUFFLES: Final = 999
+MOST: Final = 200  # that fANOVA looks at, for the time it takes
+
+Method = str
+METHODS: Final = ("PED-ANOVA", "fANOVA")
+
+
+@dataclass(frozen=True)
+class Importances:
+    """shares: method -> parameter -> share, adding up to 1; the most important first. trials: how many they come from.
+    why: there are none. above_chance: the parameters that matter more than chance explains; what the others
+    have may be noise, since shares add up to 1 whatever they are shares of."""
+
+    shares: dict[Method, dict[str, float]]
+    trials: int
+    why: str | None = None
+    above_chance: frozenset[str] = frozenset()
+
+
+def importances(
+    params: Sequence[Mapping[str, Any]],
+    values: Sequence[float],
+    space: Mapping[str, BaseDistribution],
+    *,
+    minimize: bool,
+    seed: int = 0,
+) -> Importances:
+    """params, values: of trials that trained to the end, as Optuna stores them; those without a value for every
+    parameter of the space, such as baselines outside it, are left out. PED-ANOVA (Watanabe et al. 2023): what sets the
+    best tenth apart. fANOVA (Hutter et al. 2014): what explains the variance of all, by a random forest."""
+    usable = [
+        (chosen, value)
+        for chosen, value in zip(params, values, strict=True)
+        if all(name in chosen and _inside(space[name], chosen[name]) for name in space)
+    ]
+    if len(usable) < LEAST:
+        return Importances({}, len(usable), f"{len(usable)} trials inside the space; at least {LEAST} are needed")
+    if len({value for _, value in usable}) == 1:
+        return Importances({}, len(usable), "all trials have the same value")
+    some = usable[:: -(-len(usable) // MOST)]
+    parts = {"PED-ANOVA": usable, "fANOVA": some}
+    shares: dict[Method, dict[str, float]] = {}
+    for method, part in parts.items():
+        if found := _shares(method, part, space, minimize=minimize, seed=seed):
+            shares[method] = found
+    if not shares:
+        return Importances({}, len(usable), "the trials' values hardly differ")
+    return Importances(shares, len(usable), above_chance=_above_chance(usable, space, seed))
+
+
+def _shares(
+    method: Method,
+    trials: Sequence[tuple[Mapping[str, Any], float]],
+    space: Mapping[str, BaseDistribution],
+    *,
+    minimize: bool,
+    seed: int,
+) -> dict[str, float]:
+    """Empty where the method finds nothing to share."""
+    evaluator = PedAnovaImportanceEvaluator() if method == "PED-ANOVA" else FanovaImportanceEvaluator(seed=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of experimental parts
+        try:
+            study = _study(trials, space, minimize=minimize)
+            found = optuna.importance.get_param_importances(study, evaluator=evaluator)
+        except (RuntimeError, ValueError):  # no variance in any tree
+            return {}
+    return {name: float(share) for name, share in found.items()}
+
+
+def _above_chance(
+    trials: Sequence[tuple[Mapping[str, Any], float]], space: Mapping[str, BaseDistribution], seed: int
+) -> frozenset[str]:
+    """The parameters that explain the ranks of the values (by a parabola, or by a mean for each choice) better than
+    95 % of 999 times that the values were dealt out to the trials at random."""
+    order = np.argsort([value for _, value in trials], kind="stable")
+    ranks = np.empty(len(trials))
+    ranks[order] = np.arange(len(trials))
+    ranks -= ranks.mean()
+    numbers = np.random.default_rng(seed)
+    dealt = np.stack([ranks, *(numbers.permutation(ranks) for _ in range(SHUFFLES))], axis=1)
+    found: set[str] = set()
+    for name, distribution in space.items():
+        basis, _ = np.linalg.qr(_design([params[name] for params, _ in trials], distribution))
+        explained = ((basis.T @ dealt) ** 2).sum(axis=0)
+        if (explained[1:] >= explained[0]).mean() < 0.05:
+            found.add(name)
+    return frozenset(found)
+
+
+def _design(values: Sequence[Any], distribution: BaseDistribution) -> NDArray[np.float64]:
+    """Columns whose combinations are centred parabolas of a number, or means of choices."""
+    if isinstance(distribution, CategoricalDistribution):
+        columns = [np.array([value == choice for value in values], dtype=float) for choice in distribution.choices[1:]]
+    else:
+        x = np.asarray(values, dtype=float)
+        x = np.log(x) if getattr(distribution, "log", False) else x
+        x = (x - x.mean()) / (x.std() or 1.0)
+        columns = [x, x**2]
+    design = np.stack([column - column.mean() for column in columns], axis=1) if columns else np.zeros((len(values), 1))
+    return design[:, np.ptp(design, axis=0) > 0] if np.ptp(design) > 0 else np.zeros((len(values), 1))
+
+
+def _study(
+    trials: Sequence[tuple[Mapping[str, Any], float]], space: Mapping[str, BaseDistribution], *, minimize: bool
+) -> optuna.Study:
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        study = optuna.create_study(direction="minimize" if minimize else "maximize")
+        study.add_trials(
+            [
+                optuna.trial.create_trial(
+                    params={name: chosen[name] for name in space}, distributions=dict(space), value=value
+                )
+                for chosen, value in trials
+            ]
+        )
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+    return study
+
+
+def _inside(distribution: BaseDistribution, value: Any) -> bool:
+    try:
+        return bool(distribution._contains(distribution.to_internal_repr(value)))
+    except ValueError:
+        return False

@@ -1,0 +1,133 @@
+"""Commands that explain: report, claims, quantisation, watch."""
+
+from __future__ import annotations
+
+import gc
+import json
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from weightsearch.cli.app import AsJson, Sets, Study, app, opened
+from weightsearch.errors import WeightsearchError
+from weightsearch.files import write_text
+from weightsearch.screen import follow, out, print_claims, print_quantisation
+from weightsearch.spec import load_identity
+
+if TYPE_CHECKING:
+    from weightsearch.dashboards.part import Part
+
+FORMATS = ("html", "png", "pdf", "csv")
+
+
+@app.command()
+def report(
+    study: Study,
+    sets: Sets = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The page; of other formats a file, or a folder for several."),
+    ] = None,
+    form: Annotated[str, typer.Option("--format", help="html, png, pdf or csv.")] = "html",
+    select: Annotated[
+        list[str] | None, typer.Option(metavar="PART", help="A part of the report; may be repeated. All unless given.")
+    ] = None,
+) -> None:
+    """Write a study as one page that opens anywhere; or its figures (png, pdf) or tables (csv) as files."""
+    if form not in FORMATS:
+        raise WeightsearchError(f"--format: expected {', '.join(FORMATS)}, found {form!r}")
+    gc.set_threshold(100_000)  # what is imported and read stays: looking for garbage in it takes a tenth of the time
+    from weightsearch.dashboards.findings import read_findings
+    from weightsearch.dashboards.report import chosen_parts, render
+
+    with opened(study, sets) as store:
+        found = read_findings(store, pictures=form == "html")
+    parts = chosen_parts(found, select or ())
+    if form == "html":
+        path = output or Path(f"{found.name}.html")
+        write_text(path, render(found.name, parts, datetime.now().astimezone()))
+        out.print(f"written: {path}", markup=False)
+        return
+    for path in _write_files(parts, form, output or Path(f"{found.name}-{form}")):
+        out.print(f"written: {path}", markup=False)
+
+
+def _write_files(parts: list[Part], form: str, output: Path) -> list[Path]:
+    """Each figure, or each part's table, as a file: that of the output's name if there is one only and the name ends
+    so, else in a folder of that name."""
+    from weightsearch.dashboards.files import write_figures, write_tables
+
+    write = write_tables if form == "csv" else write_figures
+    return write(parts, form, output)
+
+
+@app.command()
+def claims(
+    study: Annotated[
+        Path | None, typer.Argument(metavar="[STUDY]", help="A study whose trials are cited where training decides.")
+    ] = None,
+    sets: Sets = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Also write them as a page.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compute every figure of published weight justifications again: claim, verdict, right value, how."""
+    from weightsearch.analysis.claims import all_claims
+
+    evidence = ""
+    if study is not None:
+        from weightsearch.dashboards.findings import read_findings
+        from weightsearch.dashboards.loss_parts import evidence as evidence_of
+
+        with opened(study, sets) as store:
+            evidence = evidence_of(read_findings(store, pictures=False))
+    found = all_claims(evidence)
+    if output is not None:
+        from weightsearch.dashboards.loss_parts import part_of_claims
+        from weightsearch.dashboards.report import render
+
+        write_text(output, render("Published claims", [part_of_claims(found)], datetime.now().astimezone()))
+    if as_json:
+        print(json.dumps([claim.to_plain() for claim in found], indent=2, ensure_ascii=False))
+        return
+    print_claims(found)
+    if output is not None:
+        out.print(f"written: {output}", markup=False)
+
+
+@app.command()
+def quantisation(
+    max_depth: Annotated[float, typer.Option(help="Metres.")] = 15.0,
+    min_depth: Annotated[float, typer.Option(help="Metres.")] = 0.0,
+    bits: Annotated[list[int] | None, typer.Option(min=1, max=24, help="Of an output; may be repeated.")] = None,
+    levels: Annotated[
+        list[int] | None, typer.Option(min=2, help="Levels of an output, in place of bits; may be repeated.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print what quantised outputs cost a depth: one output, and the dual head's two."""
+    from weightsearch.analysis.quantisation import quantisation as quantise
+
+    counts = [*(levels or []), *(2**one for one in bits or ([] if levels else [8]))]
+    found = [quantise(max_depth=max_depth, min_depth=min_depth, levels=count) for count in counts]
+    if as_json:
+        print(json.dumps([asdict(one) for one in found], indent=2))
+    else:
+        print_quantisation(found)
+
+
+@app.command()
+def watch(
+    study: Study,
+    sets: Sets = None,
+    every: Annotated[float, typer.Option(min=0.2, help="Seconds between looks.")] = 2.0,
+    once: Annotated[bool, typer.Option("--once", help="Print the state once and end.")] = False,
+) -> None:
+    """Follow a study that runs elsewhere: trials, best so far, contributions and gradient ratios. Ctrl-C ends it."""
+    from weightsearch.study.progress import read_progress
+
+    total = load_identity(study, sets or ()).trials
+    with opened(study, sets) as store:
+        follow(lambda: read_progress(store, total), every, once=once)

@@ -1,0 +1,103 @@
+"""How far a study is, at one moment: what the live view of a driver and `watch` show."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from optuna.trial import TrialState
+
+from weightsearch.records import TermRecord
+from weightsearch.study.lease import holders
+from weightsearch.study.store import BASELINE, StudyStore
+from weightsearch.study.summary import summarise
+
+
+@dataclass(frozen=True)
+class RunningTrial:
+    """epoch: the last one that is known, 0 before the first. value: of the objective there. contributions: by term.
+    ratios: of each term's gradient at the outputs to the mean of all, by term; those without one are left out."""
+
+    number: int
+    epoch: int
+    baseline: str | None = None
+    value: float | None = None
+    contributions: Mapping[str, float] = field(default_factory=dict)
+    ratios: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """total: trials that the study will have, where that is known. epochs: of a full trial. best: number and value of
+    the best full trial. drivers: who runs the study. elapsed, left: seconds, where they are known. away: why the
+    database does not answer. seconds: that it took to read this."""
+
+    study: str
+    objective: str
+    states: Mapping[str, int]
+    total: int | None
+    epochs: int
+    best: tuple[int, float] | None
+    baselines: Mapping[str, float]
+    running: tuple[RunningTrial, ...]
+    drivers: tuple[str, ...] = ()
+    elapsed: float | None = None
+    left: float | None = None
+    away: str | None = None
+    seconds: float = field(default=0.0, compare=False)
+
+    @property
+    def ended(self) -> int:
+        return sum(self.states[state] for state in ("COMPLETE", "PRUNED", "FAIL"))
+
+
+def running_trial(
+    number: int, epoch: int, terms: Mapping[str, TermRecord], value: float | None, baseline: str | None
+) -> RunningTrial:
+    """A trial as its last epoch's record tells of it."""
+    pulls = {name: term.gradient for name, term in terms.items() if term.gradient > 0}
+    mean = sum(pulls.values()) / len(pulls) if pulls else 0.0
+    return RunningTrial(
+        number,
+        epoch,
+        baseline,
+        value,
+        {name: term.contribution for name, term in terms.items()},
+        {name: pull / mean for name, pull in pulls.items()},
+    )
+
+
+def read_progress(store: StudyStore, total: int | None = None) -> Progress:
+    """A study's progress as its database has it, whoever runs it and wherever."""
+    started = time.monotonic()
+    store.forget()
+    summary = summarise(store)
+    objective = next(iter(summary.directions))
+    with store.database.reading() as connection:
+        running = tuple(
+            _running(store, trial.number, objective, trial.user_attrs.get(BASELINE))
+            for trial in store.trials()
+            if trial.state == TrialState.RUNNING
+        )
+        drivers = tuple(str(holder) for holder in holders(store, connection))
+    best = summary.best
+    epochs = store.spec["tree"]["train"].get("epochs")
+    return Progress(
+        study=summary.study,
+        objective=objective,
+        states=summary.states,
+        total=total,
+        epochs=epochs if isinstance(epochs, int) else 0,
+        best=None if best is None else (best.number, best.values[objective]),
+        baselines={name: one.values[objective] for name, one in summary.baselines.items() if one.values},
+        running=running,
+        drivers=drivers,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _running(store: StudyStore, number: int, objective: str, baseline: str | None) -> RunningTrial:
+    if not (epoch := store.epoch_that_counts(number)):
+        return RunningTrial(number, 0, baseline)
+    return running_trial(number, epoch, store.terms(number), store.metrics(number).get(objective), baseline)
