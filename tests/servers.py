@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -27,6 +30,14 @@ def wait_for(uri: str, seconds: float = 60) -> None:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.1)
+
+
+@contextmanager
+def server_folder() -> Iterator[Path]:
+    """A folder for a server, which runs as another user: one below pytest's own is shut to it whenever another pytest
+    of the same person starts."""
+    with tempfile.TemporaryDirectory(prefix="weightsearch-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 class Postgres:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.crashes import Crashes, exists, outcome, whole_study
-from tests.servers import Postgres
+from tests.servers import Postgres, server_folder
 
 KILLS = 2  # of each study
 SECONDS = 120.0  # until it is let alone
@@ -20,6 +20,12 @@ def whole(tmp_path_factory):
     return whole_study(tmp_path_factory.mktemp("whole"))
 
 
+@pytest.fixture
+def folder():
+    with server_folder() as made:
+        yield made
+
+
 @pytest.mark.timeout(600)
 def test_on_sqlite_with_one_worker_it_is_the_same_study(tmp_path, whole):
     crashes = Crashes(tmp_path / "study", f"sqlite:///{tmp_path}/study/study.db", 11, 1)
@@ -29,9 +35,9 @@ def test_on_sqlite_with_one_worker_it_is_the_same_study(tmp_path, whole):
 
 
 @pytest.mark.timeout(600)
-def test_while_postgresql_is_away_the_worker_goes_on_and_no_report_is_lost(tmp_path, whole):
+def test_while_postgresql_is_away_the_worker_goes_on_and_no_report_is_lost(tmp_path, whole, folder):
     """Killed in mid-study and away for ten seconds, longer than some epochs take."""
-    server = Postgres(tmp_path / "pg")
+    server = Postgres(folder)
     try:
         server.create("study")
         url = server.url("study")
@@ -60,8 +66,8 @@ def newest(folder: Path) -> float:
 
 
 @pytest.mark.timeout(600)
-def test_on_postgresql_that_dies_too_every_trial_ends_once(tmp_path):
-    server = Postgres(tmp_path / "pg")
+def test_on_postgresql_that_dies_too_every_trial_ends_once(tmp_path, folder):
+    server = Postgres(folder)
     try:
         server.create("study")
         crashes = Crashes(tmp_path / "study", server.url("study"), 4, 2, server)

@@ -16,18 +16,19 @@ import yaml
 from tests.conftest import TINY
 from tests.integration.test_study import WEIGHTSEARCH
 from tests.processes import below, read
-from tests.servers import PASSWORD, Postgres
+from tests.servers import PASSWORD, Postgres, server_folder
 
 FORMS = {form.encode() for form in (PASSWORD, quote(PASSWORD), quote(PASSWORD, safe=""))}
 STUDY = TINY.replace("sqlite:///tiny.db", "${WEIGHTSEARCH_STORAGE}")
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    made = Postgres(tmp_path_factory.mktemp("pg"))
-    made.create("ann")
-    yield made
-    made.close()
+def server():
+    with server_folder() as folder:
+        made = Postgres(folder)
+        made.create("ann")
+        yield made
+        made.close()
 
 
 def holding(folder: Path) -> list[str]:
