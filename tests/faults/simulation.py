@@ -169,12 +169,15 @@ class World:
         self.orphans: list[Trial] = []
         self.away_until = 0.0
         self.ended: dict[int, tuple[Any, ...]] = {}
+        self.going_on: dict[int, tuple[Any, ...]] = {}  # epochs of trials that had not ended
         self.log: list[str] = []
         made = stored_spec(spec)
-        stores = [StudyStore.create_in(database, name, ["minimize"], made) for database in arena.databases]
+        directions = list(spec.search.objectives.values())
+        stores = [StudyStore.create_in(database, name, directions, made) for database in arena.databases]
         self.machines = [Machine(store) for store in stores[: 1 if alone else 2]]
         arena.world = self
         self.study_id = self.machines[0].store.study_id
+        self.rungs = _rungs(spec)
         self.reader = sqlite3.connect(f"file:{arena.path}?mode=ro", uri=True)
 
     # --- the schedule
@@ -406,10 +409,8 @@ class World:
             return None
         epoch = len(trial.history) + 1
         tag = float(trial.attempt.split()[1])
-        value = trial.config["value"](epoch)
-        record = EpochRecord(
-            epoch, tag, 5, 1.0, 1e-3, {"a": TermRecord(1, 1, 1, 1)}, {"abs_rel": value, "attempt": tag}
-        )
+        metrics = {"abs_rel": trial.config["value"](epoch), "a1": trial.config["other"](epoch), "attempt": tag}
+        record = EpochRecord(epoch, tag, 5, 1.0, 1e-3, {"a": TermRecord(1, 1, 1, 1)}, metrics)
         trial.history.append(record)
         disk.history = list(trial.history)
         return record
@@ -435,7 +436,8 @@ class World:
     # --- what must hold
 
     def check(self) -> None:
-        """After every step: numbers, budget, one outcome a trial, whole curves of one attempt each, one driver a trial."""
+        """After every step: numbers, budget, one outcome a trial, one decision of the pruner an epoch, whole curves of
+        one attempt each, one driver a trial."""
         trials = self._trials()
         if [number for number, *_ in trials] != list(range(len(trials))):
             raise Violated(f"the trials' numbers are {[number for number, *_ in trials]}")
@@ -449,8 +451,13 @@ class World:
             if list(zip(curve.values(), tags.values(), strict=True)) != known[: len(curve)]:
                 raise Violated(f"trial {number} is not what its attempt trained")
             self._check_outcome(number, state, value, curve)
-            if state in FINISHED:
-                now = (state, value, tuple(curve.values()), tuple(tags.values()))
+            epochs = (tuple(curve.values()), tuple(tags.values()))
+            if state == "PRUNED" and self.going_on.get(number) == epochs:
+                raise Violated(f"trial {number} was let go on after {len(curve)} epochs and is PRUNED after them")
+            if state not in FINISHED:
+                self.going_on[number] = epochs
+            else:
+                now = (state, value, *epochs)
                 if self.ended.setdefault(number, now) != now:
                     raise Violated(f"trial {number} ended as {self.ended[number]} and became {now}")
         for number in self.ended:
@@ -465,7 +472,7 @@ class World:
             kept = None if not values else values[-1] if stopping is None else min(values)
             if not self._over(values) or self._over(values[:-1]) or value != kept:
                 raise Violated(f"trial {number} is COMPLETE after {len(curve)} epochs with {value}")
-        if state == "PRUNED" and (self._over(values) or not values or number == 0):
+        if state == "PRUNED" and (self._over(values) or len(curve) not in self.rungs or number == 0):
             raise Violated(f"trial {number} is PRUNED after {len(curve)} epochs")
         query = (
             "SELECT failures FROM weightsearch_assignments JOIN trials USING (trial_id) WHERE study_id=? AND number=?"
@@ -511,26 +518,45 @@ class World:
             raise Violated(f"the study ended with {states}")
         if self.alone and "FAIL" in states:
             raise Violated("a trial failed")
+        for number, _, _, values, _, curves in self.outcome():
+            last = [curve[-1] for curve in curves if curve]
+            if values is not None and self.spec.base.train.early_stopping is None and values != last:
+                raise Violated(f"trial {number} ended with {values}, its last epoch has {last}")
 
     def outcome(self) -> list[tuple[Any, ...]]:
-        """Numbers, parameters, states, values and curves."""
-        trials = self.machines[0].store.trials()
-        return [(one.number, one.params, one.state, one.values, one.intermediate_values) for one in trials]
+        """Numbers, parameters, states, values, Optuna's curve and ours."""
+        store = self.machines[0].store
+        return [
+            (
+                one.number,
+                one.params,
+                one.state,
+                one.values,
+                one.intermediate_values,
+                [store.curve(one.number, name) for name in self.spec.search.objectives],
+            )
+            for one in store.trials()
+        ]
 
     def _trials(self) -> list[tuple[int, int, str, float | None]]:
         query = (
             "SELECT number, trials.trial_id, state, value FROM trials "
-            "LEFT JOIN trial_values ON trial_values.trial_id = trials.trial_id WHERE study_id = ? ORDER BY number"
+            "LEFT JOIN trial_values ON trial_values.trial_id = trials.trial_id AND objective = 0 "
+            "WHERE study_id = ? ORDER BY number"
         )
         return self.reader.execute(query, (self.study_id,)).fetchall()
 
     def _curve(self, trial_id: int) -> tuple[dict[int, float], dict[int, float], str]:
-        """Epoch -> value in Optuna's table, epoch -> attempt in ours, and the attempt that they belong to."""
-        values = "SELECT step, intermediate_value FROM trial_intermediate_values WHERE trial_id = ? ORDER BY step"
-        tags = (
+        """Epoch -> value in Optuna's table, epoch -> attempt in ours, and the attempt that they belong to. Of several
+        objectives Optuna keeps no curve: then the values are ours as well."""
+        ours = (
             "SELECT epoch, value FROM weightsearch_metrics JOIN weightsearch_epochs USING (trial_id, epoch) "
-            "WHERE trial_id = ? AND metric = 'attempt' ORDER BY epoch"
+            "WHERE trial_id = ? AND metric = '{}' ORDER BY epoch"
         )
+        values = "SELECT step, intermediate_value FROM trial_intermediate_values WHERE trial_id = ? ORDER BY step"
+        if len(self.spec.search.objectives) > 1:
+            values = ours.format("abs_rel")
+        tags = ours.format("attempt")
         row = self.reader.execute("SELECT attempt FROM weightsearch_trials WHERE trial_id = ?", (trial_id,)).fetchone()
         return (
             dict(self.reader.execute(values, (trial_id,)).fetchall()),
@@ -548,12 +574,25 @@ def _config(assignment: Assignment) -> dict[str, Any]:
         worse = 0.3 if assignment.number % 3 == 1 and epoch == 2 else 0.0
         return 0.1 + 0.05 * fractional / (fractional + 10 * consistency) + 0.2 / epoch + worse
 
+    def other(epoch: int) -> float:
+        """Higher is better: mostly what has the better value, and some trials more than others."""
+        return 1.0 - value(epoch) + 0.03 * (3 * assignment.number % 5)
+
     return {
         "number": assignment.number,
         "failures": assignment.failures,
         "order": assignment.order,
         "value": value,
+        "other": other,
     }
+
+
+def _rungs(spec: StudySpec) -> list[int]:
+    """The epochs after which a trial may be pruned."""
+    pruner = spec.search.pruner
+    if pruner.name != "non_dominated":
+        return list(range(1, EPOCHS))
+    return [pruner.options["factor"] ** rung for rung in range(EPOCHS)]
 
 
 def _busy() -> sqlite3.OperationalError:
@@ -563,7 +602,7 @@ def _busy() -> sqlite3.OperationalError:
 
 
 def make_spec(folder: Path, seed: int, *, alone: bool) -> StudySpec:
-    """A study of a few trials with one of the pruners and samplers, from the seed."""
+    """A study of a few trials with one of the pruners and samplers, from the seed; some have two objectives."""
     choice = random.Random(seed)
     path = folder / "simulated.yaml"
     if not path.exists():
@@ -579,6 +618,9 @@ def make_spec(folder: Path, seed: int, *, alone: bool) -> StudySpec:
         f"seed={choice.randint(0, 99)}",
         f"train.early_stopping={choice.choice(['null', '{patience: 1}', '{patience: 2}'])}",
     ]
+    if choice.random() < 0.25:
+        sets.append("search.objectives={abs_rel: minimize, a1: maximize}")
+        sets.append(f"search.pruner={{name: non_dominated, factor: {choice.choice([2, 3])}}}")
     return load_study(path, sets)
 
 

@@ -113,18 +113,32 @@ def show(study: Study, sets: Sets = None, as_json: AsJson = False) -> None:
 def export(
     study: Study,
     sets: Sets = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where the best configuration goes.")] = Path(
-        "best.yaml"
-    ),
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where the best configuration goes; best.yaml unless given.")
+    ] = None,
     trials: Annotated[Path | None, typer.Option(help="Also write all trials as CSV.")] = None,
+    pareto: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Write every trial that no other dominates, as a configuration each and as the table pareto.csv; the "
+            "best alone then only with --output.",
+        ),
+    ] = None,
 ) -> None:
-    """Write the best configuration as YAML that trains as it is; with --trials also a table of all trials."""
-    from weightsearch.study.export import best_configuration, trial_table
+    """Write the best configuration as YAML that trains as it is; with --trials also a table of all trials, with
+    --pareto the whole front."""
+    from weightsearch.study.export import best_configuration, trial_table, write_front
 
     with opened(study, sets) as store:
         if trials is not None:
             _write(trials, trial_table(store).to_csv(index=False))
-        _write(output, best_configuration(store))
+        if pareto is not None:
+            table, count = write_front(store, pareto)
+            what = "the configuration" if count == 1 else f"the {count} configurations"
+            out.print(f"written: {table} and {what} that it lists", markup=False)
+        if output is not None or pareto is None:
+            _write(output or Path("best.yaml"), best_configuration(store))
 
 
 @app.command()

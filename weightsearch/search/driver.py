@@ -104,7 +104,7 @@ class StudyRun:
         base = self.spec.base
         dataset = open_dataset(base, progress=progress)
         self._check_content(dataset.content)
-        preflight(learning(self.spec), dataset)
+        preflight(learning(self.spec), dataset, self.spec.search.objectives)
         dataset.truth("validation", protocol_of(base, "validation").size, progress)
 
     def _check_content(self, now: Mapping[str, float]) -> None:

@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from weightsearch.errors import SearchError
 from weightsearch.plugins import build
 from weightsearch.records import EpochRecord, Picture
+from weightsearch.search.pruners import NonDominated
 from weightsearch.search.samplers import Grid, MakeSampler
 from weightsearch.search.space import distributions, inside
 from weightsearch.spec import Configuration, StudySpec
@@ -81,7 +82,7 @@ class Ledger:
         search = spec.search
         context = {"epochs": spec.base.train.epochs}
         self.make_sampler: MakeSampler = build("sampler", search.sampler.name, search.sampler.options, context)
-        self.pruner: BasePruner | None = None
+        self.pruner: BasePruner | NonDominated | None = None
         if search.pruner.name != "none":
             self.pruner = build("pruner", search.pruner.name, search.pruner.options, context)
         self.space = distributions(spec.space)
@@ -258,14 +259,17 @@ class Ledger:
         if record.epoch >= train.epochs or (stopping is not None and stopping.over(curve)):
             self.writer.complete(number, None if stopping is None else stopping.best(curve), pictures)
             return COMPLETE, stored
-        if stored.new and self._prunes(assignment):
+        if stored.new and self._prunes(assignment, record.epoch):
             self.writer.prune(number)
             return PRUNED, stored
         return None, stored
 
-    def _prunes(self, assignment: Assignment) -> bool:
+    def _prunes(self, assignment: Assignment, epoch: int) -> bool:
         if self.pruner is None or assignment.baseline is not None:
             return False
+        if isinstance(self.pruner, NonDominated):
+            decides = self.pruner.decides_after(epoch)
+            return decides and self.pruner.prunes(assignment.number, self.store.losses_at(epoch))
         return self.writer.should_prune(assignment.number, self.pruner)
 
     def _assignment(self, frozen: FrozenTrial) -> Assignment:

@@ -12,7 +12,7 @@ import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, GridSampler, RandomSampler, TPESampler
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 from pydantic import Field
 
 from weightsearch.errors import SearchError
@@ -85,6 +85,11 @@ class JointTPE(TPESampler):
         self.space = {name: space[name] for name in sorted(space) if not space[name].single()}
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:  # noqa: ARG002
+        if len(study.directions) > 1:
+            # Optuna fills up the good ones with pruned trials, of which it knows no values when there are several
+            # objectives: before version 5 it raises, since then it takes those that were pruned first.
+            complete = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+            self._gamma = lambda ended: min(math.ceil(0.1 * ended), 25, complete)
         return dict(self.space)
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from weightsearch.plugins import known_words
 from weightsearch.records import BETTER
 from weightsearch.spec.document import Document
 from weightsearch.spec.sections import Search
+
+OF_SEVERAL: Final = ("non_dominated", "none")  # pruners that know several objectives
 
 
 def check_objectives(document: Document, search: Search, terms: Iterable[str]) -> None:
@@ -31,7 +34,8 @@ def check_objectives(document: Document, search: Search, terms: Iterable[str]) -
             )
         else:
             raise document.error((*section, name), f"unknown metric{known_words(name, BETTER)}")
-    if len(search.objectives) > 1 and search.pruner.name != "none":
+    if len(search.objectives) > 1 and search.pruner.name not in OF_SEVERAL:
         raise document.error(
-            ("search", "pruner"), f"{search.pruner.name} compares one value; with several objectives use none"
+            ("search", "pruner"),
+            f"{search.pruner.name} compares one value; with several objectives use {' or '.join(OF_SEVERAL)}",
         )

@@ -1,27 +1,30 @@
-"""A study's trials as files: a configuration that trains as it is, and a table."""
+"""A study's trials as files: configurations that train as they are, and tables."""
 
 from __future__ import annotations
 
+import csv
+import re
+from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
 import yaml
 
-from weightsearch.errors import StoreError
+from weightsearch.errors import StoreError, WriteError
+from weightsearch.files import write_text
 from weightsearch.spec.study import fill
 from weightsearch.study.store import StudyStore
 from weightsearch.study.summary import StudySummary, TrialSummary, summarise
 
 HEADER: Final = "# The configuration of trial {number} of the study {study}. Train it: weightsearch train FILE\n"
+TABLE: Final = "pareto.csv"
+ONE_OF_FRONT: Final = re.compile(r"trial_\d{4,}\.yaml")
 
 
 def best_configuration(store: StudyStore, summary: StudySummary | None = None) -> str:
     """YAML of the best COMPLETE trial's configuration with its provenance. Raises StoreError if there is none."""
     summary = summary or summarise(store)
-    if summary.best is None:
-        counts = ", ".join(f"{count} {state}" for state, count in summary.states.items() if count) or "no trials"
-        raise StoreError(f"the study {summary.study!r} has no COMPLETE trial to export ({counts})")
-    return configuration_of(store, summary.best)
+    return configuration_of(store, _best(summary))
 
 
 def configuration_of(store: StudyStore, trial: TrialSummary) -> str:
@@ -43,6 +46,42 @@ def configuration_of(store: StudyStore, trial: TrialSummary) -> str:
     return header + yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
+def write_front(store: StudyStore, folder: Path, summary: StudySummary | None = None) -> tuple[Path, int]:
+    """Write the COMPLETE trials that no other dominates into a folder: a configuration each, `trial_0007.yaml`, and
+    `pareto.csv`, a row each (see front_table), the best first objective first. What an earlier call wrote of this study
+    is replaced. Returns the table's path and the number of configurations.
+
+    Raises StoreError if no trial is COMPLETE, WriteError, before anything is written, if the folder has such files that
+    are not of this study.
+    """
+    summary = summary or summarise(store)
+    _best(summary)
+    earlier = _own_files(folder, summary.study)
+    table = front_table(summary)
+    trials = {trial.number: trial for trial in summary.front}
+    for number, name in zip(table["number"], table["file"], strict=True):
+        write_text(folder / name, configuration_of(store, trials[number]))
+    write_text(folder / TABLE, table.to_csv(index=False))
+    for path in earlier - {folder / name for name in (*table["file"], TABLE)}:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise WriteError(f"cannot remove {path}: {error.strerror or error}") from error
+    return folder / TABLE, len(table)
+
+
+def front_table(summary: StudySummary) -> pd.DataFrame:
+    """One row for each COMPLETE trial that no other dominates, the best first objective first: number, objectives on
+    the validation split, parameters, baseline, file, study."""
+    first, way = next(iter(summary.directions.items()))
+    rows = [{"number": trial.number, **trial.values, **trial.params} for trial in summary.front]
+    table = pd.DataFrame(rows)
+    table["baseline"] = [trial.baseline for trial in summary.front]
+    table["file"] = [f"trial_{trial.number:04d}.yaml" for trial in summary.front]
+    table["study"] = summary.study
+    return table.sort_values(first, ascending=way == "minimize", kind="stable", ignore_index=True)
+
+
 def trial_table(store: StudyStore, summary: StudySummary | None = None) -> pd.DataFrame:
     """One row a trial: number, state, baseline, epochs, reason, parameters, objectives, all validation and test
     metrics (`test.` before their name)."""
@@ -61,6 +100,39 @@ def trial_table(store: StudyStore, summary: StudySummary | None = None) -> pd.Da
         }
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _best(summary: StudySummary) -> TrialSummary:
+    if summary.best is None:
+        counts = ", ".join(f"{count} {state}" for state, count in summary.states.items() if count) or "no trials"
+        raise StoreError(f"the study {summary.study!r} has no COMPLETE trial to export ({counts})")
+    return summary.best
+
+
+def _own_files(folder: Path, study: str) -> set[Path]:
+    """The files of a folder that write_front wrote of this study. Raises WriteError if there are others of their
+    names."""
+    try:
+        found = [path for path in folder.iterdir() if path.name == TABLE or ONE_OF_FRONT.fullmatch(path.name)]
+    except FileNotFoundError:
+        return set()
+    except OSError as error:
+        raise WriteError(f"cannot write {folder}: {error.strerror or error}") from error
+    for path in sorted(found):
+        if _study_of(path) != study:
+            raise WriteError(f"cannot write {path}: it is there and was not exported from the study {study!r}")
+    return set(found)
+
+
+def _study_of(path: Path) -> str | None:
+    """The study whose name a file of a front has in it."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.name == TABLE:
+            return next(csv.DictReader(text.splitlines()), {}).get("study")
+        return str(yaml.safe_load(text)["provenance"]["study"])
+    except (OSError, ValueError, LookupError, TypeError, yaml.YAMLError, csv.Error):
+        return None
 
 
 class _Dumper(yaml.SafeDumper):

@@ -207,6 +207,24 @@ class StudyStore:
         with self.database.reading() as connection:
             return [float("nan") if value is None else value for value in connection.scalars(query)]
 
+    def losses_at(self, epoch: int) -> dict[int, list[float]]:
+        """Of every trial that was trained so far, whatever became of it, by number: the objectives on the validation
+        split after that epoch, turned so that lower is better; NaN where one was not finite."""
+        signs = {name: 1.0 if way == "minimize" else -1.0 for name, way in self.spec["objectives"].items()}
+        table, trials = tables.metrics, self.database.optuna_table("trials")
+        query = (
+            sa.select(trials.c.number, table.c.metric, table.c.value)
+            .join(table, table.c.trial_id == trials.c.trial_id)
+            .where(trials.c.study_id == self.study_id, table.c.epoch == epoch, table.c.split == "validation")
+            .where(table.c.metric.in_(list(signs)))
+            .order_by(trials.c.number)
+        )
+        found: dict[int, dict[str, float]] = {}
+        with self.database.reading() as connection:
+            for number, metric, value in connection.execute(query):
+                found.setdefault(number, {})[metric] = math.nan if value is None else signs[metric] * value
+        return {number: [row.get(name, math.nan) for name in signs] for number, row in found.items()}
+
     def metrics(self, number: int, split: str = "validation") -> dict[str, float]:
         """A trial's metrics on a split at the epoch that counts; empty if there are none."""
         table = tables.metrics

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
+from weightsearch.analysis.domination import non_dominated
 from weightsearch.spec.ranges import find_ranges, label
 from weightsearch.study.store import BASELINE, REASON, StudyStore
 
@@ -30,8 +32,8 @@ class TrialSummary:
 
 @dataclass(frozen=True)
 class StudySummary:
-    """best: the COMPLETE trial with the best first objective, or None. front: the COMPLETE trials that no other beats
-    in every objective (for one objective: the best alone)."""
+    """best: the COMPLETE trial with the best first objective, or None; of several the one on the front. front: the
+    COMPLETE trials that no other dominates, by number (for one objective: the best alone)."""
 
     study: str
     directions: dict[str, str]
@@ -61,10 +63,10 @@ def summarise(store: StudyStore) -> StudySummary:
     trials = tuple(_trial(store.spec, frozen, epochs.get(frozen.number, 0)) for frozen in store.trials())
     complete = [trial for trial in trials if trial.state == "COMPLETE"]
     first, direction = next(iter(directions.items()))
-    best = min(complete, key=lambda trial: _sign(direction) * trial.values[first], default=None)
-    front: tuple[TrialSummary, ...] = () if best is None else (best,)
-    if len(directions) > 1:
-        front = tuple(one for one in complete if not any(_dominates(other, one, directions) for other in complete))
+    front = _front(complete, directions)
+    best = min(front, key=lambda trial: _sign(direction) * trial.values[first], default=None)
+    if len(directions) == 1:
+        front = front[:1]  # of several that are equally good the first
     return StudySummary(
         study=store.study.study_name,
         directions=directions,
@@ -109,9 +111,11 @@ def _trial(spec: Mapping[str, Any], frozen: FrozenTrial, epochs: int) -> TrialSu
     )
 
 
-def _dominates(one: TrialSummary, other: TrialSummary, directions: Mapping[str, str]) -> bool:
-    pairs = [(_sign(way) * one.values[name], _sign(way) * other.values[name]) for name, way in directions.items()]
-    return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
+def _front(trials: Sequence[TrialSummary], directions: Mapping[str, str]) -> tuple[TrialSummary, ...]:
+    """Those that no other dominates."""
+    losses = [[_sign(way) * trial.values[name] for name, way in directions.items()] for trial in trials]
+    mask = non_dominated(np.array(losses, dtype=np.float64).reshape(len(trials), len(directions)))
+    return tuple(trial for trial, is_best in zip(trials, mask, strict=True) if is_best)
 
 
 def _sign(direction: str) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import random
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +22,15 @@ from weightsearch.study.summary import summarise
 from weightsearch.study.writer import Attempt, Writer
 
 HERE = Environment("host", "cpu: x", 1, "", {})
+TWO = "search.objectives={abs_rel: minimize, a1: maximize}"
+# What a study is set to, by what is tested.
+PRUNERS = {
+    "successive_halving": ("search.pruner=successive_halving",),
+    "hyperband": ("search.pruner=hyperband",),
+    "median": ("search.pruner=median",),
+    "none": ("search.pruner=none",),
+    "non_dominated": ("search.pruner={name: non_dominated, factor: 2}", TWO),
+}
 
 
 def value_of(assignment: Assignment, epoch: int) -> float:
@@ -28,8 +39,16 @@ def value_of(assignment: Assignment, epoch: int) -> float:
     return 0.1 + 0.05 * fractional / (fractional + 10 * consistency) + 0.2 / epoch
 
 
-def record(epoch: int, value: float) -> EpochRecord:
-    return EpochRecord(epoch, 0.1, 5, 1.0, 1e-3, {"a": TermRecord(1, 1, 1, 1)}, {"abs_rel": value})
+def other_value_of(assignment: Assignment, epoch: int) -> float:
+    """What wants less consistency, and a fractional weight near 1."""
+    fractional, consistency = (assignment.configuration.loss[name].weight for name in ("fractional", "consistency"))
+    off = abs(math.log10(fractional)) if fractional else 2.0
+    return 0.5 + 0.2 * fractional / (fractional + 10 * consistency) - 0.1 * off - 0.2 / epoch
+
+
+def record(epoch: int, value: float, other: float | None = None) -> EpochRecord:
+    metrics = {"abs_rel": value} | ({} if other is None else {"a1": other})
+    return EpochRecord(epoch, 0.1, 5, 1.0, 1e-3, {"a": TermRecord(1, 1, 1, 1)}, metrics)
 
 
 def attempt(number: int, resumed_from: int = 0, name: str = "", order: int = 0) -> Attempt:
@@ -56,21 +75,30 @@ class Study:
         self.writer = Writer(self.store, Lease.take(self.store, process=NOBODY))
         self.ledger = Ledger(self.spec, self.writer, self.events.append)
 
-    def train(self, assignment: Assignment, value: Callable[[Assignment, int], float] = value_of) -> None:
+    def train(self, assignment: Assignment) -> None:
         for epoch in range(1, 5):
             if self.ledger.report(
                 assignment.number,
                 attempt(assignment.number, order=assignment.order),
-                [record(epoch, value(assignment, epoch))],
+                [self.record(assignment, epoch)],
             ):
                 return
+
+    def record(self, assignment: Assignment, epoch: int) -> EpochRecord:
+        """An epoch of the made-up training."""
+        other = other_value_of(assignment, epoch) if "a1" in self.spec.search.objectives else None
+        return record(epoch, value_of(assignment, epoch), other)
 
     def run(self) -> None:
         while (assignment := self.ledger.next()) is not None:
             self.train(assignment)
 
     def outcome(self) -> list[tuple]:
-        return [(t.number, t.state.name, t.params, t.values, t.intermediate_values) for t in self.store.trials()]
+        def curves(number: int) -> list[list[float]]:
+            return [self.store.curve(number, name) for name in self.spec.search.objectives]
+
+        trials = self.store.trials()
+        return [(t.number, t.state.name, t.params, t.values, t.intermediate_values, curves(t.number)) for t in trials]
 
 
 @pytest.fixture
@@ -142,15 +170,15 @@ def test_the_value_is_that_of_the_last_epoch(study):
 
 
 @pytest.mark.parametrize("sampler", ["{name: tpe, startup_trials: 3}", "random", "{name: grid, points: 4}"])
-@pytest.mark.parametrize("pruner", ["successive_halving", "hyperband", "median", "none"])
+@pytest.mark.parametrize("pruner", PRUNERS)
 def test_the_same_seed_gives_the_same_study_however_often_it_is_left(study, tmp_path, sampler, pruner):
-    sets = ("search.trials=14", f"search.sampler={sampler}", f"search.pruner={pruner}")
+    sets = ("search.trials=14", f"search.sampler={sampler}", *PRUNERS[pruner])
     whole = study(*sets)
     whole.run()
     cut = study(*sets, f"storage=sqlite:///{tmp_path}/cut.db")
     while (assignment := cut.ledger.next()) is not None:
         if assignment.number % 3 == 1:
-            cut.ledger.report(assignment.number, attempt(assignment.number), [record(1, value_of(assignment, 1))])
+            cut.ledger.report(assignment.number, attempt(assignment.number), [cut.record(assignment, 1)])
             if assignment.number in cut.ledger.running:
                 cut.reopen()
                 again = cut.ledger.next()
@@ -219,13 +247,13 @@ def test_late_news_of_an_ended_trial_is_ignored(study):
     assert one.outcome() == before
 
 
-@pytest.mark.parametrize("pruner", ["successive_halving", "hyperband", "median", "none"])
+@pytest.mark.parametrize("pruner", PRUNERS)
 @pytest.mark.parametrize("moment", ["checkpointed", "before", "stored", "decided", "told", "after"])
 def test_a_crash_around_a_report_changes_nothing(study, tmp_path, monkeypatch, pruner, moment):
     """At every epoch of every trial the driver dies: after the checkpoint was written and before it was reported; before
     anything was written; after the epoch was; after the pruner was asked; after the outcome was told; after all that
     was stored and before Ray was told."""
-    sets = ("search.trials=14", f"search.pruner={pruner}")
+    sets = ("search.trials=14", *PRUNERS[pruner])
     whole = study(*sets)
     whole.run()
     cut = study(*sets, f"storage=sqlite:///{tmp_path}/cut.db")
@@ -252,7 +280,7 @@ def test_a_crash_around_a_report_changes_nothing(study, tmp_path, monkeypatch, p
     while (assignment := cut.ledger.next()) is not None:
         number = assignment.number
         done = trained.get(number, 0)
-        history = [record(epoch, value_of(assignment, epoch)) for epoch in range(1, done + 1)]
+        history = [cut.record(assignment, epoch) for epoch in range(1, done + 1)]
         if history and cut.ledger.report(number, attempt(number, resumed_from=done), history):
             continue
         trained[number] = done + 1
@@ -260,7 +288,7 @@ def test_a_crash_around_a_report_changes_nothing(study, tmp_path, monkeypatch, p
             monkeypatch.setattr(owner, name, dying(getattr(owner, name), after=after))
         with suppress(Died):
             if moment != "checkpointed":
-                new = [record(done + 1, value_of(assignment, done + 1))]
+                new = [cut.record(assignment, done + 1)]
                 cut.ledger.report(number, attempt(number, resumed_from=done), new)
         monkeypatch.undo()
         monkeypatch.chdir(tmp_path)
@@ -480,14 +508,88 @@ def test_put_back_leaves_nothing_running(study):
 
 
 def test_several_objectives(study):
-    one = study("search.objectives={abs_rel: minimize, a1: maximize}", "search.pruner=none")
+    one = study(TWO, "search.pruner=none")
     while (assignment := one.ledger.next()) is not None:
-        for epoch in range(1, 5):
-            made = record(epoch, value_of(assignment, epoch))
-            both = EpochRecord(**{**made.__dict__, "metrics": {**made.metrics, "a1": 0.5}})
-            one.ledger.report(assignment.number, attempt(assignment.number), [both])
-    assert summarise(one.store).states["COMPLETE"] == 6
-    assert one.store.trials()[3].values[1] == 0.5
+        one.train(assignment)
+        trial = one.store.trials()[assignment.number]
+        assert trial.state == TrialState.COMPLETE
+        assert trial.values == [value_of(assignment, 4), other_value_of(assignment, 4)]
+    assert len(one.store.trials()) == 6
+
+
+def goes_on(arrived: dict[int, tuple[float, float]], number: int, factor: int) -> bool:
+    """Successive halving over abs_rel, lower is better, and a1, higher is better, as its definition has it."""
+    left, best = dict(arrived), []
+    while left:
+        front = [
+            one
+            for one, (abs_rel, a1) in left.items()
+            if not any(x <= abs_rel and y >= a1 and (x, y) != (abs_rel, a1) for x, y in left.values())
+        ]
+        by_abs_rel = sorted(front, key=lambda one: left[one][0])  # and so by a1 as well: it is a front
+        width = left[by_abs_rel[-1]][0] - left[by_abs_rel[0]][0], left[by_abs_rel[-1]][1] - left[by_abs_rel[0]][1]
+
+        def room(one: int, by_abs_rel=by_abs_rel, width=width, left=left) -> float:
+            place = by_abs_rel.index(one)
+            if place in (0, len(by_abs_rel) - 1):
+                return math.inf
+            below, above = left[by_abs_rel[place - 1]], left[by_abs_rel[place + 1]]
+            return (above[0] - below[0]) / width[0] + (above[1] - below[1]) / width[1]
+
+        best += sorted(front, key=lambda one: (-room(one), one))
+        left = {one: both for one, both in left.items() if one not in front}
+    return best.index(number) < max(1, len(arrived) // factor)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_with_two_objectives_the_pruner_decides_as_it_is_defined(study, seed):
+    """Four workers whose reports come in any order; some trials fail, and drivers die whose trials are trained anew,
+    with other values, from the first epoch."""
+    chance = random.Random(seed)
+    one = study("search.trials=30", f"search.pruner={{name: non_dominated, factor: {2 + seed % 2}}}", TWO)
+    rungs: dict[int, dict[int, tuple[float, float]]] = {1: {}, 2: {}, 3: {}, 4: {}}
+    running: dict[int, list] = {}  # by number: assignment, its attempt, epochs of it
+    decisions: list[bool] = []
+    attempts = 0
+    while True:
+        while len(running) < 4 and (assignment := one.ledger.next()) is not None:
+            attempts += 1
+            running[assignment.number] = [assignment, f"try {attempts}", 0]
+        if not running:
+            break
+        number = chance.choice(sorted(running))
+        assignment, name, done = running[number]
+        what = chance.random()
+        if what < 0.04 and len(decisions) < 30:
+            one.reopen()
+            running.clear()
+            continue
+        if what < 0.08:
+            one.ledger.fail(number, "bad luck")
+            del running[number]
+            one.ledger.failed_in_a_row.clear()
+            continue
+        epoch, both = done + 1, (chance.random() / (done + 1), chance.random())
+        if epoch == 1:
+            for arrived in rungs.values():
+                arrived.pop(number, None)
+        rungs[epoch][number] = both
+        ended = one.ledger.report(number, attempt(number, name=name, order=assignment.order), [record(epoch, *both)])
+        if epoch < 4:
+            on_rung = epoch in ((1, 2) if seed % 2 == 0 else (1, 3))
+            pruned = on_rung and assignment.baseline is None and not goes_on(rungs[epoch], number, 2 + seed % 2)
+            assert ended == pruned, (number, epoch, rungs[epoch])
+            decisions.append(pruned)
+        running[number][2] = epoch
+        if ended:
+            del running[number]
+            assert one.store.state(number) == (TrialState.COMPLETE if epoch == 4 else TrialState.PRUNED)
+    assert len(decisions) > 30
+    assert set(decisions) == {True, False}
+    assert {epoch: one.store.losses_at(epoch) for epoch in rungs} == {
+        epoch: {number: [abs_rel, -a1] for number, (abs_rel, a1) in sorted(arrived.items())}
+        for epoch, arrived in rungs.items()
+    }
 
 
 def test_events_tell_the_story(study):
