@@ -15,7 +15,7 @@ from weightsearch.study.database import Database
 from weightsearch.study.store import UID, StudyStore, read_pictures
 
 PREFIX: Final = "artifacts:"  # before the id, in Optuna's attributes of a trial
-KINDS: Final = ("image", "truth", "depth", "error")
+KINDS: Final = ("image", "truth", "depth", "error", "true flow", "flow", "left out")
 HEAD: Final = 14  # pixels, for the names above the columns
 GAP: Final = 4
 
@@ -79,14 +79,15 @@ class Pictures:
 
 
 def montage(pictures: dict[tuple[int, str], bytes]) -> bytes:
-    """PNG: a row a frame, a column a kind."""
+    """PNG: a row a frame, a column a kind that any frame has."""
     opened = {key: Image.open(io.BytesIO(content)).convert("RGB") for key, content in pictures.items()}
     width = max(picture.width for picture in opened.values())
     height = max(picture.height for picture in opened.values())
     frames = sorted({frame for frame, _ in opened})
-    whole = Image.new("RGB", (len(KINDS) * (width + GAP) - GAP, HEAD + len(frames) * (height + GAP) - GAP), "white")
+    kinds = [kind for kind in KINDS if any(kind == one for _, one in opened)]
+    whole = Image.new("RGB", (len(kinds) * (width + GAP) - GAP, HEAD + len(frames) * (height + GAP) - GAP), "white")
     pen = ImageDraw.Draw(whole)
-    for column, kind in enumerate(KINDS):
+    for column, kind in enumerate(kinds):
         pen.text((column * (width + GAP) + 2, 1), kind, fill="black")
         for row, frame in enumerate(frames):
             if (frame, kind) in opened:

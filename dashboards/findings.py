@@ -11,6 +11,7 @@ import pandas as pd
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
 from weightsearch.records import Picture
+from weightsearch.spec.study import fill
 from weightsearch.study.frames import Frames, read_frames
 from weightsearch.study.store import StudyStore
 from weightsearch.study.summary import StudySummary, TrialSummary, summarise
@@ -103,6 +104,11 @@ class Findings:
         for one, term, weight in zip(terms["number"], terms["term"], terms["weight"], strict=True):
             known.setdefault(int(one), {})[str(term)] = float(weight)
         return known
+
+    def configuration(self, number: int) -> dict[str, Any]:
+        """The sections of the study file as a trial was trained with them."""
+        params = next(trial.params for trial in self.summary.trials if trial.number == number)
+        return fill(self.tree, params)
 
     def weights(self, number: int) -> dict[str, float]:
         """Of every loss term, as the trial was trained; empty for one that never reported."""

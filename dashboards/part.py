@@ -30,12 +30,12 @@ class Tile:
 
 @dataclass(frozen=True)
 class Strip:
-    """Pictures of the same frame. name: the frame's. note: what its colours stand for. columns: the upper and the lower
-    picture of each."""
+    """Pictures of the same frame. name: the frame's. note: what its colours stand for. columns: the pictures of each,
+    one above another."""
 
     name: str
     note: str
-    columns: Sequence[tuple[Tile | None, Tile | None]]
+    columns: Sequence[tuple[Tile | None, ...]]
 
 
 @dataclass(frozen=True)

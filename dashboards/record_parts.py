@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import pandas as pd
@@ -13,6 +14,8 @@ from weightsearch.records import Picture
 
 FAILURES: Final = 20
 PICTURED: Final = 3  # trials beside the best
+SHARED: Final = ("image", "truth", "true flow")
+OWN: Final = ("depth", "error", "flow", "left out")
 
 
 def pictures_part(found: Findings) -> Part:
@@ -27,21 +30,26 @@ def pictures_part(found: Findings) -> Part:
     for frame in sorted({picture.frame for picture in first}):
         of_frame = {label: {one.kind: one for one in shown[label] if one.frame == frame} for label in labels}
         mine = of_frame[labels[0]]
-        columns = [(_tile("image", mine.get("image")), _tile("truth", mine.get("truth")))]
-        columns += [
-            (_tile(f"{label}: depth", kinds.get("depth")), _tile(f"{label}: error", kinds.get("error")))
-            for label, kinds in of_frame.items()
-            if kinds
-        ]
+        columns = [_column("", mine, SHARED)]
+        columns += [_column(f"{label}: ", kinds, OWN) for label, kinds in of_frame.items() if kinds]
         depth, error = mine.get("depth"), mine.get("error")
         note = "" if depth is None else f"depth {depth.low:.2f} (bright) to {depth.high:.2f} m (dark)"
         note += "" if error is None else f"; relative error 0 (dark) to {100 * error.high:.0f} % or more (bright)"
+        if flow := mine.get("flow"):
+            longest = f"flow: hue is direction, {flow.high:.1f} pixels or more have full colour"
+            note = f"{note}; {longest}" if note else longest
+        if "left out" in mine:
+            note += "; what depth and pose do not learn from is vermilion"
         strips.append(Strip(mine["image"].name if "image" in mine else f"frame {frame}", note, columns))
     text = [
         "The same validation frames for every trial, with the same colours. Grey: the truth is not known or does not "
         "count."
     ]
     return Part("pictures", title, text, strips=strips)
+
+
+def _column(label: str, pictures: Mapping[str, Picture], kinds: Sequence[str]) -> tuple[Tile | None, ...]:
+    return tuple(_tile(f"{label}{kind}", pictures[kind]) for kind in kinds if kind in pictures)
 
 
 def _tile(label: str, picture: Picture | None) -> Tile | None:

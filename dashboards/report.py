@@ -13,7 +13,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from weightsearch.dashboards import loss_parts, record_parts, search_parts, sensitivity_part, summary_part
+from weightsearch.dashboards import (
+    detection_part,
+    loss_parts,
+    rebalancing_part,
+    record_parts,
+    search_parts,
+    sensitivity_part,
+    summary_part,
+    theory_part,
+)
 from weightsearch.dashboards.findings import Findings
 from weightsearch.dashboards.part import Part
 from weightsearch.errors import WeightsearchError
@@ -32,6 +41,9 @@ PARTS: Final[Mapping[str, Callable[[Findings], Part | None]]] = MappingProxyType
         "conflicts": loss_parts.conflicts_part,
         "convergence": loss_parts.convergence_part,
         "redundancy": loss_parts.redundancy_part,
+        "rebalancing": rebalancing_part.rebalancing_part,
+        "detection": detection_part.detection_part,
+        "rebalancing_theory": theory_part.theory_part,
         "pictures": record_parts.pictures_part,
         "quantisation": loss_parts.quantisation_part,
         "claims": loss_parts.claims_part,

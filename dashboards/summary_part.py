@@ -111,7 +111,9 @@ def advice(found: Findings) -> list[str]:
     fresh = {split: list(_seeds(found, best.number, split).values()) for split in SPLITS}
     seeds = max(len(values) for values in fresh.values())
     if seeds < 2:
-        beaten = "" if best.baseline is None else ": no searched trial beats it"
+        alone = len(found.summary.directions) == 1
+        unbeaten = ": no searched trial beats it" if alone else f": no searched trial has a better {found.objective}"
+        beaten = "" if best.baseline is None else unbeaten
         text.append(
             f"The best so far is {whole}{beaten}. It was trained with one seed, and chosen as the best of many, which "
             "flatters it; before relying on it: weightsearch compare STUDY --seeds 3."

@@ -15,12 +15,13 @@ class Decoder(nn.Module):
     twice as many, up to 8 times.
 
     forward: features, finest first -> [B, channels, H / s, W / s] at the finest feature's size.
+    channels, widths: of the finest level; of every level, finest first.
     """
 
     def __init__(self, encoder_channels: Sequence[int], channels: int) -> None:
         super().__init__()
         levels = len(encoder_channels)
-        widths = [channels * min(2**level, 8) for level in range(levels)]
+        self.widths = widths = [channels * min(2**level, 8) for level in range(levels)]
         self.top = _block(encoder_channels[-1], widths[-1], kernel=1)
         self.levels = nn.ModuleList(
             nn.Sequential(
@@ -31,11 +32,17 @@ class Decoder(nn.Module):
         self.channels = widths[0]
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
+        return self.pyramid(features)[0]
+
+    def pyramid(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Every level's result, finest first, each [B, widths[i], ...] at the size of its feature."""
         x: Tensor = self.top(features[-1])
+        found = [x]
         for level, skip in zip(self.levels, reversed(features[:-1]), strict=True):
             x = interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=False)
             x = level(torch.cat([x, skip], dim=1))
-        return x
+            found.append(x)
+        return found[::-1]
 
 
 def _block(inputs: int, outputs: int, *, kernel: int = 3) -> nn.Sequential:

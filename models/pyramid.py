@@ -33,7 +33,11 @@ class Pyramid(nn.Module):
 
     def logits(self, features: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
         """[B, outputs, height, width], in float32 from here on: half precision has steps of 4 mm at 8 m."""
-        found: Tensor = self.heads(self.decoder(features)).float()
-        if tuple(found.shape[-2:]) == tuple(size):
-            return found
-        return interpolate(found, size=size, mode="bilinear", align_corners=False)
+        return at_size(self.heads(self.decoder(features)).float(), size)
+
+
+def at_size(values: Tensor, size: tuple[int, int]) -> Tensor:
+    """[B, C, h, w] brought to height, width by bilinear interpolation."""
+    if tuple(values.shape[-2:]) == tuple(size):
+        return values
+    return interpolate(values, size=size, mode="bilinear", align_corners=False)

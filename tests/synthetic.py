@@ -5,15 +5,24 @@ from __future__ import annotations
 import io
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.samplers import RandomSampler
 from PIL import Image
 
 from tests.stores import HERE, driving
-from weightsearch.records import EpochRecord, Gradients, Picture, ProbeRecord, TermRecord
+from weightsearch.records import (
+    REBALANCE_BINS,
+    EpochRecord,
+    Gradients,
+    Picture,
+    ProbeRecord,
+    RebalanceRecord,
+    TermRecord,
+)
 from weightsearch.study.store import StudyStore
 from weightsearch.study.writer import Attempt, Writer
 
@@ -29,9 +38,12 @@ BASELINES = {
     "published": {"loss.fractional.weight": 10, "loss.consistency.weight": 0.5, "model.decode": "linear"},
     "equal": {"loss.fractional.weight": 1, "loss.consistency.weight": 1, "model.decode": "linear"},
 }
+MU, PIXELS = 0.01, 20_000  # of Delta of what stands still, and of an epoch
 
 
-def spec(objectives: dict[str, str], baselines: dict[str, Any] = BASELINES) -> dict[str, Any]:
+def spec(
+    objectives: dict[str, str], baselines: dict[str, Any] = BASELINES, rebalance: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     tree = {
         "name": "synthetic",
         "data": {"name": "procedural", "size": [96, 128], "min_depth": 0.3, "max_depth": 6.0},
@@ -43,6 +55,8 @@ def spec(objectives: dict[str, str], baselines: dict[str, Any] = BASELINES) -> d
         },
         "train": {"epochs": EPOCHS, "lr": 1e-3},
     }
+    if rebalance is not None:
+        tree["rebalance"] = dict(rebalance)
     return {"tree": tree, "objectives": objectives, "baselines": baselines}
 
 
@@ -52,7 +66,55 @@ def quality(weights: dict[str, float], epoch: int, noise: random.Random) -> floa
     return 0.16 + 0.02 * off**2 + 0.5 * math.exp(-epoch) + noise.gauss(0, 0.001)
 
 
-def record(weights: dict[str, float], epoch: int, seed: int) -> EpochRecord:
+def sigma(epoch: int) -> float:
+    """Of Delta of what stands still."""
+    return 0.04 + 0.06 * math.exp(-0.5 * epoch)
+
+
+def reach(epoch: int) -> float:
+    """The largest Delta of what moves."""
+    return 0.1 + 0.4 * (1 - math.exp(-0.5 * epoch))
+
+
+def balance(epoch: int, seed: int, options: Mapping[str, Any], *, known: bool = True) -> RebalanceRecord:
+    """Delta of an epoch: N(MU, sigma²), and of every tenth pixel, which moves, even over [0, reach]. Flow's error falls
+    by .3 where Delta rises by 1."""
+    random = np.random.default_rng((seed, epoch))
+    moves = np.arange(PIXELS) % 10 == 0
+    delta = random.normal(MU, sigma(epoch), PIXELS).clip(-1, 1)
+    delta[moves] = random.uniform(0, reach(epoch), moves.sum())
+    error = 0.15 - 0.3 * delta + random.uniform(0, 0.05, PIXELS)
+    eta, near = options["eta"], np.abs(delta - MU) <= options["eta"]
+    kept = {
+        "none": np.ones(PIXELS, bool),
+        "negative": delta < 0,
+        "minimum": delta < 0,
+        "neighbourhood": near,
+        "one_sided": delta - MU <= eta,
+        "oracle": ~moves,
+    }[options["method"]]
+    left_out = int((~kept).sum())
+    static, moving = (
+        tuple(int(count) for count in np.histogram(delta[which], REBALANCE_BINS, (-1, 1))[0])
+        for which in ((~moves, moves) if known else (moves | ~moves, moves & ~moves))
+    )
+    return RebalanceRecord(
+        mode=MU,
+        kept=float(kept.mean()),
+        flow_kept=1.0,
+        mean=float(delta.mean()),
+        deviation=float(delta.std()),
+        below=float(error[delta < 0].mean()),
+        near=float(error[near].mean()),
+        static=static,
+        moving=moving,
+        known=known,
+        precision=float(moves[~kept].mean()) if known and left_out else None,
+        recall=float((~kept)[moves].mean()) if known else None,
+    )
+
+
+def record(weights: dict[str, float], epoch: int, seed: int, rebalance: RebalanceRecord | None = None) -> EpochRecord:
     noise = random.Random(f"{seed}-{epoch}")
     values = {"integer": 0.2, "fractional": 0.25, "consistency": 1.2}
     sizes = {term: weights[term] * values[term] * math.exp(-0.3 * epoch) for term in TERMS}
@@ -78,6 +140,7 @@ def record(weights: dict[str, float], epoch: int, seed: int) -> EpochRecord:
         terms=terms,
         metrics={"abs_rel": abs_rel, "rmse": 3 * abs_rel + noise.gauss(0, 0.02), "a1": 1 - abs_rel},
         probe=ProbeRecord(1, 0.03, {"heads": gradients, "shared": gradients}) if epoch % 3 == 0 else None,
+        rebalance=rebalance,
     )
 
 
@@ -91,11 +154,20 @@ def pictures(frames: int = 2) -> list[Picture]:
     return found
 
 
-def train(writer: Writer, number: int, weights: dict[str, float], *, epochs: int = EPOCHS) -> None:
-    """The epochs of a running trial."""
+def train(
+    writer: Writer,
+    number: int,
+    weights: dict[str, float],
+    *,
+    epochs: int = EPOCHS,
+    rebalance: Mapping[str, Any] | None = None,
+    known: bool = True,
+) -> None:
+    """The epochs of a running trial. rebalance: its section, without ranges."""
     attempt = Attempt(f"attempt-{number}", 0, PROTOCOL, HERE)
     for epoch in range(1, epochs + 1):
-        writer.record(number, attempt, record(weights, epoch, number))
+        found = None if rebalance is None else balance(epoch, number, rebalance, known=known)
+        writer.record(number, attempt, record(weights, epoch, number, found))
 
 
 def synthetic(
@@ -108,14 +180,17 @@ def synthetic(
     baselines: dict[str, Any] = BASELINES,
     reason: str = "the loss term 'integer' is not finite, in epoch 1, step 1",
     annotate: Callable[[StudyStore], Any] | None = None,
+    rebalance: Mapping[str, Any] | None = None,
+    known: bool = True,
 ) -> None:
     """A study of so many trials after its baselines. Their states follow each other as in `states`; RUNNING trials stay
-    so, with two epochs, and wait when the driver goes."""
+    so, with two epochs, and wait when the driver goes. rebalance: the section of the study file, whose method and eta
+    may be ranges. known: whether the data set knows what moves."""
     objectives = {"abs_rel": "minimize"} if objectives is None else objectives
-    with driving(url, name, spec(objectives, baselines)) as writer:
+    with driving(url, name, spec(objectives, baselines, rebalance)) as writer:
         if annotate is not None:
             writer.before_end = annotate(writer.store).before_end
-        fill(writer, trials, states=states, baselines=baselines, reason=reason)
+        fill(writer, trials, states=states, baselines=baselines, reason=reason, rebalance=rebalance, known=known)
 
 
 def fill(
@@ -125,23 +200,40 @@ def fill(
     states: Sequence[str] = ("COMPLETE",),
     baselines: dict[str, Any] = BASELINES,
     reason: str = "",
+    rebalance: Mapping[str, Any] | None = None,
+    known: bool = True,
 ) -> None:
     """The trials of a study, in one transaction."""
+    space = SPACE | _rebalance_space(rebalance or {})
+    named = list(baselines.values())
     with writer.act():
         for label, values in baselines.items():
-            writer.enqueue_baseline(label, values)
+            writer.enqueue_baseline(label, {name: value for name, value in values.items() if name in space})
         for count in range(len(baselines) + trials):
-            frozen = writer.ask(RandomSampler(seed=count), SPACE)
+            frozen = writer.ask(RandomSampler(seed=count), space)
             number = frozen.number
+            values = named[count] if count < len(named) else frozen.params
+            own = {name.partition(".")[2]: value for name, value in values.items() if name.startswith("rebalance.")}
+            options: dict[str, Any] = {"rebalance": None if rebalance is None else {**rebalance, **own}, "known": known}
             weights = {"integer": 1.0} | {term: float(frozen.params[f"loss.{term}.weight"]) for term in TERMS[1:]}
             state = "COMPLETE" if count < len(baselines) else states[(count - len(baselines)) % len(states)]
             if state == "COMPLETE":
-                train(writer, number, weights)
+                train(writer, number, weights, **options)
                 writer.complete(number, pictures=pictures())
             elif state == "PRUNED":
-                train(writer, number, weights, epochs=1)
+                train(writer, number, weights, epochs=1, **options)
                 writer.prune(number)
             elif state == "FAIL":
                 writer.fail(number, reason)
             else:
-                train(writer, number, weights, epochs=2)
+                train(writer, number, weights, epochs=2, **options)
+
+
+def _rebalance_space(section: Mapping[str, Any]) -> dict[str, BaseDistribution]:
+    found: dict[str, BaseDistribution] = {}
+    for key, value in section.items():
+        if isinstance(value, dict) and "choices" in value:
+            found[f"rebalance.{key}"] = CategoricalDistribution(value["choices"])
+        elif isinstance(value, dict):
+            found[f"rebalance.{key}"] = FloatDistribution(value["low"], value["high"], log=value.get("log", False))
+    return found

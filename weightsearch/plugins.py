@@ -24,26 +24,36 @@ TABLES: Final[Mapping[str, Mapping[str, str]]] = types.MappingProxyType(
     {
         "data": {
             "file_list": "weightsearch.data.file_list:FileList",
+            "flow_pairs": "weightsearch.data.flow_pairs:FlowPairs",
             "kitti_raw": "weightsearch.data.kitti_raw:KittiRaw",
             "nyu": "weightsearch.data.nyu:Nyu",
             "procedural": "weightsearch.data.procedural:Procedural",
             "seven_scenes": "weightsearch.data.seven_scenes:SevenScenes",
         },
         "model": {
+            "co_training": "weightsearch.models.co_training:CoTraining",
+            "disparity": "weightsearch.models.disparity:Disparity",
             "dual_head": "weightsearch.models.dual_head:DualHead",
             "encoder_decoder": "weightsearch.models.encoder_decoder:EncoderDecoder",
+            "flow": "weightsearch.models.flow:FlowNetwork",
         },
         "loss": {
             "berhu": "weightsearch.losses.berhu:BerHu",
             "consistency": "weightsearch.losses.consistency:Consistency",
             "edge": "weightsearch.losses.edge:Edge",
             "edge_aware_smoothness": "weightsearch.losses.edge_aware_smoothness:EdgeAwareSmoothness",
+            "epipolar": "weightsearch.losses.epipolar:Epipolar",
+            "flow_depth_consistency": "weightsearch.losses.flow_depth_consistency:FlowDepthConsistency",
             "fractional": "weightsearch.losses.fractional:Fractional",
             "gradient_matching": "weightsearch.losses.gradient_matching:GradientMatching",
             "integer": "weightsearch.losses.integer:Integer",
             "l2": "weightsearch.losses.l2:L2",
             "mae": "weightsearch.losses.mae:MAE",
+            "photometric_flow": "weightsearch.losses.photometric_flow:PhotometricFlow",
+            "photometric_rigid": "weightsearch.losses.photometric_rigid:PhotometricRigid",
             "silog": "weightsearch.losses.silog:SILog",
+            "smooth_depth": "weightsearch.losses.smooth_depth:SmoothDepth",
+            "smooth_flow": "weightsearch.losses.smooth_flow:SmoothFlow",
             "ssim": "weightsearch.losses.ssim:SSIM",
         },
         "sampler": {
@@ -54,6 +64,7 @@ TABLES: Final[Mapping[str, Mapping[str, str]]] = types.MappingProxyType(
         "pruner": {
             "hyperband": "weightsearch.search.pruners:hyperband",
             "median": "weightsearch.search.pruners:median",
+            "non_dominated": "weightsearch.search.pruners:NonDominated",
             "none": "weightsearch.search.pruners:none",
             "successive_halving": "weightsearch.search.pruners:successive_halving",
         },
@@ -123,7 +134,8 @@ def options_model(target: Callable[..., Any]) -> type[BaseModel]:
 
 def plain_options(target: Callable[..., Any], options: Mapping[str, Any], context: Mapping[str, Any]) -> dict[str, Any]:
     """What a plug-in's constructor gets, as JSON values: the options of the study file and, where its signature has a
-    parameter of that name that the file leaves out, the context (`min_depth`, `max_depth`, `size`, `root`)."""
+    parameter of that name that the file leaves out, the context (`min_depth`, `max_depth`, `size`, `root`,
+    `neighbours`)."""
     fields = options_model(target).model_fields
     given = {**{name: context[name] for name in fields if name in context}, **options}
     return {key: str(value) if isinstance(value, Path) else value for key, value in given.items()}

@@ -21,6 +21,19 @@ BETTER: Final[Mapping[str, Direction]] = MappingProxyType(
         "a1": "maximize",
         "a2": "maximize",
         "a3": "maximize",
+        "abs_rel_static": "minimize",
+        "abs_rel_moving": "minimize",
+        "ate": "minimize",
+        "rpe_rot": "minimize",
+        "rpe_dir": "minimize",
+        "t_err": "minimize",
+        "r_err": "minimize",
+        "epe": "minimize",
+        "epe_static": "minimize",
+        "epe_moving": "minimize",
+        "f1_all": "minimize",
+        "f1_static": "minimize",
+        "f1_moving": "minimize",
     }
 )
 
@@ -55,9 +68,8 @@ class Gradients:
 
 @dataclass(frozen=True)
 class ProbeRecord:
-    """What an epoch's probes found. places: `heads` and `shared`
-    (parameters), see training/probe.py. seconds: what they
-    took. problem: why no more of them are made."""
+    """What an epoch's probes found. places: `heads` and `shared` (parameters), see training/probe.py. seconds: what
+    they took. problem: why no more of them are made."""
 
     probes: int
     seconds: float
@@ -70,12 +82,47 @@ class ProbeRecord:
 
 
 @dataclass(frozen=True)
+class RebalanceRecord:
+    """What rebalancing did in one epoch of training. Delta is the photometric error by depth and pose less that by
+    flow, at every pixel that both warps keep.
+
+    mode: mean of the estimated modes over the steps. kept, flow_kept: shares of the pixels that depth and pose, and
+    flow, learned from. precision, recall: of the pixels left out, taken for moving ones, where the truth is known.
+    static, moving: counts of Delta in REBALANCE_BINS even bins over [-1, 1], of pixels that stand still and of those
+    that move; where the truth is not known all are `static`, and `known` is false.
+    mean, deviation: of Delta. below, near: mean photometric error by flow where Delta < 0, and where
+    |Delta - mode| <= eta; NaN where no pixel is.
+    """
+
+    mode: float
+    kept: float
+    flow_kept: float
+    mean: float
+    deviation: float
+    below: float
+    near: float
+    static: tuple[int, ...]
+    moving: tuple[int, ...]
+    known: bool
+    precision: float | None = None
+    recall: float | None = None
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> RebalanceRecord:
+        return cls(**{**plain, "static": tuple(plain["static"]), "moving": tuple(plain["moving"])})
+
+
+REBALANCE_BINS: Final = 128
+
+
+@dataclass(frozen=True)
 class EpochRecord:
     """One epoch. epoch counts from 1. metrics: on the validation split, under the study's protocol.
 
     seconds: training and validation together. train_loss: mean of the weighted sum. lr: at the epoch's end.
     empty_steps: steps whose batch had no valid pixel at all. probe: None for an epoch without one; when they are made
-    goes by the clock, so that records of the same training may differ in it.
+    goes by the clock, so that records of the same training may differ in it. rebalance: None without a `rebalance`
+    section.
     """
 
     epoch: int
@@ -87,6 +134,7 @@ class EpochRecord:
     metrics: dict[str, float]
     empty_steps: int = 0
     probe: ProbeRecord | None = field(default=None, compare=False)
+    rebalance: RebalanceRecord | None = None
 
     def to_plain(self) -> dict[str, Any]:
         """Numbers, texts and mappings only: for JSON, for a checkpoint, for Ray."""
@@ -95,15 +143,21 @@ class EpochRecord:
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> EpochRecord:
         terms = {name: TermRecord(**term) for name, term in plain["terms"].items()}
-        probe = plain.get("probe")
-        return cls(**{**plain, "terms": terms, "probe": None if probe is None else ProbeRecord.from_plain(probe)})
+        probe, rebalance = plain.get("probe"), plain.get("rebalance")
+        details = {
+            "terms": terms,
+            "probe": None if probe is None else ProbeRecord.from_plain(probe),
+            "rebalance": None if rebalance is None else RebalanceRecord.from_plain(rebalance),
+        }
+        return cls(**{**plain, **details})
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A small picture of one validation frame, for people. frame: its place in the split. kind: `image`,
-    `truth`, `depth` (predicted) or `error` (relative). name: the frame's. low, high: metres, or shares of the true
-    depth, at the ends of the colours. content: WebP."""
+    """A small picture of one validation frame, for people. frame: its place in the split. kind: `image`, `truth`,
+    `depth` (predicted), `error` (relative), `true flow`, `flow` (predicted) or `left out` (what depth and pose do not
+    learn from). name: the frame's. low, high: metres, shares of the true depth, or pixels, at the ends of the colours;
+    of `left out` high is its share. content: WebP."""
 
     frame: int
     kind: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -254,7 +254,7 @@ def print_result(store: StudyStore, summary: StudySummary, best_file: Path | Non
     if summary.best is None:
         return
     out.print(_comparison(store, summary, summary.best))
-    out.print(f"best: trial {summary.best.number}" + _with_baseline(summary.best), markup=False)
+    out.print(f"best: trial {summary.best.number}" + _with_baseline(summary), markup=False)
     for name, value in summary.best.params.items():
         out.print(f"  {name}: {value}", markup=False)
     if len(summary.front) > 1:
@@ -304,6 +304,14 @@ def print_costs(costs: Sequence[Cost]) -> None:
     out.print(table)
     if costs:
         out.print(f"on {costs[0].device}; multiply-adds of one image forward; memory of the training", markup=False)
+
+
+def print_metrics(found: Mapping[str, Mapping[str, float]], split: str) -> None:
+    """A row for every metric, a column for whoever predicts."""
+    table = _table(f"on {split}", *found)
+    for name in dict.fromkeys(name for metrics in found.values() for name in metrics):
+        _add(table, name, *(f"{metrics[name]:.4g}" if name in metrics else "-" for metrics in found.values()))
+    out.print(table)
 
 
 def print_data_check(found: DataCheck, configuration: Configuration) -> None:
@@ -371,8 +379,12 @@ def _change(mine: float, other: float) -> str:
     return f"{100 * (mine / other - 1):+.1f} %" if other else ""
 
 
-def _with_baseline(trial: TrialSummary) -> str:
-    return f", the baseline {trial.baseline!r}: nothing that was searched beats it" if trial.baseline else ""
+def _with_baseline(summary: StudySummary) -> str:
+    if summary.best is None or summary.best.baseline is None:
+        return ""
+    first, *others = summary.directions
+    unbeaten = f"nothing that was searched has a better {first}" if others else "nothing that was searched beats it"
+    return f", the baseline {summary.best.baseline!r}: {unbeaten}"
 
 
 def _duration(seconds: float) -> str:

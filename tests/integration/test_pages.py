@@ -11,7 +11,7 @@ from tests.browser import Heard, browser, drawn
 from tests.conftest import TINY
 from tests.integration.test_study import ALONE, command
 from tests.synthetic import BASELINES, synthetic
-from tests.unit.dashboards.test_report import HOSTILE, findings
+from tests.unit.dashboards.test_report import HOSTILE, OF_DUAL_HEAD, findings
 from weightsearch.dashboards.notes import Notes
 from weightsearch.dashboards.report import PARTS
 from weightsearch.dashboards.serve import make_dashboard
@@ -49,7 +49,7 @@ def test_a_report_opens_offline_on_any_screen(opened, ran, width, scheme):
     drawn(page)
     assert heard.errors == []
     assert heard.requests == [(ran / "report.html").as_uri()]
-    assert [section.get_attribute("id") for section in page.query_selector_all("section")] == list(PARTS)
+    assert [section.get_attribute("id") for section in page.query_selector_all("section")] == OF_DUAL_HEAD
     figures = page.evaluate(DRAWN)
     assert {one["name"] for one in figures} >= {
         "history-abs_rel",

@@ -1,4 +1,4 @@
-"""Commands about data sets: data check, data frames."""
+"""Commands about data sets: data check, data frames, data naive."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typer
 
 from weightsearch.cli.app import AsJson, Either, Quiet, Sets, Split, app, located, split_of
 from weightsearch.errors import WeightsearchError
-from weightsearch.screen import View, print_data_check
+from weightsearch.screen import View, print_data_check, print_metrics
 from weightsearch.spec import load_base
 
 group = typer.Typer(no_args_is_help=True, help="Look at a data set.")
@@ -42,3 +42,22 @@ def frames(file: Either, sets: Sets = None, split: Split = "validation") -> None
 
     for name in frame_names(load_base(located(file), sets or ()), split_of(split)):
         print(name)
+
+
+@group.command()
+def naive(file: Either, sets: Sets = None, split: Split = "validation", as_json: AsJson = False) -> None:
+    """Print the metrics of predictors that look at no picture, which a network must beat: constant and mean depth, a
+    camera that stands or goes on as before, no flow."""
+    from weightsearch.data.dataset import open_dataset
+    from weightsearch.metrics.protocol import protocol_of
+    from weightsearch.training.naive import naive_metrics
+
+    configuration, name = load_base(located(file), sets or ()), split_of(split)
+    protocol = protocol_of(configuration, name)
+    with View(quiet=False).progress("reading frames") as progress:
+        dataset = open_dataset(configuration, progress=progress)
+        found = naive_metrics(dataset, name, protocol, configuration.train.batch_size)
+    if as_json:
+        print(json.dumps({"metrics": found, "protocol": protocol.to_plain()}, indent=2))
+    else:
+        print_metrics(found, split)

@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -30,6 +30,9 @@ from weightsearch.spec import load_base, load_configuration
 if TYPE_CHECKING:
     from weightsearch.records import EpochRecord
 
+SHOWN: Final = ("abs_rel", "rmse", "ate", "epe")  # of an epoch's metrics, in its line
+DRAWN: Final = 8  # frames
+
 
 @app.command()
 def train(
@@ -51,7 +54,7 @@ def train(
         shares = " ".join(f"{name} {term.contribution:.1%}" for name, term in record.terms.items())
         view.line(
             f"epoch {record.epoch}/{configuration.train.epochs}  loss {record.train_loss:.4f}  "
-            f"abs_rel {record.metrics['abs_rel']:.4f}  rmse {record.metrics['rmse']:.4f}  "
+            f"{'  '.join(f'{name} {record.metrics[name]:.4f}' for name in SHOWN if name in record.metrics)}  "
             f"contributions {shares}  {record.seconds:.1f} s"
         )
 
@@ -87,6 +90,9 @@ def evaluate(
         str | None,
         typer.Option(help="What the predictions show, if their size does not say it: whole, or a crop such as kb."),
     ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Draw eight frames of a checkpoint's split into this folder.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the metrics of a checkpoint, or of saved predictions, on a split, with their protocol."""
@@ -98,9 +104,15 @@ def evaluate(
             raise WeightsearchError("--inverse, --scale and --part are for --predictions")
         configuration = load_configuration(located(config), sets or ())
         from weightsearch.training.evaluate import evaluate_checkpoint
+        from weightsearch.training.pictures import write_pictures
 
+        look = None if pictures is None else write_pictures(configuration, pictures, DRAWN)
         with View(quiet=False).progress("reading frames") as progress:
-            metrics, protocol = evaluate_checkpoint(configuration, checkpoint, name, device, progress=progress)
+            metrics, protocol = evaluate_checkpoint(
+                configuration, checkpoint, name, device, progress=progress, look=look
+            )
+    elif pictures is not None:
+        raise WeightsearchError("--pictures is for --checkpoint")
     elif predictions is not None:
         from weightsearch.training.predictions import Meaning, evaluate_predictions
 

@@ -1,7 +1,7 @@
 """Random changes of training batches, on the device they are trained on.
 
-Every change keeps depth, mask, intrinsics and pose true to the picture. The draws come from the entropy that is given
-and from nothing else, so that a resumed training sees the same ones.
+Every change keeps depth, mask, intrinsics, poses and flow true to the picture; a frame's neighbours are changed as it
+is. The draws come from the entropy that is given and from nothing else, so that a resumed training sees the same ones.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from weightsearch.data.batch import Batch
+from weightsearch.data.batch import Batch, TrueMotion
 from weightsearch.spec.sections import Augmentation
 
 # Rows: luma and the two chroma axes of NTSC's YIQ, in which a hue is an angle.
@@ -35,7 +35,58 @@ def augment(batch: Batch, options: Augmentation, entropy: np.random.SeedSequence
         batch = _rotated(batch, np.deg2rad(options.rotation) * (2 * draws[:, 0] - 1))
     if options.crop or options.mirror:
         batch = _cut(batch, options.crop, draws[:, 1:3], draws[:, 3] < options.mirror)
-    return replace(batch, image=_recoloured(batch.image, options, draws[:, 4:]))
+    pictures = _pictures(batch).reshape(-1, 3, *batch.image.shape[-2:])
+    return _pictured(batch, _recoloured(pictures, options, draws[:, 4:]))
+
+
+def _pictures(batch: Batch) -> Tensor:
+    """The frame and its neighbours, one after another, [B, 3 (1 + S), H, W]."""
+    beside = batch.neighbours
+    return batch.image if beside is None else torch.cat([batch.image, beside.image.flatten(1, 2)], dim=1)
+
+
+def _pictured(batch: Batch, pictures: Tensor) -> Batch:
+    """The batch with other pictures, in the order of `_pictures`, any of their leading dimensions merged."""
+    pictures = pictures.reshape(len(batch), -1, 3, *pictures.shape[-2:])
+    image, beside = pictures[:, 0], batch.neighbours
+    return replace(batch, image=image, neighbours=beside and replace(beside, image=pictures[:, 1:]))
+
+
+def _labels(batch: Batch) -> Tensor:
+    """What is known of each pixel, [B, C, H, W]: depth, whether it is valid, whether it is in the picture, whether it
+    moves, its flow."""
+    depth, motion = batch.depth, batch.motion
+    parts = [depth, batch.valid.to(depth.dtype), torch.ones_like(depth)]
+    if motion.moving is not None:
+        parts.append(motion.moving.to(depth.dtype))
+    if motion.flow is not None:
+        parts.append(motion.flow.flatten(1, 2))
+    return torch.cat(parts, dim=1)
+
+
+def _labelled(batch: Batch, labels: Tensor, turn: Tensor) -> Batch:
+    """The batch with other labels, in the order of `_labels`. turn: what becomes of a step in the picture,
+    [B, 2, 2]."""
+    depth, valid, seen, rest = labels[:, :1], labels[:, 1:2], labels[:, 2:3], labels[:, 3:]
+    moving, flow = batch.motion.moving, batch.motion.flow
+    if moving is not None:
+        moving, rest = rest[:, :1] > 0.5, rest[:, 1:]
+    if flow is not None:
+        old = rest.reshape(len(batch), -1, 2, *rest.shape[-2:])
+        new = torch.einsum("bij,bsjhw->bsihw", turn, old)
+        flow = new.masked_fill((seen < 0.5).unsqueeze(1), torch.nan)
+    return replace(batch, depth=depth, valid=valid > 0.5, motion=TrueMotion(flow, moving))
+
+
+def _turned(batch: Batch, intrinsics: Tensor, turn: Tensor, world: Tensor | None = None) -> Batch:
+    """The batch of a camera with these intrinsics whose coordinates are `turn` times the old ones, [B, 4, 4],
+    orthogonal. world: what becomes of the world's, if anything."""
+    pose, beside = batch.pose @ turn.mT, batch.neighbours
+    if world is not None:
+        pose = world @ pose
+    if beside is not None:
+        beside = replace(beside, pose=turn[:, None] @ beside.pose @ turn[:, None].mT)
+    return replace(batch, intrinsics=intrinsics, pose=pose, neighbours=beside)
 
 
 def _rotated(batch: Batch, angles: Array) -> Batch:
@@ -52,15 +103,15 @@ def _rotated(batch: Batch, angles: Array) -> Batch:
     )
     offsets = torch.stack([columns, rows], dim=-1) - centre
     grid = ((offsets.view(1, -1, 2) @ back.mT) / centre).view(-1, height, width, 2).to(batch.image.dtype)
-    image = grid_sample(batch.image, grid, mode="bilinear", padding_mode="border", align_corners=True)
-    both = torch.cat([batch.depth, batch.valid.to(batch.depth.dtype)], dim=1)
-    depth, valid = grid_sample(both, grid, mode="nearest", padding_mode="zeros", align_corners=True).chunk(2, dim=1)
+    pictures = grid_sample(_pictures(batch), grid, mode="bilinear", padding_mode="border", align_corners=True)
+    labels = grid_sample(_labels(batch), grid, mode="nearest", padding_mode="zeros", align_corners=True)
     forth = roll * focal[:, :, None] / focal[:, None, :]
-    intrinsics, pose = batch.intrinsics.clone(), batch.pose.clone()
+    intrinsics = batch.intrinsics.clone()
     offset = (batch.intrinsics[:, :2, 2] - centre)[:, :, None]
     intrinsics[:, :2, 2] = (forth @ offset).squeeze(-1) + centre
-    pose[:, :3, :2] = batch.pose[:, :3, :2] @ _moved(_turns(angles), batch.pose).mT
-    return Batch(image, depth, valid > 0.5, intrinsics, pose)
+    turn = np.tile(np.eye(4), (len(batch), 1, 1))
+    turn[:, :2, :2] = _turns(angles)
+    return _turned(_labelled(_pictured(batch, pictures), labels, forth), intrinsics, _moved(turn, batch.pose))
 
 
 def _turns(angles: Array) -> Array:
@@ -84,23 +135,28 @@ def _cut(batch: Batch, crop: tuple[int, int] | None, places: Array, mirrored: ND
         torch.from_numpy(y).to(device, non_blocking=True)[:, :, None],
         torch.from_numpy(x).to(device, non_blocking=True)[:, None, :],
     )
-    image, depth, valid = (part[index].permute(0, 3, 1, 2) for part in (batch.image, batch.depth, batch.valid))
+    pictures, labels = (part[index].permute(0, 3, 1, 2) for part in (_pictures(batch), _labels(batch)))
     # The mirrored camera's x axis points the other way, and so does the world's: K' = S K F, T' = F T F.
     sign = np.where(mirrored, -1.0, 1.0)
     shift = np.zeros((len(batch), 2, 1))
     shift[:, 0, 0] = np.where(mirrored, columns - 1 + left, -left)
     shift[:, 1, 0] = -top
     signs, shifts = _moved(sign, batch.intrinsics), _moved(shift, batch.intrinsics)
-    intrinsics, pose = batch.intrinsics.clone(), batch.pose.clone()
+    intrinsics = batch.intrinsics.clone()
     intrinsics[:, 0, 1:] *= signs[:, None]
     intrinsics[:, :2, 2:] += shifts
-    pose[:, 0, :] *= signs[:, None]
-    pose[:, :, 0] *= signs[:, None]
-    return Batch(image, depth, valid, intrinsics, pose)
+    flip = np.tile(np.eye(4), (len(batch), 1, 1))
+    flip[:, 0, 0] = sign
+    mirror = _moved(flip, batch.pose)
+    step = mirror[:, :2, :2].to(batch.image.dtype)
+    return _turned(_labelled(_pictured(batch, pictures), labels, step), intrinsics, mirror, mirror)
 
 
 def _recoloured(image: Tensor, options: Augmentation, draws: Array) -> Tensor:
-    """image: [B, 3, H, W] in [0, 1]. draws: [B, 8] in [0, 1)."""
+    """image: in [0, 1], [B K, 3, H, W], the K pictures of a frame one after another: all get the same colours. draws:
+    [B, 8] in [0, 1)."""
+    each = len(image) // len(draws)
+    draws = np.repeat(draws, each, axis=0)
 
     def factors(reach: float, column: int) -> Tensor:
         return _moved(1 + reach * (2 * draws[:, column] - 1), image)[:, None, None, None]
@@ -108,7 +164,7 @@ def _recoloured(image: Tensor, options: Augmentation, draws: Array) -> Tensor:
     if options.brightness:
         image = (image * factors(options.brightness, 0)).clamp(0, 1)
     if options.contrast:
-        mean = _luma(image).mean(dim=(2, 3), keepdim=True)
+        mean = _luma(image[::each]).mean(dim=(2, 3), keepdim=True).repeat_interleave(each, dim=0)  # the frame's own
         image = (mean + (image - mean) * factors(options.contrast, 1)).clamp(0, 1)
     if options.saturation:
         grey = _luma(image)

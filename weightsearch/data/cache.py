@@ -12,7 +12,8 @@ import json
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,15 +21,15 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from weightsearch.data.images import resize_colour, resize_intrinsics
-from weightsearch.data.reading import Progress, read_all, resized_depth, usable
-from weightsearch.data.source import Frame, Source, Video
+from weightsearch.data import images, reading
+from weightsearch.data.images import resize_colour, resize_flow, resize_intrinsics, resize_mask
+from weightsearch.data.reading import Progress, place_of, read_all, resized_depth, usable
+from weightsearch.data.source import Frame, Source, Video, knows_flow, knows_moving
 from weightsearch.errors import DataError, OptionError
 from weightsearch.plugins import build, plain_options, resolve
 from weightsearch.spec.sections import Configuration
 
-FORMAT: Final = 4
-ARRAYS: Final = ("image", "depth", "intrinsics", "pose")
+FORMAT: Final = 5
 CONTENT: Final = ("known", "depth", "picture")
 
 
@@ -40,6 +41,8 @@ class CachedFrames:
     intrinsics: float64 pixels, [N, 3, 3]. pose: float64 camera to world, metres, [N, 4, 4]. names: Frame.name.
     content: float64, [N, 3], what is in each frame, in numbers that are the same wherever the files lie: the share of
     pixels whose depth is known, the mean depth (metres, 0 where unknown), the mean picture (0-255).
+    flow: float32 pixels (x, y) to each of the neighbours asked for, [N, S, H, W, 2], NaN where it is not known; moving:
+    bool, [N, H, W], the pixels that move by themselves; both None of a data set that does not know.
     """
 
     folder: Path
@@ -50,6 +53,33 @@ class CachedFrames:
     depth: NDArray[np.float32]
     intrinsics: NDArray[np.float64]
     pose: NDArray[np.float64]
+    flow: NDArray[np.float32] | None = None
+    moving: NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is kept of every frame. size: height, width in pixels. offsets: of the neighbours to which flow is kept.
+    arrays: name -> shape of one frame's and type."""
+
+    size: tuple[int, int]
+    offsets: tuple[int, ...] = ()
+    arrays: dict[str, tuple[tuple[int, ...], type[np.generic]]] = field(default_factory=dict)
+
+
+def plan_of(source: Source, size: tuple[int, int], neighbours: tuple[int, ...]) -> Plan:
+    arrays: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {
+        "image": ((*size, 3), np.uint8),
+        "depth": (size, np.float32),
+        "intrinsics": ((3, 3), np.float64),
+        "pose": ((4, 4), np.float64),
+    }
+    offsets = neighbours if knows_flow(source) else ()
+    if offsets:
+        arrays["flow"] = ((len(offsets), *size, 2), np.float32)
+    if neighbours and knows_moving(source):
+        arrays["moving"] = (size, np.bool_)
+    return Plan(size, offsets, arrays)
 
 
 def cache_folder() -> Path:
@@ -70,17 +100,18 @@ def open_frames(
     data = configuration.data
     source = build_source(configuration)
     videos = tuple(source.videos())
-    place = (folder or cache_folder()) / f"{data.name.rpartition(':')[2]}-{_key(configuration)}"
+    plan = plan_of(source, data.size, data.neighbours)
+    place = (folder or cache_folder()) / f"{data.name.rpartition(':')[2]}-{_key(configuration, plan)}"
     ready = place / _fingerprint(source)
     try:
         place.mkdir(parents=True, exist_ok=True)
-        frames = _load(ready, videos, data.size)
+        frames = _load(ready, videos, plan)
         if frames is None:
             with FileLock(place / "lock"):
-                frames = _load(ready, videos, data.size)
+                frames = _load(ready, videos, plan)
                 if frames is None:
-                    _build(source, videos, data.size, ready, progress)
-                    frames = _load(ready, videos, data.size)
+                    _build(source, videos, plan, ready, progress)
+                    frames = _load(ready, videos, plan)
     except OSError as error:
         raise DataError(
             f"cannot write the frame cache in {place}: {error.strerror or error}; set WEIGHTSEARCH_CACHE to a folder "
@@ -103,16 +134,29 @@ def build_source(configuration: Configuration) -> Source:
     return source
 
 
-def _key(configuration: Configuration) -> str:
+def _key(configuration: Configuration, plan: Plan) -> str:
     data = configuration.data
     target = resolve("data", data.name)
-    module = inspect.getmodule(target)
-    try:
-        code = inspect.getsource(module) if module else ""
-    except OSError:
-        code = ""
-    content = [FORMAT, data.name, plain_options(target, data.options, configuration.context), data.size, code]
+    code = _code(target)
+    options = plain_options(target, data.options, configuration.context)
+    content = [FORMAT, data.name, options, data.size, sorted(plan.arrays), plan.offsets, code]
     return _digest(json.dumps(content, sort_keys=True))
+
+
+def _code(target: Any) -> list[str]:
+    """The source of a data set's module, of those of its package that it takes something from, and of what every
+    frame goes through."""
+    module = inspect.getmodule(target)
+    used = {one.__name__: one for one in (module, images, reading) if one is not None}
+    for value in vars(module).values() if module is not None else ():
+        other = value if inspect.ismodule(value) else inspect.getmodule(value)
+        if other is not None and module is not None and module.__package__ and other.__package__ == module.__package__:
+            used[other.__name__] = other
+    found: list[str] = []
+    for name in sorted(used):
+        with suppress(OSError, TypeError):
+            found.append(inspect.getsource(used[name]))
+    return found
 
 
 def _fingerprint(source: Source) -> str:
@@ -131,46 +175,35 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _load(ready: Path, videos: tuple[Video, ...], size: tuple[int, int]) -> CachedFrames | None:
+def _load(ready: Path, videos: tuple[Video, ...], plan: Plan) -> CachedFrames | None:
     """The cache in a folder, or None if it is not there or not whole."""
     try:
-        arrays: dict[str, Any] = {name: np.load(ready / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
+        arrays: dict[str, Any] = {name: np.load(ready / f"{name}.npy", mmap_mode="r") for name in plan.arrays}
         names = tuple(json.loads((ready / "names.json").read_text()))
         content = np.load(ready / "content.npy")
     except (FileNotFoundError, ValueError, EOFError):
         return None
     count = sum(video.length for video in videos)
-    shapes = {name: (count, *shape) for name, shape in _shapes(size).items()}
+    shapes = {name: (count, *shape) for name, (shape, _) in plan.arrays.items()}
     found = {name: array.shape for name, array in arrays.items()}
     if found != shapes or len(names) != count or content.shape != (count, len(CONTENT)):
         return None
     return CachedFrames(ready, videos, names, content, **arrays)
 
 
-def _shapes(size: tuple[int, int]) -> dict[str, tuple[int, ...]]:
-    """Of one frame."""
-    return {"image": (*size, 3), "depth": size, "intrinsics": (3, 3), "pose": (4, 4)}
-
-
-def _build(
-    source: Source, videos: tuple[Video, ...], size: tuple[int, int], ready: Path, progress: Progress | None
-) -> None:
+def _build(source: Source, videos: tuple[Video, ...], plan: Plan, ready: Path, progress: Progress | None) -> None:
     count = sum(video.length for video in videos)
     if count == 0:
         raise DataError("data: the data set has no frames")
-    shapes = _shapes(size)
-    types = {"image": np.uint8, "depth": np.float32, "intrinsics": np.float64, "pose": np.float64}
     work = Path(tempfile.mkdtemp(prefix="building-", dir=ready.parent))
     try:
         arrays = {
-            name: np.lib.format.open_memmap(
-                work / f"{name}.npy", mode="w+", dtype=types[name], shape=(count, *shapes[name])
-            )
-            for name in ARRAYS
+            name: np.lib.format.open_memmap(work / f"{name}.npy", mode="w+", dtype=kind, shape=(count, *shape))
+            for name, (shape, kind) in plan.arrays.items()
         }
-        for name in ARRAYS:
+        for name in arrays:
             reserve(work / f"{name}.npy")
-        names = _fill(source, videos, size, arrays, progress)
+        names = _fill(source, videos, plan, arrays, progress)
         (work / "names.json").write_text(json.dumps(names))
         for array in arrays.values():
             array.flush()
@@ -200,16 +233,32 @@ def reserve(path: Path) -> None:
 def _fill(
     source: Source,
     videos: tuple[Video, ...],
-    size: tuple[int, int],
+    plan: Plan,
     arrays: dict[str, Any],
     progress: Progress | None,
 ) -> list[str]:
     """Read all frames into the arrays. Returns their names."""
+    size = plan.size
 
     def one(position: int, frame: Frame) -> None:
         arrays["image"][position] = resize_colour(frame.image, size)
         arrays["depth"][position] = resized_depth(frame, size)
         arrays["intrinsics"][position] = resize_intrinsics(frame.intrinsics, frame.depth.shape, size)
         arrays["pose"][position] = frame.pose
+        video, index = place_of(videos, position)
+        if "flow" in arrays and knows_flow(source):
+            for row, offset in enumerate(plan.offsets):
+                there = 0 <= index + offset < videos[video].length
+                flow = _checked(frame, source.flow(video, index, offset), 2) if there else None
+                arrays["flow"][position, row] = np.nan if flow is None else resize_flow(flow, size)
+        if "moving" in arrays and knows_moving(source):
+            arrays["moving"][position] = resize_mask(_checked(frame, source.moving(video, index)), size)
 
     return [reading.name for reading in usable(read_all(source, videos, one, progress), videos)]
+
+
+def _checked(frame: Frame, values: NDArray[Any], *channels: int) -> NDArray[Any]:
+    """What a data set says of a frame's motion. Raises DataError where it is not of the frame's size."""
+    if values.shape != (*frame.depth.shape, *channels):
+        raise DataError(f"{frame.name}: its motion has the shape {list(values.shape)}, its depth {frame.depth.shape}")
+    return values

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from weightsearch.data.cache import build_source
-from weightsearch.data.reading import Progress, Reading, problems, read_all
-from weightsearch.data.source import Choosing, Frame, SplitName, Video
-from weightsearch.data.split import cut
+from weightsearch.data.reading import Progress, Reading, place_of, problems, read_all
+from weightsearch.data.source import Choosing, Frame, Source, SplitName, Video, knows_flow, knows_moving
+from weightsearch.data.split import cut, with_neighbours
 from weightsearch.errors import DataError
 from weightsearch.spec.sections import Configuration
 
@@ -74,7 +74,8 @@ def check_data(configuration: Configuration, progress: Progress | None = None) -
     source = build_source(configuration)
     videos = source.videos()
 
-    def look(_: int, frame: Frame) -> FrameCheck:
+    def look(index: int, frame: Frame) -> FrameCheck:
+        _look_at_motion(source, videos, index, data.neighbours)
         depth = frame.depth[frame.depth > 0]
         size = frame.depth.size
         valid = np.count_nonzero((depth > data.min_depth) & (depth < data.max_depth)) / size
@@ -86,17 +87,30 @@ def check_data(configuration: Configuration, progress: Progress | None = None) -
 
     readings = read_all(source, videos, look, progress)
     bad = problems(readings, videos)
-    bad += _without_truth(readings, data.min_depth, data.max_depth)
+    if not data.neighbours:  # video and pairs are learned from without the truth
+        bad += _without_truth(readings, data.min_depth, data.max_depth)
     splits: dict[str, int] | None = None
     try:
-        indices = cut(videos, data.split)
+        indices = with_neighbours(cut(videos, data.split), videos, data.neighbours)
         splits = {str(name): len(found) for name, found in indices.items()}
-        bad += _shared({name: [readings[index].name for index in found] for name, found in indices.items()})
+        if not data.neighbours:
+            bad += _shared({name: [readings[index].name for index in found] for name, found in indices.items()})
     except DataError as error:
         bad.append(str(error))
     checks = [_summary(video, [one for one in readings if one.video == number]) for number, video in enumerate(videos)]
     left_out = source.left_out if isinstance(source, Choosing) else 0
     return DataCheck(tuple(checks), splits, len(set(source.files())), tuple(bad), left_out)
+
+
+def _look_at_motion(source: Source, videos: Sequence[Video], index: int, neighbours: Sequence[int]) -> None:
+    """Read what a data set knows of a frame's motion. Raises DataError where that cannot be read."""
+    video, place = place_of(videos, index)
+    if knows_flow(source):
+        for offset in neighbours:
+            if 0 <= place + offset < videos[video].length:
+                source.flow(video, place, offset)
+    if neighbours and knows_moving(source):
+        source.moving(video, place)
 
 
 def _without_truth(readings: Sequence[Reading[FrameCheck]], low: float, high: float) -> list[str]:

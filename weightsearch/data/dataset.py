@@ -6,20 +6,25 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from weightsearch.data.batch import Batch
+from weightsearch.data.batch import Batch, Neighbours, TrueMotion
 from weightsearch.data.cache import CONTENT, CachedFrames, open_frames
-from weightsearch.data.reading import Progress
+from weightsearch.data.reading import Progress, place_of
 from weightsearch.data.source import SplitName
-from weightsearch.data.split import cut
+from weightsearch.data.split import cut, with_neighbours
 from weightsearch.data.truth import Truth, open_truth
+from weightsearch.errors import DataError
 from weightsearch.spec.sections import Configuration
+
+Parts = Mapping[str, Tensor]
+
+FEATURE: Final = "feature "
 
 # What counts as the same, relative: other decoders of a picture round otherwise.
 SAME: Final = {"frames": 0.0, "known": 1e-5, "depth": 1e-5, "picture": 1e-3}
@@ -29,7 +34,8 @@ SAME: Final = {"frames": 0.0, "known": 1e-5, "depth": 1e-5, "picture": 1e-3}
 class Dataset:
     """configuration: what it was opened for. frames: all of them, in the host's memory map. splits: the indices of each
     split's frames, in video order. min_depth, max_depth: metres; depth outside is not valid. features: of a frozen
-    encoder, for every frame, finest first, each [N, C, h, w]; none where they are not kept."""
+    encoder, for every frame, finest first, each [N, C, h, w]; none where they are not kept. offsets: of the neighbours
+    that batches have."""
 
     configuration: Configuration
     frames: CachedFrames
@@ -37,32 +43,58 @@ class Dataset:
     min_depth: float
     max_depth: float
     features: tuple[NDArray[np.float32], ...] = ()
+    offsets: tuple[int, ...] = ()
 
-    def gather(self, indices: NDArray[np.int64], *, pin: bool = False) -> tuple[Tensor, ...]:
-        """Copies of these frames as they are stored (uint8 image [B, H, W, 3], float32 depth [B, H, W], intrinsics,
-        pose, features), in pinned memory if asked, ready for `to_batch`."""
+    def gather(self, indices: NDArray[np.int64], *, pin: bool = False) -> Parts:
+        """Copies of these frames, and of their neighbours, as they are stored, in pinned memory if asked, ready for
+        `to_batch`."""
         frames = self.frames
-        parts = [
-            torch.from_numpy(np.ascontiguousarray(frames.image[indices])),
-            torch.from_numpy(np.ascontiguousarray(frames.depth[indices])),
-            torch.from_numpy(frames.intrinsics[indices].astype(np.float32)),
-            torch.from_numpy(frames.pose[indices].astype(np.float32)),
-            *(torch.from_numpy(np.ascontiguousarray(feature[indices])) for feature in self.features),
-        ]
-        return tuple(part.pin_memory() for part in parts) if pin else tuple(parts)
+        parts: dict[str, NDArray[Any]] = {
+            "image": frames.image[indices],
+            "depth": frames.depth[indices],
+            "intrinsics": frames.intrinsics[indices].astype(np.float32),
+            "pose": frames.pose[indices].astype(np.float32),
+        }
+        for level, feature in enumerate(self.features):
+            parts[f"{FEATURE}{level}"] = feature[indices]
+        if self.offsets:
+            beside = indices[:, None] + np.array(self.offsets)
+            parts["beside"] = frames.image[beside]
+            parts["relative"] = relative_poses(frames.pose[indices], frames.pose[beside])
+            if frames.flow is not None:
+                parts["flow"] = frames.flow[indices]
+            if frames.moving is not None:
+                parts["moving"] = frames.moving[indices]
+        found = {name: torch.from_numpy(np.ascontiguousarray(part)) for name, part in parts.items()}
+        return {name: part.pin_memory() for name, part in found.items()} if pin else found
 
-    def to_batch(self, parts: tuple[Tensor, ...], device: torch.device) -> Batch:
+    def to_batch(self, parts: Parts, device: torch.device) -> Batch:
         """Move gathered frames to a device and bring them into their units there, without waiting for it."""
-        image, depth, intrinsics, pose, *features = (part.to(device, non_blocking=True) for part in parts)
-        metres = depth.unsqueeze(1)
+        here = {name: part.to(device, non_blocking=True) for name, part in parts.items()}
+        metres = here["depth"].unsqueeze(1)
         return Batch(
-            image=image.permute(0, 3, 1, 2).float().div_(255),  # channels-last, as it lies in memory
+            image=here["image"].permute(0, 3, 1, 2).float().div_(255),  # channels-last, as it lies in memory
             depth=metres,
             valid=(metres > self.min_depth) & (metres < self.max_depth),
-            intrinsics=intrinsics,
-            pose=pose,
-            features=tuple(features),
+            intrinsics=here["intrinsics"],
+            pose=here["pose"],
+            features=tuple(part for name, part in here.items() if name.startswith(FEATURE)),
+            neighbours=self._neighbours(here),
+            motion=TrueMotion(
+                here["flow"].permute(0, 1, 4, 2, 3) if "flow" in here else None,
+                here["moving"].unsqueeze(1) if "moving" in here else None,
+            ),
         )
+
+    def _neighbours(self, here: Parts) -> Neighbours | None:
+        if "beside" not in here:
+            return None
+        image = here["beside"].permute(0, 1, 4, 2, 3).float().div_(255)
+        return Neighbours(self.offsets, image, here["relative"])
+
+    def places(self, indices: NDArray[np.int64]) -> list[tuple[int, int]]:
+        """The video, and the place in it, of each of these frames."""
+        return [place_of(self.frames.videos, int(index)) for index in indices]
 
     @property
     def content(self) -> dict[str, float]:
@@ -95,5 +127,29 @@ def open_dataset(
     """Open (and if need be build) the frame cache of a configuration and cut it. Raises DataError."""
     frames = open_frames(configuration, folder=folder, progress=progress)
     data = configuration.data
-    splits = {name: np.array(found, dtype=np.int64) for name, found in cut(frames.videos, data.split).items()}
-    return Dataset(configuration, frames, splits, data.min_depth, data.max_depth)
+    found = with_neighbours(cut(frames.videos, data.split), frames.videos, data.neighbours)
+    splits = {name: np.array(indices, dtype=np.int64) for name, indices in found.items()}
+    if data.neighbours:
+        _check_cameras(frames)
+    return Dataset(configuration, frames, splits, data.min_depth, data.max_depth, offsets=data.neighbours)
+
+
+def relative_poses(frame: NDArray[np.float64], beside: NDArray[np.float64]) -> NDArray[np.float32]:
+    """From each frame's camera coordinates to its neighbours', metres, [B, S, 4, 4]. frame, beside: camera to world,
+    [B, 4, 4] and [B, S, 4, 4], NaN where unknown; far from the world's origin float32 would lose millimetres."""
+    turn = np.swapaxes(beside[..., :3, :3], -1, -2)
+    relative = np.tile(np.eye(4), (*beside.shape[:2], 1, 1))
+    relative[..., :3, :3] = turn @ frame[:, None, :3, :3]
+    relative[..., :3, 3:] = turn @ (frame[:, None, :3, 3:] - beside[..., :3, 3:])
+    relative[~np.isfinite(relative).all(axis=(-1, -2))] = np.nan
+    return relative.astype(np.float32)
+
+
+def _check_cameras(frames: CachedFrames) -> None:
+    """Raise DataError where a video's camera changes: neighbours are taken to be of the frame's own."""
+    start = 0
+    for video in frames.videos:
+        cameras = frames.intrinsics[start : start + video.length]
+        if not np.allclose(cameras, cameras[:1], rtol=1e-3, equal_nan=True):
+            raise DataError(f"data.neighbours: the intrinsics change within {video.name}")
+        start += video.length

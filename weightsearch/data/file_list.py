@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -20,10 +22,10 @@ NONE: Final = "None"
 
 @dataclass(frozen=True)
 class Entry:
-    """focal: pixels, NaN where the list has none."""
+    """depth: None where it is not known. focal: pixels, NaN where the list has none."""
 
     colour: Path
-    depth: Path
+    depth: Path | None
     focal: float
 
 
@@ -33,10 +35,13 @@ class FileList:
     validation_root, test_root: the folder of the paths in that list (BTS has `sync` and `official_splits/test`).
     depth_root: of the second column of all lists, if it is another folder. depth_scale: what the 16-bit depth pictures
     hold a metre (NYU 1000, KITTI 256); `.npy` files are metres, with 0, NaN or infinity where depth is not known.
-    sparse: depth is known at single pixels. Frames whose depth is `None` are left out; a focal length (pixels) may be
-    `None` too. Paths have no spaces in them.
+    sparse: depth is known at single pixels. intrinsics: a file of three rows of three numbers, pixels of the pictures'
+    own size, for all frames; without it the principal point is taken to be the picture's centre. Frames whose depth is
+    `None` are left out; a focal length (pixels) may be `None` too. Paths have no spaces in them. neighbours: where
+    frames need some, the pictures of one folder that follow one another in a list are a video, those without depth too,
+    and a line may be a picture alone.
 
-    Poses are not known; neither is the principal point, which is taken to be the picture's centre.
+    Poses are not known.
     """
 
     def __init__(
@@ -52,9 +57,13 @@ class FileList:
         depth_root: str | None = None,
         depth_scale: Annotated[float, Field(gt=0)] = 1000.0,
         sparse: bool = False,
+        intrinsics: str | None = None,
+        neighbours: tuple[int, ...] = (),
     ) -> None:
         self.depth_scale = depth_scale
         self.sparse = sparse
+        self.camera = None if intrinsics is None else root / intrinsics
+        self.matrix = None if self.camera is None else read_intrinsics(self.camera)
         lists: dict[SplitName, tuple[str | None, str]] = {
             "train": (train, train_root),
             "validation": (validation, validation_root),
@@ -66,10 +75,14 @@ class FileList:
         for split, (name, folder) in lists.items():
             if name is not None:
                 place = root / folder
-                entries, without = read_list(root / name, place, place if depth_root is None else root / depth_root)
+                depths = place if depth_root is None else root / depth_root
+                entries, without = read_list(root / name, place, depths, whole=bool(neighbours))
                 self.left_out += without
                 self.lists.append(root / name)
-                self.parts.append((Video(name, len(entries), split, mixed=True), entries))
+                if neighbours:
+                    self.parts += [(Video(str(where), len(own), split), own) for where, own in _by_folder(entries)]
+                else:
+                    self.parts.append((Video(name, len(entries), split, mixed=True, ordered=False), entries))
         if not self.parts:
             raise OptionError("train", "is missing; a data set needs one of the lists train, validation, test")
 
@@ -77,8 +90,10 @@ class FileList:
         return [video for video, _ in self.parts]
 
     def files(self) -> list[Path]:
-        frames = [file for _, entries in self.parts for entry in entries for file in (entry.colour, entry.depth)]
-        return [*self.lists, *frames]
+        frames = [
+            file for _, entries in self.parts for entry in entries for file in (entry.colour, entry.depth) if file
+        ]
+        return [*self.lists, *frames] + ([] if self.camera is None else [self.camera])
 
     def name(self, video: int, index: int) -> str:
         return str(self.parts[video][1][index].colour)
@@ -86,18 +101,24 @@ class FileList:
     def read(self, video: int, index: int) -> Frame:
         entry = self.parts[video][1][index]
         image = read_colour(entry.colour)
-        depth = read_depth(entry.depth, self.depth_scale)
         height, width = image.shape[:2]
+        if entry.depth is None:
+            depth = np.zeros((height, width), dtype=np.float32)
+        else:
+            depth = read_depth(entry.depth, self.depth_scale)
         if depth.shape != (height, width):
             raise DataError(
                 f"{entry.depth}: {depth.shape[1]}x{depth.shape[0]} pixels, its colour picture has {width}x{height}"
             )
-        matrix = np.array([[entry.focal, 0, (width - 1) / 2], [0, entry.focal, (height - 1) / 2], [0, 0, 1.0]])
+        matrix = self.matrix
+        if matrix is None:
+            matrix = np.array([[entry.focal, 0, (width - 1) / 2], [0, entry.focal, (height - 1) / 2], [0, 0, 1.0]])
         return Frame(self.name(video, index), image, depth, matrix, no_pose(), sparse=self.sparse)
 
 
-def read_list(path: Path, root: Path, depth_root: Path) -> tuple[list[Entry], int]:
-    """The frames of a list that have depth, and how many have none. Raises DataError that names the line at fault."""
+def read_list(path: Path, root: Path, depth_root: Path, *, whole: bool = False) -> tuple[list[Entry], int]:
+    """The frames of a list that have depth, and how many have none. whole: take those too. Raises DataError that names
+    the line at fault."""
     lines = read_text(path, "the list").splitlines()
     entries: list[Entry] = []
     without = 0
@@ -105,8 +126,11 @@ def read_list(path: Path, root: Path, depth_root: Path) -> tuple[list[Entry], in
         words = line.split()
         if not words:
             continue
+        if whole and len(words) == 1:
+            words.append(NONE)
         if len(words) not in (2, 3):
-            raise DataError(f"{path}:{number}: expected 'rgb depth' or 'rgb depth focal', found {line!r}")
+            alone = "'rgb', " if whole else ""
+            raise DataError(f"{path}:{number}: expected {alone}'rgb depth' or 'rgb depth focal', found {line!r}")
         try:
             focal = float(words[2]) if len(words) == 3 and words[2] != NONE else np.nan
             right = len(words) == 2 or words[2] == NONE or 0 < focal < np.inf
@@ -114,13 +138,32 @@ def read_list(path: Path, root: Path, depth_root: Path) -> tuple[list[Entry], in
             right = False
         if not right:
             raise DataError(f"{path}:{number}: expected a focal length in pixels or {NONE}, found {words[2]!r}")
-        if words[1] == NONE:
+        depth = None if words[1] == NONE else depth_root / words[1].lstrip("/")
+        if depth is None and not whole:
             without += 1
         else:
-            entries.append(Entry(root / words[0].lstrip("/"), depth_root / words[1].lstrip("/"), focal))
+            entries.append(Entry(root / words[0].lstrip("/"), depth, focal))
     if not entries:
-        raise DataError(f"{path}: no frame of the list has depth")
+        raise DataError(f"{path}: the list has no frame" if whole else f"{path}: no frame of the list has depth")
     return entries, without
+
+
+def _by_folder(entries: Iterable[Entry]) -> list[tuple[Path, list[Entry]]]:
+    """Runs of frames of one folder."""
+    return [(folder, list(own)) for folder, own in groupby(entries, lambda entry: entry.colour.parent)]
+
+
+def read_intrinsics(path: Path) -> NDArray[np.float64]:
+    """Pixels, [3, 3]. Raises DataError."""
+    text = read_text(path, "the intrinsics")
+    try:
+        matrix = np.array([[float(word) for word in line.split()] for line in text.splitlines() if line.strip()])
+    except ValueError:
+        matrix = np.empty(0)
+    right = matrix.shape == (3, 3) and np.isfinite(matrix).all() and (matrix[[0, 1], [0, 1]] > 0).all()
+    if not right or not np.array_equal(matrix[2], [0, 0, 1]):
+        raise DataError(f"{path}: expected intrinsics in pixels, three rows 'fx 0 cx', '0 fy cy', '0 0 1'")
+    return matrix
 
 
 def read_depth(path: Path, scale: float) -> NDArray[np.float32]:

@@ -82,13 +82,29 @@ def resize_colour(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np
 
 def resize_depth(depth: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
     """[H, W] metres to size (height, width) by the pixel nearest each centre: depths are never mixed over an edge."""
-    if depth.shape == size:
-        return depth
+    return np.ascontiguousarray(_nearest(depth, size))
+
+
+def resize_flow(flow: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """[H, W, 2] pixels (x, y) to size (height, width), in its pixels, by the pixel nearest each centre."""
+    scale = np.array([size[1] / flow.shape[1], size[0] / flow.shape[0]], dtype=np.float32)
+    return np.ascontiguousarray(_nearest(flow, size) * scale)
+
+
+def resize_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """[H, W] to size (height, width), by the pixel nearest each centre."""
+    return np.ascontiguousarray(_nearest(mask, size))
+
+
+def _nearest(values: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    """[H, W, ...] at the pixels nearest the centres of a picture of another size."""
+    if values.shape[:2] == size:
+        return values
     rows, columns = (
         np.minimum(((np.arange(new) + 0.5) * old / new).astype(np.int64), old - 1)
-        for old, new in zip(depth.shape, size, strict=True)
+        for old, new in zip(values.shape[:2], size, strict=True)
     )
-    return np.ascontiguousarray(depth[rows[:, None], columns])
+    return np.asarray(values[rows[:, None], columns])
 
 
 def resize_sparse_depth(depth: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:

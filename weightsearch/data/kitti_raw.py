@@ -34,7 +34,8 @@ class KittiRaw:
     the right one. stride: then use every n-th frame. depth_root: the folder of KITTI's improved depth, with
     `<drive>/proj_depth/groundtruth/image_0C/*.png` in it or in its folders `train` and `val`; it is taken where it has
     the frame. without_improved: of the other frames, use the `laser`, or `leave_out` (as published results on improved
-    depth do). Paths are relative to root.
+    depth do). Paths are relative to root. neighbours: where frames need some, drives are taken whole, pictures without
+    depth too, and split files, whose frames are those of many drives, are refused.
 
     Depth is sparse: about 4 % of the pixels for one scan of the laser. Poses are not known.
     """
@@ -50,13 +51,21 @@ class KittiRaw:
         depth_root: str | None = None,
         without_improved: Literal["laser", "leave_out"] = "laser",
         stride: Annotated[int, Field(ge=1)] = 1,
+        neighbours: tuple[int, ...] = (),
     ) -> None:
         self.root = root
+        self.whole = bool(neighbours)
         self.depth_root = None if depth_root is None else root / depth_root
         if self.depth_root is not None and not self.depth_root.is_dir():
             raise OptionError("depth_root", f"no such folder: {self.depth_root}")
         files: dict[SplitName, str | None] = {"train": train, "validation": validation, "test": test}
         listed = {split: root / name for split, name in files.items() if name is not None}
+        if listed and neighbours:
+            raise OptionError(
+                next(iter(listed)), "a list of frames has no neighbours; without it drives are cut by position"
+            )
+        if without_improved == "leave_out" and neighbours:
+            raise OptionError("without_improved", "frames that are left out are no neighbours; choose laser")
         self.left_out = 0
         found: list[tuple[str, SplitName | None, list[Path]]] = []
         if listed:
@@ -67,8 +76,9 @@ class KittiRaw:
             for drive in _drives(root):
                 for camera in cameras or [2]:
                     there = one_each((drive / f"image_{camera:02d}" / "data").glob("*"))
-                    pictures = [one for one in there if _scan(one).is_file()][::stride]
-                    self.left_out += sum(not _scan(one).is_file() for one in there)
+                    scanned = [one for one in there if self.whole or _scan(one).is_file()]
+                    self.left_out += len(there) - len(scanned)
+                    pictures = scanned[::stride]
                     found.append((f"{drive.name}/image_{camera:02d}", None, pictures))
         if self.depth_root is not None:
             improved = {picture for _, _, pictures in found for picture in pictures if self._improved(picture)}
@@ -78,13 +88,14 @@ class KittiRaw:
                 self.left_out += sum(one not in improved for _, _, pictures in found for one in pictures)
                 found = [(name, split, [one for one in pictures if one in improved]) for name, split, pictures in found]
         self.parts = [
-            (Video(name, len(pictures), split, mixed=split is not None), pictures)
+            (Video(name, len(pictures), split, mixed=split is not None, ordered=split is None), pictures)
             for name, split, pictures in found
             if pictures
         ]
         if not self.parts:
             where = " or ".join(f"image_{camera:02d}" for camera in cameras or [2])
-            raise DataError(f"data.root: {root} has no DATE/DRIVE/{where}/data/*.png or .jpg with a scan of the laser")
+            with_scan = "" if self.whole else " with a scan of the laser"
+            raise DataError(f"data.root: {root} has no DATE/DRIVE/{where}/data/*.png or .jpg{with_scan}")
 
     def videos(self) -> list[Video]:
         return [video for video, _ in self.parts]
@@ -93,8 +104,8 @@ class KittiRaw:
         found: list[Path] = []
         for _, pictures in self.parts:
             for picture in pictures:
-                depth = self._improved(picture)
-                found += [picture, depth if depth is not None else _scan(picture)]
+                depth = self._depth_of(picture)
+                found += [picture] if depth is None else [picture, depth]
         dates = {picture.parents[3] for _, pictures in self.parts for picture in pictures}
         return found + [
             date / name for date in sorted(dates) for name in ("calib_cam_to_cam.txt", "calib_velo_to_cam.txt")
@@ -110,17 +121,22 @@ class KittiRaw:
         camera = int(picture.parents[1].name.removeprefix("image_"))
         date = picture.parents[3]
         projection = read_calibration(date / "calib_cam_to_cam.txt", f"P_rect_{camera:02d}", (3, 4))
-        improved = self._improved(picture)
-        if improved is not None:
-            raw = read_uint16(improved)
+        file = self._depth_of(picture)
+        if file is None:
+            depth = np.zeros(size, dtype=np.float32)
+        elif file.suffix == ".png":
+            raw = read_uint16(file)
             if raw.shape != size:
-                raise DataError(
-                    f"{improved}: {raw.shape[1]}x{raw.shape[0]} pixels, its picture has {size[1]}x{size[0]}"
-                )
+                raise DataError(f"{file}: {raw.shape[1]}x{raw.shape[0]} pixels, its picture has {size[1]}x{size[0]}")
             depth = raw.astype(np.float32) / np.float32(DEPTH_UNITS)
         else:
-            depth = project(read_scan(_scan(picture)), velodyne_to_image(date, camera), size)
+            depth = project(read_scan(file), velodyne_to_image(date, camera), size)
         return Frame(str(picture), image, depth, projection[:, :3].copy(), no_pose(), sparse=True)
+
+    def _depth_of(self, picture: Path) -> Path | None:
+        """The file of a picture's depth: the improved one, or the laser's scan. None only of a drive taken whole."""
+        improved, scan = self._improved(picture), _scan(picture)
+        return improved or (None if self.whole and not scan.is_file() else scan)
 
     def _improved(self, picture: Path) -> Path | None:
         """The improved depth of a picture, if it is there."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -11,23 +12,32 @@ from weightsearch.data.dataset import Dataset
 from weightsearch.data.source import Video
 from weightsearch.spec.sections import Configuration
 
+STEP: Final = 0.05  # metres that the camera moves between two frames
+
 
 def noise(configuration: Configuration, count: int, folder: Path) -> Dataset:
-    """So many frames with depth everywhere, all of them in every split. folder: an empty one, for what may be kept
-    beside frames."""
+    """So many frames with depth everywhere, all of them in every split; those beside them are their neighbours alone.
+    folder: an empty one, for what may be kept beside frames."""
     data = configuration.data
     rng = np.random.default_rng(0)
     height, width = data.size
+    offsets = data.neighbours
+    before, after = -min(0, *offsets, 0), max(0, *offsets, 0)
+    every = before + count + after
+    pose = np.tile(np.eye(4), (every, 1, 1))
+    pose[:, 2, 3] = STEP * np.arange(every)
     frames = CachedFrames(
         folder,
-        (Video("noise", count),),
-        tuple(f"noise {number}" for number in range(count)),
-        np.zeros((count, len(CONTENT))),
-        rng.integers(0, 256, (count, height, width, 3), dtype=np.uint8),
-        rng.uniform(data.min_depth, data.max_depth, (count, height, width)).astype(np.float32),
-        np.tile(np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1]], dtype=np.float64), (count, 1, 1)),
-        np.tile(np.eye(4), (count, 1, 1)),
+        (Video("noise", every),),
+        tuple(f"noise {number}" for number in range(every)),
+        np.ones((every, len(CONTENT))),
+        rng.integers(0, 256, (every, height, width, 3), dtype=np.uint8),
+        rng.uniform(data.min_depth, data.max_depth, (every, height, width)).astype(np.float32),
+        np.tile(np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1]], dtype=np.float64), (every, 1, 1)),
+        pose,
+        np.zeros((every, len(offsets), height, width, 2), dtype=np.float32) if offsets else None,
+        np.zeros((every, height, width), dtype=np.bool_) if offsets else None,
     )
-    everything = np.arange(count)
-    splits = {"train": everything, "validation": everything, "test": everything}
-    return Dataset(configuration, frames, splits, data.min_depth, data.max_depth)  # type: ignore[arg-type]
+    middle = np.arange(before, before + count)
+    splits = {"train": middle, "validation": middle, "test": middle}
+    return Dataset(configuration, frames, splits, data.min_depth, data.max_depth, offsets=offsets)  # type: ignore[arg-type]

@@ -83,9 +83,9 @@ class _Labelled:
         self.lists = [path.parent / listed for listed in parts.values()]
         for split, listed in parts.items():
             numbers = _numbers(path.parent / listed, images[0])
-            self.parts.append((Video(listed, len(numbers), split), numbers))
+            self.parts.append((Video(listed, len(numbers), split, ordered=False), numbers))
         if not parts:
-            self.parts.append((Video(path.name, images[0]), list(range(images[0]))))
+            self.parts.append((Video(path.name, images[0], ordered=False), list(range(images[0]))))
 
     @contextmanager
     def _open(self) -> Iterator[Any]:
@@ -122,7 +122,7 @@ class _Folders:
             pictures = _pictures(root / name)
             if not pictures:
                 raise DataError(f"data.{split}: no rgb_*.jpg or .png below {root / name}")
-            self.parts.append((Video(name, len(pictures), split), pictures))
+            self.parts.append((Video(name, len(pictures), split, ordered=False), pictures))
         if not parts:
             scenes: dict[Path, list[Path]] = {}
             for picture in _pictures(root):

@@ -1,36 +1,59 @@
-"""Rooms and streets that are computed: ray-cast boxes and spheres with exact depth, intrinsics and camera poses.
+"""Rooms and streets that are computed: ray-cast boxes and spheres with exact depth, intrinsics, camera poses, optical
+flow and masks of what moves by itself.
 
-Axes as usual in computer vision: x right, y down, z forward; the world's y points down too. Nothing is downloaded, and
-the same options give the same pixels.
+Nothing is downloaded, and the same options give the same pixels. Time is counted in frames.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Final, Literal, Protocol
+from typing import Annotated, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from weightsearch.data.shapes import (
+    Array,
+    Box,
+    Light,
+    Seen,
+    Shape,
+    Sphere,
+    Texture,
+    carried,
+    cast,
+    intrinsics_of,
+    make_texture,
+    pixels_of,
+    pose_of,
+    project,
+    shifted,
+)
 from weightsearch.data.source import Frame, Video
 
-Array = NDArray[np.float64]
-
-FAR: Final = np.inf
 SUPERSAMPLING: Final = 2
-FIELD_OF_VIEW: Final = np.deg2rad(62)
+CACHED: Final = 16  # frames whose rays are kept for the flow and the mask that are asked for after the picture
 EYE: Final = 1.65  # metres of a driving camera above the road
 PERIOD: Final = 140.0  # metres of street until it repeats
 BEHIND: Final = 15.0
 AHEAD: Final = 110.0
+TURNING: Final = 0.02  # radians a frame by which a room's camera goes on turning
+CLEARANCE: Final = 0.55  # metres between a thing that moves in a room and the camera, at least
+ARC: Final = 2.4  # radians of the room over which such things are spread
+HEIGHTS: Final = (0.3, -0.25, 0.85)  # metres below the room's centre at which they go round
+LANE: Final = 2.8  # metres between the lanes of a street with traffic
 
 
 class Procedural:
     """variety: `indoor`, a camera that turns in a furnished room (0.3-6 m), or `driving`, one that drives down a street
     between houses, parked cars and trees (from 2 m to the horizon, the sky without depth). scenes: how many, each a
-    video of `frames` frames. seed: of what stands where and of the camera's path."""
+    video of `frames` frames. seed: of what stands where and of the camera's path. moving: how many things move by
+    themselves in a scene: boxes and spheres that go round a room at a walking pace, cars on each PERIOD metres of a
+    street; where there are any, the room or the street is wider. pace: factor on the camera's speed along its way.
+    With it, what goes round a room keeps up with the camera's turning, and cars stay slower and faster than it."""
 
     def __init__(
         self,
@@ -40,11 +63,15 @@ class Procedural:
         scenes: Annotated[int, Field(ge=1, le=1000)] = 6,
         frames: Annotated[int, Field(ge=1, le=10000)] = 40,
         seed: Annotated[int, Field(ge=0)] = 0,
+        moving: Annotated[int, Field(ge=0, le=32)] = 0,
+        pace: Annotated[float, Field(gt=0, le=10)] = 1.0,
     ) -> None:
         self.size = size
         self.count = frames
         self.kind, make = ("room", make_room) if variety == "indoor" else ("street", make_street)
-        self.scenes: list[Scene] = [make(np.random.default_rng([seed, number])) for number in range(scenes)]
+        self.scenes: list[Scene] = [
+            make(np.random.default_rng([seed, number]), moving, pace) for number in range(scenes)
+        ]
 
     def videos(self) -> list[Video]:
         return [Video(f"{self.kind} {number}", self.count) for number in range(len(self.scenes))]
@@ -57,322 +84,273 @@ class Procedural:
 
     def read(self, video: int, index: int) -> Frame:
         scene = self.scenes[video]
-        pose, shapes = scene.pose(index), scene.shapes_at(index)
+        pose, shapes = scene.pose(index), shapes_at(scene, index)
         height, width = self.size
-        depth = cast(shapes, pose, intrinsics_of(self.size), self.size).depth
+        depth = seen_in(scene, index, self.size).depth
         fine = (height * SUPERSAMPLING, width * SUPERSAMPLING)
-        colour = scene.light.shade(cast(shapes, pose, intrinsics_of(fine), fine))
+        colour = scene.light.shade(cast(shapes, pose, intrinsics_of(fine), fine), shapes)
         blocks = colour.reshape(height, SUPERSAMPLING, width, SUPERSAMPLING, 3).mean(axis=(1, 3))
         image = np.rint(255 * np.clip(blocks, 0, 1)).astype(np.uint8)
         return Frame(self.name(video, index), image, depth.astype(np.float32), intrinsics_of(self.size), pose)
 
+    def flow(self, video: int, index: int, offset: int) -> NDArray[np.float32]:
+        """As source.Motion: where the surface point at each pixel's centre goes in the picture, also if something hides
+        it there or if it leaves the picture. The sky is infinitely far: the camera's rotation alone moves it. NaN where
+        the point lies behind the other camera."""
+        scene = self.scenes[video]
+        seen = seen_in(scene, index, self.size)
+        pose, points = scene.pose(index + offset), seen.points
+        ends = scene.moving(index, index + offset)
+        for number, (start, end) in enumerate(
+            zip(scene.moving(index, index), ends, strict=True), len(scene.standing(index))
+        ):
+            mine = seen.shape == number
+            points[mine] = carried(points[mine], start, end)
+        vectors = np.where(seen.hit[:, None], points - pose[:3, 3], seen.directions)
+        flow = project(vectors, pose, intrinsics_of(self.size)) - pixels_of(self.size)
+        return flow.reshape(*self.size, 2).astype(np.float32)
 
-@dataclass(frozen=True)
-class Texture:
-    """A surface's colour: two colours mixed by tiles and waves of its own coordinates (metres)."""
-
-    colours: Array  # [2, 3]
-    tile: float
-    wave: Array  # [3, 3] radians per metre
-    phase: Array  # [3]
-
-    def __call__(self, points: Array) -> Array:
-        """points: metres, [N, 3] -> colour, [N, 3]."""
-        tiles = np.floor(points / self.tile + 1e-6).sum(axis=1) % 2
-        waves = 0.5 + np.sin(points @ self.wave + self.phase).mean(axis=1) / 2
-        mix = (0.65 * tiles + 0.35 * waves)[:, None]
-        return np.asarray((1 - mix) * self.colours[0] + mix * self.colours[1])
-
-
-@dataclass(frozen=True)
-class Box:
-    """A box with a yaw. inside: it is the room itself, seen from within, with one texture a wall."""
-
-    centre: Array
-    half: Array
-    yaw: float
-    textures: tuple[Texture, ...]
-    inside: bool = False
-
-    @property
-    def reach(self) -> float:
-        """Metres from the centre within which all of it lies."""
-        return float(np.linalg.norm(self.half))
-
-    def hit(self, origin: Array, directions: Array) -> Array:
-        """Distances along the rays, [N]; FAR for a miss."""
-        start, rays = self._local(origin, directions)
-        near, far = self._slabs(start, rays)
-        enter, leave = near.max(axis=1), far.min(axis=1)
-        if self.inside:
-            return np.asarray(leave)
-        return np.where((enter < leave) & (enter > 1e-6), enter, FAR)
-
-    def surface(self, origin: Array, directions: Array, distance: Array) -> tuple[Array, Array]:
-        """Outward normals and colours, [N, 3], where the rays hit."""
-        start, rays = self._local(origin, directions)
-        near, far = self._slabs(start, rays)
-        axis = far.argmin(axis=1) if self.inside else near.argmax(axis=1)
-        rows = np.arange(len(rays))
-        side = np.sign(rays[rows, axis])
-        normals = np.zeros_like(rays)
-        normals[rows, axis] = -side
-        points = start + distance[:, None] * rays
-        points[rows, axis] = 0  # a wall's texture does not depend on rounding across it
-        wall = (2 * axis + (side > 0)) % len(self.textures)
-        colours = np.zeros_like(rays)
-        for number, texture in enumerate(self.textures):
-            chosen = wall == number
-            colours[chosen] = texture(points[chosen])
-        return normals @ rotation_y(self.yaw).T, colours
-
-    def _local(self, origin: Array, directions: Array) -> tuple[Array, Array]:
-        turn = rotation_y(self.yaw)
-        return (origin - self.centre) @ turn, directions @ turn
-
-    def _slabs(self, start: Array, rays: Array) -> tuple[Array, Array]:
-        """Where the rays enter and leave the space between each pair of opposite sides, [N, 3] each."""
-        safe = np.where(np.abs(rays) < 1e-12, 1e-12, rays)
-        reach = np.sign(safe) * self.half
-        return (-reach - start) / safe, (reach - start) / safe
-
-
-@dataclass(frozen=True)
-class Sphere:
-    centre: Array
-    radius: float
-    texture: Texture
-
-    @property
-    def reach(self) -> float:
-        return self.radius
-
-    def hit(self, origin: Array, directions: Array) -> Array:
-        """As Box.hit; `directions` have length 1."""
-        offset = origin - self.centre
-        along = directions @ offset
-        root = along**2 - offset @ offset + self.radius**2
-        distance = np.where(root > 0, -along - np.sqrt(np.maximum(root, 0)), FAR)
-        return np.where(distance > 1e-6, distance, FAR)
-
-    def surface(self, origin: Array, directions: Array, distance: Array) -> tuple[Array, Array]:
-        normals = (origin - self.centre + distance[:, None] * directions) / self.radius
-        return normals, self.texture(normals * self.radius)
-
-
-Shape = Box | Sphere
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What the rays of a picture hit. depth: along the camera's axis, metres, [H, W], 0 for the sky. hit: whether there
-    is anything, [N]. directions: of the rays, length 1; points: metres; normals; colours: each [N, 3]."""
-
-    depth: Array
-    hit: NDArray[np.bool_]
-    directions: Array
-    points: Array
-    normals: Array
-    colours: Array
-
-
-@dataclass(frozen=True)
-class Light:
-    """A lamp whose light fades with the square of the distance times `fading`; ambient light beside it. sky: the colour
-    where nothing is, paler towards the horizon."""
-
-    position: Array
-    fading: float
-    sky: Array
-
-    def shade(self, seen: Seen) -> Array:
-        """Colours in [0, 1], [N, 3], by Lambert's law."""
-        towards = self.position - seen.points
-        distance = np.linalg.norm(towards, axis=1)
-        facing = np.maximum((seen.normals * towards).sum(axis=1) / distance, 0)
-        lit = seen.colours * (0.35 + 0.9 * facing / (1 + self.fading * distance**2))[:, None]
-        height = np.clip(-seen.directions[:, 1:2] * 3, 0, 1)
-        return np.where(seen.hit[:, None], lit, 0.95 * (1 - height) + self.sky * height)
-
-
-class Scene(Protocol):
-    """A place and a camera's way through it."""
-
-    @property
-    def light(self) -> Light: ...
-
-    def pose(self, index: int) -> Array:
-        """Camera to world, metres, [4, 4], of a frame."""
-        ...
-
-    def shapes_at(self, index: int) -> tuple[Shape, ...]:
-        """What may be seen in a frame."""
-        ...
+    def moving(self, video: int, index: int) -> NDArray[np.bool_]:
+        """As source.Moving."""
+        scene = self.scenes[video]
+        first = len(scene.standing(index))
+        return (seen_in(scene, index, self.size).shape >= first).reshape(self.size)
 
 
 @dataclass(frozen=True)
 class Sway:
-    """A smooth motion to and fro: amplitude, speed (radians a frame) and phase of x, y, z (metres), yaw and pitch
-    (radians), [5, 3]."""
+    """A smooth motion to and fro of K quantities: amplitude, speed (radians a frame) and phase of each, [K, 3]."""
 
     waves: Array
 
-    def __call__(self, index: int) -> Array:
+    def __call__(self, index: float) -> Array:
         amplitude, speed, phase = self.waves.T
         return np.asarray(amplitude * np.sin(speed * index + phase))
 
 
 @dataclass(frozen=True)
+class Orbit:
+    """A thing that goes round a room as the camera turns, and to and fro on its way. Where `pace` is a whole number the
+    way closes after 2 pi / TURNING frames. angle, radius, height: of its middle, radians from where the camera's
+    turning points, and metres. sway: of these three. spin: radians a frame."""
+
+    shape: Shape
+    angle: float
+    radius: float
+    height: float
+    sway: Sway
+    spin: float
+
+    def at(self, index: int, turned: float) -> Shape:
+        """turned: radians that the camera points to without its sway."""
+        angle, radius, height = np.array([self.angle + turned, self.radius, self.height]) + self.sway(index)
+        centre = np.array([radius * np.sin(angle), height, radius * np.cos(angle)])
+        return replace(self.shape, centre=centre, yaw=self.shape.yaw + self.spin * index)
+
+
+@dataclass(frozen=True, eq=False)
 class Room:
+    """sway: of the camera's x, y, z (metres), yaw and pitch (radians)."""
+
     shapes: tuple[Shape, ...]
+    things: tuple[Orbit, ...]
     light: Light
     sway: Sway
+    pace: float
 
     def pose(self, index: int) -> Array:
         """Smoothly about the room's centre, turning slowly."""
-        x, y, z, yaw, pitch = self.sway(index)
-        start = 4 * self.sway.waves[3, 2]
-        return pose_of((x, y, z), float(yaw + start + 0.02 * index), float(pitch - 0.15))
+        x, y, z, yaw, pitch = self.sway(self.pace * index)
+        return pose_of((x, y, z), float(yaw + self._start + TURNING * (self.pace * index)), float(pitch - 0.15))
 
-    def shapes_at(self, index: int) -> tuple[Shape, ...]:  # noqa: ARG002
+    def standing(self, index: int) -> tuple[Shape, ...]:  # noqa: ARG002
+        """What may be seen in a frame and does not move."""
         return self.shapes
+
+    def moving(self, index: int, when: int) -> tuple[Shape, ...]:  # noqa: ARG002
+        """What may be seen in frame `index` and moves by itself, where it is in frame `when`."""
+        return tuple(thing.at(when, self._start + TURNING * self.pace * when) for thing in self.things)
+
+    @property
+    def _start(self) -> float:
+        return float(4 * self.sway.waves[3, 2])
 
 
 @dataclass(frozen=True)
+class Car:
+    """parts: where they are in frame 0. speed: metres a frame, along the street."""
+
+    parts: tuple[Box, Box]
+    speed: float
+
+
+@dataclass(frozen=True, eq=False)
 class Street:
-    """What stands on PERIOD metres of it is repeated for ever. ground: reaches along all of it. speed: metres a
-    frame."""
+    """What is on PERIOD metres of it is repeated for ever. ground: reaches along all of it. sway: as in Room. speed: of
+    the camera, metres a frame at a pace of 1."""
 
     ground: tuple[Shape, ...]
     shapes: tuple[Shape, ...]
+    cars: tuple[Car, ...]
     light: Light
     sway: Sway
     speed: float
+    pace: float
 
     def pose(self, index: int) -> Array:
         """Down the street, with a little sway."""
-        x, y, z, yaw, pitch = self.sway(index)
-        return pose_of((x, y, z + self.speed * index), float(yaw), float(pitch))
+        x, y, z, yaw, pitch = self.sway(self.pace * index)
+        return pose_of((x, y, z + self.speed * (self.pace * index)), float(yaw), float(pitch))
 
-    def shapes_at(self, index: int) -> tuple[Shape, ...]:
+    def standing(self, index: int) -> tuple[Shape, ...]:
+        """As in Room."""
         here = self.pose(index)[2, 3]
         near: list[Shape] = list(self.ground)
         for turn in range(int((here - BEHIND) // PERIOD), int((here + AHEAD) // PERIOD) + 1):
             for shape in self.shapes:
-                moved = replace(shape, centre=shape.centre + np.array([0, 0, turn * PERIOD]))
-                if here - BEHIND < moved.centre[2] < here + AHEAD:
-                    near.append(moved)
+                there = shifted(shape, turn * PERIOD)
+                if here - BEHIND < there.centre[2] < here + AHEAD:
+                    near.append(there)
+        return tuple(near)
+
+    def moving(self, index: int, when: int) -> tuple[Shape, ...]:
+        """As in Room."""
+        back = self.pose(index)[2, 3] - BEHIND
+        near: list[Shape] = []
+        for car in self.cars:
+            start = car.parts[0].centre[2]
+            past = (start + car.speed * index - back) % PERIOD
+            if past < BEHIND + AHEAD:
+                shift = back + past - start + car.speed * (when - index)
+                near.extend(shifted(part, shift) for part in car.parts)
         return tuple(near)
 
 
-def make_room(rng: np.random.Generator) -> Room:
-    """A room of 4-6.4 by 4-6.4 by 2.4-3 m, furnished along its walls, with the origin at its centre."""
+# A place, a camera's way through it and what moves there.
+Scene = Room | Street
+
+
+def shapes_at(scene: Scene, index: int) -> tuple[Shape, ...]:
+    """What may be seen in a frame: first what stands, then what moves."""
+    return (*scene.standing(index), *scene.moving(index, index))
+
+
+@lru_cache(maxsize=CACHED)
+def seen_in(scene: Scene, index: int, size: tuple[int, int]) -> Seen:
+    """What the rays through a frame's pixels hit."""
+    return cast(shapes_at(scene, index), scene.pose(index), intrinsics_of(size), size)
+
+
+def make_room(rng: np.random.Generator, moving: int, pace: float) -> Room:
+    """A room of 4-6.4 by 4-6.4 by 2.4-3 m, furnished along its walls, with the origin at its centre; 2 m wider and
+    longer where things move, to leave a ring between the camera and the furniture."""
     half = np.array([rng.uniform(2.0, 3.2), rng.uniform(1.2, 1.5), rng.uniform(2.0, 3.2)])
-    shapes: list[Shape] = [Box(np.zeros(3), half, 0.0, tuple(_texture(rng, 0.5) for _ in range(6)), True)]
+    half += [1.0, 0, 1.0] if moving else 0
+    shapes: list[Shape] = [Box(np.zeros(3), half, 0.0, tuple(make_texture(rng, 0.5) for _ in range(6)), True)]
     for _ in range(int(rng.integers(5, 10))):
         angle, size = rng.uniform(0, 2 * np.pi), rng.uniform([0.15, 0.15, 0.15], [0.4, 0.7, 0.4])
-        reach = (half[[0, 2]] - 0.4) * rng.uniform(0.75, 1)
+        outwards = rng.uniform(0.75, 1)
+        reach = (half[[0, 2]] - 0.4) * (0.6 + 0.4 * outwards if moving else outwards)
         x, z = reach * np.array([np.cos(angle), np.sin(angle)])
         centre = np.array([x, half[1] - size[1], z])
-        shapes.append(Box(centre, size, rng.uniform(0, np.pi), (_texture(rng, 0.2),)))
+        shapes.append(Box(centre, size, rng.uniform(0, np.pi), (make_texture(rng, 0.2),)))
         if rng.uniform() < 0.5:
             radius = rng.uniform(0.1, 0.3)
-            shapes.append(Sphere(centre - [0, size[1] + radius, 0], radius, _texture(rng, 0.15)))
+            shapes.append(Sphere(centre - [0, size[1] + radius, 0], radius, make_texture(rng, 0.15)))
     lamp = np.array([rng.uniform(-1, 1), -half[1] + 0.3, rng.uniform(-1, 1)])
     amplitudes = [*rng.uniform(0.3, 0.55, 3) * [1, 0.3, 1], rng.uniform(0.8, 1.6), rng.uniform(0.05, 0.2)]
     speeds = rng.uniform(0.04, 0.12, 5) * rng.choice([-1, 1], 5)
     sway = Sway(np.column_stack([amplitudes, speeds, rng.uniform(0, 2 * np.pi, 5)]))
-    return Room(tuple(shapes), Light(lamp, 0.12, np.ones(3)), sway)
+    free = min(half[0], half[2], *(float(np.hypot(*shape.centre[[0, 2]])) - shape.girth for shape in shapes[1:]))
+    things = _orbits(rng, moving, float(np.hypot(amplitudes[0], amplitudes[2])) + CLEARANCE, free)
+    return Room(tuple(shapes), things, Light(lamp, 0.12, np.ones(3)), sway, pace)
 
 
-def make_street(rng: np.random.Generator) -> Street:
-    """A road 8 m wide, with houses, parked cars and trees on both sides; the camera 1.65 m above it, at the origin."""
-    pavement = Box(np.array([0, EYE + 0.5, 0]), np.array([300, 0.5, 1e5]), 0.0, (_texture(rng, 1.0),))
-    grey = _texture(rng, 4.0)
+def make_street(rng: np.random.Generator, moving: int, pace: float) -> Street:
+    """A road 8 m wide, with houses, parked cars and trees on both sides; the camera 1.65 m above it, at the origin.
+    Where cars drive it has a lane more on the right and two more on the left, outside of the camera's."""
+    right, left = (LANE, 2 * LANE) if moving else (0.0, 0.0)
+    pavement = Box(np.array([0, EYE + 0.5, 0]), np.array([300, 0.5, 1e5]), 0.0, (make_texture(rng, 1.0),))
+    grey = make_texture(rng, 4.0)
     asphalt = replace(grey, colours=np.array([[0.32], [0.4]]) + 0.1 * (grey.colours - grey.colours.mean()))
-    road = Box(np.array([0, EYE + 0.48, 0]), np.array([4, 0.5, 1e5]), 0.0, (asphalt,))
+    middle, half = (right - left) / 2, 4 + (right + left) / 2
+    road = Box(np.array([middle, EYE + 0.48, 0]), np.array([half, 0.5, 1e5]), 0.0, (asphalt,))
     shapes: list[Shape] = []
-    for side in (-1, 1):
+    for side, wider in ((-1, left), (1, right)):
         along = 0.0
         while along < PERIOD - 6:
             long, deep, high = rng.uniform(4, 9), rng.uniform(3, 6), rng.uniform(2.2, 7)
-            centre = [side * (rng.uniform(6.5, 9) + deep), EYE - high, along + long]
-            textures = tuple(_texture(rng, 1.2) for _ in range(2))
+            centre = [side * (rng.uniform(6.5, 9) + deep + wider), EYE - high, along + long]
+            textures = tuple(make_texture(rng, 1.2) for _ in range(2))
             shapes.append(Box(np.array(centre), np.array([deep, high, long]), 0.0, textures))
             along += 2 * long + rng.choice([0.0, rng.uniform(2, 8)])
         for place in np.arange(3.5, PERIOD, 7.0):
             if rng.uniform() < 0.45:
-                low = [side * rng.uniform(2.9, 3.1), EYE - 0.55, place + rng.uniform(-1, 1)]
-                paint = (_texture(rng, 3.0),)
-                shapes.append(Box(np.array(low), np.array([0.85, 0.4, 2.1]), 0.0, paint))
-                shapes.append(Box(np.array(low) - [0, 0.7, 0.2], np.array([0.75, 0.3, 1.1]), 0.0, paint))
+                kerb, where = side * (rng.uniform(2.9, 3.1) + wider), place + rng.uniform(-1, 1)
+                shapes.extend(_car(kerb, where, 1, make_texture(rng, 3.0)))
             if rng.uniform() < 0.3:
-                foot = np.array([side * rng.uniform(4.6, 5.6), 0.0, place + 3.5])
+                foot = np.array([side * (rng.uniform(4.6, 5.6) + wider), 0.0, place + 3.5])
                 crown = rng.uniform(0.9, 1.7)
-                shapes.append(Box(foot, np.array([0.12, EYE, 0.12]), 0.0, (_texture(rng, 0.5),)))
-                shapes.append(Sphere(foot - [0, EYE + 0.6 * crown, 0], crown, _texture(rng, 0.4)))
+                shapes.append(Box(foot, np.array([0.12, EYE, 0.12]), 0.0, (make_texture(rng, 0.5),)))
+                shapes.append(Sphere(foot - [0, EYE + 0.6 * crown, 0], crown, make_texture(rng, 0.4)))
     sun = 1e4 * np.array([rng.uniform(-1, 1), -rng.uniform(0.5, 1.2), rng.uniform(-1, 0.5)])
     amplitudes = [rng.uniform(0.2, 0.6), 0.03, 0.0, rng.uniform(0.01, 0.05), rng.uniform(0.005, 0.02)]
     waves = np.column_stack([amplitudes, rng.uniform(0.03, 0.15, 5), rng.uniform(0, 2 * np.pi, 5)])
     sky = np.array([0.45, 0.65, 0.95]) * rng.uniform(0.7, 1.0)
-    return Street((pavement, road), tuple(shapes), Light(sun, 0.0, sky), Sway(waves), rng.uniform(0.5, 1.1))
+    speed = rng.uniform(0.5, 1.1)
+    cars = _traffic(rng, moving, speed * pace)
+    return Street((pavement, road), tuple(shapes), cars, Light(sun, 0.0, sky), Sway(waves), speed, pace)
 
 
-def pose_of(place: tuple[float, float, float], yaw: float, pitch: float) -> Array:
-    """Camera to world, [4, 4]. place: metres; yaw, pitch: radians."""
-    pose = np.eye(4)
-    pose[:3, :3] = rotation_y(yaw) @ rotation_x(pitch)
-    pose[:3, 3] = place
-    return pose
+def _orbits(rng: np.random.Generator, count: int, inner: float, outer: float) -> tuple[Orbit, ...]:
+    """Boxes and spheres in the ring between two radii, one layer of it above the other. Those of a layer swing together
+    and each has a sector of its own, so that none runs into another."""
+    things: list[Orbit] = []
+    for layer, height in enumerate(HEIGHTS):
+        number = len(range(layer, count, len(HEIGHTS)))
+        sector = ARC / max(number, 1)
+        swing = [rng.uniform(0.4, 0.9) / outer, *_cycle(rng)]
+        for place in range(number):
+            girth = min(rng.uniform(0.1, 0.2), 0.95 * inner * np.sin(sector / 2))
+            corner, texture = rng.uniform(0.6, 0.97), make_texture(rng, 0.15)
+            box = np.array([girth * np.cos(corner), rng.uniform(0.1, 0.2), girth * np.sin(corner)])
+            shape: Shape = Box(np.zeros(3), box, 0.0, (texture,))
+            if rng.uniform() < 0.4:
+                shape = Sphere(np.zeros(3), girth, texture)
+            spare, room = sector / 2 - np.arcsin(girth / inner), (outer - inner) / 2 - girth
+            angle = (place + 0.5) * sector - ARC / 2 + rng.uniform(-spare, spare)
+            to_and_fro = [rng.uniform(0.3, 1) * room, *_cycle(rng)], [rng.uniform(0.02, 0.05), *_cycle(rng)]
+            spin = TURNING * rng.choice([-2, -1, 1, 2])
+            sway = Sway(np.array([swing, *to_and_fro]))
+            things.append(Orbit(shape, angle, (inner + outer) / 2, height, sway, spin))
+    return tuple(things)
 
 
-def intrinsics_of(size: tuple[int, int]) -> Array:
-    """Pixels, [3, 3], with pixel centres at whole numbers."""
-    height, width = size
-    focal = width / 2 / np.tan(FIELD_OF_VIEW / 2)
-    return np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
+def _cycle(rng: np.random.Generator) -> tuple[float, float]:
+    """Speed and phase of a wave that comes a whole number of times in 2 pi / TURNING frames."""
+    return TURNING * float(rng.integers(2, 5)), rng.uniform(0, 2 * np.pi)
 
 
-def cast(shapes: tuple[Shape, ...], pose: Array, intrinsics: Array, size: tuple[int, int]) -> Seen:
-    """What a camera sees of the shapes."""
-    height, width = size
-    rows, columns = np.mgrid[0:height, 0:width]
-    rays = np.stack([columns, rows, np.ones_like(rows)], axis=-1).reshape(-1, 3) @ np.linalg.inv(intrinsics).T
-    lengths = np.linalg.norm(rays, axis=1)
-    directions = (rays / lengths[:, None]) @ pose[:3, :3].T
-    origin = pose[:3, 3]
-    nearest, seen = np.full(len(rays), FAR), np.zeros(len(rays), dtype=np.intp)
-    for number, shape in enumerate(shapes):
-        offset = shape.centre - origin
-        outside = offset @ offset - shape.reach**2
-        may = np.flatnonzero(directions @ offset >= np.sqrt(outside)) if outside > 0 else np.arange(len(rays))
-        distance = shape.hit(origin, directions[may])
-        closer = distance < nearest[may]
-        nearest[may[closer]], seen[may[closer]] = distance[closer], number
-    hit = np.isfinite(nearest)
-    distance = np.where(hit, nearest, 0)
-    normals, colours = np.zeros_like(rays), np.zeros_like(rays)
-    for number, shape in enumerate(shapes):
-        mine = np.flatnonzero((seen == number) & hit)
-        if len(mine):
-            normals[mine], colours[mine] = shape.surface(origin, directions[mine], distance[mine])
-    points = origin + distance[:, None] * directions
-    return Seen((distance / lengths).reshape(size), hit, directions, points, normals, colours)
+def _traffic(rng: np.random.Generator, count: int, speed: float) -> tuple[Car, ...]:
+    """Cars beside the camera, whose speed is given: slower ones to its right, faster ones to its left, and those that
+    come towards it one lane further. Those of a lane drive equally fast, so that none runs into another."""
+    lanes = ((LANE, rng.uniform(0.3, 0.8)), (-LANE, rng.uniform(1.2, 1.7)), (-2 * LANE, -rng.uniform(0.8, 1.3)))
+    cars: list[Car] = []
+    for lane, (across, factor) in enumerate(lanes):
+        number = len(range(lane, count, len(lanes)))
+        gap = PERIOD / max(number, 1)
+        for place in range(number):
+            where = gap * place + rng.uniform(0, gap - 6)
+            parts = _car(across + rng.uniform(-0.1, 0.1), where, np.sign(factor), make_texture(rng, 1.0))
+            cars.append(Car(parts, factor * speed))
+    return tuple(cars)
 
 
-def rotation_y(angle: float) -> Array:
-    c, s = np.cos(angle), np.sin(angle)
-    return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
-
-
-def rotation_x(angle: float) -> Array:
-    c, s = np.cos(angle), np.sin(angle)
-    return np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
-
-
-def _texture(rng: np.random.Generator, tile: float) -> Texture:
-    base = rng.uniform(0.25, 0.95, 3)
-    other = np.clip(base + rng.uniform(-0.35, 0.35, 3), 0.05, 1)
-    return Texture(
-        np.stack([base, other]), tile * rng.uniform(0.7, 1.4), rng.normal(0, 6, (3, 3)), rng.uniform(0, 6.28, 3)
+def _car(across: float, along: float, heading: float, paint: Texture) -> tuple[Box, Box]:
+    """Body and cabin. heading: 1 down the street, -1 up."""
+    body = np.array([across, EYE - 0.55, along])
+    cabin = body - [0, 0.7, 0.2 * heading]
+    return (
+        Box(body, np.array([0.85, 0.4, 2.1]), 0.0, (paint,)),
+        Box(cabin, np.array([0.75, 0.3, 1.1]), 0.0, (paint,)),
     )

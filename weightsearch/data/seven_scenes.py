@@ -24,7 +24,9 @@ FOCAL: Final = 585.0
 
 class SevenScenes:
     """root: the folder of a scene, holding `seq-*`. sequences: which of them (all of them if left out).
-    stride: use every n-th frame."""
+    stride: use every n-th frame. focal: of the colour camera, pixels at a width of 640. depth_focal: of the depth
+    camera, if it is another one (585): depth is then brought into the colour camera's picture, as if both stood at one
+    place. The data set names 585 for both; its colour pictures fit 525 better, which matters for warping."""
 
     def __init__(
         self,
@@ -32,10 +34,14 @@ class SevenScenes:
         root: Path,
         sequences: list[str] | None = None,
         stride: Annotated[int, Field(ge=1)] = 1,
+        focal: Annotated[float, Field(gt=0)] = FOCAL,
+        depth_focal: Annotated[float, Field(gt=0)] | None = None,
     ) -> None:
         self.root = root
         self.names = sequences
         self.stride = stride
+        self.focal = focal
+        self.zoom = (depth_focal or focal) / focal
 
     @cached_property
     def _frames(self) -> dict[str, list[Path]]:
@@ -78,7 +84,8 @@ class SevenScenes:
             )
         depth = np.where(np.isin(raw, UNKNOWN), 0, raw).astype(np.float32) / np.float32(1000)
         height, width = raw.shape
-        focal = FOCAL * width / 640
+        depth = zoomed(depth, self.zoom)
+        focal = self.focal * width / 640
         intrinsics = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1.0]])
         return Frame(str(colour_file), image, depth, intrinsics, _read_pose(pose_file))
 
@@ -86,6 +93,20 @@ class SevenScenes:
     def _beside(colour_file: Path) -> tuple[Path, Path]:
         stem = colour_file.name.split(".")[0]
         return colour_file.with_name(f"{stem}.depth.png"), colour_file.with_name(f"{stem}.pose.txt")
+
+
+def zoomed(depth: NDArray[np.float32], zoom: float) -> NDArray[np.float32]:
+    """Depth of a camera whose focal length is `zoom` times another's, as the other sees it: metres, [H, W], 0 where the
+    first camera does not look. The pixel nearest each place is taken."""
+    if zoom == 1:
+        return depth
+    places = []
+    for side in depth.shape:
+        there = np.rint(side / 2 + (np.arange(side) - side / 2) * zoom).astype(np.int64)
+        places.append(np.where((there >= 0) & (there < side), there, -1))
+    rows, columns = places
+    unseen = (rows < 0)[:, None] | (columns < 0)
+    return np.where(unseen, np.float32(0), depth[rows[:, None], columns])
 
 
 def _read_pose(path: Path) -> NDArray[np.float64]:

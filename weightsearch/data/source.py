@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,12 +40,14 @@ class Video:
     """Frames in the order they were taken. A data set of unordered pictures is a video too, cut by position.
 
     split: the one that all its frames belong to; None for a video that is cut. mixed: its frames may differ in size.
+    ordered: they follow one another in time, so that one has neighbours.
     """
 
     name: str
     length: int
     split: SplitName | None = None
     mixed: bool = False
+    ordered: bool = True
 
 
 @runtime_checkable
@@ -79,3 +81,32 @@ class Naming(Protocol):
     def name(self, video: int, index: int) -> str:
         """What `read` calls the frame."""
         ...
+
+
+@runtime_checkable
+class Motion(Protocol):
+    """A data set that knows how its frames' pixels move."""
+
+    def flow(self, video: int, index: int, offset: int) -> NDArray[np.float32]:
+        """Optical flow from a frame to the one `offset` frames later, pixels (x, y) of the frame's native size,
+        [H, W, 2], NaN where it is not known. Both frames are in the video. Raises DataError that names the file."""
+        ...
+
+
+@runtime_checkable
+class Moving(Protocol):
+    """A data set that knows which pixels move by themselves."""
+
+    def moving(self, video: int, index: int) -> NDArray[np.bool_]:
+        """The pixels of a frame that show things that move by themselves, [H, W]."""
+        ...
+
+
+def knows_flow(source: object) -> TypeGuard[Motion]:
+    """Whether a data set says how pixels move; an option of the same name is no such thing."""
+    return callable(getattr(source, "flow", None))
+
+
+def knows_moving(source: object) -> TypeGuard[Moving]:
+    """Whether a data set says what moves by itself."""
+    return callable(getattr(source, "moving", None))

@@ -47,6 +47,33 @@ def cut(videos: Sequence[Video], split: Split, needed: Collection[SplitName] = S
     return result
 
 
+def with_neighbours(
+    splits: dict[SplitName, list[int]], videos: Sequence[Video], offsets: Sequence[int]
+) -> dict[SplitName, list[int]]:
+    """Of each split the frames whose neighbours at these offsets are in the same video and in the split. Raises
+    DataError where no frame of a split is left, and for frames that do not follow one another."""
+    if not offsets:
+        return splits
+    for video in videos:
+        if not video.ordered:
+            raise DataError(f"data.neighbours: the frames of {video.name} do not follow one another")
+    owners = [number for number, video in enumerate(videos) for _ in range(video.length)]
+    result: dict[SplitName, list[int]] = {}
+    for name, indices in splits.items():
+        there = set(indices)
+        result[name] = [
+            index
+            for index in indices
+            if all(index + offset in there and owners[index + offset] == owners[index] for offset in offsets)
+        ]
+        if indices and not result[name]:
+            raise DataError(
+                f"data.neighbours: no frame of the split {name} has neighbours at {', '.join(map(str, offsets))} "
+                "frames in it"
+            )
+    return result
+
+
 def _pieces(shares: dict[SplitName, float], length: int, gap: int) -> Iterator[tuple[SplitName, int, int]]:
     """Each split's first frame and the one after its last, in a video of this length."""
     done = 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -35,7 +36,8 @@ class Criterion(nn.Module):
     """sum_k weights[k] * terms[k](prediction, batch).
 
     Every term gets its own view of the network's outputs, so that one backward pass shows each term's own gradient
-    there at no further cost. Raises ModelError if a term asks for an output that the network does not give.
+    there at no further cost. masks: what terms find among the outputs beside them, without a gradient. Raises
+    ModelError if a term asks for an output that the network does not give.
     """
 
     def __init__(self, terms: Mapping[str, LossTerm], weights: Mapping[str, float]) -> None:
@@ -45,23 +47,27 @@ class Criterion(nn.Module):
         self.modules_of_terms = nn.ModuleList(term for term in self.terms if isinstance(term, nn.Module))
         self.weights = tuple(float(weights[name]) for name in self.names)
 
-    def forward(self, prediction: Prediction, batch: Batch) -> CriterionResult:
+    def forward(
+        self, prediction: Prediction, batch: Batch, masks: Mapping[str, Tensor] = MappingProxyType({})
+    ) -> CriterionResult:
         weighted: list[Tensor | None] = []
         values: list[Tensor] = []
         first = next(iter(prediction.values()))
         gradients = torch.zeros(len(self.names), device=first.device)
         for index, weight in enumerate(self.weights):
             with torch.set_grad_enabled(torch.is_grad_enabled() and weight > 0):
-                value = self._value(index, self._outputs(prediction, gradients, index), batch)
+                outputs = self._outputs(prediction, gradients, index)
+                outputs.update(masks)
+                value = self._value(index, outputs, batch)
             values.append(value.detach())
             weighted.append(weight * value if weight > 0 else None)  # leaves a term out, even one that is not finite
         used = [value for value in weighted if value is not None]
         if not used:
             raise ModelError("loss: every weight is 0; nothing can be learned")
         made = getattr(prediction, "made", prediction.values())
-        outputs = tuple({id(output): output for output in made if output.requires_grad}.values())
+        learning = tuple({id(output): output for output in made if output.requires_grad}.values())
         total = sum(used[1:], start=used[0])
-        return CriterionResult(total, torch.stack(values), gradients, tuple(weighted), outputs)
+        return CriterionResult(total, torch.stack(values), gradients, tuple(weighted), learning)
 
     def _value(self, index: int, outputs: _Outputs, batch: Batch) -> Tensor:
         try:

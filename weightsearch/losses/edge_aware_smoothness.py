@@ -7,12 +7,10 @@ from typing import Annotated
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 
 from weightsearch.data.batch import Batch
 from weightsearch.losses.depth_term import FLOOR, Space, in_space
-from weightsearch.losses.gradient import forward_differences
-from weightsearch.losses.masked import masked_mean
+from weightsearch.losses.smoothness import smoothness
 from weightsearch.losses.term import Prediction
 
 
@@ -36,13 +34,4 @@ class EdgeAwareSmoothness(nn.Module):
         value = in_space(depth.to(torch.promote_types(depth.dtype, torch.float32)), everywhere, self.space)
         if self.space != "log":
             value = value / value.mean(dim=(2, 3), keepdim=True).clamp(min=FLOOR)
-        image = batch.image.to(value.dtype)
-        if image.shape[-2:] != value.shape[-2:]:
-            image = interpolate(image, size=value.shape[-2:], mode="area")
-        total = torch.zeros((), dtype=value.dtype, device=value.device)
-        of_value = forward_differences(value, everywhere)
-        of_image = forward_differences(image, everywhere.expand_as(image))
-        for (along, pairs), (colour, _) in zip(of_value, of_image, strict=True):
-            weight = torch.exp(-self.sharpness * colour.abs().mean(dim=1, keepdim=True))
-            total = total + masked_mean(along.abs() * weight, pairs)
-        return total
+        return smoothness(value, batch.image, self.sharpness)

@@ -90,14 +90,27 @@ class Split(Section):
         return self
 
 
+Offset = Annotated[int, Field(ge=-100, le=100)]
+Offsets = Annotated[tuple[Offset, ...], BeforeValidator(_tuple)]
+
+
 class Data(PluginSection):
-    """size: height, width in pixels. min_depth, max_depth: metres; depth outside is not a valid pixel."""
+    """size: height, width in pixels. min_depth, max_depth: metres; depth outside is not a valid pixel. neighbours:
+    distances in frames, such as [-1, 1], of the frames of the same video that a network sees beside each frame; frames
+    that lack one are left out."""
 
     root: str | None = None
     size: Size
     min_depth: Positive
     max_depth: Positive
     split: Split = Split()
+    neighbours: Offsets = ()
+
+    @model_validator(mode="after")
+    def _beside(self) -> Data:
+        if 0 in self.neighbours or len(set(self.neighbours)) < len(self.neighbours):
+            raise ValueError(f"neighbours {list(self.neighbours)}: each must be another frame, and none stand twice")
+        return self
 
     @model_validator(mode="after")
     def _order(self) -> Data:
@@ -145,7 +158,8 @@ class Train(Section):
     freeze_encoder: the encoder learns nothing, nor do its batch-norm statistics. clip_norm: largest gradient norm over
     all parameters, null for no clipping. amp: automatic mixed precision on a GPU (on a CPU training is always
     float32). channels_last: colours lie side by side in memory, which is faster on CPUs and GPUs; false for a network
-    that cannot have it (one that calls `view` on its feature maps)."""
+    that cannot have it (one that calls `view` on its feature maps). start_epochs: the epoch, counted from 1, at which a
+    part of the network begins to learn, by its attribute's name, such as {depth: 4}."""
 
     epochs: Count
     batch_size: Count = 8
@@ -160,6 +174,24 @@ class Train(Section):
     early_stopping: EarlyStopping | None = None
     amp: Literal["auto", "off", "bf16", "fp16"] = "auto"
     channels_last: bool = True
+    start_epochs: dict[str, Count] = Field(default_factory=dict)
+
+
+class Rebalance(Section):
+    """Which pixels depth and pose learn from, by Delta, the photometric error by depth and pose less that by flow.
+
+    method: `none` all; `negative` Delta < 0; `minimum` the same, and flow from all others, so that each pixel counts
+    with the smaller of its two errors; `neighbourhood` |Delta - mode| <= eta; `one_sided` Delta - mode <= eta; `oracle`
+    those that truly stand still, where the data set knows. eta: in units of the photometric error, which lies in
+    [0, 1]. mode_estimator: of the batch's Delta. flow_pixels: that flow learns from: all, those that are seen in both
+    pictures, or those that depth and pose do not learn from (all, under `none`). warmup_epochs: in which all learn
+    from all."""
+
+    method: Literal["none", "minimum", "negative", "neighbourhood", "one_sided", "oracle"] = "none"
+    eta: Positive = 0.05
+    mode_estimator: Literal["histogram", "half_sample", "median"] = "histogram"
+    flow_pixels: Literal["all", "visible", "complement"] = "all"
+    warmup_epochs: Annotated[int, Field(ge=0)] = 0
 
 
 class Augmentation(Section):
@@ -294,6 +326,7 @@ class Configuration(Section):
     model: Model
     loss: Annotated[dict[TermName, Term], Field(min_length=1)]
     train: Train
+    rebalance: Rebalance | None = None
     augmentation: Augmentation = Augmentation()
     evaluation: Annotated[Evaluation, BeforeValidator(_preset)] = Evaluation()
     analysis: Analysis = Analysis()
@@ -303,7 +336,9 @@ class Configuration(Section):
     def context(self) -> dict[str, Any]:
         """Values of the data section that a plug-in gets if its constructor has a parameter of that name."""
         data = self.data
-        context = {"size": data.size, "min_depth": data.min_depth, "max_depth": data.max_depth}
+        context: dict[str, Any] = {"size": data.size, "min_depth": data.min_depth, "max_depth": data.max_depth}
+        if data.neighbours:
+            context["neighbours"] = data.neighbours
         return context | ({} if data.root is None else {"root": Path(data.root)})
 
     @property
@@ -338,6 +373,15 @@ class Configuration(Section):
     def _learns(self) -> Configuration:
         if self.train.freeze_encoder and self.train.encoder_lr is not None:
             raise ValueError("train.encoder_lr: a frozen encoder has no learning rate")
+        late = {part: epoch for part, epoch in self.train.start_epochs.items() if epoch > self.train.epochs}
+        for part, epoch in late.items():
+            raise ValueError(f"train.start_epochs: {part} would begin at epoch {epoch} of {self.train.epochs}")
+        return self
+
+    @model_validator(mode="after")
+    def _rebalances(self) -> Configuration:
+        if self.rebalance is not None and not self.data.neighbours:
+            raise ValueError("rebalance: needs data.neighbours, such as [-1, 1]: it compares errors between frames")
         return self
 
     @model_validator(mode="after")

@@ -29,7 +29,7 @@ from weightsearch.spec.ranges import (
 from weightsearch.spec.sections import CONFIGURATION_KEYS, KNOWN_KEYS, Configuration, Ray, Search
 from weightsearch.spec.validate import check_plugin, validate
 
-RANGE_SECTIONS: Final = ("augmentation", "data", "model", "loss", "train")
+RANGE_SECTIONS: Final = ("augmentation", "data", "model", "loss", "rebalance", "train")
 PATHS: Final[tuple[Keys, ...]] = (("data", "root"), ("model", "weights"))
 NOT_FILES: Final = ("none", "pretrained")
 

@@ -22,7 +22,8 @@ class Frames:
     terms: number, epoch, term, value, weight, contribution, gradient (see records.TermRecord). curves: number, epoch,
     metric, value: the objectives on the validation split. probes: number, epoch, probes, seconds, problem. gradients:
     number, epoch, place, term, norm. conflicts: number, epoch, place, term, other, cosine. confirmations: number, seed,
-    split, metric, value. objectives: name -> direction.
+    split, metric, value. rebalancing: number, epoch and the fields of records.RebalanceRecord: NaN for what is not
+    known, lists for the histograms. objectives: name -> direction.
     """
 
     trials: pd.DataFrame
@@ -33,6 +34,7 @@ class Frames:
     gradients: pd.DataFrame
     conflicts: pd.DataFrame
     confirmations: pd.DataFrame
+    rebalancing: pd.DataFrame
     objectives: dict[str, str]
 
     def of(self, name: str, number: int) -> pd.DataFrame:
@@ -57,6 +59,7 @@ def read_frames(store: StudyStore, summary: StudySummary) -> Frames:
         gradients=_read(store, tables.gradients),
         conflicts=_read(store, tables.conflicts),
         confirmations=_read(store, tables.confirmations),
+        rebalancing=_with_nan(_read(store, tables.rebalancing), tables.rebalancing),
         objectives=dict(objectives),
     )
 
@@ -76,6 +79,11 @@ def _read(store: StudyStore, table: sa.Table, where: sa.ColumnElement[bool] | No
     with store.database.reading() as connection:
         rows = connection.execute(query).all()
     return pd.DataFrame([tuple(row) for row in rows], columns=["number", *(column.name for column in columns)])
+
+
+def _with_nan(frame: pd.DataFrame, table: sa.Table) -> pd.DataFrame:
+    """The same with NaN where a real number is not there, also where none is."""
+    return frame.astype({column.name: float for column in table.c if isinstance(column.type, sa.Float)})
 
 
 def _trials(store: StudyStore, summary: StudySummary, tested: pd.DataFrame) -> pd.DataFrame:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from weightsearch.errors import StoreError
 from weightsearch.study import tables
 
-VERSION: Final = 3
+VERSION: Final = 4
 DAMAGED: Final = "; a damaged file may be saved in part: sqlite3 FILE .recover | sqlite3 NEW"
 OPTUNA: Final = frozenset({"version_info", "studies", "trials"})
 
@@ -78,8 +78,13 @@ def _probes_pictures_confirmations(_: sa.Connection) -> None:
     """Version 3 added five tables; what older trials did not measure is not there."""
 
 
+def _rebalancing(_: sa.Connection) -> None:
+    """Version 4 added a table; no older trial was rebalanced."""
+
+
 # Version -> what leads from it to the next one.
 MIGRATIONS: Final[Mapping[int, Callable[[sa.Connection], None]]] = {
     1: _drivers_and_assignments,
     2: _probes_pictures_confirmations,
+    3: _rebalancing,
 }

@@ -7,6 +7,7 @@ from typing import Final
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Float,
@@ -139,6 +140,24 @@ conflicts = Table(
     Column("cosine", Float(53), nullable=False),
 )
 
+rebalancing = Table(
+    "weightsearch_rebalancing",
+    metadata,
+    *_epoch_of_a_trial(),
+    Column("mode", Float(53)),  # these by the names of records.RebalanceRecord
+    Column("kept", Float(53)),
+    Column("flow_kept", Float(53)),
+    Column("mean", Float(53)),
+    Column("deviation", Float(53)),
+    Column("below", Float(53)),
+    Column("near", Float(53)),
+    Column("known", Boolean, nullable=False),
+    Column("precision", Float(53)),
+    Column("recall", Float(53)),
+    Column("static", JSON, nullable=False),
+    Column("moving", JSON, nullable=False),
+)
+
 pictures = Table(
     "weightsearch_pictures",
     metadata,
@@ -164,6 +183,6 @@ confirmations = Table(
 
 
 OF_ALL: Final = -1  # in place of a trial's number: what all trials share
-PER_EPOCH: Final = (epochs, terms, metrics, probes, gradients, conflicts)
+PER_EPOCH: Final = (epochs, terms, metrics, probes, gradients, conflicts, rebalancing)
 PER_TRIAL: Final = (*PER_EPOCH, trials, assignments, confirmations)
 PER_STUDY: Final = (studies, drivers, pictures)

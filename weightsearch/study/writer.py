@@ -22,14 +22,14 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql, sqlite
 
-from weightsearch.records import Environment, EpochRecord, Picture, ProbeRecord
+from weightsearch.records import Environment, EpochRecord, Picture, ProbeRecord, RebalanceRecord
 from weightsearch.study import lease as leases
 from weightsearch.study import tables
 from weightsearch.study.lease import Lease
 from weightsearch.study.store import BASELINE, KEPT, REASON, StudyStore
 
 RUNG: Final = "completed_rung_"  # of Optuna's pruners
-SHARED_PICTURES: Final = ("image", "truth")
+SHARED_PICTURES: Final = ("image", "truth", "true flow")
 
 
 @dataclass(frozen=True)
@@ -302,6 +302,9 @@ def _insert_details(connection: Connection, trial_id: int, record: EpochRecord) 
     connection.execute(sa.insert(tables.metrics), _metric_rows(trial_id, record.epoch, "validation", record.metrics))
     if record.probe is not None:
         _insert_probe(connection, {"trial_id": trial_id, "epoch": record.epoch}, record.probe)
+    if record.rebalance is not None:
+        row = _rebalance_row(trial_id, record.epoch, record.rebalance)
+        connection.execute(sa.insert(tables.rebalancing).values(**row))
 
 
 def _insert_probe(connection: Connection, key: dict[str, int], probe: ProbeRecord) -> None:
@@ -319,6 +322,11 @@ def _insert_probe(connection: Connection, key: dict[str, int], probe: ProbeRecor
     for table, rows in ((tables.gradients, norms), (tables.conflicts, cosines)):
         if rows:
             connection.execute(sa.insert(table), rows)
+
+
+def _rebalance_row(trial_id: int, epoch: int, found: RebalanceRecord) -> dict[str, Any]:
+    plain = {name: _finite(value) if isinstance(value, float) else value for name, value in asdict(found).items()}
+    return {"trial_id": trial_id, "epoch": epoch, **plain}
 
 
 def _metric_rows(trial_id: int, epoch: int, split: str, metrics: Mapping[str, float]) -> list[dict[str, Any]]:

@@ -41,5 +41,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 def essentials(configuration: Configuration) -> dict[str, Any]:
     """Everything that a training's numbers depend on, flat: dotted path -> plain value."""
     plain = configuration.model_dump(mode="json", exclude={"name": True, "analysis": True, "resources": True})
+    if not configuration.data.neighbours:  # as before there were any
+        del plain["data"]["neighbours"]
     plain["resources"] = {"cpus_per_trial": configuration.resources.cpus_per_trial}
     return flat(plain)

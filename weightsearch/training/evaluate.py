@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,51 +14,54 @@ from weightsearch.data.dataset import Dataset, open_dataset
 from weightsearch.data.reading import Progress
 from weightsearch.data.source import SplitName
 from weightsearch.errors import CheckpointError, DataError, ModelError
-from weightsearch.metrics.depth import DepthMetrics
+from weightsearch.geometry.pose import pose_matrix
 from weightsearch.metrics.protocol import Protocol, protocol_of
 from weightsearch.spec.differences import differences
 from weightsearch.spec.sections import Configuration
-from weightsearch.training.batches import batches
 from weightsearch.training.checkpoint import essentials, read_checkpoint
 from weightsearch.training.device import Precision, choose_device, choose_precision
 from weightsearch.training.network import build_network, depth_of, predict, quantised
+from weightsearch.training.scores import Predicted, score
 
 
 def evaluate(
     network: nn.Module, dataset: Dataset, split: SplitName, protocol: Protocol, precision: Precision, batch_size: int
 ) -> dict[str, float]:
-    """All depth metrics under the protocol. Raises TrialFailure for predictions that are not finite and DataError for a
-    split without frames."""
-    order = dataset.splits[split]
-    if not len(order):
-        raise DataError(f"data.split: the {split} split has no frames")
-    device = precision.device
-    metrics = DepthMetrics(protocol, device)
-    truth = dataset.truth(split, protocol.size)
+    """All metrics, under the protocol, of what the network predicts and the data set knows: depth, the camera's motion,
+    flow. Raises TrialFailure for predictions that are not finite and DataError for a split without frames."""
+
+    def predictor(batch: Batch, _: slice) -> Predicted:
+        with precision.autocast():
+            prediction = predict(network, batch)
+            depth = as_protocol(network, prediction, batch, protocol) if "depth" in prediction else None
+        poses = pose_matrix(prediction["pose"]) if "pose" in prediction else None  # in full precision
+        return Predicted(depth, poses, prediction.get("flow"))
+
     was_training = network.training
     network.eval()
     with torch.inference_mode():
-        done = 0
-        for batch in batches(dataset, order, batch_size, device):
-            with precision.autocast():
-                depth = predicted_depth(network, batch, protocol)
-            metrics.update(depth, truth[done : done + len(batch)].to(device, non_blocking=True))
-            done += len(batch)
+        found = score(dataset, split, protocol, precision.device, batch_size, predictor)
     network.train(was_training)
-    return metrics.compute()
+    if not found:
+        raise DataError(f"data: nothing that the network predicts is known on the {split} split")
+    return found
 
 
 def predicted_depth(network: nn.Module, batch: Batch, protocol: Protocol) -> Tensor:
     """Depth as the protocol takes it, in metres, [B, 1, H, W] at the protocol's size; neither clamped nor scaled."""
-    depth = _depth(network, batch, protocol)
+    return as_protocol(network, predict(network, batch), batch, protocol)
+
+
+def as_protocol(network: nn.Module, prediction: dict[str, Tensor], batch: Batch, protocol: Protocol) -> Tensor:
+    """`predicted_depth` of a prediction that is there."""
+    depth = _depth(network, prediction, protocol)
     if not protocol.flip_average:
         return depth
-    mirrored = replace(batch, image=batch.image.flip(-1), features=())
-    return (depth + _depth(network, mirrored, protocol).flip(-1)) / 2
+    mirrored = replace(batch, image=batch.image.flip(-1), features=(), neighbours=None)
+    return (depth + _depth(network, predict(network, mirrored), protocol).flip(-1)) / 2
 
 
-def _depth(network: nn.Module, batch: Batch, protocol: Protocol) -> Tensor:
-    prediction: dict[str, Tensor] = predict(network, batch)
+def _depth(network: nn.Module, prediction: dict[str, Tensor], protocol: Protocol) -> Tensor:
     if protocol.bits is not None:
         prediction = quantised(network, prediction, protocol.bits)
     return depth_of(prediction, protocol.size)
@@ -71,9 +75,11 @@ def evaluate_checkpoint(
     *,
     epochs: int | None = None,
     progress: Progress | None = None,
+    look: Callable[[nn.Module, Dataset, Protocol, Precision], None] | None = None,
 ) -> tuple[dict[str, float], Protocol]:
     """A checkpoint's metrics on a split and the protocol they were taken under. epochs: what it must have been trained
-    for. Raises WeightsearchError, of a checkpoint that is not there or not as it should be CheckpointError."""
+    for. look: is shown the network. Raises WeightsearchError, of a checkpoint that is not there or not as it should be
+    CheckpointError."""
     device = choose_device(configuration, device_name)
     torch.set_num_threads(configuration.resources.cpus_per_trial)
     network = load_network(configuration, checkpoint, device, epochs)
@@ -81,6 +87,8 @@ def evaluate_checkpoint(
     protocol = protocol_of(configuration, split)
     dataset.truth(split, protocol.size, progress)
     precision = choose_precision(configuration.train.amp, device)
+    if look is not None:
+        look(network, dataset, protocol, precision)
     return evaluate(network, dataset, split, protocol, precision, configuration.train.batch_size), protocol
 
 

@@ -28,7 +28,7 @@ def with_features(dataset: Dataset, network: nn.Module, device: torch.device) ->
     """The data set with every frame's features, if the network can go on from features (`from_features`) and they are
     not too many for the disk. They are float32, whatever the precision of the training."""
     encoder = encoder_of(network, "freeze_encoder").eval()
-    if not callable(getattr(network, "from_features", None)):
+    if not callable(getattr(network, "from_features", None)) or getattr(network, "takes_neighbours", False):
         return dataset
     place = dataset.frames.folder / f"features-{_digest(encoder)}"
     found = _load(place, len(dataset.frames.depth))
@@ -60,13 +60,14 @@ def _load(place: Path, count: int) -> tuple[NDArray[np.float32], ...] | None:
 
 def _build(dataset: Dataset, encoder: nn.Module, device: torch.device, place: Path) -> tuple[NDArray[np.float32], ...]:
     count = len(dataset.frames.depth)
+    alone = replace(dataset, offsets=())  # every frame, those at a video's ends too
     levels: list[Any] = []
     work = Path(tempfile.mkdtemp(prefix="building-", dir=place.parent))
     try:
         with torch.inference_mode():
             for start in range(0, count, BATCH):
                 chosen = np.arange(start, min(start + BATCH, count))
-                features = encoder(dataset.to_batch(dataset.gather(chosen), device).image)
+                features = encoder(alone.to_batch(alone.gather(chosen), device).image)
                 if not levels:
                     shapes = [(count, *feature.shape[1:]) for feature in features]
                     size = sum(4 * int(np.prod(shape)) for shape in shapes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from weightsearch.data.batch import Batch
 from weightsearch.data.dataset import Dataset, changed_content
 from weightsearch.errors import ModelError, WeightsearchError
 from weightsearch.losses.criterion import build_criterion
+from weightsearch.losses.rebalancing import Rebalancing
 from weightsearch.metrics.protocol import protocol_of
 from weightsearch.records import EpochRecord, Picture
 from weightsearch.spec.differences import differences
@@ -25,7 +27,7 @@ from weightsearch.training.checkpoint import essentials, read_checkpoint, write_
 from weightsearch.training.device import choose_precision
 from weightsearch.training.evaluate import evaluate
 from weightsearch.training.features import with_features
-from weightsearch.training.network import build_network, predict, train_mode
+from weightsearch.training.network import build_network, predict, train_mode, waiting_parts
 from weightsearch.training.optimizer import learning_rate, make_optimizer, set_learning_rate
 from weightsearch.training.pictures import draw_pictures
 from weightsearch.training.probe import Account, Clock, Probe
@@ -69,6 +71,7 @@ class Trainer:
         self.probe = Probe(self.network, self.parameters, self.criterion, account, clock)
         if configuration.train.freeze_encoder and not configuration.augmentation.active:
             self.dataset = with_features(dataset, self.network, device)
+        self.rebalancing = None if configuration.rebalance is None else Rebalancing(configuration.rebalance)
         self.history: list[EpochRecord] = []
         self.kept: dict[str, Tensor] = {}  # under early stopping: the network at its best epoch
         frames = len(dataset.splits["train"])
@@ -104,8 +107,8 @@ class Trainer:
         seed_process(seed, "epoch", epoch)
         order = shuffled(self.dataset.splits["train"], seed, epoch)[: self.steps_per_epoch * self.batch_size]
         recorder = Recorder(self.criterion, self.device)
+        self._begin_to_learn(epoch)
         self.probe.begin()
-        train_mode(self.network, frozen=self.configuration.train.freeze_encoder)
         self.train_steps(order, recorder, epoch)
         metrics = evaluate(self.network, self.dataset, "validation", self.protocol, self.precision, self.batch_size)
         record = EpochRecord(
@@ -118,11 +121,23 @@ class Trainer:
             metrics=metrics,
             empty_steps=int(recorder.empty),
             probe=self.probe.end(recorder.steps),
+            rebalance=recorder.balances.record(),
         )
         self.history.append(record)
         if self.configuration.train.early_stopping is not None and self.result is record:
             self.kept = {name: value.detach().to("cpu", copy=True) for name, value in self.network.state_dict().items()}
         return record
+
+    def _begin_to_learn(self, epoch: int) -> None:
+        """Training mode, for the parts whose time has come."""
+        train = self.configuration.train
+        waiting = waiting_parts(self.network, train.start_epochs, epoch)
+        train_mode(self.network, frozen=train.freeze_encoder, waiting=waiting)
+        later = {id(parameter) for part in waiting for parameter in part.parameters()}
+        for parameter in self.parameters:
+            parameter.requires_grad_(id(parameter) not in later)
+        if not any(parameter.requires_grad for parameter in self.parameters):
+            raise ModelError(f"train.start_epochs: nothing learns in epoch {epoch}")
 
     def train_steps(self, order: NDArray[np.int64], recorder: Recorder, epoch: int) -> None:
         """A step for every batch of these frames. Raises TrialFailure before anything is learned from a value that is
@@ -147,7 +162,12 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         with self.precision.autocast():
             prediction = predict(self.network, batch)
-        result = self.criterion(prediction, batch)
+        masks: Mapping[str, Tensor] = {}
+        if self.rebalancing is not None:
+            balance = self.rebalancing(prediction, batch, self.epoch + 1)
+            masks = balance.masks
+            recorder.balances.add(balance)
+        result = self.criterion(prediction, batch, masks)
         scale = self.precision.scale()
         if self.probe.due(result, recorder.steps):
             self.probe.measure(result, scale)
@@ -171,7 +191,7 @@ class Trainer:
         try:
             if self.kept:
                 self.network.load_state_dict(self.kept)
-            return draw_pictures(self.network, self.dataset, self.protocol, self.precision, count)
+            return draw_pictures(self.network, self.dataset, self.protocol, self.precision, count, self.rebalancing)
         finally:
             if now:
                 self.network.load_state_dict(now)

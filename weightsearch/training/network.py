@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from weightsearch.data.batch import Batch
 from weightsearch.errors import ModelError, OptionError, WeightsearchError, fault_line
-from weightsearch.plugins import build
+from weightsearch.plugins import build, known_words
 from weightsearch.spec.sections import Configuration
 from weightsearch.training.seeding import seed_process
 
@@ -46,11 +46,24 @@ def encoder_of(network: nn.Module, key: str) -> nn.Module:
     return encoder
 
 
-def train_mode(network: nn.Module, *, frozen: bool) -> None:
-    """Training mode; a frozen encoder keeps its batch-norm statistics."""
+def train_mode(network: nn.Module, *, frozen: bool, waiting: Iterable[nn.Module] = ()) -> None:
+    """Training mode; a frozen encoder keeps its batch-norm statistics, and so do the parts that are not to learn
+    yet."""
     network.train()
     if frozen:
         encoder_of(network, "freeze_encoder").eval()
+    for part in waiting:
+        part.eval()
+
+
+def waiting_parts(network: nn.Module, start_epochs: Mapping[str, int], epoch: int) -> list[nn.Module]:
+    """The parts of a network that do not learn in an epoch, counted from 1. Raises ModelError for a name that is no
+    part of it."""
+    parts = dict(network.named_children())
+    for name in start_epochs:
+        if name not in parts:
+            raise ModelError(f"train.start_epochs: the network has no part {name!r}{known_words(name, parts)}")
+    return [parts[name] for name, start in start_epochs.items() if epoch < start]
 
 
 class Outputs(dict[str, Tensor]):
@@ -63,11 +76,14 @@ class Outputs(dict[str, Tensor]):
 
 
 def predict(network: nn.Module, batch: Batch) -> Outputs:
-    """The network's named outputs in float32, from the batch's features where it has them and otherwise from its image.
-    A bare tensor is `depth`. Raises ModelError for anything else."""
+    """The network's named outputs in float32, from the batch's features where it has them and otherwise from its image,
+    and from its neighbours if the network has the attribute `takes_neighbours`. A bare tensor is `depth`. Raises
+    ModelError for anything else."""
     image = batch.image
     if batch.features:
         output: Any = network.from_features(batch.features, (image.shape[-2], image.shape[-1]))  # type: ignore[operator]
+    elif getattr(network, "takes_neighbours", False):
+        output = network(image, None if batch.neighbours is None else batch.neighbours.image)
     else:
         output = network(image)
     if isinstance(output, Tensor):

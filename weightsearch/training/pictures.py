@@ -1,10 +1,11 @@
-"""Small pictures of what a network predicts, for people: the frame, its true and predicted depth, the error."""
+"""Small pictures of what a network predicts, for people: the frame, its true and predicted depth, the error, motion."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 import torch
@@ -13,12 +14,20 @@ from PIL import Image
 from torch import nn
 from torch.nn.functional import interpolate, max_pool2d
 
+from weightsearch.data.batch import Batch
 from weightsearch.data.dataset import Dataset
+from weightsearch.data.source import SplitName
+from weightsearch.files import write_bytes
+from weightsearch.losses.rebalancing import Rebalancing
 from weightsearch.metrics.protocol import Protocol, crop_mask
 from weightsearch.records import Picture
+from weightsearch.spec.sections import Configuration
 from weightsearch.training.batches import batches
 from weightsearch.training.device import Precision
-from weightsearch.training.evaluate import predicted_depth
+from weightsearch.training.evaluate import as_protocol
+from weightsearch.training.motion_pictures import flow_picture, mask_picture
+from weightsearch.training.network import predict
+from weightsearch.training.scores import knows_depth
 
 LONGEST: Final = 320  # pixels of a picture's longer side
 QUALITY: Final = 85
@@ -29,51 +38,90 @@ VIRIDIS: Final = ("440154", "482878", "3e4989", "31688e", "26828e", "1f9e89", "3
 MAGMA: Final = ("000004", "180f3d", "440f76", "721f81", "9e2f7f", "cd4071", "f1605d", "fd9668", "feca8d", "fcfdbf")
 UNKNOWN: Final = (128, 128, 128)
 
+EVER: Final = 2**31  # an epoch after any warm-up
+Drawn = dict[str, tuple[Image.Image, float, float]]  # by kind, with what the ends of the colours stand for
+
 
 def draw_pictures(
-    network: nn.Module, dataset: Dataset, protocol: Protocol, precision: Precision, count: int
+    network: nn.Module,
+    dataset: Dataset,
+    protocol: Protocol,
+    precision: Precision,
+    count: int,
+    rebalancing: Rebalancing | None = None,
 ) -> list[Picture]:
-    """Four pictures (image, truth, depth, error) of each of `count` frames, evenly spread over the validation split.
+    """Pictures of each of `count` frames, evenly spread over the protocol's split: the image; truth, depth and error
+    where the network gives depth and the data set knows it; true and predicted flow to the first neighbour, and the
+    pixels that rebalancing leaves out.
 
     Near is bright; the colours of a frame's depth go from its nearest to its farthest true one (but for 2 % each), the
     same whoever predicts it. Grey where the truth is not known or does not count.
     """
-    split = dataset.splits["validation"]
+    name_of_split = cast(SplitName, protocol.split)
+    split = dataset.splits[name_of_split]
     places = np.unique(np.linspace(0, len(split) - 1, count + 2)[1:-1].round().astype(int))
-    truth = dataset.truth("validation", protocol.size)
-    counts = crop_mask(protocol.crop, protocol.size, precision.device)
+    truth = dataset.truth(name_of_split, protocol.size) if knows_depth(dataset, name_of_split) else None
     found: list[Picture] = []
     was_training = network.training
     network.eval()
     try:
         with torch.inference_mode():
             for place in places:
-                one = split[place : place + 1]
-                batch = next(iter(batches(dataset, one, 1, precision.device)))
+                index = int(split[place])
+                batch = next(iter(batches(dataset, split[place : place + 1], 1, precision.device)))
                 with precision.autocast():
-                    predicted = predicted_depth(network, batch, protocol)
-                true = truth[place : place + 1].to(precision.device)
-                usable = (true > protocol.min_depth) & (true < protocol.max_depth) & counts
-                predicted = predicted.float().clamp(protocol.min_depth, protocol.max_depth)
-                if protocol.median_scaling and bool(usable.any()):
-                    predicted = predicted * true[usable].median() / predicted[usable].median()
-                error = torch.where(usable, (predicted - true).abs() / true.clamp(min=1e-6), -1)
-                known = true[usable] if bool(usable.any()) else predicted.flatten()
-                low, high = (float(torch.quantile(known[:: max(1, len(known) // 100_000)], q)) for q in (0.02, 0.98))
-                high = max(high, low * (1 + 1e-6))
-                name = _below(dataset.frames.names[int(one[0])], dataset.configuration.data.root)
-                image = Image.fromarray(np.asarray(dataset.frames.image[int(one[0])]))
-                size = _fitted(protocol.size)
-                drawn = {
-                    "image": (image.resize((size[1], size[0]), Image.Resampling.BILINEAR), 0.0, 1.0),
-                    "truth": (_coloured(_spread(torch.where(usable, true, -1), size), low, high, near=True), low, high),
-                    "depth": (_coloured(_dense(predicted, size), low, high, near=True), low, high),
-                    "error": (_coloured(_spread(error, size), 0.0, LARGEST_ERROR), 0.0, LARGEST_ERROR),
-                }
+                    prediction = predict(network, batch)
+                    depth = as_protocol(network, prediction, batch, protocol) if "depth" in prediction else None
+                image = Image.fromarray(np.asarray(dataset.frames.image[index]))
+                height, width = _fitted(protocol.size)
+                drawn = {"image": (image.resize((width, height), Image.Resampling.BILINEAR), 0.0, 1.0)}
+                if truth is not None and depth is not None:
+                    true = truth[place : place + 1].to(precision.device)
+                    drawn |= _of_depth(depth.float(), true, protocol)
+                drawn |= _of_motion(prediction, batch, drawn["image"][0], rebalancing)
+                name = _below(dataset.frames.names[index], dataset.configuration.data.root)
                 found += [Picture(int(place), kind, name, lo, hi, _webp(one)) for kind, (one, lo, hi) in drawn.items()]
     finally:
         network.train(was_training)
     return found
+
+
+def _of_depth(predicted: torch.Tensor, true: torch.Tensor, protocol: Protocol) -> Drawn:
+    """predicted, true: metres, [1, 1, H, W]."""
+    counts = crop_mask(protocol.crop, protocol.size, predicted.device)
+    usable = (true > protocol.min_depth) & (true < protocol.max_depth) & counts
+    predicted = predicted.clamp(protocol.min_depth, protocol.max_depth)
+    if protocol.median_scaling and bool(usable.any()):
+        predicted = predicted * true[usable].median() / predicted[usable].median()
+    error = torch.where(usable, (predicted - true).abs() / true.clamp(min=1e-6), -1)
+    known = true[usable] if bool(usable.any()) else predicted.flatten()
+    low, high = (float(torch.quantile(known[:: max(1, len(known) // 100_000)], q)) for q in (0.02, 0.98))
+    high = max(high, low * (1 + 1e-6))
+    size = _fitted(protocol.size)
+    return {
+        "truth": (_coloured(_spread(torch.where(usable, true, -1), size), low, high, near=True), low, high),
+        "depth": (_coloured(_dense(predicted, size), low, high, near=True), low, high),
+        "error": (_coloured(_spread(error, size), 0.0, LARGEST_ERROR), 0.0, LARGEST_ERROR),
+    }
+
+
+def _of_motion(
+    prediction: Mapping[str, torch.Tensor], batch: Batch, image: Image.Image, rebalancing: Rebalancing | None
+) -> Drawn:
+    if "flow" not in prediction:
+        return {}
+    drawn: Drawn = {}
+    flow, truth = prediction["flow"][0, 0].float().cpu().numpy(), batch.motion.flow
+    seen = flow if truth is None else truth[0, 0].cpu().numpy()
+    lengths = np.hypot(*seen)
+    longest = float(np.nanquantile(lengths, 0.98)) if np.isfinite(lengths).any() else 1.0
+    if truth is not None:
+        drawn["true flow"] = (flow_picture(seen, longest).resize(image.size), 0.0, longest)
+    drawn["flow"] = (flow_picture(flow, longest).resize(image.size), 0.0, longest)
+    if rebalancing is not None:
+        kept = rebalancing(prediction, batch, EVER).rigid_pixels[0, 0, 0].cpu().numpy()
+        drawn["left out"] = (mask_picture(image, kept), 0.0, float(1 - kept.mean()))
+    return drawn
 
 
 def _below(name: str, root: str | None) -> str:
@@ -124,3 +172,16 @@ def _webp(picture: Image.Image) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, "WEBP", quality=QUALITY)
     return buffer.getvalue()
+
+
+def write_pictures(
+    configuration: Configuration, folder: Path, count: int
+) -> Callable[[nn.Module, Dataset, Protocol, Precision], None]:
+    """What draws a network's pictures into a folder as `PLACE-KIND.webp`."""
+
+    def look(network: nn.Module, dataset: Dataset, protocol: Protocol, precision: Precision) -> None:
+        rebalancing = None if configuration.rebalance is None else Rebalancing(configuration.rebalance)
+        for one in draw_pictures(network, dataset, protocol, precision, count, rebalancing):
+            write_bytes(folder / f"{one.frame:05d}-{one.kind.replace(' ', '-')}.webp", one.content)
+
+    return look

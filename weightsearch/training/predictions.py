@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from weightsearch.data.cache import build_source
 from weightsearch.data.images import PICTURES, read_array, read_uint16
 from weightsearch.data.reading import Progress, names_of, read_all, resized_depth, usable
-from weightsearch.data.source import Frame, SplitName
-from weightsearch.data.split import cut
+from weightsearch.data.source import Frame, SplitName, Video
+from weightsearch.data.split import cut, with_neighbours
 from weightsearch.errors import DataError
 from weightsearch.metrics.depth import DepthMetrics
 from weightsearch.metrics.protocol import CROPS, Protocol, crop_box, crop_size, protocol_of
@@ -51,7 +51,14 @@ def frame_names(configuration: Configuration, split: SplitName) -> list[str]:
     """The names of a split's frames in their order. Raises DataError."""
     source = build_source(configuration)
     videos = source.videos()
-    return names_of(source, videos, cut(videos, configuration.data.split, (split,))[split])
+    return names_of(source, videos, _order(configuration, videos, split))
+
+
+def _order(configuration: Configuration, videos: Sequence[Video], split: SplitName) -> list[int]:
+    """The indices of a split's frames, as they are trained and measured on."""
+    data = configuration.data
+    found = {split: cut(videos, data.split, (split,))[split]}
+    return with_neighbours(found, videos, data.neighbours)[split]
 
 
 def evaluate_predictions(
@@ -104,7 +111,7 @@ def _truths(
     others are read."""
     source = build_source(configuration)
     videos = source.videos()
-    order = cut(videos, configuration.data.split, (split,))[split]
+    order = _order(configuration, videos, split)
 
     def true_depth(_: int, frame: Frame) -> tuple[Map, Size]:
         return resized_depth(frame, size), (frame.depth.shape[0], frame.depth.shape[1])

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Final
+
 import numpy as np
 import torch
+from torch import Tensor
 
 from weightsearch.data.augmentation import augment
 from weightsearch.data.dataset import Dataset
 from weightsearch.errors import DataError, ModelError, WeightsearchError, fault_line
 from weightsearch.losses.criterion import build_criterion
+from weightsearch.losses.rebalancing import Rebalancing
+from weightsearch.metrics.depth import NAMES
+from weightsearch.metrics.protocol import protocol_of
 from weightsearch.spec import Configuration, StudySpec
 from weightsearch.training.batches import batches
-from weightsearch.training.network import build_network, depth_of, predict, quantised
+from weightsearch.training.network import build_network, depth_of, predict, quantised, waiting_parts
+from weightsearch.training.scores import check_measurable
+
+OF_CAMERAS: Final = ("photometric_rigid", "epipolar", "flow_depth_consistency")  # terms that need intrinsics
 
 
 def learning(spec: StudySpec) -> Configuration:
@@ -21,34 +31,73 @@ def learning(spec: StudySpec) -> Configuration:
     return next(found, spec.base)
 
 
-def preflight(configuration: Configuration, dataset: Dataset) -> None:
+def preflight(configuration: Configuration, dataset: Dataset, metrics: Iterable[str] = ()) -> None:
     """Build network and criterion and take one or two frames, augmented, through them on the CPU. Raises
     WeightsearchError for whatever would end every trial: weights that do not fit, outputs that a term lacks, frames
-    without valid depth."""
+    without valid depth, metrics that go by what the data set does not know."""
     for name in ("train", "validation"):
         if not len(dataset.splits[name]):
             raise DataError(f"data: the data set has no frames of the split {name!r}; training needs them")
     order = dataset.splits["train"]
     frames = order[np.linspace(0, len(order) - 1, min(2, len(order))).astype(np.int64)]
+    supervised = not configuration.data.neighbours
+    if supervised:
+        _check_depth(dataset)
+    else:
+        _check_motion(configuration, dataset)
+    network, criterion = build_network(configuration), build_criterion(configuration)
+    plain = next(iter(batches(dataset, frames, len(frames), torch.device("cpu"))))
+    try:
+        batch = augment(plain, configuration.augmentation, np.random.SeedSequence(configuration.seed))
+        network.train()
+        for part in waiting_parts(network, configuration.train.start_epochs, 1):
+            part.requires_grad_(False)
+        prediction = predict(network, batch)
+        if configuration.evaluation.bits is not None:
+            quantised(network, prediction, configuration.evaluation.bits)
+        if supervised or "depth" in prediction:
+            depth_of(prediction, (batch.depth.shape[-2], batch.depth.shape[-1]))
+        masks: Mapping[str, Tensor] = {}
+        if configuration.rebalance is not None:
+            last = configuration.train.epochs
+            masks = Rebalancing(configuration.rebalance)(prediction, batch, last).masks
+        result = criterion(prediction, batch, masks)
+        if not result.total.requires_grad:
+            when = " in epoch 1: see train.start_epochs" if configuration.train.start_epochs else ""
+            raise ModelError(f"no parameter of the network gets a gradient from the loss{when}")
+    except WeightsearchError:
+        raise
+    except Exception as error:  # a user's network or term may raise anything
+        raise ModelError(f"a first batch of {len(frames)} frames failed: {fault_line(error)}") from error
+    stopping = configuration.train.early_stopping
+    wanted = [*metrics, *([] if stopping is None else [stopping.metric])]
+    if any(name not in NAMES for name in wanted) or (wanted and not supervised):
+        check_measurable(dataset, "validation", protocol_of(configuration, "validation"), prediction, wanted)
+
+
+def _check_depth(dataset: Dataset) -> None:
+    """Raise DataError if no training frame has depth that counts."""
+    order = dataset.splits["train"]
     depth = dataset.frames.depth[order[:: max(1, len(order) // 32)]]
     if not ((depth > dataset.min_depth) & (depth < dataset.max_depth)).any():
         raise DataError(
             f"data: no training frame has depth between min_depth {dataset.min_depth:g} and max_depth "
             f"{dataset.max_depth:g} m; the depths found go from {depth.min():g} to {depth.max():g} m"
         )
-    network, criterion = build_network(configuration), build_criterion(configuration)
-    plain = next(iter(batches(dataset, frames, len(frames), torch.device("cpu"))))
-    try:
-        batch = augment(plain, configuration.augmentation, np.random.SeedSequence(configuration.seed))
-        network.train()
-        prediction = predict(network, batch)
-        if configuration.evaluation.bits is not None:
-            quantised(network, prediction, configuration.evaluation.bits)
-        depth_of(prediction, (batch.depth.shape[-2], batch.depth.shape[-1]))
-        result = criterion(prediction, batch)
-        if not result.total.requires_grad:
-            raise ModelError("no parameter of the network gets a gradient from the loss")
-    except WeightsearchError:
-        raise
-    except Exception as error:  # a user's network or term may raise anything
-        raise ModelError(f"a first batch of {len(frames)} frames failed: {fault_line(error)}") from error
+
+
+def _check_motion(configuration: Configuration, dataset: Dataset) -> None:
+    """Raise DataError for terms that go by a camera, or by poses, which the data set does not know."""
+    order = dataset.splits["train"]
+    poses, cameras = (
+        np.isfinite(found[order]).all(axis=(1, 2)) for found in (dataset.frames.pose, dataset.frames.intrinsics)
+    )
+    for name, term in configuration.loss.items():
+        if (term.term or name) not in OF_CAMERAS:
+            continue
+        if not cameras.all():
+            raise DataError(
+                f"loss.{name}: the camera's intrinsics are not known, without which motion says nothing of depth"
+            )
+        if term.options.get("pose", "predicted") != "predicted" and not poses.any():
+            raise DataError(f"loss.{name}.pose: {term.options['pose']!r} needs poses; the data set has none")

@@ -70,6 +70,7 @@ class Probe:
     ) -> None:
         self.network = network
         self.parameters = [parameter for parameter in parameters if parameter.requires_grad]
+        self.learning = [True] * len(self.parameters)
         self.names = criterion.names
         self.account = account
         self.clock = clock
@@ -84,7 +85,10 @@ class Probe:
         self.started = 0.0
 
     def begin(self) -> None:
-        """An epoch begins."""
+        """An epoch begins. Where other parameters learn than before, what was seen of the network no longer holds."""
+        learning = [parameter.requires_grad for parameter in self.parameters]
+        if learning != self.learning:
+            self.learning, self.heads, self.reached, self.left_out = learning, None, None, None
         self.started = self.clock()
         self.found, self.seconds = [], 0.0
 
@@ -244,7 +248,12 @@ def _active(result: CriterionResult) -> dict[int, Tensor]:
 
 def _gradients_of(value: Tensor, at: Sequence[Tensor]) -> list[Tensor | None]:
     """None where the value does not depend on something."""
-    return list(torch.autograd.grad(value, at, retain_graph=True, allow_unused=True))
+    here = [index for index, one in enumerate(at) if one.requires_grad]  # a part may learn from a later epoch on
+    found = torch.autograd.grad(value, [at[index] for index in here], retain_graph=True, allow_unused=True)
+    gradients: list[Tensor | None] = [None] * len(at)
+    for index, gradient in zip(here, found, strict=True):
+        gradients[index] = gradient
+    return gradients
 
 
 def _heads(outputs: Sequence[Tensor]) -> list[int]:

@@ -10,13 +10,14 @@ from torch import Tensor
 from weightsearch.errors import TrialFailure
 from weightsearch.losses.criterion import Criterion, CriterionResult
 from weightsearch.records import TermRecord
+from weightsearch.training.balance import BalanceRecorder
 
 NEVER: Final = 2**62
 
 
 class Recorder:
     """Sums over one epoch of each term's value, contribution and output gradient, and the first step at which anything
-    was not finite."""
+    was not finite. balances: what rebalancing did."""
 
     def __init__(self, criterion: Criterion, device: torch.device) -> None:
         self.names = criterion.names
@@ -30,6 +31,7 @@ class Recorder:
         used = self.weights > 0
         self.watched = torch.cat([used, used, torch.ones(1, dtype=torch.bool, device=device)])
         self.steps = 0
+        self.balances = BalanceRecorder(device)
 
     def add(self, result: CriterionResult, network_gradient: Tensor, scale: Tensor | None, valid: Tensor) -> None:
         """After the backward pass of a step. network_gradient: norm over all parameters. scale: the factor that the

@@ -3,44 +3,58 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from weightsearch.data.procedural import (
-    AHEAD,
-    EYE,
-    PERIOD,
-    Box,
-    Procedural,
-    Sphere,
-    Texture,
-    cast,
-    intrinsics_of,
-)
+from weightsearch.data.procedural import AHEAD, EYE, PERIOD, Procedural, shapes_at
+from weightsearch.data.shapes import cast, intrinsics_of
 
-PLAIN = Texture(np.full((2, 3), 0.5), 1.0, np.zeros((3, 3)), np.zeros(3))
+# Of scenes without things that move, at a pace of 1: variety, video, index, and the sums of the picture, the depth and
+# the pose's upper three rows.
+KNOWN = [
+    ("indoor", 0, 0, 261320, 1768.23461, -1.07835808976),
+    ("indoor", 0, 11, 251777, 1786.78505, -1.40326399587),
+    ("indoor", 0, 22, 246143, 2473.27604, -0.607329389438),
+    ("indoor", 0, 33, 261482, 2342.25091, 0.927812238738),
+    ("indoor", 1, 0, 234260, 2000.51649, 2.8805010081),
+    ("indoor", 1, 11, 247558, 2427.45265, -0.631824729951),
+    ("indoor", 1, 22, 253480, 2113.61249, -0.748950888332),
+    ("indoor", 1, 33, 264307, 2017.41795, 0.485812686572),
+    ("indoor", 2, 0, 162083, 1808.57791, 2.75938906533),
+    ("indoor", 2, 11, 258516, 2096.03466, 2.38334431457),
+    ("indoor", 2, 22, 318726, 1738.11424, 1.09230709059),
+    ("indoor", 2, 33, 285513, 1607.11218, 0.908434995789),
+    ("driving", 0, 0, 239310, 9990.26107, 3.51916279956),
+    ("driving", 0, 11, 218352, 9355.67027, 9.01976966598),
+    ("driving", 0, 22, 214962, 9460.27704, 14.3613925695),
+    ("driving", 0, 33, 213293, 8911.42882, 20.8300987402),
+    ("driving", 1, 0, 258374, 10353.2951, 2.80550432662),
+    ("driving", 1, 11, 252950, 10309.0258, 11.1602904646),
+    ("driving", 1, 22, 253070, 10210.5068, 19.1670365497),
+    ("driving", 1, 33, 255101, 10629.677, 26.7005133707),
+    ("driving", 2, 0, 219669, 10060.2538, 2.91638742242),
+    ("driving", 2, 11, 222949, 9751.09517, 14.1616163558),
+    ("driving", 2, 22, 227616, 9182.89089, 25.3674169837),
+    ("driving", 2, 33, 226857, 8849.3808, 36.5365308064),
+]
 
 
-def depth_of(shapes, size):
-    return cast(shapes, np.eye(4), intrinsics_of(size), size).depth
+@pytest.mark.parametrize("variety", ["indoor", "driving"])
+def test_scenes_in_which_nothing_moves_are_the_ones_they_have_always_been(variety):
+    source = Procedural(size=(24, 32), variety=variety, scenes=3, frames=40, seed=5)
+    for _, video, index, picture, depth, pose in (row for row in KNOWN if row[0] == variety):
+        frame = source.read(video, index)
+        assert frame.image.sum(dtype=int) == pytest.approx(picture, abs=5)  # rounding differs between processors
+        assert frame.depth.sum(dtype=float) == pytest.approx(depth, rel=1e-7)
+        assert frame.pose[:3].sum() == pytest.approx(pose, rel=1e-9)
+        assert not source.moving(video, index).any()
 
 
-def test_depth_of_a_wall_is_its_distance_along_the_axis_everywhere():
-    walls = Box(np.zeros(3), np.array([4.0, 4.0, 3.0]), 0.0, (PLAIN,), inside=True)
-    depth = depth_of((walls,), (40, 60))
-    np.testing.assert_allclose(depth, 3.0, rtol=1e-12)
-
-
-def test_depth_of_a_sphere_on_the_axis_is_exact():
-    walls = Box(np.zeros(3), np.array([9.0, 9.0, 9.0]), 0.0, (PLAIN,), inside=True)
-    ball = Sphere(np.array([0.0, 0.0, 5.0]), 1.5, PLAIN)
-    depth = depth_of((walls, ball), (41, 61))
-    assert depth[20, 30] == pytest.approx(3.5, abs=1e-12)
-    assert depth.max() == pytest.approx(9.0, abs=1e-12)
-
-
-def test_a_turned_box_is_nearest_at_its_edge():
-    walls = Box(np.zeros(3), np.array([9.0, 9.0, 9.0]), 0.0, (PLAIN,), inside=True)
-    box = Box(np.array([0.0, 0.0, 4.0]), np.array([1.0, 1.0, 1.0]), np.pi / 4, (PLAIN,))
-    depth = depth_of((walls, box), (41, 61))
-    assert depth[20, 30] == pytest.approx(4 - np.sqrt(2), abs=1e-9)
+@pytest.mark.parametrize("variety", ["indoor", "driving"])
+def test_a_camera_of_twice_the_pace_is_where_the_other_is_after_twice_the_frames(variety):
+    slow = Procedural(size=(16, 24), variety=variety, scenes=1, seed=3)
+    fast = Procedural(size=(16, 24), variety=variety, scenes=1, seed=3, pace=2)
+    for index in (0, 7, 19):
+        one, other = slow.read(0, 2 * index), fast.read(0, index)
+        np.testing.assert_allclose(other.pose, one.pose, atol=1e-12)
+        np.testing.assert_allclose(other.depth, one.depth, rtol=1e-6)
 
 
 @pytest.mark.parametrize("variety", ["indoor", "driving"])
@@ -113,7 +127,7 @@ def test_the_road_lies_an_eye_s_height_below_the_camera():
     street = Procedural(size=(64, 96), variety="driving", scenes=1, seed=2).scenes[0]
     for index in (0, 7):
         pose = street.pose(index)
-        seen = cast(street.shapes_at(index), pose, intrinsics_of((64, 96)), (64, 96))
+        seen = cast(shapes_at(street, index), pose, intrinsics_of((64, 96)), (64, 96))
         below = seen.points.reshape(64, 96, 3)[-1, 40:56]
         np.testing.assert_allclose(below[:, 1], EYE - 0.02, atol=1e-9)
 
@@ -124,7 +138,7 @@ def test_the_street_goes_on_for_ever():
     far = 1000
     here = street.pose(far)[2, 3]
     assert here > 3 * PERIOD
-    shapes = street.shapes_at(far)
+    shapes = shapes_at(street, far)
     assert len(shapes) > 10
     assert max(shape.centre[2] for shape in shapes) <= here + AHEAD
     assert (cast(shapes, street.pose(far), intrinsics_of((64, 96)), (64, 96)).depth > 0).mean() > 0.5

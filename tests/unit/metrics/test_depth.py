@@ -218,3 +218,89 @@ def test_crops_of_the_field_at_their_native_sizes():
     kb = crop_mask("kb", (375, 1242), CPU).nonzero()
     assert kb.min(0).values.tolist() == [23, 13]
     assert kb.max(0).values.tolist() == [374, 1228]
+
+
+def moving_maps(seed: int):
+    """Five images: the second has no moving pixel, the third only moving ones, the fourth no truth."""
+    predicted, truth = maps(seed, 5)
+    moving = torch.from_numpy(np.random.default_rng(seed).uniform(size=truth.shape) < 0.3)
+    moving[1], moving[2], truth[3] = False, True, 0
+    return predicted, truth, moving
+
+
+def measure_parts(predicted, truth, moving, **changes) -> dict[str, float]:
+    metrics = DepthMetrics(protocol(size=tuple(truth.shape[-2:]), **changes), CPU)
+    for start in range(0, len(predicted), 2):
+        part = slice(start, start + 2)
+        metrics.update(predicted[part], truth[part], moving[part])
+    return metrics.compute()
+
+
+def reference_parts(predicted, truth, moving, used: Protocol) -> dict[str, float]:
+    """Written from the definitions, one pixel at a time."""
+    inside = crop_mask(used.crop, used.size, CPU).numpy()
+    found: dict[str, list[list[float]]] = {"abs_rel_static": [], "abs_rel_moving": []}
+    for p, y, m in zip(*(each.numpy()[:, 0] for each in (predicted.double(), truth.double(), moving)), strict=True):
+        valid = (y > used.min_depth) & (y < used.max_depth) & inside
+        by_which = valid & ~m if (valid & ~m).any() else valid
+        factor = np.median(y[by_which]) / np.median(p[by_which]) if used.median_scaling and valid.any() else 1
+        here: dict[str, list[float]] = {name: [] for name in found}
+        for place in zip(*np.nonzero(valid), strict=True):
+            guess = min(max(p[place] * factor, used.min_depth), used.max_depth)
+            by = y[place] if used.rel_denominator == "truth" else guess
+            here["abs_rel_moving" if m[place] else "abs_rel_static"].append(abs(guess - y[place]) / by)
+        for name, values in here.items():
+            if values:
+                found[name].append(values)
+    if used.aggregation == "pooled":
+        found = {name: [np.concatenate(images)] if images else [] for name, images in found.items()}
+    return {name: float(np.mean([np.mean(image) for image in images])) for name, images in found.items()}
+
+
+@pytest.mark.parametrize("aggregation", ["per_image", "pooled"])
+@pytest.mark.parametrize("denominator", ["truth", "prediction"])
+@pytest.mark.parametrize("scaling", [False, True])
+@pytest.mark.parametrize("crop", ["none", "garg"])
+def test_standing_and_moving_pixels_equal_to_an_independent_implementation(aggregation, denominator, scaling, crop):
+    changes = {"aggregation": aggregation, "rel_denominator": denominator, "median_scaling": scaling, "crop": crop}
+    predicted, truth, moving = moving_maps(11)
+    found = measure_parts(predicted, truth, moving, **changes)
+    expected = reference_parts(predicted, truth, moving, protocol(**changes))
+    assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-9)
+    assert expected["abs_rel_static"] != pytest.approx(expected["abs_rel_moving"], rel=1e-3)
+    plain = measure(predicted, truth, **changes)  # to the last bit
+    assert {name: value for name, value in found.items() if name not in expected} == plain
+
+
+def test_a_moving_thing_at_the_wrong_depth_is_the_moving_pixels_error_alone():
+    truth = torch.full((2, 1, 12, 16), 2.0)
+    moving = torch.zeros_like(truth, dtype=torch.bool)
+    moving[:, :, :4, :4] = True
+    predicted = torch.where(moving, 3.0, 2.0)
+    found = measure_parts(5 * predicted, truth, moving, median_scaling=True)
+    assert found["abs_rel_static"] == pytest.approx(0, abs=1e-9)
+    assert found["abs_rel_moving"] == pytest.approx(0.5)
+    assert found["abs_rel"] == pytest.approx(0.5 * 16 / 192)
+
+
+def test_what_stands_still_is_right_however_much_of_the_picture_moves():
+    """Two thirds of the pixels move and are at ten times their depth: the whole image's median is theirs."""
+    truth = torch.full((2, 1, 12, 16), 2.0)
+    moving = torch.zeros_like(truth, dtype=torch.bool)
+    moving[:, :, :8] = True
+    predicted = torch.where(moving, 20.0, 2.0)
+    found = measure_parts(3 * predicted, truth, moving, median_scaling=True)
+    assert found["abs_rel_static"] == pytest.approx(0, abs=1e-9)
+    assert found["abs_rel_moving"] == pytest.approx(4.0)  # up to the farthest depth that counts, 10 m
+    assert found["abs_rel"] == pytest.approx(0.75 / 3)  # what stands still is taken for the nearest depth, .5 m
+
+
+def test_standing_and_moving_pixels_are_left_out_where_there_are_none():
+    predicted, truth, moving = moving_maps(12)
+    for aggregation in ("per_image", "pooled"):
+        found = measure_parts(predicted, truth, torch.zeros_like(moving), aggregation=aggregation)
+        assert found["abs_rel_static"] == pytest.approx(found["abs_rel"], rel=1e-12)
+        assert "abs_rel_moving" not in found
+        found = measure_parts(predicted, truth, torch.ones_like(moving), aggregation=aggregation)
+        assert found["abs_rel_moving"] == pytest.approx(found["abs_rel"], rel=1e-12)
+        assert "abs_rel_static" not in found

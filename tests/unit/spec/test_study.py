@@ -8,7 +8,7 @@ import yaml
 
 from tests.conftest import ROOT, TINY
 from weightsearch.errors import SpecError
-from weightsearch.metrics.depth import NAMES
+from weightsearch.metrics.depth import NAMES, PARTS
 from weightsearch.plugins import TABLES, resolve
 from weightsearch.spec import Choices, FloatRange, IntRange, load_base, load_configuration, load_identity, load_study
 from weightsearch.spec.objectives import BETTER
@@ -128,7 +128,7 @@ MISTAKES = [
     ("search.objectives={a1: minimize}", "search.objectives.a1", "expected maximize, found minimize"),
     ("search.objectives={abs_rel: lower}", "search.objectives.abs_rel", "'minimize' or 'maximize', found 'lower'"),
     ("search.objectives={}", "search.objectives", "no objective"),
-    ("search.objectives={abs_rel: minimize, a1: maximize}", "search.pruner", "with several objectives use none"),
+    ("search.objectives={abs_rel: minimize, a1: maximize}", "search.pruner", "use non_dominated or none"),
     ("search.sampler=tpee", "search.sampler", "unknown sampler 'tpee'; did you mean 'tpe'?"),
     ("search.sampler.points=3", "search.sampler.points", "unknown key"),
     ("search.trials=1", "search.trials", "1 trials cannot hold the 2 baselines"),
@@ -271,7 +271,24 @@ def test_identity_needs_no_more_than_a_name(tmp_path, monkeypatch):
 
 
 def test_objectives_and_metrics_are_the_same_names():
-    assert tuple(BETTER) == NAMES
+    assert tuple(BETTER)[: len(NAMES)] == NAMES
+    assert set(BETTER) >= {"ate", "epe", "abs_rel_static", *PARTS}
+
+
+TWO = "search.objectives={abs_rel: minimize, a1: maximize}"
+
+
+@pytest.mark.parametrize("pruner", ["none", "non_dominated", "{name: non_dominated, min_epochs: 2, factor: 4}"])
+def test_several_objectives_may_be_pruned_by_what_knows_them(tiny, pruner):
+    for sets in ([TWO], ["search.objectives={a1: maximize}"]):
+        assert load_study(tiny, [*sets, f"search.pruner={pruner}"]).search.pruner.name in pruner
+
+
+@pytest.mark.parametrize("pruner", ["successive_halving", "hyperband", "median", "my.pruners:Mine"])
+def test_several_objectives_are_refused_by_what_compares_one_value(tiny, pruner):
+    message = f"search.pruner: {pruner} compares one value; with several objectives use non_dominated or none"
+    with pytest.raises(SpecError, match=message):
+        load_study(tiny, [TWO, f"search.pruner='{pruner}'"])
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, table in TABLES.items() for name in table])
@@ -342,12 +359,13 @@ class TestPresets:
 class TestShipped:
     @pytest.mark.parametrize("path", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda path: path.stem)
     def test_every_study_file_is_one(self, path, tmp_path, monkeypatch):
-        for name in ("SEVEN_SCENES", "NYU", "KITTI"):
+        for name in ("SEVEN_SCENES", "NYU", "KITTI", "FLOW_PAIRS"):
             monkeypatch.setenv(name, str(tmp_path))
         spec = load_study(path)
         assert spec.space
         assert spec.name == path.stem
         assert spec.storage == f"sqlite:///{path.stem}.db"
-        assert "published" in spec.search.baselines
+        usual = {"cotraining": {"none", "minimum", "negative"}, "flow": {"barely_smooth"}}
+        assert set(spec.search.baselines) >= usual.get(path.stem.split("_")[0], {"published"})
         for values in spec.search.baselines.values():
             assert any(term.weight > 0 for term in spec.configuration(values).loss.values())

@@ -17,7 +17,9 @@ from weightsearch.errors import StoreError, StoreUnavailable
 from weightsearch.study import database as databases
 from weightsearch.study import schema, tables
 from weightsearch.study.database import Database, Mode
+from weightsearch.study.frames import read_frames
 from weightsearch.study.store import StudyStore
+from weightsearch.study.summary import summarise
 
 
 def test_sqlite_waits_and_writes_ahead(tmp_path):
@@ -225,12 +227,17 @@ def test_a_file_on_a_read_only_medium_can_be_read(tmp_path, monkeypatch):
 
 
 NEW_IN_3 = (tables.probes, tables.gradients, tables.conflicts, tables.pictures, tables.confirmations)
-LACKING = {1: (tables.drivers, tables.assignments, *NEW_IN_3), 2: NEW_IN_3}
+LACKING = {
+    1: (tables.drivers, tables.assignments, *NEW_IN_3, tables.rebalancing),
+    2: (*NEW_IN_3, tables.rebalancing),
+    3: (tables.rebalancing,),
+}
 
 
 @pytest.mark.parametrize("version", LACKING)
 def test_older_tables_are_brought_up_to_date(storage, version):
-    """Version 1 had neither drivers nor assignments, version 2 no probes; a RUNNING trial is taken up."""
+    """Version 1 had neither drivers nor assignments, version 2 no probes, version 3 no rebalancing; a RUNNING trial is
+    taken up."""
     with driving(storage) as writer:
         number = ask(writer)
         report(writer, number, attempt(), record(1))
@@ -257,6 +264,7 @@ def test_older_tables_are_brought_up_to_date(storage, version):
             assert ask(later) == number
             assert later.store.trial(number).params == params
             assert later.store.pictures(number) == []
+            assert read_frames(later.store, summarise(later.store)).rebalancing.empty
 
 
 def test_a_transaction_of_ours_holds_optunas_writes_too(storage):

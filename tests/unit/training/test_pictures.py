@@ -12,12 +12,14 @@ import torch
 from PIL import Image
 from torch import nn
 
+from tests import video
 from tests.conftest import TINY
 from weightsearch.data.dataset import open_dataset
 from weightsearch.metrics.protocol import protocol_of
 from weightsearch.spec import load_base
 from weightsearch.training.device import Precision
 from weightsearch.training.loop import Trainer
+from weightsearch.training.motion_pictures import flow_picture, mask_picture
 from weightsearch.training.pictures import MAGMA, UNKNOWN, VIRIDIS, draw_pictures
 
 CPU = torch.device("cpu")
@@ -127,3 +129,37 @@ def test_no_frames_wanted_means_no_pictures_and_drawing_leaves_the_trainer_alone
     assert torch.equal(random_state, torch.get_rng_state())
     nothing = configuration_of(tmp_path, "analysis.pictures=0")
     assert Trainer(nothing, open_dataset(nothing), CPU).pictures() == []
+
+
+def test_flow_is_white_where_nothing_moves_and_has_a_hue_for_each_direction():
+    flow = np.zeros((2, 1, 6), dtype=np.float32)
+    flow[:, 0] = [[3, 0, -3, 0, 0, np.nan], [0, 3, 0, -3, 0, 0]]
+    right, down, left, up, still, unknown = np.asarray(flow_picture(flow, 3.0))[0].astype(int)
+    assert right.tolist() == [255, 0, 0]
+    assert left.tolist() == pytest.approx([0, 255, 255], abs=6)
+    assert down[1] > 200 > down[0] > down[2] < 60  # yellow-green
+    assert up[2] > 200 > up[0] > 60 > up[1]  # violet
+    assert still.tolist() == [255, 255, 255]
+    assert unknown.tolist() == [128, 128, 128]
+    half = np.asarray(flow_picture(flow / 2, 3.0))[0, 0].astype(int)
+    assert half.tolist() == pytest.approx([255, 128, 128], abs=2)
+
+
+def test_what_is_left_out_is_vermilion_on_grey():
+    image = Image.fromarray(np.full((4, 8, 3), [10, 200, 30], dtype=np.uint8))
+    kept = np.array([[True, False]])
+    found = np.asarray(mask_picture(image, kept)).astype(int)
+    assert (found[:, :4] == found[0, 0, 0]).all()
+    assert (found[:, 4:, 0] > found[:, 4:, 2] + 100).all()
+
+
+def test_cotraining_shows_flow_and_what_is_left_out(tmp_path):
+    data = video.dataset(tmp_path, "rebalance={method: oracle}")
+    trainer = Trainer(data.configuration, data, CPU)
+    found = trainer.pictures()
+    kinds = ["image", "truth", "depth", "error", "true flow", "flow", "left out"]
+    assert [one.kind for one in found[:7]] == kinds
+    frame = int(data.splits["validation"][found[0].frame])
+    share = float(data.frames.moving[frame].mean())
+    assert next(one.high for one in found if one.kind == "left out") == pytest.approx(share, abs=1e-6)
+    assert all(Image.open(io.BytesIO(one.content)).size == (64, 48) for one in found)

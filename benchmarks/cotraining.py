@@ -1,0 +1,191 @@
+"""Does rebalancing help depth and odometry where things move by themselves? Every method from the same warm-up.
+
+    python -m benchmarks.cotraining --seeds 5 --output benchmarks/results/cotraining.json
+    python -m benchmarks.cotraining --seeds 5 --method found='{method: one_sided, eta: 0.05}' ...
+
+For each seed, which also draws the streets and the cars, the networks of `studies/cotraining.yaml` are trained together
+up to the end of the warm-up, once. From there every method goes on by itself: the same frames in the same order, the
+same numbers to begin with. Printed are means and standard deviations over the seeds, paired t-tests against `none`, and
+what predictors that look at no picture reach. A seed that is done is kept in the output file: given again, it goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from scipy.stats import ttest_rel
+
+from weightsearch.analysis.detection import area, roc, spread
+from weightsearch.data.dataset import Dataset, open_dataset
+from weightsearch.metrics.protocol import protocol_of
+from weightsearch.records import EpochRecord
+from weightsearch.spec import load_base
+from weightsearch.spec.sections import Configuration
+from weightsearch.training.device import choose_device
+from weightsearch.training.environment import describe_environment
+from weightsearch.training.loop import Trainer
+from weightsearch.training.naive import naive_metrics
+
+STUDY = Path(__file__).parents[1] / "studies" / "cotraining.yaml"
+METHODS: dict[str, dict[str, Any]] = {
+    "none": {"method": "none"},
+    "minimum": {"method": "minimum"},
+    "negative": {"method": "negative"},
+    "oracle": {"method": "oracle"},
+}
+METRICS = (
+    "abs_rel",
+    "abs_rel_static",
+    "abs_rel_moving",
+    "ate",
+    "rpe_rot",
+    "rpe_dir",
+    "epe",
+    "epe_static",
+    "epe_moving",
+)
+
+
+def configuration_of(seed: int, sets: list[str], rebalance: Mapping[str, Any]) -> Configuration:
+    warmup = {"warmup_epochs": load_base(STUDY, sets).rebalance.warmup_epochs}  # type: ignore[union-attr]
+    options = {**warmup, **rebalance}
+    usual = ["loss.photometric_flow.weight=1", "loss.smooth_depth.weight=0.001", "loss.smooth_flow.weight=0.01"]
+    usual += ["loss.epipolar.weight=0", "train.lr=0.001", "analysis={budget: 0, pictures: 0}"]
+    own = [f"seed={seed}", f"data.seed={seed}", f"rebalance={json.dumps(options)}"]
+    return load_base(STUDY, [*usual, *sets, *own])
+
+
+def detection(record: EpochRecord) -> dict[str, float]:
+    """How well Delta finds what moves, in an epoch of training."""
+    found = record.rebalance
+    assert found is not None
+    counts = np.array(found.static), np.array(found.moving)
+    areas = {
+        f"auc_{score}": area(curve.fpr, curve.tpr)
+        for score in ("signed", "absolute")
+        if (curve := roc(*counts, score, found.mode))
+    }
+    return {"epoch": record.epoch, "mode": found.mode, "spread": spread(counts[0]), "kept": found.kept, **areas}
+
+
+def one_seed(
+    seed: int, sets: list[str], methods: Mapping[str, Mapping[str, Any]], device: torch.device
+) -> dict[str, Any]:
+    first = configuration_of(seed, sets, METHODS["none"])
+    assert first.rebalance is not None
+    dataset = open_dataset(first)
+    warm = Trainer(first, dataset, device)
+    for _ in range(first.rebalance.warmup_epochs):
+        _told(seed, "warm-up", warm.train_epoch())
+    state = copy.deepcopy(warm.state())
+    result: dict[str, Any] = {}
+    for name, rebalance in methods.items():
+        result[name] = _from_there(configuration_of(seed, sets, rebalance), dataset, device, state, f"{seed} {name}")
+    protocol = protocol_of(first, "validation")
+    return {"methods": result, "naive": naive_metrics(dataset, "validation", protocol, 8)}
+
+
+def _from_there(
+    configuration: Configuration, dataset: Dataset, device: torch.device, state: Mapping[str, Any], who: str
+) -> dict[str, Any]:
+    trainer = Trainer(configuration, dataset, device)
+    trainer.network.load_state_dict(copy.deepcopy(state["network"]))
+    trainer.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
+    trainer.history = [EpochRecord.from_plain(plain) for plain in state["history"]]
+    while not trainer.done:
+        _told(who, "", trainer.train_epoch())
+    curve = [{name: record.metrics[name] for name in METRICS} for record in trainer.history]
+    return {"metrics": curve[-1], "curve": curve, "detection": [detection(record) for record in trainer.history]}
+
+
+def _told(who: Any, what: str, record: EpochRecord) -> None:
+    metrics = " ".join(f"{name} {record.metrics[name]:.4f}" for name in ("abs_rel_static", "ate", "epe"))
+    print(f"seed {who} {what} epoch {record.epoch}: {metrics}, {record.seconds:.0f} s", flush=True)
+
+
+def summary(seeds: Mapping[str, Any]) -> dict[str, Any]:
+    """Means, standard deviations and paired tests against `none`, by method and metric."""
+    names = list(next(iter(seeds.values()))["methods"])
+    found: dict[str, Any] = {}
+    for name in names:
+        rows = {
+            metric: np.array([seed["methods"][name]["metrics"][metric] for seed in seeds.values()])
+            for metric in METRICS
+        }
+        plain = {
+            metric: np.array([seed["methods"]["none"]["metrics"][metric] for seed in seeds.values()])
+            for metric in METRICS
+        }
+        found[name] = {
+            metric: {
+                "mean": float(values.mean()),
+                "sd": float(values.std(ddof=1)) if len(values) > 1 else None,
+                "change": float((values - plain[metric]).mean()),
+                "p": float(ttest_rel(values, plain[metric]).pvalue) if len(values) > 1 and name != "none" else None,
+            }
+            for metric, values in rows.items()
+        }
+    naive: dict[str, dict[str, list[float]]] = {}
+    for seed in seeds.values():
+        for who, metrics in seed["naive"].items():
+            for metric, value in metrics.items():
+                naive.setdefault(who, {}).setdefault(metric, []).append(value)
+    means = {who: {metric: float(np.mean(values)) for metric, values in of.items()} for who, of in naive.items()}
+    return {"methods": found, "naive": means}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first", type=int, default=1, help="the first seed; the study's own is 0")
+    parser.add_argument("--method", action="append", default=[], metavar="NAME={...}", help="a rebalance section more")
+    parser.add_argument("--set", action="append", default=[], dest="sets", metavar="path=value")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--output", type=Path, required=True)
+    given = parser.parse_args()
+    methods = dict(METHODS)
+    for text in given.method:
+        name, _, section = text.partition("=")
+        methods[name] = yaml.safe_load(section)
+    base = load_base(STUDY, given.sets)
+    device = choose_device(base, given.device)
+    asked = {"sets": given.sets, "methods": methods}
+    kept = json.loads(given.output.read_text()) if given.output.exists() else {}
+    if kept and kept["asked"] != json.loads(json.dumps(asked)):
+        raise SystemExit(f"{given.output} is of other methods or settings")
+    seeds = kept.get("seeds", {})
+    for seed in range(given.first, given.first + given.seeds):
+        if str(seed) in seeds:
+            continue
+        seeds[str(seed)] = one_seed(seed, given.sets, methods, device)
+        environment = asdict(describe_environment(device, base.resources.cpus_per_trial))
+        whole = {
+            "date": str(date.today()),
+            "asked": asked,
+            "environment": environment,
+            **summary(seeds),
+            "seeds": seeds,
+        }
+        given.output.write_text(json.dumps(whole, indent=1) + "\n")
+    for name, metrics in summary(seeds)["methods"].items():
+        line = " ".join(
+            f"{metric} {one['mean']:.4f} ± {one['sd'] or 0:.4f}"
+            + (f" (p {one['p']:.3f})" if one["p"] is not None else "")
+            for metric, one in metrics.items()
+            if metric in ("abs_rel", "abs_rel_static", "ate", "epe")
+        )
+        print(f"{name}: {line}")
+
+
+if __name__ == "__main__":
+    main()

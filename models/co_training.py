@@ -1,0 +1,67 @@
+"""Depth, the camera's motion and optical flow, learned together from video."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from weightsearch.models.disparity import Disparity
+from weightsearch.models.encoder import Encoder, EncoderName, EncoderWeights
+from weightsearch.models.flow import FlowNetwork
+from weightsearch.models.pose import MotionFrom, PoseNet
+
+
+class CoTraining(nn.Module):
+    """encoder, weights, channels, scales, min_depth, max_depth: see Disparity. motion_from, pose_channels: see PoseNet.
+    flow_channels, flow_levels: see FlowNetwork. neighbours: the data's offsets; there must be some.
+
+    `depth`, `pose` and `flow` are its three networks; they share no parameter.
+
+    forward: colour in [0, 1], [B, 3, H, W], and the neighbours', [B, S, 3, H, W] -> what the three give: `depth`,
+    `depth_2`, ..., `pose`, `flow` and `backward_flow`. Depth alone without neighbours.
+    """
+
+    takes_neighbours = True
+
+    def __init__(
+        self,
+        *,
+        encoder: EncoderName = "tf_efficientnet_lite0",
+        weights: EncoderWeights = "none",
+        channels: Annotated[int, Field(ge=1)] = 16,
+        scales: Annotated[int, Field(ge=1, le=4)] = 3,
+        min_depth: Annotated[float, Field(gt=0)],
+        max_depth: Annotated[float, Field(gt=0)],
+        motion_from: MotionFrom = "both",
+        pose_channels: Annotated[int, Field(ge=4, multiple_of=4)] = 16,
+        flow_channels: Annotated[int, Field(ge=4, multiple_of=4)] = 12,
+        flow_levels: Annotated[int, Field(ge=2, le=6)] = 4,
+        neighbours: tuple[int, ...] = (),
+    ) -> None:
+        super().__init__()
+        self.depth = Disparity(
+            encoder=encoder,
+            weights=weights,
+            channels=channels,
+            scales=scales,
+            min_depth=min_depth,
+            max_depth=max_depth,
+        )
+        self.pose = PoseNet(
+            neighbours=neighbours, start_depth=self.depth.start, channels=pose_channels, motion_from=motion_from
+        )
+        self.flow = FlowNetwork(channels=flow_channels, levels=flow_levels, neighbours=neighbours)
+
+    @property
+    def encoder(self) -> Encoder:
+        return self.depth.encoder
+
+    def forward(self, image: Tensor, neighbours: Tensor | None = None) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = self.depth(image)
+        if neighbours is None:
+            return found
+        flows = self.flow(image, neighbours)
+        pose = self.pose(image, neighbours, flows["flow"], flows["backward_flow"])
+        return {**found, "pose": pose, **flows}

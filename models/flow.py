@@ -1,0 +1,174 @@
+"""Optical flow from coarse to fine: features, warping, correlation (after PWC-Net, much smaller)."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Annotated, Any, Final
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import interpolate, pad
+
+from weightsearch.errors import OptionError
+from weightsearch.geometry.warp import warp
+
+RADIUS: Final = 3  # pixels of a level: how far its flow may be from the coarser level's
+FINEST: Final = 2  # halvings of the finest level with a flow
+START: Final = 0.1  # of the usual size of the last layers' parameters: flow starts near 0
+SLOPE: Final = 0.1  # of leaky ReLUs
+FLOOR: Final = 1e-6  # of the squared length of features: shorter ones are not brought to length one
+
+
+class FlowNetwork(nn.Module):
+    """channels: of the first features; later ones have up to three times as many. levels: halvings of the image up to
+    the coarsest one, where motion of RADIUS 2^levels pixels can be seen. neighbours: the data's; there must be some.
+
+    forward: colour in [0, 1], [B, 3, H, W], and the neighbours', [B, S, 3, H, W] -> `flow` and `backward_flow`,
+    [B, S, 2, H, W], pixels (x, y) of the full size: the frame's pixel p is seen at p + flow(p) in the neighbour, and
+    the neighbour's q at q + backward_flow(q) in the frame. Both come from the same weights, at a quarter of the image's
+    size. Nothing without neighbours. Source: Sun et al. 2018.
+    """
+
+    takes_neighbours = True
+
+    def __init__(
+        self,
+        *,
+        channels: Annotated[int, Field(ge=4, multiple_of=4)] = 12,
+        levels: Annotated[int, Field(ge=2, le=6)] = 4,
+        neighbours: tuple[int, ...] = (),
+    ) -> None:
+        super().__init__()
+        if not neighbours:
+            raise OptionError("neighbours", "flow goes to other frames; set data.neighbours, such as [-1, 1]")
+        widths = [channels * min(level, 3) for level in range(1, levels + 1)]
+        self.features = nn.ModuleList(halving(*pair) for pair in pairwise([3, *widths]))
+        self.estimators = nn.ModuleList(_estimator(width, channels) for width in widths[FINEST - 1 :])
+        self.divisor = 2**levels
+
+    def forward(self, image: Tensor, neighbours: Tensor | None = None) -> dict[str, Tensor]:
+        if neighbours is None:
+            return {}
+        batch, count, _, height, width = neighbours.shape
+        images = torch.cat([image, neighbours.transpose(0, 1).flatten(0, 1)])
+        # The edge goes on below and to the right until every level is half of the one before.
+        images = pad(images, (0, -width % self.divisor, 0, -height % self.divisor), mode="replicate")
+        pairs = [_both_ways(feature, batch, count) for feature in self.pyramid(images)]
+        flows = self.between(pairs)[..., :height, :width]
+        there, back = flows.reshape(2, count, batch, 2, height, width).transpose(1, 2)
+        return {"flow": there, "backward_flow": back}
+
+    def pyramid(self, images: Tensor) -> list[Tensor]:
+        """The features of the levels with a flow, finest first, float32. What each has all over a picture is taken
+        out of it: the angles between features, all of them positive, would be small ones otherwise."""
+        found = []
+        x = images - 0.5
+        for level in self.features:
+            x = level(x)
+            wide = x.float()
+            found.append(wide - wide.mean(dim=(2, 3), keepdim=True))
+        return found[FINEST - 1 :]
+
+    def between(self, pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
+        """Flow from each first picture to its second, [N, 2, H, W], by their features [N, C, h, w], finest first."""
+        coarsest = pairs[-1][0]
+        flow = coarsest.new_zeros(len(coarsest), 2, *coarsest.shape[-2:])
+        for (first, second), estimator in zip(reversed(pairs), reversed(self.estimators), strict=True):
+            flow = _finer(flow, first.shape[-1] // flow.shape[-1])
+            cost = cost_volume(first, warp(second, flow), RADIUS)
+            flow = flow + estimator(torch.cat([cost, first, flow], dim=1))
+        return _finer(flow, 2**FINEST)
+
+
+def cost_volume(first: Tensor, second: Tensor, radius: int) -> Tensor:
+    """Cosine of the angle between the features of a pixel and of those around it in the other picture, [N, D², H, W],
+    D = 2 radius + 1: channel (dy + radius) D + dx + radius has those at (x + dx, y + dy), 0 outside. first, second:
+    [N, C, H, W]."""
+    found: Tensor = _Correlation.apply(_of_length_one(first), _of_length_one(second), radius)
+    return found
+
+
+class _Correlation(Function):
+    """Products of a picture's features with another's at every shift. A function of its own since the gradient of each
+    shift would otherwise be a picture of its own, nearly all zeros, and keeps D² of them."""
+
+    @staticmethod
+    def forward(ctx: Any, first: Tensor, second: Tensor, radius: int) -> Tensor:
+        height, width = first.shape[-2:]
+        padded = pad(second, (radius,) * 4)
+        ctx.save_for_backward(first, padded)
+        ctx.radius = radius
+        return torch.stack([(first * padded[shift]).sum(dim=1) for shift in _shifts(height, width, radius)], dim=1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        first, padded = ctx.saved_tensors
+        radius, (height, width) = ctx.radius, first.shape[-2:]
+        of_first, of_padded = torch.zeros_like(first), torch.zeros_like(padded)
+        for channel, shift in enumerate(_shifts(height, width, radius)):
+            of_first.addcmul_(gradient[:, channel, None], padded[shift])
+            of_padded[shift].addcmul_(gradient[:, channel, None], first)
+        return of_first, of_padded[..., radius : radius + height, radius : radius + width], None
+
+
+def _shifts(height: int, width: int, radius: int) -> list[tuple[Any, ...]]:
+    """Windows of a picture padded by radius, as indices."""
+    reach = range(2 * radius + 1)
+    return [(..., slice(y, y + height), slice(x, x + width)) for y in reach for x in reach]
+
+
+def halving(inputs: int, outputs: int) -> nn.Sequential:
+    """Two convolutions, the first of which halves the size. Its kernel is even: a pixel of the result lies amidst the
+    four that it stands for, which is where bilinear interpolation puts it when it is brought up again. Normalised over
+    groups of channels of each picture: batches are small, and statistics of other batches would mislead."""
+    return nn.Sequential(
+        _convolution(inputs, outputs, 4, stride=2, padding=1, bias=False),
+        nn.GroupNorm(outputs // 4, outputs),
+        nn.LeakyReLU(SLOPE),
+        _convolution(outputs, outputs, 3, padding=1, bias=False),
+        nn.GroupNorm(outputs // 4, outputs),
+        nn.LeakyReLU(SLOPE),
+    )
+
+
+def _convolution(inputs: int, outputs: int, kernel: int, **options: Any) -> nn.Conv2d:
+    """With weights of the size that keeps that of the features (He et al. 2015): the usual ones are 2.4 times less."""
+    found = nn.Conv2d(inputs, outputs, kernel, **options)
+    nn.init.kaiming_normal_(found.weight, a=SLOPE)
+    return found
+
+
+def _estimator(features: int, channels: int) -> nn.Sequential:
+    last = nn.Conv2d(2 * channels, 2, 3, padding=1)
+    with torch.no_grad():
+        for parameter in last.parameters():
+            parameter.mul_(START)
+    return nn.Sequential(
+        nn.Conv2d((2 * RADIUS + 1) ** 2 + features + 2, 3 * channels, 3, padding=1),
+        nn.LeakyReLU(SLOPE),
+        nn.Conv2d(3 * channels, 2 * channels, 3, padding=1),
+        nn.LeakyReLU(SLOPE),
+        last,
+    )
+
+
+def _both_ways(feature: Tensor, batch: int, count: int) -> tuple[Tensor, Tensor]:
+    """Features of B frames, then of each one's first neighbour, and so on -> those of 2 S B pairs' first and second
+    pictures: frame to neighbour, then neighbour to frame."""
+    frame, neighbour = torch.cat([feature[:batch]] * count), feature[batch:]
+    return torch.cat([frame, neighbour]), torch.cat([neighbour, frame])
+
+
+def _finer(flow: Tensor, factor: int) -> Tensor:
+    """Flow at `factor` times the size, in pixels of that size."""
+    if factor == 1:
+        return flow
+    return factor * interpolate(flow, scale_factor=factor, mode="bilinear", align_corners=False)
+
+
+def _of_length_one(feature: Tensor) -> Tensor:
+    return feature * feature.square().sum(dim=1, keepdim=True).clamp(min=FLOOR).rsqrt()

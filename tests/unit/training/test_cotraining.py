@@ -1,0 +1,294 @@
+"""Depth, odometry and flow in the one training loop."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from tests.video import CPU, batch_of, configuration, dataset
+from weightsearch.errors import DataError, ModelError, OptionError, SpecError
+from weightsearch.geometry.warp import warp
+from weightsearch.metrics.depth import NAMES, PARTS
+from weightsearch.metrics.protocol import protocol_of
+from weightsearch.records import BETTER, REBALANCE_BINS, EpochRecord
+from weightsearch.training.checkpoint import essentials
+from weightsearch.training.device import choose_precision
+from weightsearch.training.evaluate import evaluate
+from weightsearch.training.loop import Trainer
+from weightsearch.training.naive import naive_metrics
+from weightsearch.training.network import predict
+from weightsearch.training.predictions import frame_names
+from weightsearch.training.preflight import preflight
+from weightsearch.training.probe import Account
+from weightsearch.training.scores import Predicted, check_measurable, score
+
+ODOMETRY = {"ate", "rpe_rot", "rpe_dir"}
+FLOW = {"epe", "f1_all", "epe_static", "epe_moving", "f1_static", "f1_moving"}
+
+
+def trainer(folder, *overrides: str) -> Trainer:
+    data = dataset(folder, *overrides)
+    return Trainer(data.configuration, data, CPU)
+
+
+def test_an_epoch_measures_depth_odometry_and_flow(tmp_path):
+    record = trainer(tmp_path).train_epoch()
+    assert set(record.metrics) == {*NAMES, *PARTS, "scale", "scale_std", *ODOMETRY, *FLOW}
+    assert set(record.metrics) - {"scale", "scale_std"} <= set(BETTER)
+    rebalance = record.rebalance
+    assert rebalance.known
+    assert 0 < rebalance.kept <= 1
+    assert len(rebalance.static) == len(rebalance.moving) == REBALANCE_BINS
+    assert sum(rebalance.moving) > 0
+    assert EpochRecord.from_plain(record.to_plain()) == record
+
+
+def test_a_resumed_training_is_the_undisturbed_one_bit_for_bit(tmp_path):
+    options = ("train.start_epochs={depth: 2}", "rebalance.method=one_sided", "augmentation.mirror=0.5")
+    whole = trainer(tmp_path, *options)
+    expected = [whole.train_epoch() for _ in range(2)]
+    first = trainer(tmp_path, *options)
+    first.train_epoch()
+    first.save(tmp_path / "checkpoint.pt")
+    second = trainer(tmp_path, *options)
+    second.resume(tmp_path / "checkpoint.pt")
+    second.train_epoch()
+    assert [replace(one, seconds=0) for one in second.history] == [replace(one, seconds=0) for one in expected]
+    for one, other in zip(whole.network.parameters(), second.network.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def numbers(part: torch.nn.Module) -> list[torch.Tensor]:
+    return [value.detach().clone() for value in part.state_dict().values()]
+
+
+def test_a_part_begins_to_learn_at_its_epoch(tmp_path):
+    found = trainer(tmp_path, "train.epochs=3", "train.start_epochs={depth: 2, pose: 3}", "rebalance=null")
+    parts = {name: getattr(found.network, name) for name in ("depth", "pose", "flow")}
+    learned = []
+    for _ in range(3):
+        before = {name: numbers(part) for name, part in parts.items()}
+        found.train_epoch()
+        learned.append(
+            {
+                name
+                for name, part in parts.items()
+                if not all(torch.equal(a, b) for a, b in zip(before[name], numbers(part), strict=True))
+            }
+        )
+    assert learned == [{"flow"}, {"flow", "depth"}, {"flow", "depth", "pose"}]
+
+
+def test_a_frozen_encoder_stays_frozen_when_its_part_begins_to_learn(tmp_path):
+    found = trainer(tmp_path, "train.start_epochs={depth: 2}", "train.freeze_encoder=true")
+    before = numbers(found.network.depth.encoder)
+    found.train_epoch()
+    found.train_epoch()
+    assert all(torch.equal(a, b) for a, b in zip(before, numbers(found.network.depth.encoder), strict=True))
+
+
+def test_parts_are_named_and_something_must_learn(tmp_path):
+    data = dataset(tmp_path, "train.start_epochs={dept: 2}")
+    with pytest.raises(ModelError, match=r"train\.start_epochs: the network has no part 'dept'; did you mean 'depth'"):
+        preflight(data.configuration, data)
+    with pytest.raises(SpecError, match="depth would begin at epoch 3 of 2"):
+        configuration(tmp_path, "train.start_epochs={depth: 3}")
+    with pytest.raises(ModelError, match="nothing learns in epoch 1"):
+        trainer(tmp_path, "train.start_epochs={depth: 2, pose: 2, flow: 2}").train_epoch()
+
+
+def test_rebalancing_decides_what_depth_learns_from(tmp_path):
+    """Without any pixel kept the rigid term is 0 and depth gets no gradient from it; flow learns as before."""
+    kept = trainer(tmp_path, "rebalance={method: none}").train_epoch()
+    none = trainer(tmp_path, "rebalance={method: neighbourhood, eta: 1.0e-12}").train_epoch()
+    assert kept.rebalance.kept == 1
+    assert none.rebalance.kept < 0.01
+    assert none.terms["photometric_rigid"].gradient < kept.terms["photometric_rigid"].gradient
+    warm = trainer(tmp_path, "rebalance={method: neighbourhood, eta: 1.0e-12, warmup_epochs: 1}")
+    first, second = warm.train_epoch(), warm.train_epoch()
+    assert (first.rebalance.kept, second.rebalance.kept < 0.01) == (1, True)
+    assert first.terms == kept.terms
+
+
+def test_probes_measure_the_shared_parameters_while_a_part_waits(tmp_path):
+    found = trainer(tmp_path, "analysis.budget=1.0", "train.start_epochs={depth: 2}")
+    waiting, learning = found.train_epoch().probe, found.train_epoch().probe
+    assert waiting.problem is None
+    assert learning.problem is None
+    assert "photometric_flow" in waiting.places["shared"].norms
+
+
+def test_the_truth_scores_as_the_truth(tmp_path):
+    data = dataset(tmp_path)
+    protocol = protocol_of(data.configuration, "validation")
+    truth = data.truth("validation", protocol.size)
+
+    def right(batch, here):
+        return Predicted(truth[here].clamp(min=2.0), batch.neighbours.pose, batch.motion.flow.nan_to_num())
+
+    found = score(data, "validation", protocol, CPU, 2, right)
+    for name in ("abs_rel", "abs_rel_static", "abs_rel_moving", *ODOMETRY, "epe", "f1_all"):
+        assert found[name] == pytest.approx(0, abs=1e-3), name
+    assert found["a1"] == 1
+
+
+@pytest.mark.parametrize("offsets", ["[-2, 2]", "[2, -1]", "[3]"])
+def test_odometry_is_chained_over_the_smallest_step_ahead(tmp_path, offsets):
+    """Steps of twice and three times the length: a camera that is said to stand is off by as much."""
+    data = dataset(
+        tmp_path, f"data.neighbours={offsets}", "data.frames=40", "data.variety=indoor", "data.min_depth=0.3"
+    )
+    protocol = protocol_of(data.configuration, "validation")
+    right = score(data, "validation", protocol, CPU, 4, lambda batch, _: Predicted(poses=batch.neighbours.pose))
+    assert right["ate"] == pytest.approx(0, abs=1e-5)
+    naive = naive_metrics(data, "validation", protocol, 4)
+    step = min(o for o in data.offsets if o > 0)
+    order = data.splits["validation"]
+    first, second = (data.frames.pose[order + shift] for shift in (0, step))
+    relative = np.linalg.inv(second) @ first
+    angles = [np.rad2deg(np.arccos((np.trace(one[:3, :3]) - 1) / 2)) for one in relative]
+    assert naive["zero_motion"]["rpe_rot"] == pytest.approx(np.mean(angles), rel=1e-3)
+
+
+def test_naive_predictors_are_what_they_say(tmp_path):
+    data = dataset(tmp_path, "data.frames=40", "data.variety=indoor", "data.min_depth=0.3", "data.pace=2")
+    protocol = protocol_of(data.configuration, "validation")
+    found = naive_metrics(data, "validation", protocol, 4)
+    assert list(found) == ["constant_depth", "mean_depth", "zero_motion", "mean_motion", "last_motion", "zero_flow"]
+    assert found["mean_depth"]["abs_rel"] < found["constant_depth"]["abs_rel"]
+    assert found["last_motion"]["ate"] < found["mean_motion"]["ate"] <= found["zero_motion"]["ate"]
+    flow = data.frames.flow[data.splits["validation"]]
+    assert found["zero_flow"]["epe"] == pytest.approx(float(np.nanmean(np.hypot(flow[..., 0], flow[..., 1]))), rel=1e-5)
+    truth = data.frames.depth[data.splits["validation"]].astype(np.float64)
+    expected = []
+    for frame in truth:
+        valid = (frame > 0.3) & (frame < 80)
+        expected.append(np.mean(np.abs(np.median(frame[valid]) - frame[valid]) / frame[valid]))
+    assert found["constant_depth"]["abs_rel"] == pytest.approx(np.mean(expected), rel=1e-4)
+
+
+def test_a_metric_whose_truth_is_missing_is_told_before_anything_is_trained(tmp_path):
+    data = dataset(tmp_path)
+    protocol = protocol_of(data.configuration, "validation")
+    check_measurable(data, "validation", protocol, ["depth", "pose", "flow"], ["abs_rel", "ate", "epe"])
+    with pytest.raises(DataError, match="epe cannot be measured on the validation split"):
+        check_measurable(data, "validation", protocol, ["depth", "pose"], ["abs_rel", "epe"])
+    with pytest.raises(DataError, match="t_err cannot be measured"):  # no video is 100 m long
+        preflight(data.configuration, data, ["t_err"])
+    preflight(data.configuration, data, ["abs_rel", "ate", "epe"])
+    stopped = dataset(tmp_path, "train.early_stopping={patience: 1, metric: r_err}")
+    with pytest.raises(DataError, match="r_err cannot be measured"):
+        preflight(stopped.configuration, stopped)
+
+
+def test_depth_alone_is_what_it_is_beside_motion(tmp_path):
+    found = trainer(tmp_path)
+    batch = batch_of(found.dataset)
+    found.network.eval()
+    with torch.no_grad():
+        both, alone = predict(found.network, batch), predict(found.network, replace(batch, neighbours=None))
+    assert set(alone) == {name for name in both if name.startswith("depth")}
+    torch.testing.assert_close(both["depth"], alone["depth"])
+
+
+def test_flipped_predictions_are_averaged_of_depth_alone(tmp_path):
+    found = trainer(tmp_path, "evaluation.flip_average=true")
+    metrics = evaluate(found.network, found.dataset, "validation", found.protocol, choose_precision("off", CPU), 2)
+    assert {"abs_rel", "ate", "epe"} <= set(metrics)
+
+
+def test_a_network_for_pairs_needs_neighbours(tmp_path):
+    from weightsearch.training.network import build_network
+
+    with pytest.raises((SpecError, ModelError, OptionError), match="neighbours"):
+        build_network(configuration(tmp_path, "data.neighbours=[]", "rebalance=null"))
+
+
+def test_unknown_intrinsics_are_told(tmp_path):
+    data = dataset(tmp_path)
+    blind = replace(data, frames=replace(data.frames, intrinsics=np.full_like(data.frames.intrinsics, np.nan)))
+    with pytest.raises(DataError, match="loss.photometric_rigid: the camera's intrinsics are not known"):
+        preflight(data.configuration, blind)
+
+
+def test_known_poses_that_are_not_known_are_told_or_left_out(tmp_path):
+    model = "model={name: disparity, encoder: test_efficientnet, channels: 4}"
+    data = dataset(tmp_path, model, "rebalance=null", "loss={photometric_rigid: {weight: 1, pose: known}}")
+    preflight(data.configuration, data)
+    lost = np.array(data.frames.pose)
+    lost[3:] = np.nan
+    some = replace(data, frames=replace(data.frames, pose=lost))
+    record = Trainer(some.configuration, some, CPU).train_epoch()  # pairs that are known, and pairs that are not
+    assert 0 < record.terms["photometric_rigid"].gradient < 100
+    lost[:] = np.nan
+    with pytest.raises(DataError, match=r"loss\.photometric_rigid\.pose: 'known' needs poses; the data set has none"):
+        preflight(data.configuration, replace(data, frames=replace(data.frames, pose=lost)))
+
+
+def test_a_flow_that_is_not_finite_is_survived():
+    """PyTorch's backward pass would end the process."""
+    flow = torch.zeros(1, 2, 8, 8)
+    flow[0, 0, 2:4] = torch.nan
+    flow[0, 1, 5] = torch.inf
+    flow.requires_grad_()
+    made = warp(torch.rand(1, 3, 8, 8), flow)
+    made.sum().backward()
+    assert bool(made.isfinite().all())
+    assert bool(flow.grad.isfinite().all())
+
+
+def test_probes_see_the_network_anew_when_another_part_begins_to_learn(tmp_path):
+    """As a training that was resumed there, which has seen nothing of it before."""
+    data = dataset(tmp_path, "analysis.budget=1.0", "train.start_epochs={depth: 2}", "rebalance=null")
+    whole, resumed = (Trainer(data.configuration, data, CPU, account=Account(1e9)) for _ in range(2))
+    whole.train_epoch()
+    whole.save(tmp_path / "checkpoint.pt")
+    resumed.resume(tmp_path / "checkpoint.pt")
+    through, again = whole.train_epoch().probe, resumed.train_epoch().probe
+    assert set(through.places["heads"].norms) == set(again.places["heads"].norms)
+    assert through.places["heads"].norms["photometric_flow"] > 0
+    assert through.places["heads"].norms["smooth_depth"] > 0
+
+
+def test_metrics_of_motion_are_refused_where_nothing_moves(tmp_path):
+    plain = ("data.neighbours=[]", "rebalance=null", "model={name: encoder_decoder, encoder: test_efficientnet}")
+    data = dataset(tmp_path, *plain, "loss={mae: {weight: 1}}")
+    preflight(data.configuration, data, ["abs_rel"])
+    with pytest.raises(DataError, match="ate cannot be measured"):
+        preflight(data.configuration, data, ["ate"])
+
+
+def test_nothing_that_learns_in_epoch_one_is_told_before(tmp_path):
+    data = dataset(tmp_path, "train.start_epochs={depth: 2, pose: 2, flow: 2}")
+    with pytest.raises(ModelError, match=r"gets a gradient from the loss in epoch 1: see train\.start_epochs"):
+        preflight(data.configuration, data)
+
+
+def test_a_users_own_option_neighbours_is_left_alone(tmp_path):
+    assert "neighbours" not in configuration(tmp_path, "data.neighbours=[]", "rebalance=null", *SUPERVISED).context
+    assert configuration(tmp_path).context["neighbours"] == (-1, 1)
+
+
+SUPERVISED = ("model={name: encoder_decoder, encoder: test_efficientnet}", "loss={mae: {weight: 1}}")
+
+
+def test_checkpoints_from_before_there_were_neighbours_go_on(tmp_path):
+    now = essentials(configuration(tmp_path, "data.neighbours=[]", "rebalance=null", *SUPERVISED))
+    assert not any("neighbours" in name for name in now)
+    assert any("neighbours" in name for name in essentials(configuration(tmp_path)))
+
+
+def test_frames_are_named_as_they_are_measured(tmp_path):
+    data = dataset(tmp_path)
+    names = [data.frames.names[index] for index in data.splits["validation"]]
+    assert frame_names(data.configuration, "validation") == names
+    assert len(names) == 2 * (3 - 2)
+
+
+def test_without_a_step_ahead_depth_is_still_compared(tmp_path):
+    data = dataset(tmp_path, "data.neighbours=[-1]", "model.motion_from=images")
+    found = naive_metrics(data, "validation", protocol_of(data.configuration, "validation"), 4)
+    assert list(found) == ["constant_depth", "mean_depth", "zero_flow"]

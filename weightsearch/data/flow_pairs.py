@@ -1,0 +1,100 @@
+"""Pairs of pictures with the optical flow between them, named by lists: Middlebury, KITTI 2012 and 2015, Sintel,
+FlyingChairs, or your own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weightsearch.data.file_list import read_intrinsics
+from weightsearch.data.flow_files import read_flow
+from weightsearch.data.images import read_colour
+from weightsearch.data.source import Frame, SplitName, Video, no_pose
+from weightsearch.data.text import read_text
+from weightsearch.errors import DataError, OptionError
+
+NONE: Final = "None"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """flow: from the first picture to the second; None where it is not known."""
+
+    pictures: tuple[Path, Path]
+    flow: Path | None
+
+
+class FlowPairs:
+    """root: the folder that all paths are relative to. train, validation, test: lists with a pair a line, `first second
+    flow`; the flow is a `.flo` file or KITTI's 16-bit `.png`, or `None`. A pair may stand in several lists: flow learns
+    without the truth. intrinsics: a file of three rows of three numbers, pixels, for all pictures, if they are known.
+    neighbours: [1], from the first picture to the second. Paths have no spaces in them.
+
+    Neither depth nor poses are known.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: Path,
+        train: str | None = None,
+        validation: str | None = None,
+        test: str | None = None,
+        intrinsics: str | None = None,
+        neighbours: tuple[int, ...] = (),
+    ) -> None:
+        if neighbours != (1,):
+            raise OptionError("neighbours", f"must be [1], from the first picture to the second; found {[*neighbours]}")
+        self.camera = None if intrinsics is None else root / intrinsics
+        self.matrix = np.diag([np.nan, np.nan, 1.0]) if self.camera is None else read_intrinsics(self.camera)
+        names: dict[SplitName, str | None] = {"train": train, "validation": validation, "test": test}
+        self.lists: list[Path] = []
+        self.parts: list[tuple[Video, Pair]] = []
+        for split, name in names.items():
+            if name is not None:
+                self.lists.append(root / name)
+                for pair in read_pairs(root / name, root):
+                    self.parts.append((Video(f"{split}: {pair.pictures[0]}", 2, split), pair))
+        if not self.parts:
+            raise OptionError("train", "is missing; a data set needs one of the lists train, validation, test")
+
+    def videos(self) -> list[Video]:
+        return [video for video, _ in self.parts]
+
+    def files(self) -> list[Path]:
+        files = [file for _, pair in self.parts for file in (*pair.pictures, pair.flow) if file is not None]
+        return [*self.lists, *files] + ([] if self.camera is None else [self.camera])
+
+    def name(self, video: int, index: int) -> str:
+        return str(self.parts[video][1].pictures[index])
+
+    def read(self, video: int, index: int) -> Frame:
+        image = read_colour(self.parts[video][1].pictures[index])
+        depth = np.zeros(image.shape[:2], dtype=np.float32)
+        return Frame(self.name(video, index), image, depth, self.matrix.copy(), no_pose())
+
+    def flow(self, video: int, index: int, offset: int) -> NDArray[np.float32]:  # noqa: ARG002 - it is 1
+        pair = self.parts[video][1]
+        if pair.flow is not None:
+            return read_flow(pair.flow)
+        height, width = read_colour(pair.pictures[index]).shape[:2]
+        return np.full((height, width, 2), np.nan, dtype=np.float32)
+
+
+def read_pairs(path: Path, root: Path) -> list[Pair]:
+    """The pairs of a list. Raises DataError that names the line at fault."""
+    pairs: list[Pair] = []
+    for number, line in enumerate(read_text(path, "the list").splitlines(), start=1):
+        words = line.split()
+        if words and len(words) != 3:
+            raise DataError(f"{path}:{number}: expected 'first second flow' (or {NONE}), found {line!r}")
+        if words:
+            first, second, flow = words
+            pairs.append(Pair((root / first, root / second), None if flow == NONE else root / flow))
+    if not pairs:
+        raise DataError(f"{path}: the list has no pair")
+    return pairs

@@ -1,0 +1,50 @@
+"""A pinhole camera: pixels to points and back. Pixel centres lie at whole numbers."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+from torch import Tensor
+
+NEAREST: Final = 1e-3  # metres before a camera; what lies nearer, or behind it, cannot be seen
+
+
+def pixel_grid(size: tuple[int, int], like: Tensor) -> Tensor:
+    """(x, y, 1) of every pixel, [3, H, W]."""
+    height, width = size
+    rows = torch.arange(height, dtype=like.dtype, device=like.device)
+    columns = torch.arange(width, dtype=like.dtype, device=like.device)
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
+    return torch.stack([x, y, torch.ones_like(x)])
+
+
+def inverse_intrinsics(intrinsics: Tensor) -> Tensor:
+    """[..., 3, 3]. In closed form: a general inverse waits for a GPU to look for singular matrices."""
+    fx, skew, cx = intrinsics[..., 0, 0], intrinsics[..., 0, 1], intrinsics[..., 0, 2]
+    fy, cy = intrinsics[..., 1, 1], intrinsics[..., 1, 2]
+    zero, one = torch.zeros_like(fx), torch.ones_like(fx)
+    numbers = [1 / fx, -skew / (fx * fy), (skew * cy - cx * fy) / (fx * fy), zero, 1 / fy, -cy / fy, zero, zero, one]
+    return torch.stack(numbers, dim=-1).reshape(*fx.shape, 3, 3)
+
+
+def back_project(depth: Tensor, intrinsics: Tensor) -> Tensor:
+    """Points in the camera's coordinates, metres, [B, 3, H, W]. depth: metres, [B, 1, H, W]. intrinsics: pixels,
+    [B, 3, 3]."""
+    size = (depth.shape[-2], depth.shape[-1])
+    rays = inverse_intrinsics(intrinsics) @ pixel_grid(size, depth).flatten(1)
+    points: Tensor = rays.reshape(-1, 3, *size) * depth
+    return points
+
+
+def rigid_flow(depth: Tensor, pose: Tensor, intrinsics: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the pixels of a still scene go when the camera moves: flow in pixels, [B, 2, H, W], and the points' depth
+    in the other camera, metres, [B, 1, H, W]. depth: metres, [B, 1, H, W]. pose: the camera's coordinates to the
+    other's, [B, 4, 4]. intrinsics: of both, pixels, [B, 3, 3]. Of points that are not before the other camera the flow
+    has no meaning, but is finite."""
+    points = back_project(depth, intrinsics).flatten(2)
+    seen = intrinsics @ (pose[:, :3, :3] @ points + pose[:, :3, 3:])
+    size = (depth.shape[-2], depth.shape[-1])
+    seen = seen.reshape(-1, 3, *size)
+    pixels = seen[:, :2] / seen[:, 2:].clamp(min=NEAREST)
+    return pixels - pixel_grid(size, depth)[:2], seen[:, 2:]

@@ -1,0 +1,42 @@
+"""How far a flow leads from the epipolar lines of a camera's motion."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from torch import Tensor
+
+from weightsearch.geometry.camera import inverse_intrinsics, pixel_grid
+from weightsearch.geometry.pose import cross_matrix
+
+FLOOR: Final = 1e-6  # metres, and the length of a line's normal: a motion without translation has no lines
+
+
+def essential_matrix(pose: Tensor) -> Tensor:
+    """E = [t]x R, [..., 3, 3], of poses from one camera's coordinates to the other's, [..., 4, 4]. The length of t is
+    taken out: distances do not depend on it. Without a translation, which has no epipolar lines, it is 0."""
+    translation = pose[..., :3, 3]
+    square = (translation**2).sum(dim=-1, keepdim=True)
+    none = square <= FLOOR**2
+    direction = translation.masked_fill(none, 0) / square.masked_fill(none, 1).sqrt()
+    return cross_matrix(direction) @ pose[..., :3, :3]
+
+
+def fundamental_matrix(pose: Tensor, intrinsics: Tensor) -> Tensor:
+    """F = K^-T E K^-1, [..., 3, 3]: p'ᵀ F p = 0 for a still point's pixels p and p' in the two pictures."""
+    back = inverse_intrinsics(intrinsics)
+    return back.mT @ essential_matrix(pose) @ back
+
+
+def epipolar_distance(flow: Tensor, pose: Tensor, intrinsics: Tensor) -> Tensor:
+    """Distance in pixels of p + flow(p) from the epipolar line of p, [B, 1, H, W], not signed. flow: pixels,
+    [B, 2, H, W]. pose: [B, 4, 4]. intrinsics: pixels, [B, 3, 3]. It is blind to motion along the line."""
+    size = (flow.shape[-2], flow.shape[-1])
+    grid = pixel_grid(size, flow)
+    lines = (fundamental_matrix(pose, intrinsics) @ grid.flatten(1)).reshape(-1, 3, *size)
+    x, y = (grid[:2] + flow).unbind(dim=1)
+    a, b, c = lines.unbind(dim=1)
+    square = a**2 + b**2
+    none = square <= FLOOR**2
+    away = (a * x + b * y + c).abs() / square.masked_fill(none, 1).sqrt()
+    return away.masked_fill(none, 0).unsqueeze(1)

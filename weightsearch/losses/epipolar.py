@@ -1,0 +1,37 @@
+"""The distance of flow from the epipolar lines of the camera's motion."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from weightsearch.data.batch import Batch
+from weightsearch.geometry.epipolar import epipolar_distance
+from weightsearch.geometry.warp import inside
+from weightsearch.losses.masked import masked_mean
+from weightsearch.losses.pairs import each_pair, predicted_poses
+from weightsearch.losses.rebalancing import RIGID_PIXELS
+from weightsearch.losses.term import Prediction
+
+
+class Epipolar(nn.Module):
+    """mean distance, pixels, of p + flow(p) from the epipolar line of p under the predicted pose, over the pixels that
+    stay in the picture and that rebalancing keeps for depth and pose. It is blind to motion along the line, and 0 where
+    the camera only turns. learns: what its gradient reaches, `both`, `pose` or `flow`. Source: Ranjan et al. 2019 and
+    CoopNet (WACV 2023), with the absolute value that the latter's print lacks."""
+
+    def __init__(self, *, learns: Literal["both", "pose", "flow"] = "both") -> None:
+        super().__init__()
+        self.learns = learns
+
+    def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
+        flow, poses = prediction["flow"], predicted_poses(prediction)
+        flow = flow.detach() if self.learns == "pose" else flow
+        poses = poses.detach() if self.learns == "flow" else poses
+        count, steps = flow.shape[1], flow.flatten(0, 1)
+        distance = epipolar_distance(steps, poses.flatten(0, 1), each_pair(batch.intrinsics, count))
+        kept = inside(steps)
+        if RIGID_PIXELS in prediction:
+            kept = kept & prediction[RIGID_PIXELS].flatten(0, 1)
+        return masked_mean(distance.masked_fill(~kept, 0), kept)

@@ -1,0 +1,33 @@
+"""How far the flow is from that of a still scene."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from weightsearch.data.batch import Batch
+from weightsearch.losses.masked import masked_mean
+from weightsearch.losses.pairs import depth_flow, predicted_poses
+from weightsearch.losses.rebalancing import RIGID_PIXELS
+from weightsearch.losses.term import Prediction
+
+
+class FlowDepthConsistency(nn.Module):
+    """mean |flow - flow of depth and pose|, summed over x and y, pixels, over the pixels that stay in the picture and
+    that rebalancing keeps for depth and pose. learns: what its gradient reaches, `both`, `rigid` (depth and pose) or
+    `flow`. Source: Zou et al. 2018 (cross-task consistency)."""
+
+    def __init__(self, *, learns: Literal["both", "rigid", "flow"] = "both") -> None:
+        super().__init__()
+        self.learns = learns
+
+    def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
+        rigid, kept = depth_flow(prediction["depth"], predicted_poses(prediction), batch)
+        flow = prediction["flow"]
+        rigid = rigid.detach() if self.learns == "flow" else rigid
+        flow = flow.detach() if self.learns == "rigid" else flow
+        if RIGID_PIXELS in prediction:
+            kept = kept & prediction[RIGID_PIXELS]
+        gap = (flow - rigid).abs().sum(dim=2, keepdim=True)
+        return masked_mean(gap.masked_fill(~kept, 0), kept)

@@ -1,0 +1,70 @@
+"""A batch's frames with each of their neighbours: what the terms of self-supervision start from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from weightsearch.data.batch import Batch
+from weightsearch.errors import ModelError
+from weightsearch.geometry.camera import NEAREST, rigid_flow
+from weightsearch.geometry.pose import pose_matrix
+from weightsearch.geometry.warp import inside, warp
+from weightsearch.losses.photometric_error import photometric_error
+from weightsearch.losses.term import Prediction
+
+
+@dataclass(frozen=True)
+class Warped:
+    """A frame as it is made from its neighbours. error: photometric, [B, S, 1, H, W]. seen: the pixels whose place lies
+    in the neighbour's picture and before its camera, [B, S, 1, H, W] bool."""
+
+    error: Tensor
+    seen: Tensor
+
+
+def neighbours_of(batch: Batch) -> Tensor:
+    """Colour of a batch's neighbours, [B, S, 3, H, W]. Raises ModelError where it has none."""
+    if batch.neighbours is None:
+        raise ModelError("data.neighbours: none are asked for; losses between frames need some, such as [-1, 1]")
+    return batch.neighbours.image
+
+
+def predicted_poses(prediction: Prediction) -> Tensor:
+    """The network's poses, from each frame's camera coordinates to its neighbours', [B, S, 4, 4]."""
+    return pose_matrix(prediction["pose"])
+
+
+def each_pair(values: Tensor, pairs: int) -> Tensor:
+    """What is known of a frame, [B, ...], for each of its pairs, [B S, ...]."""
+    return values.repeat_interleave(pairs, dim=0)
+
+
+def depth_flow(depth: Tensor, poses: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """The flow of a still scene, pixels, [B, S, 2, H, W], and its pixels that are before the neighbour's camera and in
+    its picture, [B, S, 1, H, W] bool. depth: metres, [B, 1, h, w], brought to the pictures' size. poses: [B, S, 4,
+    4]."""
+    count, size = poses.shape[1], (batch.image.shape[-2], batch.image.shape[-1])
+    depth = each_pair(to_size(depth, size), count)
+    flow, far = rigid_flow(depth, poses.flatten(0, 1), each_pair(batch.intrinsics, count))
+    seen = inside(flow) & (far > NEAREST)
+    return flow.reshape(-1, count, 2, *size), seen.reshape(-1, count, 1, *size)
+
+
+def warped(flow: Tensor, batch: Batch, alpha: float) -> Warped:
+    """The frame as its neighbours show it through a flow in pixels, [B, S, 2, H, W]; what is seen is in the picture."""
+    images, count = neighbours_of(batch), flow.shape[1]
+    steps = flow.flatten(0, 1)
+    made = warp(images.flatten(0, 1), steps)
+    error = photometric_error(each_pair(batch.image, count), made, alpha)
+    shape = (-1, count, 1, *error.shape[-2:])
+    return Warped(error.reshape(shape), inside(steps).reshape(shape))
+
+
+def to_size(values: Tensor, size: tuple[int, int]) -> Tensor:
+    """A map, [B, C, h, w], at another size, bilinear."""
+    if tuple(values.shape[-2:]) == size:
+        return values
+    return interpolate(values, size=size, mode="bilinear", align_corners=False)

@@ -1,0 +1,33 @@
+"""How much two pictures differ, pixel by pixel."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, pad
+
+ALPHA: Final = 0.85
+C1: Final = 1e-4
+C2: Final = 9e-4
+
+
+def photometric_error(one: Tensor, other: Tensor, alpha: float) -> Tensor:
+    """alpha clip((1 - SSIM) / 2, 0, 1) + (1 - alpha) |A - B|, means over the channels, in [0, 1], [N, 1, H, W]. SSIM is
+    taken in windows of 3 x 3 pixels, of pictures that go on as in a mirror. one, other: colour in [0, 1],
+    [N, 3, H, W]. Sources: Godard et al. 2017, eq. 2; 2019 for the constants."""
+    absolute = (one - other).abs().mean(dim=1, keepdim=True)
+    if alpha == 0:
+        return absolute
+    return alpha * _dissimilarity(one, other).mean(dim=1, keepdim=True) + (1 - alpha) * absolute
+
+
+def _dissimilarity(one: Tensor, other: Tensor) -> Tensor:
+    """clip((1 - SSIM) / 2, 0, 1) of each channel."""
+    x, y = (pad(picture, (1, 1, 1, 1), mode="reflect") for picture in (one, other))
+    mean_x, mean_y = avg_pool2d(x, 3, 1), avg_pool2d(y, 3, 1)
+    variances = avg_pool2d(x * x, 3, 1) - mean_x**2 + avg_pool2d(y * y, 3, 1) - mean_y**2
+    covariance = avg_pool2d(x * y, 3, 1) - mean_x * mean_y
+    similarity = (2 * mean_x * mean_y + C1) * (2 * covariance + C2)
+    similarity = similarity / ((mean_x**2 + mean_y**2 + C1) * (variances + C2))
+    return ((1 - similarity) / 2).clamp(0, 1)

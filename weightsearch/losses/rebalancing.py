@@ -1,0 +1,117 @@
+"""Which pixels depth and pose learn from, and which flow: what moves by itself spoils depth and odometry.
+
+Source of the neighbourhood: CoopNet (WACV 2023), whose main text could not be had; what its supplementary says is put
+together again in `spec.sections.Rebalance`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from weightsearch.data.batch import Batch
+from weightsearch.errors import ModelError
+from weightsearch.geometry.occlusion import visible
+from weightsearch.losses.mode import ESTIMATORS
+from weightsearch.losses.pairs import depth_flow, predicted_poses, warped
+from weightsearch.losses.photometric_error import ALPHA
+from weightsearch.losses.term import Prediction
+from weightsearch.spec.sections import Rebalance
+
+RIGID_PIXELS: Final = "rigid_pixels"
+FLOW_PIXELS: Final = "flow_pixels"
+FEWEST_VISIBLE: Final = 0.5  # share; flow that calls more hidden is not ready to say so
+
+
+@dataclass(frozen=True)
+class Balance:
+    """One batch's, all [B, S, 1, H, W] and without a gradient. delta: the photometric error by depth and pose less that
+    by flow. counted: bool, the pixels where both are known. mode: of delta, a scalar; NaN where no pixel is counted.
+    rigid_pixels, flow_pixels: bool, which depth and pose, and which flow, learn from. flow_error: photometric, by flow.
+    moving: bool, what truly moves, None where the data set does not know. eta: as it was asked for."""
+
+    delta: Tensor
+    counted: Tensor
+    mode: Tensor
+    rigid_pixels: Tensor
+    flow_pixels: Tensor
+    flow_error: Tensor
+    moving: Tensor | None
+    eta: float
+
+    @property
+    def masks(self) -> dict[str, Tensor]:
+        """What the loss terms find among the network's outputs."""
+        return {RIGID_PIXELS: self.rigid_pixels, FLOW_PIXELS: self.flow_pixels}
+
+
+class Rebalancing:
+    """options: of the study file. __call__ compares the two errors of a batch under a prediction with `depth`, `pose`
+    and `flow` (and `backward_flow` for `flow_pixels: visible`). epoch: counted from 1. Raises ModelError where the
+    network or the data set lacks what is needed."""
+
+    def __init__(self, options: Rebalance) -> None:
+        self.options = options
+        self.estimate = ESTIMATORS[options.mode_estimator]
+
+    def __call__(self, prediction: Prediction, batch: Batch, epoch: int) -> Balance:
+        needed = ["depth", "pose", "flow"] + (["backward_flow"] if self.options.flow_pixels == "visible" else [])
+        for name in needed:
+            if name not in prediction:
+                raise ModelError(f"rebalance: needs the network's output {name!r}; it gives {', '.join(prediction)}")
+        with torch.no_grad():
+            return self._balance({name: prediction[name].detach() for name in needed}, batch, epoch)
+
+    def _balance(self, prediction: Prediction, batch: Batch, epoch: int) -> Balance:
+        rigid_flow, seen = depth_flow(prediction["depth"], predicted_poses(prediction), batch)
+        rigid, flow = warped(rigid_flow, batch, ALPHA), warped(prediction["flow"], batch, ALPHA)
+        delta, counted = rigid.error - flow.error, seen & flow.seen
+        mode = self.estimate(delta.flatten(), counted.flatten())
+        moving = batch.motion.moving
+        truth = None if moving is None else moving[:, None].expand_as(delta)
+        kept = of_flow = torch.ones_like(counted)
+        if epoch > self.options.warmup_epochs:
+            kept = self._kept(delta, mode, truth)
+            of_flow = self._of_flow(kept, prediction)
+        return Balance(
+            delta=delta,
+            counted=counted,
+            mode=mode,
+            rigid_pixels=kept,
+            flow_pixels=of_flow,
+            flow_error=flow.error,
+            moving=truth,
+            eta=self.options.eta,
+        )
+
+    def _kept(self, delta: Tensor, mode: Tensor, moving: Tensor | None) -> Tensor:
+        """The pixels that depth and pose learn from."""
+        eta = self.options.eta
+        match self.options.method:
+            case "none":
+                return torch.ones_like(delta, dtype=torch.bool)
+            case "negative" | "minimum":
+                return delta < 0
+            case "neighbourhood":
+                return (delta - mode).abs() <= eta
+            case "one_sided":
+                return delta - mode <= eta
+            case "oracle":
+                if moving is None:
+                    raise ModelError("rebalance.method: 'oracle' needs a data set that knows what moves")
+                return ~moving
+
+    def _of_flow(self, kept: Tensor, prediction: Prediction) -> Tensor:
+        """The pixels that flow learns from."""
+        complement = self.options.flow_pixels == "complement"
+        if self.options.method == "minimum" or (complement and self.options.method != "none"):
+            return ~kept
+        if complement or self.options.flow_pixels == "all":  # where nothing is left out, nothing is left to flow alone
+            return torch.ones_like(kept)
+        flow, backward = (prediction[name].flatten(0, 1) for name in ("flow", "backward_flow"))
+        found = visible(flow, backward).reshape(kept.shape)
+        enough = found.float().mean(dim=(-1, -2), keepdim=True) >= FEWEST_VISIBLE
+        return found | ~enough

@@ -1,0 +1,32 @@
+"""Smoothness of disparity at every scale."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from weightsearch.data.batch import Batch
+from weightsearch.losses.depth_term import FLOOR
+from weightsearch.losses.scales import depth_scales
+from weightsearch.losses.smoothness import smoothness
+from weightsearch.losses.term import Prediction
+
+
+class SmoothDepth(nn.Module):
+    """mean over the scales of `smoothness` of 1 / depth over its mean in the image, divided by 2^scale, dimensionless.
+    sharpness: see `smoothness`. Source: Godard et al. 2019."""
+
+    def __init__(self, *, sharpness: Annotated[float, Field(ge=0)] = 1.0) -> None:
+        super().__init__()
+        self.sharpness = sharpness
+
+    def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
+        found = []
+        for scale, depth in enumerate(depth_scales(prediction)):
+            disparity = depth.clamp(min=FLOOR).reciprocal()
+            relative = disparity / disparity.mean(dim=(2, 3), keepdim=True)
+            found.append(smoothness(relative, batch.image, self.sharpness) / 2**scale)
+        return torch.stack(found).mean()

@@ -1,0 +1,159 @@
+"""Odometry metrics: how well predicted steps of a camera follow the true ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from weightsearch.errors import TrialFailure
+
+Array = NDArray[np.float64]
+
+SNIPPET: Final = 5  # frames
+STANDING: Final = 1e-6  # metres
+LENGTHS: Final = range(100, 801, 100)  # metres
+EVERY: Final = 10  # frames between the starts of KITTI's sub-sequences
+
+
+class OdometryMetrics:
+    """A step takes a frame's camera coordinates to those of the next stored frame of its video. A chain is as many
+    steps in a row as a video has without one whose truth is not known.
+
+    ate: absolute trajectory error of 5 frames, metres, as Zhou et al. 2017 published it (SfMLearner, kitti_eval): over
+    all 5 consecutive frames of a chain, the camera's positions in the first one's coordinates, the predicted ones times
+    the factor that fits them best to the true ones by least squares; the root of the sum of the squared distances,
+    divided by 5 (which is less than their root mean square, by a factor of the root of 5); the mean of all. A chain of
+    fewer frames counts once, with its own number of frames.
+    rpe_rot: angle of the rotation between a predicted and a true step, degrees. rpe_dir: angle between their
+    translations, degrees, of the steps whose true translation is at least 1e-6 m; a prediction that has none counts as
+    90 degrees, as a guess would on average. Means over all steps.
+    t_err, r_err: KITTI's errors at the end of sub-sequences of 100, 200, ..., 800 m that start at every 10th frame of a
+    chain (Geiger et al. 2012), in percent of the length and degrees per 100 m; means over all sub-sequences. Before,
+    the predicted positions of a chain are multiplied by the one factor that fits them best; nothing else is aligned.
+
+    A factor is never negative: a camera that is predicted to go the other way is wrong, not of another scale. There the
+    published evaluation, which mirrors it, gives smaller numbers; everywhere else the same ones.
+    """
+
+    def __init__(self, split: str) -> None:
+        self.split = split
+        self.predicted: list[Tensor] = []
+        self.truth: list[Tensor] = []
+        self.places: list[tuple[int, int]] = []
+
+    def update(self, predicted: Tensor, truth: Tensor, places: Sequence[tuple[int, int]]) -> None:
+        """predicted, truth: steps, [B, 4, 4], predicted in any scale, truth in metres and NaN where unknown. places:
+        each frame's video and index in it, in any order over a split. Does not wait for the device."""
+        if not len(predicted) == len(truth) == len(places):
+            raise ValueError(f"{len(predicted)} predicted and {len(truth)} true steps of {len(places)} frames")
+        self.predicted.append(predicted.detach())
+        self.truth.append(truth.detach())
+        self.places += places
+
+    def compute(self) -> dict[str, float]:
+        """The metrics of which there are steps, snippets and sub-sequences; none if no step's truth is known. Raises
+        TrialFailure for a prediction that is not finite."""
+        if not self.places:
+            return {}
+        predicted, truth = _numbers(self.predicted), _numbers(self.truth)
+        if not np.isfinite(predicted).all():
+            raise TrialFailure(f"the {self.split} predictions of the camera's motion are not finite")
+        known = np.flatnonzero(np.isfinite(truth).all(axis=(1, 2)))
+        if not len(known):
+            return {}
+        result = {"rpe_rot": float(np.rad2deg(_angles(predicted[known], truth[known])).mean())}
+        directions = _between(predicted[known, :3, 3], truth[known, :3, 3])
+        if len(directions):
+            result["rpe_dir"] = float(np.rad2deg(directions).mean())
+        snippets: list[float] = []
+        ends: list[tuple[float, float]] = []
+        for chain in _chains([(self.places[step], step) for step in known.tolist()]):
+            snippets += _snippet_errors(predicted[chain], truth[chain])
+            ends += _end_errors(_trajectory(predicted[chain]), _trajectory(truth[chain]))
+        result["ate"] = float(np.mean(snippets))
+        if ends:
+            share, radians = np.mean(ends, axis=0)
+            result |= {"t_err": 100 * float(share), "r_err": 100 * float(np.rad2deg(radians))}
+        return result
+
+
+def _numbers(steps: list[Tensor]) -> Array:
+    return np.asarray(torch.cat([step.cpu().double() for step in steps]).numpy())
+
+
+def _chains(steps: list[tuple[tuple[int, int], int]]) -> Iterator[list[int]]:
+    """places: video and index of each step, and the step. Runs of steps whose indices follow one another."""
+    chain: list[int] = []
+    last = None
+    for (video, index), step in sorted(steps):
+        if chain and (video, index - 1) != last:
+            yield chain
+            chain = []
+        chain.append(step)
+        last = video, index
+    yield chain
+
+
+def _trajectory(steps: Array) -> Array:
+    """[N, 4, 4] -> each frame's camera coordinates to the first one's, [N + 1, 4, 4]."""
+    poses = [np.eye(4)]
+    for back in np.linalg.inv(steps):
+        poses.append(poses[-1] @ back)
+    return np.stack(poses)
+
+
+def _factor(predicted: Array, truth: Array) -> float:
+    """What to multiply predicted positions, [N, 3], with; 0 where they do not move or go the wrong way."""
+    square = float((predicted**2).sum())
+    return max(float((predicted * truth).sum()) / square, 0.0) if square else 0.0
+
+
+def _snippet_errors(predicted: Array, truth: Array) -> list[float]:
+    """Of each snippet of a chain, metres. predicted, truth: steps, [N, 4, 4]."""
+    count = min(SNIPPET - 1, len(truth))
+    errors = []
+    for start in range(len(truth) - count + 1):
+        part = slice(start, start + count)
+        found, true = _trajectory(predicted[part])[:, :3, 3], _trajectory(truth[part])[:, :3, 3]
+        errors.append(float(np.linalg.norm(_factor(found, true) * found - true)) / len(true))
+    return errors
+
+
+def _end_errors(predicted: Array, truth: Array) -> list[tuple[float, float]]:
+    """Of each sub-sequence of a chain, the errors of its end by its length: a share, and radians a metre. predicted,
+    truth: trajectories, [N, 4, 4]."""
+    predicted = predicted.copy()
+    predicted[:, :3, 3] *= _factor(predicted[:, :3, 3], truth[:, :3, 3])
+    way = np.concatenate([[0.0], np.linalg.norm(np.diff(truth[:, :3, 3], axis=0), axis=1).cumsum()])
+    errors = []
+    for start in range(0, len(truth), EVERY):
+        for length in LENGTHS:
+            end = int(np.searchsorted(way, way[start] + length, side="right"))
+            if end == len(way):
+                break
+            found, true = (np.linalg.inv(poses[start]) @ poses[end] for poses in (predicted, truth))
+            apart = float(np.linalg.norm(found[:3, 3] - true[:3, 3]))
+            errors.append((apart / length, float(_angles(found, true)) / length))
+    return errors
+
+
+def _angles(one: Array, other: Array) -> Array:
+    """Radians between rotations, [..., 4, 4] -> [...]; exact for small ones too, which the trace alone is not."""
+    turn = one[..., :3, :3] @ np.swapaxes(other[..., :3, :3], -1, -2)
+    odd = turn - np.swapaxes(turn, -1, -2)
+    sine = np.sqrt((odd**2).sum(axis=(-1, -2)) / 2)
+    return np.asarray(np.arctan2(sine, np.trace(turn, axis1=-2, axis2=-1) - 1))
+
+
+def _between(predicted: Array, truth: Array) -> Array:
+    """Radians between translations, [N, 3] -> at most [N]: without those whose truth stands still."""
+    moving = np.linalg.norm(truth, axis=1) >= STANDING
+    predicted, truth = predicted[moving], truth[moving]
+    across = np.linalg.norm(np.cross(predicted, truth), axis=1)
+    along = (predicted * truth).sum(axis=1)
+    return np.where(predicted.any(axis=1), np.arctan2(across, along), np.pi / 2)

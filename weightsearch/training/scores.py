@@ -1,0 +1,108 @@
+"""The metrics of a split: of depth, of the camera's motion and of flow, as far as they are predicted and known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from weightsearch.data.batch import Batch
+from weightsearch.data.dataset import Dataset
+from weightsearch.data.source import SplitName
+from weightsearch.errors import DataError
+from weightsearch.metrics.depth import DepthMetrics
+from weightsearch.metrics.flow import FlowMetrics
+from weightsearch.metrics.odometry import OdometryMetrics
+from weightsearch.metrics.protocol import Protocol
+from weightsearch.training.batches import batches
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What somebody says of a batch, None where nothing. depth: metres at the protocol's size, [B, 1, H, W]. poses:
+    from each frame's camera coordinates to its neighbours', [B, S, 4, 4]. flow: pixels, [B, S, 2, H, W]."""
+
+    depth: Tensor | None = None
+    poses: Tensor | None = None
+    flow: Tensor | None = None
+
+
+def score(
+    dataset: Dataset,
+    split: SplitName,
+    protocol: Protocol,
+    device: torch.device,
+    batch_size: int,
+    predictor: Callable[[Batch, slice], Predicted],
+) -> dict[str, float]:
+    """The metrics of a predictor, which is given each batch and its places in the split. Odometry is measured over the
+    smallest step ahead that `data.neighbours` has; what is not known is not measured. Raises DataError for a split
+    without frames, TrialFailure for predictions that are not finite."""
+    order = dataset.splits[split]
+    if not len(order):
+        raise DataError(f"data.split: the {split} split has no frames")
+    depth = DepthMetrics(protocol, device)
+    odometry, flow = OdometryMetrics(split), FlowMetrics(device, split)
+    truth = dataset.truth(split, protocol.size) if knows_depth(dataset, split) else None
+    step, places = _step_ahead(dataset.offsets), dataset.places(order)
+    measured = False
+    for start, batch in zip(range(0, len(order), batch_size), batches(dataset, order, batch_size, device), strict=True):
+        here = slice(start, start + len(batch))
+        found = predictor(batch, here)
+        if truth is not None and found.depth is not None:
+            measured = True
+            depth.update(
+                found.depth, truth[here].to(device, non_blocking=True), _at(batch.motion.moving, protocol.size)
+            )
+        if step is not None and found.poses is not None and batch.neighbours is not None:
+            ahead = batch.neighbours.offsets[step]  # frames this far apart are a video of their own
+            chained = [(video * ahead + index % ahead, index // ahead) for video, index in places[here]]
+            odometry.update(found.poses[:, step], batch.neighbours.pose[:, step], chained)
+        if found.flow is not None and batch.motion.flow is not None:
+            flow.update(found.flow, batch.motion.flow, batch.motion.moving)
+    return (depth.compute() if measured else {}) | odometry.compute() | flow.compute()
+
+
+def check_measurable(
+    dataset: Dataset, split: SplitName, protocol: Protocol, outputs: Iterable[str], metrics: Iterable[str]
+) -> None:
+    """Raise DataError for a metric that a network with these outputs cannot have on a split, because the data set does
+    not know what it compares with."""
+    given = set(outputs)
+    cpu = torch.device("cpu")
+    truth = dataset.truth(split, protocol.size) if knows_depth(dataset, split) else None
+
+    def right(batch: Batch, here: slice) -> Predicted:
+        depth = truth[here].clamp(min=protocol.min_depth) if truth is not None and "depth" in given else None
+        poses = batch.neighbours.pose.nan_to_num() if batch.neighbours is not None and "pose" in given else None
+        flow = batch.motion.flow.nan_to_num() if batch.motion.flow is not None and "flow" in given else None
+        return Predicted(depth, poses, flow)
+
+    found = score(dataset, split, protocol, cpu, 1, right)
+    for name in metrics:
+        if name not in found:
+            raise DataError(
+                f"{name} cannot be measured on the {split} split: the data set, or the network, lacks what it takes; "
+                f"measured are {', '.join(sorted(found)) or 'none'}"
+            )
+
+
+def knows_depth(dataset: Dataset, split: SplitName) -> bool:
+    """Whether any frame of a split has depth."""
+    return bool((dataset.frames.content[dataset.splits[split], 0] > 0).any())
+
+
+def _step_ahead(offsets: tuple[int, ...]) -> int | None:
+    """The place of the smallest offset above 0, if there is one."""
+    ahead = [offset for offset in offsets if offset > 0]
+    return offsets.index(min(ahead)) if ahead else None
+
+
+def _at(mask: Tensor | None, size: tuple[int, int]) -> Tensor | None:
+    """A mask [B, 1, H, W] at another size, by the nearest pixel."""
+    if mask is None or tuple(mask.shape[-2:]) == size:
+        return mask
+    return interpolate(mask.float(), size=size, mode="nearest-exact") > 0.5
