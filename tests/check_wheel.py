@@ -9,12 +9,18 @@ from pathlib import Path, PurePosixPath
 ROOT = Path(__file__).parents[1]
 
 
+SHIPPED = {".py", ".j2", ".typed"}  # modules, templates of pages, the mark of a typed package
+
+
 def expected() -> set[str]:
-    """Every module of the package, those behind its two links included."""
-    files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "weightsearch").rglob("*.py")}
-    for link in ("models", "dashboards"):
-        files |= {f"weightsearch/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / link).rglob("*.py")}
-    return files | {"weightsearch/py.typed"}
+    """Every module and template of the package, those behind its two links included."""
+    places = {"weightsearch": "", "models": "weightsearch/", "dashboards": "weightsearch/"}
+    return {
+        prefix + path.relative_to(ROOT).as_posix()
+        for place, prefix in places.items()
+        for path in (ROOT / place).rglob("*")
+        if path.suffix in SHIPPED
+    }
 
 
 def main() -> None:
