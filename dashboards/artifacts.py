@@ -10,12 +10,12 @@ import sqlalchemy as sa
 from optuna.artifacts.exceptions import ArtifactNotFound
 from PIL import Image, ImageDraw
 
+from weightsearch.records import PICTURES
 from weightsearch.study import tables
 from weightsearch.study.database import Database
 from weightsearch.study.store import UID, StudyStore, read_pictures
 
 PREFIX: Final = "artifacts:"  # before the id, in Optuna's attributes of a trial
-KINDS: Final = ("image", "truth", "depth", "error", "true flow", "flow", "left out")
 HEAD: Final = 14  # pixels, for the names above the columns
 GAP: Final = 4
 
@@ -84,7 +84,7 @@ def montage(pictures: dict[tuple[int, str], bytes]) -> bytes:
     width = max(picture.width for picture in opened.values())
     height = max(picture.height for picture in opened.values())
     frames = sorted({frame for frame, _ in opened})
-    kinds = [kind for kind in KINDS if any(kind == one for _, one in opened)]
+    kinds = [kind for kind in PICTURES if any(kind == one for _, one in opened)]
     whole = Image.new("RGB", (len(kinds) * (width + GAP) - GAP, HEAD + len(frames) * (height + GAP) - GAP), "white")
     pen = ImageDraw.Draw(whole)
     for column, kind in enumerate(kinds):

@@ -35,7 +35,7 @@ class Strip:
 
     name: str
     note: str
-    columns: Sequence[tuple[Tile | None, ...]]
+    columns: Sequence[tuple[Tile, ...]]
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,11 @@ import pandas as pd
 
 from weightsearch.dashboards.findings import Findings
 from weightsearch.dashboards.part import Part, Strip, Table, Tile, duration, number
-from weightsearch.records import Picture
+from weightsearch.records import PICTURES, SHARED_PICTURES, Picture
 
 FAILURES: Final = 20
 PICTURED: Final = 3  # trials beside the best
-SHARED: Final = ("image", "truth", "true flow")
-OWN: Final = ("depth", "error", "flow", "left out")
+OWN: Final = [kind for kind in PICTURES if kind not in SHARED_PICTURES]
 
 
 def pictures_part(found: Findings) -> Part:
@@ -30,7 +29,7 @@ def pictures_part(found: Findings) -> Part:
     for frame in sorted({picture.frame for picture in first}):
         of_frame = {label: {one.kind: one for one in shown[label] if one.frame == frame} for label in labels}
         mine = of_frame[labels[0]]
-        columns = [_column("", mine, SHARED)]
+        columns = [_column("", mine, SHARED_PICTURES)]
         columns += [_column(f"{label}: ", kinds, OWN) for label, kinds in of_frame.items() if kinds]
         depth, error = mine.get("depth"), mine.get("error")
         note = "" if depth is None else f"depth {depth.low:.2f} (bright) to {depth.high:.2f} m (dark)"
@@ -48,13 +47,11 @@ def pictures_part(found: Findings) -> Part:
     return Part("pictures", title, text, strips=strips)
 
 
-def _column(label: str, pictures: Mapping[str, Picture], kinds: Sequence[str]) -> tuple[Tile | None, ...]:
+def _column(label: str, pictures: Mapping[str, Picture], kinds: Sequence[str]) -> tuple[Tile, ...]:
     return tuple(_tile(f"{label}{kind}", pictures[kind]) for kind in kinds if kind in pictures)
 
 
-def _tile(label: str, picture: Picture | None) -> Tile | None:
-    if picture is None:
-        return None
+def _tile(label: str, picture: Picture) -> Tile:
     return Tile(label, "data:image/webp;base64," + base64.b64encode(picture.content).decode())
 
 

@@ -9,6 +9,10 @@ from typing import Any, Final, Literal
 
 Direction = Literal["minimize", "maximize"]
 
+# The kinds of small pictures, in the order in which they are shown; the last ones are the same whoever predicts.
+PICTURES: Final = ("image", "truth", "depth", "error", "true flow", "flow", "left out")
+SHARED_PICTURES: Final = ("image", "truth", "true flow")
+
 # The metrics, and which way each is better.
 BETTER: Final[Mapping[str, Direction]] = MappingProxyType(
     {
@@ -154,10 +158,10 @@ class EpochRecord:
 
 @dataclass(frozen=True)
 class Picture:
-    """A small picture of one validation frame, for people. frame: its place in the split. kind: `image`, `truth`,
-    `depth` (predicted), `error` (relative), `true flow`, `flow` (predicted) or `left out` (what depth and pose do not
-    learn from). name: the frame's. low, high: metres, shares of the true depth, or pixels, at the ends of the colours;
-    of `left out` high is its share. content: WebP."""
+    """A small picture of one validation frame, for people. frame: its place in the split. kind: one of PICTURES;
+    `depth` and `flow` are predicted, `error` is relative, `left out` is what depth and pose do not learn from. name:
+    the frame's. low, high: metres, shares of the true depth, or pixels, at the ends of the colours; of `left out` high
+    is its share. content: WebP."""
 
     frame: int
     kind: str

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erfcx
 
+from weightsearch.analysis.detection import edges
+
 WIDE: Final = 3.0  # an interval's width times its distance from the mean, in sigma, from which the closed form is exact
 FAR: Final = 30.0  # sigma from which it is not
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(64)
@@ -127,7 +129,7 @@ def off_normal(counts: Sequence[int] | NDArray[np.float64], mean: float, deviati
     sizes = np.asarray(counts, dtype=float)
     if not sizes.sum() > 0:
         return math.nan
-    normal = normal_shares(mean, deviation, np.linspace(-1.0, 1.0, len(sizes) + 1))
+    normal = normal_shares(mean, deviation, edges(len(sizes)))
     outside = 1.0 - float(normal.sum())
     return (float(np.abs(sizes / sizes.sum() - normal).sum()) + outside) / 2
 

@@ -22,14 +22,13 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql, sqlite
 
-from weightsearch.records import Environment, EpochRecord, Picture, ProbeRecord, RebalanceRecord
+from weightsearch.records import SHARED_PICTURES, Environment, EpochRecord, Picture, ProbeRecord, RebalanceRecord
 from weightsearch.study import lease as leases
 from weightsearch.study import tables
 from weightsearch.study.lease import Lease
 from weightsearch.study.store import BASELINE, KEPT, REASON, StudyStore
 
 RUNG: Final = "completed_rung_"  # of Optuna's pruners
-SHARED_PICTURES: Final = ("image", "truth", "true flow")
 
 
 @dataclass(frozen=True)
