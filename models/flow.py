@@ -121,25 +121,23 @@ def _shifts(height: int, width: int, radius: int) -> list[tuple[Any, ...]]:
     return [(..., slice(y, y + height), slice(x, x + width)) for y in reach for x in reach]
 
 
-def halving(inputs: int, outputs: int) -> nn.Sequential:
+def halving(inputs: int, outputs: int, *, normalised: bool = True) -> nn.Sequential:
     """Two convolutions, the first of which halves the size. Its kernel is even: a pixel of the result lies amidst the
-    four that it stands for, which is where bilinear interpolation puts it when it is brought up again. Normalised over
-    groups of channels of each picture: batches are small, and statistics of other batches would mislead."""
+    four that it stands for, which is where bilinear interpolation puts it when it is brought up again. normalised: over
+    groups of channels of each picture; batches are small, and statistics of other batches would mislead."""
     return nn.Sequential(
-        _convolution(inputs, outputs, 4, stride=2, padding=1, bias=False),
-        nn.GroupNorm(outputs // 4, outputs),
-        nn.LeakyReLU(SLOPE),
-        _convolution(outputs, outputs, 3, padding=1, bias=False),
-        nn.GroupNorm(outputs // 4, outputs),
-        nn.LeakyReLU(SLOPE),
+        *_convolution(nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, bias=not normalised), normalised),
+        *_convolution(nn.Conv2d(outputs, outputs, 3, padding=1, bias=not normalised), normalised),
     )
 
 
-def _convolution(inputs: int, outputs: int, kernel: int, **options: Any) -> nn.Conv2d:
+def _convolution(layer: nn.Conv2d, normalised: bool) -> list[nn.Module]:
     """With weights of the size that keeps that of the features (He et al. 2015): the usual ones are 2.4 times less."""
-    found = nn.Conv2d(inputs, outputs, kernel, **options)
-    nn.init.kaiming_normal_(found.weight, a=SLOPE)
-    return found
+    nn.init.kaiming_normal_(layer.weight, a=SLOPE)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    norm = [nn.GroupNorm(layer.out_channels // 4, layer.out_channels)] if normalised else []
+    return [layer, *norm, nn.LeakyReLU(SLOPE)]
 
 
 def _estimator(features: int, channels: int) -> nn.Sequential:

@@ -46,7 +46,8 @@ class PoseNet(nn.Module):
         self.motion_from = motion_from
         inputs = {"images": 6, "flow": 4, "both": 10}[motion_from]
         widths = [inputs, channels, 2 * channels, 4 * channels, 4 * channels]
-        self.features = nn.Sequential(*(halving(*pair) for pair in pairwise(widths)))
+        # Not normalised: the size of the flow, and of the difference of two pictures, is how far the camera moved.
+        self.features = nn.Sequential(*(halving(*pair, normalised=False) for pair in pairwise(widths)))
         self.head = nn.Conv2d(widths[-1], 6, 1)
         self.register_buffer("scale", torch.tensor([TURN] * 3 + [STEP * start_depth] * 3), persistent=False)
 
