@@ -33,6 +33,7 @@ from weightsearch.data.shapes import (
     shifted,
 )
 from weightsearch.data.source import Frame, Video
+from weightsearch.errors import OptionError
 
 SUPERSAMPLING: Final = 2
 CACHED: Final = 16  # frames whose rays are kept for the flow and the mask that are asked for after the picture
@@ -52,8 +53,10 @@ class Procedural:
     between houses, parked cars and trees (from 2 m to the horizon, the sky without depth). scenes: how many, each a
     video of `frames` frames. seed: of what stands where and of the camera's path. moving: how many things move by
     themselves in a scene: boxes and spheres that go round a room at a walking pace, cars on each PERIOD metres of a
-    street; where there are any, the room or the street is wider. pace: factor on the camera's speed along its way.
-    With it, what goes round a room keeps up with the camera's turning, and cars stay slower and faster than it."""
+    street; where there are any, the room or the street is wider. queues: the share of a street's lanes, drawn lane by
+    lane, in which the cars stand instead, as before a red light. pace: factor on the camera's speed along its way.
+    With it, what goes round a room keeps up with the camera's turning, and cars stay slower and faster than it.
+    Raises OptionError for queues in a room."""
 
     def __init__(
         self,
@@ -64,14 +67,20 @@ class Procedural:
         frames: Annotated[int, Field(ge=1, le=10000)] = 40,
         seed: Annotated[int, Field(ge=0)] = 0,
         moving: Annotated[int, Field(ge=0, le=32)] = 0,
+        queues: Annotated[float, Field(ge=0, le=1)] = 0.0,
         pace: Annotated[float, Field(gt=0, le=10)] = 1.0,
     ) -> None:
         self.size = size
         self.count = frames
-        self.kind, make = ("room", make_room) if variety == "indoor" else ("street", make_street)
-        self.scenes: list[Scene] = [
-            make(np.random.default_rng([seed, number]), moving, pace) for number in range(scenes)
-        ]
+        if variety == "indoor" and queues > 0:
+            raise OptionError("queues", "is of streets; a room has no lanes")
+        draws = [np.random.default_rng([seed, number]) for number in range(scenes)]
+        self.kind = "room" if variety == "indoor" else "street"
+        self.scenes: list[Scene] = (
+            [make_room(rng, moving, pace) for rng in draws]
+            if variety == "indoor"
+            else [make_street(rng, moving, pace, queues) for rng in draws]
+        )
 
     def videos(self) -> list[Video]:
         return [Video(f"{self.kind} {number}", self.count) for number in range(len(self.scenes))]
@@ -266,7 +275,7 @@ def make_room(rng: np.random.Generator, moving: int, pace: float) -> Room:
     return Room(tuple(shapes), things, Light(lamp, 0.12, np.ones(3)), sway, pace)
 
 
-def make_street(rng: np.random.Generator, moving: int, pace: float) -> Street:
+def make_street(rng: np.random.Generator, moving: int, pace: float, queues: float) -> Street:
     """A road 8 m wide, with houses, parked cars and trees on both sides; the camera 1.65 m above it, at the origin.
     Where cars drive it has a lane more on the right and two more on the left, outside of the camera's."""
     right, left = (LANE, 2 * LANE) if moving else (0.0, 0.0)
@@ -298,8 +307,8 @@ def make_street(rng: np.random.Generator, moving: int, pace: float) -> Street:
     waves = np.column_stack([amplitudes, rng.uniform(0.03, 0.15, 5), rng.uniform(0, 2 * np.pi, 5)])
     sky = np.array([0.45, 0.65, 0.95]) * rng.uniform(0.7, 1.0)
     speed = rng.uniform(0.5, 1.1)
-    cars = _traffic(rng, moving, speed * pace)
-    return Street((pavement, road), tuple(shapes), cars, Light(sun, 0.0, sky), Sway(waves), speed, pace)
+    waiting, cars = _traffic(rng, moving, speed * pace, queues)
+    return Street((pavement, road), (*shapes, *waiting), cars, Light(sun, 0.0, sky), Sway(waves), speed, pace)
 
 
 def _orbits(rng: np.random.Generator, count: int, inner: float, outer: float) -> tuple[Orbit, ...]:
@@ -331,19 +340,27 @@ def _cycle(rng: np.random.Generator) -> tuple[float, float]:
     return TURNING * float(rng.integers(2, 5)), rng.uniform(0, 2 * np.pi)
 
 
-def _traffic(rng: np.random.Generator, count: int, speed: float) -> tuple[Car, ...]:
+def _traffic(
+    rng: np.random.Generator, count: int, speed: float, queues: float
+) -> tuple[tuple[Shape, ...], tuple[Car, ...]]:
     """Cars beside the camera, whose speed is given: slower ones to its right, faster ones to its left, and those that
-    come towards it one lane further. Those of a lane drive equally fast, so that none runs into another."""
+    come towards it one lane further. Those of a lane drive equally fast, so that none runs into another, or all of them
+    stand, the lane being one of the share `queues`. Returned: the bodies of those that stand; those that drive."""
     lanes = ((LANE, rng.uniform(0.3, 0.8)), (-LANE, rng.uniform(1.2, 1.7)), (-2 * LANE, -rng.uniform(0.8, 1.3)))
+    waiting: list[Shape] = []
     cars: list[Car] = []
     for lane, (across, factor) in enumerate(lanes):
         number = len(range(lane, count, len(lanes)))
         gap = PERIOD / max(number, 1)
+        stands = queues > 0 and rng.uniform() < queues
         for place in range(number):
             where = gap * place + rng.uniform(0, gap - 6)
             parts = _car(across + rng.uniform(-0.1, 0.1), where, np.sign(factor), make_texture(rng, 1.0))
-            cars.append(Car(parts, factor * speed))
-    return tuple(cars)
+            if stands:
+                waiting.extend(parts)
+            else:
+                cars.append(Car(parts, factor * speed))
+    return tuple(waiting), tuple(cars)
 
 
 def _car(across: float, along: float, heading: float, paint: Texture) -> tuple[Box, Box]:

@@ -334,3 +334,40 @@ def test_options_have_bounds(option):
     with pytest.raises(OptionError) as caught:
         build("data", "procedural", option, context)
     assert caught.value.option == next(iter(option))
+
+
+class TestQueues:
+    """Cars that stand in lanes of a street."""
+
+    @staticmethod
+    def streets(queues, scenes=60):
+        return Procedural(
+            size=SIZE, variety="driving", scenes=scenes, frames=40, seed=11, moving=12, queues=queues
+        ).scenes
+
+    def test_of_so_many_lanes_the_cars_stand(self):
+        """Of 180 lanes of four cars, 60 ± 6 (one standard deviation); the others' cars drive."""
+        driving = np.array([len(street.cars) for street in self.streets(1 / 3)])
+        assert set(driving % 4) == {0}
+        assert 180 - driving.sum() // 4 == pytest.approx(60, abs=19)
+        assert {len(street.cars) for street in self.streets(1.0, 5)} == {0}
+        assert {len(street.cars) for street in self.streets(0.0, 5)} == {12}
+
+    def test_who_stands_stays_where_it_is_and_is_no_moving_thing(self):
+        """A street whose cars all stand shows cars in its lanes, the same ones in every frame, and none of them moves:
+        its flow is that of depth and the camera alone."""
+        source = Procedural(size=SIZE, variety="driving", scenes=1, frames=40, seed=11, moving=12, queues=1.0)
+        lanes = [
+            {tuple(shape.centre) for shape in source.scenes[0].standing(index) if abs(shape.centre[0]) < 5.8}
+            for index in (5, 6)
+        ]
+        assert len(lanes[0] & lanes[1]) >= 12
+        frame, other = source.read(0, 5), source.read(0, 6)
+        assert not source.moving(0, 5).any()
+        still, depth = projected(world_points(frame), other)
+        known = (frame.depth > 0) & (depth > 0.05)
+        np.testing.assert_allclose(source.flow(0, 5, 1)[known], (still - PIXELS)[known], atol=1e-3, rtol=1e-5)
+
+    def test_a_room_has_none(self):
+        with pytest.raises(OptionError, match="a room has no lanes"):
+            Procedural(size=SIZE, moving=3, queues=0.5)
