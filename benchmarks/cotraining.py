@@ -60,7 +60,7 @@ def configuration_of(seed: int, sets: list[str], rebalance: Mapping[str, Any]) -
     warmup = {"warmup_epochs": load_base(STUDY, sets).rebalance.warmup_epochs}  # type: ignore[union-attr]
     options = {**warmup, **rebalance}
     usual = ["loss.photometric_flow.weight=1", "loss.smooth_depth.weight=0.001", "loss.smooth_flow.weight=0.01"]
-    usual += ["loss.epipolar.weight=0", "train.lr=0.001", "analysis={budget: 0, pictures: 0}"]
+    usual += ["loss.epipolar.weight=0", "train.lr=0.002", "analysis={budget: 0, pictures: 0}"]
     own = [f"seed={seed}", f"data.seed={seed}", f"rebalance={json.dumps(options)}"]
     return load_base(STUDY, [*usual, *sets, *own])
 
