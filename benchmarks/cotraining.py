@@ -1,12 +1,13 @@
 """Does rebalancing help depth and odometry where things move by themselves? Every method from the same warm-up.
 
-    python -m benchmarks.cotraining --seeds 5 --output benchmarks/results/cotraining.json
+    python -m benchmarks.cotraining --seeds 5 --jobs 2 --output benchmarks/results/cotraining
     python -m benchmarks.cotraining --seeds 5 --method found='{method: one_sided, eta: 0.05}' ...
 
 For each seed, which also draws the streets and the cars, the networks of `studies/cotraining.yaml` are trained together
 up to the end of the warm-up, once. From there every method goes on by itself: the same frames in the same order, the
 same numbers to begin with. Printed are means and standard deviations over the seeds, paired t-tests against `none`, and
-what predictors that look at no picture reach. A seed that is done is kept in the output file: given again, it goes on.
+what predictors that look at no picture reach. What is done is kept in the output folder, a file a seed: given again, it
+goes on, also with a method more.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ import argparse
 import copy
 import json
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from datetime import date
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,7 @@ from scipy.stats import ttest_rel
 
 from weightsearch.analysis.detection import area, roc, spread
 from weightsearch.data.dataset import Dataset, open_dataset
+from weightsearch.files import write_text
 from weightsearch.metrics.protocol import protocol_of
 from weightsearch.records import EpochRecord
 from weightsearch.spec import load_base
@@ -78,21 +82,31 @@ def detection(record: EpochRecord) -> dict[str, float]:
     return {"epoch": record.epoch, "mode": found.mode, "spread": spread(counts[0]), "kept": found.kept, **areas}
 
 
-def one_seed(
-    seed: int, sets: list[str], methods: Mapping[str, Mapping[str, Any]], device: torch.device
-) -> dict[str, Any]:
+def one_seed(seed: int, sets: list[str], methods: Mapping[str, Mapping[str, Any]], asked: str, output: Path) -> None:
+    """Whichever of these methods the seed's file does not have is added to it, each as soon as it is done."""
     first = configuration_of(seed, sets, METHODS["none"])
     assert first.rebalance is not None
+    path = output / f"seed-{seed}.json"
+    kept = json.loads(path.read_text()) if path.exists() else {"sets": sets, "methods": {}}
+    done = kept["methods"]
+    if kept["sets"] != sets or any(done[name]["rebalance"] != one for name, one in methods.items() if name in done):
+        raise SystemExit(f"{path} is of other methods or settings")
+    missing = {name: one for name, one in methods.items() if name not in done}
+    if not missing:
+        return
+    device = choose_device(first, asked)
     dataset = open_dataset(first)
+    kept["naive"] = naive_metrics(dataset, "validation", protocol_of(first, "validation"), 8)
+    kept["environment"] = asdict(describe_environment(device, first.resources.cpus_per_trial))
     warm = Trainer(first, dataset, device)
     for _ in range(first.rebalance.warmup_epochs):
         _told(seed, "warm-up", warm.train_epoch())
     state = copy.deepcopy(warm.state())
-    result: dict[str, Any] = {}
-    for name, rebalance in methods.items():
-        result[name] = _from_there(configuration_of(seed, sets, rebalance), dataset, device, state, f"{seed} {name}")
-    protocol = protocol_of(first, "validation")
-    return {"methods": result, "naive": naive_metrics(dataset, "validation", protocol, 8)}
+    for name, rebalance in missing.items():
+        configuration = configuration_of(seed, sets, rebalance)
+        found = _from_there(configuration, dataset, device, state, f"{seed} {name}")
+        done[name] = {"rebalance": rebalance, "date": str(date.today()), **found}
+        write_text(path, json.dumps(kept, indent=1) + "\n")
 
 
 def _from_there(
@@ -113,35 +127,33 @@ def _told(who: Any, what: str, record: EpochRecord) -> None:
     print(f"seed {who} {what} epoch {record.epoch}: {metrics}, {record.seconds:.0f} s", flush=True)
 
 
-def summary(seeds: Mapping[str, Any]) -> dict[str, Any]:
-    """Means, standard deviations and paired tests against `none`, by method and metric."""
-    names = list(next(iter(seeds.values()))["methods"])
-    found: dict[str, Any] = {}
-    for name in names:
-        rows = {
-            metric: np.array([seed["methods"][name]["metrics"][metric] for seed in seeds.values()])
-            for metric in METRICS
-        }
-        plain = {
-            metric: np.array([seed["methods"]["none"]["metrics"][metric] for seed in seeds.values()])
-            for metric in METRICS
-        }
-        found[name] = {
-            metric: {
-                "mean": float(values.mean()),
-                "sd": float(values.std(ddof=1)) if len(values) > 1 else None,
-                "change": float((values - plain[metric]).mean()),
-                "p": float(ttest_rel(values, plain[metric]).pvalue) if len(values) > 1 and name != "none" else None,
-            }
-            for metric, values in rows.items()
-        }
+def summary(seeds: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+    """Means, standard deviations and paired tests against `none`, by method and metric, of the methods that all seeds
+    have; and the naive predictors' means."""
+    shared = set.intersection(*(set(seed["methods"]) for seed in seeds.values()))
+
+    def values(method: str, metric: str) -> np.ndarray[Any, Any]:
+        return np.array([seed["methods"][method]["metrics"][metric] for seed in seeds.values()])
+
+    def compared(method: str, metric: str) -> dict[str, float]:
+        mine, plain = values(method, metric), values("none", metric)
+        found = {"mean": float(mine.mean()), "change": float((mine - plain).mean())}
+        if len(mine) > 1:
+            found["sd"] = float(mine.std(ddof=1))
+            if not np.array_equal(mine, plain):
+                found["p"] = float(ttest_rel(mine, plain).pvalue)
+        return found
+
     naive: dict[str, dict[str, list[float]]] = {}
     for seed in seeds.values():
         for who, metrics in seed["naive"].items():
             for metric, value in metrics.items():
                 naive.setdefault(who, {}).setdefault(metric, []).append(value)
-    means = {who: {metric: float(np.mean(values)) for metric, values in of.items()} for who, of in naive.items()}
-    return {"methods": found, "naive": means}
+    return {
+        "seeds": list(seeds),
+        "methods": {name: {metric: compared(name, metric) for metric in METRICS} for name in sorted(shared)},
+        "naive": {who: {metric: float(np.mean(one)) for metric, one in of.items()} for who, of in naive.items()},
+    }
 
 
 def main() -> None:
@@ -150,37 +162,26 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=1, help="the first seed; the study's own is 0")
     parser.add_argument("--method", action="append", default=[], metavar="NAME={...}", help="a rebalance section more")
     parser.add_argument("--set", action="append", default=[], dest="sets", metavar="path=value")
+    parser.add_argument("--jobs", type=int, default=1, help="seeds at a time")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True, help="a folder")
     given = parser.parse_args()
     methods = dict(METHODS)
     for text in given.method:
         name, _, section = text.partition("=")
         methods[name] = yaml.safe_load(section)
-    base = load_base(STUDY, given.sets)
-    device = choose_device(base, given.device)
-    asked = {"sets": given.sets, "methods": methods}
-    kept = json.loads(given.output.read_text()) if given.output.exists() else {}
-    if kept and kept["asked"] != json.loads(json.dumps(asked)):
-        raise SystemExit(f"{given.output} is of other methods or settings")
-    seeds = kept.get("seeds", {})
-    for seed in range(given.first, given.first + given.seeds):
-        if str(seed) in seeds:
-            continue
-        seeds[str(seed)] = one_seed(seed, given.sets, methods, device)
-        environment = asdict(describe_environment(device, base.resources.cpus_per_trial))
-        whole = {
-            "date": str(date.today()),
-            "asked": asked,
-            "environment": environment,
-            **summary(seeds),
-            "seeds": seeds,
-        }
-        given.output.write_text(json.dumps(whole, indent=1) + "\n")
-    for name, metrics in summary(seeds)["methods"].items():
+    given.output.mkdir(parents=True, exist_ok=True)
+    seeds = range(given.first, given.first + given.seeds)
+    with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
+        tasks = [pool.submit(one_seed, seed, given.sets, methods, given.device, given.output) for seed in seeds]
+        for task in tasks:
+            task.result()
+    files = {int(path.stem.removeprefix("seed-")): path for path in given.output.glob("seed-*.json")}
+    whole = summary({seed: json.loads(files[seed].read_text()) for seed in sorted(files)})
+    write_text(given.output / "summary.json", json.dumps(whole, indent=1) + "\n")
+    for name, metrics in whole["methods"].items():
         line = " ".join(
-            f"{metric} {one['mean']:.4f} ± {one['sd'] or 0:.4f}"
-            + (f" (p {one['p']:.3f})" if one["p"] is not None else "")
+            f"{metric} {one['mean']:.4f} ± {one.get('sd', 0):.4f}" + (f" (p {one['p']:.3f})" if "p" in one else "")
             for metric, one in metrics.items()
             if metric in ("abs_rel", "abs_rel_static", "ate", "epe")
         )
