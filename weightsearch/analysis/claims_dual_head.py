@@ -86,28 +86,26 @@ def _fractional_interval() -> Claim:
 
 def _integer_relative() -> Claim:
     claimed = ".97/.49/.33/.20/.10/.07"
-    right = [100 * error for error in relative_errors(MAX_DEPTH * HEAD_ERROR, DEPTHS)]
-    return Claim(
-        "integer_relative_error",
-        SOURCE,
-        f"the integer head's relative error at 1/2/3/5/10/15 m is {claimed} %",
-        HOLDS if rounds_to(claimed, right) else WRONG,
-        f"{'/'.join(f'{value:.3g}' for value in right)} %",
-        "150 mm (a change of .01) over the depth",
-        {f"at_{depth:g}_m_percent": value for depth, value in zip(DEPTHS, right, strict=True)},
-    )
+    claim = f"the integer head's relative error at 1/2/3/5/10/15 m is {claimed} %"
+    return _relative("integer_relative_error", claim, claimed, MAX_DEPTH * HEAD_ERROR, 3)
 
 
 def _fractional_relative() -> Claim:
     claimed = "1/.5/.33/.2/.1/.07"
-    right = [100 * error for error in relative_errors(HEAD_ERROR, DEPTHS)]
+    claim = f"the fractional head's relative error there is {claimed} %"
+    return _relative("fractional_relative_error", claim, claimed, HEAD_ERROR, 2)
+
+
+def _relative(name: str, claim: str, claimed: str, metres: float, digits: int) -> Claim:
+    """A head's relative errors in per cent, if its error is so many metres at every depth."""
+    right = [100 * error for error in relative_errors(metres, DEPTHS)]
     return Claim(
-        "fractional_relative_error",
+        name,
         SOURCE,
-        f"the fractional head's relative error there is {claimed} %",
+        claim,
         HOLDS if rounds_to(claimed, right) else WRONG,
-        f"{'/'.join(f'{value:.2g}' for value in right)} %",
-        "10 mm (a change of .01) over the depth",
+        f"{'/'.join(f'{value:.{digits}g}' for value in right)} %",
+        f"{1000 * metres:.0f} mm (a change of .01) over the depth",
         {f"at_{depth:g}_m_percent": value for depth, value in zip(DEPTHS, right, strict=True)},
     )
 
