@@ -10,20 +10,23 @@ from torch import Tensor, nn
 from weightsearch.models.disparity import Disparity
 from weightsearch.models.encoder import Encoder, EncoderName, EncoderWeights
 from weightsearch.models.flow import FlowNetwork
-from weightsearch.models.pose import MotionFrom, PoseNet
+from weightsearch.models.pose import MotionFrom, PoseNet, SolvedPose
 
 
 class CoTraining(nn.Module):
-    """encoder, weights, channels, scales, min_depth, max_depth: see Disparity. motion_from, pose_channels: see PoseNet.
-    flow_channels, flow_levels: see FlowNetwork. neighbours: the data's offsets; there must be some.
+    """encoder, weights, channels, scales, min_depth, max_depth: see Disparity. motion_from, pose_channels: see PoseNet;
+    from `depth_and_flow` the motion is worked out, not learned: see SolvedPose. flow_channels, flow_levels: see
+    FlowNetwork. neighbours: the data's offsets; there must be some.
 
     `depth`, `pose` and `flow` are its three networks; they share no parameter.
 
-    forward: colour in [0, 1], [B, 3, H, W], and the neighbours', [B, S, 3, H, W] -> what the three give: `depth`,
-    `depth_2`, ..., `pose`, `flow` and `backward_flow`. Depth alone without neighbours.
+    forward: colour in [0, 1], [B, 3, H, W], the neighbours', [B, S, 3, H, W], and the camera's intrinsics in pixels,
+    [B, 3, 3] -> what the three give: `depth`, `depth_2`, ..., `pose`, `flow` and `backward_flow`. Depth alone without
+    neighbours.
     """
 
     takes_neighbours = True
+    takes_intrinsics = True
 
     def __init__(
         self,
@@ -49,8 +52,12 @@ class CoTraining(nn.Module):
             min_depth=min_depth,
             max_depth=max_depth,
         )
-        self.pose = PoseNet(
-            neighbours=neighbours, start_depth=self.depth.start, channels=pose_channels, motion_from=motion_from
+        self.pose: PoseNet | SolvedPose = (
+            SolvedPose()
+            if motion_from == "depth_and_flow"
+            else PoseNet(
+                neighbours=neighbours, start_depth=self.depth.start, channels=pose_channels, motion_from=motion_from
+            )
         )
         self.flow = FlowNetwork(channels=flow_channels, levels=flow_levels, neighbours=neighbours)
 
@@ -58,10 +65,15 @@ class CoTraining(nn.Module):
     def encoder(self) -> Encoder:
         return self.depth.encoder
 
-    def forward(self, image: Tensor, neighbours: Tensor | None = None) -> dict[str, Tensor]:
+    def forward(
+        self, image: Tensor, neighbours: Tensor | None = None, intrinsics: Tensor | None = None
+    ) -> dict[str, Tensor]:
         found: dict[str, Tensor] = self.depth(image)
         if neighbours is None:
             return found
         flows = self.flow(image, neighbours)
-        pose = self.pose(image, neighbours, flows["flow"], flows["backward_flow"])
+        if isinstance(self.pose, PoseNet):
+            pose = self.pose(image, neighbours, flows["flow"], flows["backward_flow"])
+        else:
+            pose = self.pose(found["depth"], flows["flow"], flows["backward_flow"], intrinsics)
         return {**found, "pose": pose, **flows}

@@ -8,13 +8,28 @@ from typing import Final, Literal
 import torch
 from torch import Tensor, nn
 
+from weightsearch.geometry.motion import camera_motion
 from weightsearch.models.flow import halving
 
 TURN: Final = 0.01  # radians: motion from frame to frame is small
 STEP: Final = 0.05  # of the depth that a new network sees: Monodepth2's .01 m, whose depth starts at .2 m
 FLOW_UNIT: Final = 0.1  # of half the picture: what a flow is divided by before the network sees it
 
-MotionFrom = Literal["images", "flow", "both"]
+MotionFrom = Literal["images", "flow", "both", "depth_and_flow"]
+
+
+class SolvedPose(nn.Module):
+    """The motion that explains the flow best with the depth that is there: see camera_motion. Nothing is learned.
+
+    forward: depth in metres, [B, 1, H, W], flow and backward_flow in pixels, [B, S, 2, H, W], intrinsics in pixels,
+    [B, 3, 3] -> as PoseNet, [B, S, 6]. A gradient reaches the depth, not the flow.
+    """
+
+    def forward(self, depth: Tensor, flow: Tensor, backward_flow: Tensor, intrinsics: Tensor) -> Tensor:
+        pairs = flow.shape[1]
+        depth, intrinsics = (one.repeat_interleave(pairs, dim=0) for one in (depth, intrinsics))
+        motion = camera_motion(flow.flatten(0, 1), backward_flow.flatten(0, 1), depth, intrinsics)
+        return motion.reshape(-1, pairs, 6)
 
 
 class PoseNet(nn.Module):
@@ -39,7 +54,7 @@ class PoseNet(nn.Module):
         neighbours: tuple[int, ...],
         start_depth: float,
         channels: int = 16,
-        motion_from: MotionFrom = "both",
+        motion_from: Literal["images", "flow", "both"] = "both",
     ) -> None:
         super().__init__()
         self.neighbours = neighbours

@@ -21,6 +21,20 @@ def axis_angle_matrix(vector: Tensor) -> Tensor:
     return torch.eye(3, dtype=vector.dtype, device=vector.device) + first * cross + second * (cross @ cross)
 
 
+def axis_angle(matrix: Tensor) -> Tensor:
+    """Rotation vectors [..., 3] of rotation matrices [..., 3, 3], of angles below pi radians: the inverse of
+    axis_angle_matrix."""
+    x = matrix[..., 2, 1] - matrix[..., 1, 2]
+    y = matrix[..., 0, 2] - matrix[..., 2, 0]
+    z = matrix[..., 1, 0] - matrix[..., 0, 1]
+    twice = torch.stack([x, y, z], dim=-1)  # the axis times twice the angle's sine
+    sine = torch.linalg.vector_norm(twice, dim=-1, keepdim=True) / 2
+    cosine = (matrix.diagonal(dim1=-2, dim2=-1).sum(dim=-1, keepdim=True) - 1) / 2
+    near = sine < SMALL
+    angle = torch.atan2(sine, cosine)
+    return twice * torch.where(near, 0.5, angle / (2 * torch.where(near, 1, sine)))
+
+
 def cross_matrix(vector: Tensor) -> Tensor:
     """[v]x, [..., 3, 3], of vectors [..., 3]: [v]x w = v x w."""
     x, y, z = vector.unbind(dim=-1)

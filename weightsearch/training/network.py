@@ -77,15 +77,16 @@ class Outputs(dict[str, Tensor]):
 
 def predict(network: nn.Module, batch: Batch) -> Outputs:
     """The network's named outputs in float32, from the batch's features where it has them and otherwise from its image,
-    and from its neighbours if the network has the attribute `takes_neighbours`. A bare tensor is `depth`. Raises
-    ModelError for anything else."""
+    and from its neighbours and intrinsics if the network has the attributes `takes_neighbours` and `takes_intrinsics`.
+    A bare tensor is `depth`. Raises ModelError for anything else."""
     image = batch.image
     if batch.features:
         output: Any = network.from_features(batch.features, (image.shape[-2], image.shape[-1]))  # type: ignore[operator]
-    elif getattr(network, "takes_neighbours", False):
-        output = network(image, None if batch.neighbours is None else batch.neighbours.image)
     else:
-        output = network(image)
+        beside = None if batch.neighbours is None else batch.neighbours.image
+        more = (beside,) if getattr(network, "takes_neighbours", False) else ()
+        camera = {"intrinsics": batch.intrinsics} if getattr(network, "takes_intrinsics", False) else {}
+        output = network(image, *more, **camera)
     if isinstance(output, Tensor):
         output = {"depth": output}
     if not isinstance(output, Mapping) or not all(isinstance(value, Tensor) for value in output.values()):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from weightsearch.geometry.pose import axis_angle_matrix, cross_matrix, inverse, pose_matrix
+from weightsearch.geometry.pose import axis_angle, axis_angle_matrix, cross_matrix, inverse, pose_matrix
 
 
 def poses(count: int = 50, seed: int = 0) -> torch.Tensor:
@@ -13,6 +13,12 @@ def poses(count: int = 50, seed: int = 0) -> torch.Tensor:
 def test_rotations_are_the_exponential_of_the_cross_matrix():
     vectors = poses()[:, :3]
     torch.testing.assert_close(axis_angle_matrix(vectors), torch.matrix_exp(cross_matrix(vectors)))
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-12, 1e-9, 1e-6, 1e-3, 1.0, 3.1])
+def test_rotation_vectors_come_back_from_their_matrices(size):
+    vectors = size * torch.nn.functional.normalize(poses()[:, :3], dim=-1)
+    torch.testing.assert_close(axis_angle(axis_angle_matrix(vectors)), vectors, rtol=1e-9, atol=1e-15)
 
 
 def test_the_cross_matrix_is_the_cross_product():

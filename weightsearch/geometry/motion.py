@@ -1,0 +1,161 @@
+"""The camera's motion that explains an optical flow best, where depth is known."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from weightsearch.geometry.camera import NEAREST, inverse_intrinsics, pixel_grid
+from weightsearch.geometry.occlusion import ABSOLUTE, RELATIVE, visible
+from weightsearch.geometry.pose import axis_angle, axis_angle_matrix, cross_matrix
+
+PIXELS: Final = 1500  # of a picture that are looked at, at most
+GUESSES: Final = 32
+EACH: Final = 8  # pixels that a guess is made from: three would do
+FIRST_STEPS: Final = 4
+STEPS: Final = 8
+SPREAD: Final = 1.4826  # of a normal distribution's standard deviation to its median distance from the middle
+SHARPEST: Final = 0.05  # of a flow's own deviation: residuals are not weighed by a finer scale
+DAMPING: Final = 1e-6  # of the normal equations' diagonal
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Pixels of N pairs. points: in the first camera, [N, 3, P]. places: where the other camera sees them, pixels,
+    [N, 2, P]. deviation: how far a flow of that length may be off, pixels, [N, P]. weights: 0 or 1, [N, P].
+    intrinsics: [N, 3, 3]."""
+
+    points: Tensor
+    places: Tensor
+    deviation: Tensor
+    weights: Tensor
+    intrinsics: Tensor
+
+    def at(self, chosen: Tensor) -> _Seen:
+        """Of every pair each of the G choices of pixels, [G, E]: N G pairs."""
+
+        def of(values: Tensor) -> Tensor:
+            return values[..., chosen].movedim(-2, 1).flatten(0, 1)
+
+        intrinsics = self.intrinsics.repeat_interleave(len(chosen), dim=0)
+        return _Seen(of(self.points), of(self.places), of(self.deviation), of(self.weights), intrinsics)
+
+    def repeated(self, count: int) -> _Seen:
+        parts = (self.points, self.places, self.deviation, self.weights, self.intrinsics)
+        return _Seen(*(one.repeat_interleave(count, dim=0) for one in parts))
+
+
+@dataclass(frozen=True)
+class _Motion:
+    """turn: [N, 3, 3]. shift: [N, 3, 1]."""
+
+    turn: Tensor
+    shift: Tensor
+
+    def then(self, change: Tensor) -> _Motion:
+        """After it a small rotation vector and translation, [N, 6]."""
+        small = axis_angle_matrix(change[:, :3])
+        return _Motion(small @ self.turn, small @ self.shift + change[:, 3:, None])
+
+
+def camera_motion(flow: Tensor, backward: Tensor, depth: Tensor, intrinsics: Tensor) -> Tensor:
+    """Rotation vector (radians) and translation (metres, in the scale of depth) from a camera's coordinates to the
+    other's, [B, 6]. flow, backward: pixels there and back, [B, 2, H, W]. depth: metres, [B, 1, H, W]. intrinsics:
+    pixels, [B, 3, 3].
+
+    The motion makes the distances small between where the flow leads and where the motion would lead. What moves by
+    itself must not count: of GUESSES motions, each from a few pixels that are always the same ones, the one with the
+    least median distance (Rousseeuw 1984) is made better by Gauss and Newton's steps over all pixels, weighed as by a
+    Cauchy distribution with the scale of that median (Holland and Welsch 1977). So less than half of the pixels may
+    move by themselves. Distances count in the deviations that Meister et al. 2018 allow a flow, which grow with its
+    length. Pixels whose flow there and back does not meet, or is not finite, do not count. Without any that does, the
+    motion is 0.
+
+    The gradient is that of the last step, which has found its place, and reaches depth alone (after Smith et al. 2024,
+    FlowMap, who take a closed form): depth learns what makes the motion right as well.
+    """
+    with torch.autocast(flow.device.type, enabled=False):
+        seen, unit = _seen(flow.detach().float(), backward.detach().float(), depth.float(), intrinsics.float())
+        with torch.no_grad():
+            motion = _best_guess(seen)
+            for _ in range(STEPS - 1):
+                motion = motion.then(_step(motion, seen, _robust(motion, seen)))
+            weights = _robust(motion, seen)
+        motion = motion.then(_step(motion, seen, weights))
+        return torch.cat([axis_angle(motion.turn), motion.shift[..., 0] * unit], dim=1)
+
+
+def _seen(flow: Tensor, backward: Tensor, depth: Tensor, intrinsics: Tensor) -> tuple[_Seen, Tensor]:
+    """The pixels that are looked at, points in units of their median depth, and that in metres, [B, 1]."""
+    finite = flow.isfinite().all(dim=1, keepdim=True)
+    flow = flow.masked_fill(~finite, 0)
+    kept = visible(flow, backward.nan_to_num()) & finite & depth.isfinite() & (depth > 0)
+    size = (flow.shape[-2], flow.shape[-1])
+    stride = math.ceil(math.sqrt(size[0] * size[1] / PIXELS))
+
+    def some(values: Tensor) -> Tensor:
+        return values[..., stride // 2 :: stride, stride // 2 :: stride].flatten(-2)
+
+    counts, steps, far = some(kept)[:, 0], some(flow), some(depth)[:, 0]
+    grid = some(pixel_grid(size, flow))
+    unit = torch.where(counts, far.detach(), torch.nan).nanmedian(dim=1, keepdim=True).values.nan_to_num(1.0)
+    points = (inverse_intrinsics(intrinsics) @ grid) * torch.where(counts, far / unit, 1.0)[:, None]
+    deviation = (RELATIVE * steps.square().sum(dim=1) + ABSOLUTE).sqrt()
+    return _Seen(points, grid[:2] + steps, deviation, counts.float(), intrinsics), unit
+
+
+def _best_guess(seen: _Seen) -> _Motion:
+    generator = torch.Generator().manual_seed(0)
+    chosen = torch.randint(seen.points.shape[-1], (GUESSES, EACH), generator=generator).to(seen.points.device)
+    few = seen.at(chosen)
+    still = torch.eye(3, device=chosen.device).expand(len(few.points), 3, 3)
+    guess = _Motion(still, few.points.new_zeros(len(few.points), 3, 1))
+    for _ in range(FIRST_STEPS):
+        guess = guess.then(_step(guess, few, few.weights / few.deviation**2))
+    typical = _typical(guess, seen.repeated(GUESSES))[0].nan_to_num(torch.inf).unflatten(0, (-1, GUESSES))  # type: ignore[no-untyped-call]
+    best = typical.argmin(dim=1) + GUESSES * torch.arange(len(typical), device=typical.device)
+    return _Motion(guess.turn[best], guess.shift[best])
+
+
+def _robust(motion: _Motion, seen: _Seen) -> Tensor:
+    """What each pixel counts in a step, [N, P]."""
+    typical, length = _typical(motion, seen)
+    scale = (SPREAD * typical).nan_to_num(1.0).clamp(min=SHARPEST)[:, None]
+    return seen.weights / seen.deviation**2 / (1 + (length / scale) ** 2)
+
+
+def _typical(motion: _Motion, seen: _Seen) -> tuple[Tensor, Tensor]:
+    """The median over the pixels that count of the distance from where the motion leads to where they are seen, in
+    deviations, [N], and each one's, [N, P]."""
+    length = _residual(motion, seen).norm(dim=1) / seen.deviation
+    return torch.where(seen.weights > 0, length, torch.nan).nanmedian(dim=1).values, length
+
+
+def _residual(motion: _Motion, seen: _Seen) -> Tensor:
+    """From where the motion leads to where the pixels are seen, pixels, [N, 2, P]."""
+    there = motion.turn @ seen.points + motion.shift
+    pixels = (seen.intrinsics @ there)[:, :2] / there[:, 2:].clamp(min=NEAREST)
+    return seen.places - pixels
+
+
+def _step(motion: _Motion, seen: _Seen, weights: Tensor) -> Tensor:
+    """A further rotation vector and translation, [N, 6]: one step of least squares. weights: [N, P]."""
+    there = motion.turn @ seen.points + motion.shift
+    x, y, z = there.unbind(dim=1)
+    weights = weights * (z > NEAREST)
+    z = z.clamp(min=NEAREST)
+    zero = torch.zeros_like(z)
+    # The derivative of x / z and y / z, [N, P, 2, 3]; a turn by r moves a point by r x point.
+    flat = torch.stack([1 / z, zero, -x / z**2, zero, 1 / z, -y / z**2], dim=-1).reshape(*z.shape, 2, 3)
+    by_point = seen.intrinsics[:, None, :2, :2] @ flat
+    jacobian = torch.cat([-by_point @ cross_matrix(there.mT), by_point], dim=-1)
+    weighed = (jacobian * weights[..., None, None]).flatten(1, 2).double().mT
+    normal = weighed @ jacobian.flatten(1, 2).double()
+    right = weighed @ _residual(motion, seen).mT.flatten(1, 2)[..., None].double()
+    damping = DAMPING * normal.diagonal(dim1=1, dim2=2) + torch.finfo(torch.float32).tiny
+    solved: Tensor = torch.linalg.solve_ex(normal + torch.diag_embed(damping), right).result
+    return solved[..., 0].float().nan_to_num(0.0, 0.0, 0.0)
