@@ -25,6 +25,7 @@ from weightsearch.training.preflight import preflight
 from weightsearch.training.probe import Account
 from weightsearch.training.scores import Predicted, check_measurable, score
 
+RIGID = ("photometric_rigid", "epipolar")  # the terms that go by depth and pose
 ODOMETRY = {"ate", "rpe_rot", "rpe_dir"}
 FLOW = {"epe", "f1_all", "epe_static", "epe_moving", "f1_static", "f1_moving"}
 
@@ -251,6 +252,23 @@ def test_probes_see_the_network_anew_when_another_part_begins_to_learn(tmp_path)
     assert set(through.places["heads"].norms) == set(again.places["heads"].norms)
     assert through.places["heads"].norms["photometric_flow"] > 0
     assert through.places["heads"].norms["smooth_depth"] > 0
+
+
+def test_a_motion_that_is_worked_out_needs_no_parameter_and_teaches_depth(tmp_path):
+    """Of the terms that go by the pose the gradient reaches depth alone, once it learns."""
+    options = ("model.motion_from=depth_and_flow", "loss.epipolar={weight: 0.1, learns: pose}")
+    data = dataset(tmp_path, *options, "analysis.budget=1.0", "train.start_epochs={depth: 2}")
+    found = Trainer(data.configuration, data, CPU, account=Account(1e9))
+    assert not list(found.network.pose.parameters())
+    first, second = found.train_epoch(), found.train_epoch()
+    before, after = ([one.probe.places["shared"].norms[name] for name in RIGID] for one in (first, second))
+    assert before == [0, 0]
+    assert min(after) > 0
+    pose = predict(found.network, batch_of(data))["pose"]
+    parts = {name: list(getattr(found.network, name).parameters()) for name in ("depth", "flow")}
+    for name, expected in {"depth": True, "flow": False}.items():
+        grads = torch.autograd.grad(pose.square().sum(), parts[name], retain_graph=True, allow_unused=True)
+        assert any(one is not None and bool(one.any()) for one in grads) is expected
 
 
 def test_metrics_of_motion_are_refused_where_nothing_moves(tmp_path):
