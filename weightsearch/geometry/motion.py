@@ -109,6 +109,7 @@ def _seen(flow: Tensor, backward: Tensor, depth: Tensor, intrinsics: Tensor) -> 
 
 
 def _best_guess(seen: _Seen) -> _Motion:
+    """Of motions from a few pixels each the one with the least median distance."""
     generator = torch.Generator().manual_seed(0)
     chosen = torch.randint(seen.points.shape[-1], (GUESSES, EACH), generator=generator).to(seen.points.device)
     few = seen.at(chosen)
@@ -116,7 +117,7 @@ def _best_guess(seen: _Seen) -> _Motion:
     guess = _Motion(still, few.points.new_zeros(len(few.points), 3, 1))
     for _ in range(FIRST_STEPS):
         guess = guess.then(_step(guess, few, few.weights / few.deviation**2))
-    typical = _typical(guess, seen.repeated(GUESSES))[0].nan_to_num(torch.inf).unflatten(0, (-1, GUESSES))  # type: ignore[no-untyped-call]
+    typical = _typical(guess, seen.repeated(GUESSES))[0].nan_to_num(torch.inf).reshape(-1, GUESSES)
     best = typical.argmin(dim=1) + GUESSES * torch.arange(len(typical), device=typical.device)
     return _Motion(guess.turn[best], guess.shift[best])
 
