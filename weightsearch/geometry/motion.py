@@ -110,10 +110,11 @@ def _seen(flow: Tensor, backward: Tensor, depth: Tensor, intrinsics: Tensor) -> 
 
 def _best_guess(seen: _Seen) -> _Motion:
     """Of motions from a few pixels each the one with the least median distance."""
-    generator = torch.Generator().manual_seed(0)
-    chosen = torch.randint(seen.points.shape[-1], (GUESSES, EACH), generator=generator).to(seen.points.device)
+    device = seen.points.device
+    generator = torch.Generator(device).manual_seed(0)
+    chosen = torch.randint(seen.points.shape[-1], (GUESSES, EACH), generator=generator, device=device)
     few = seen.at(chosen)
-    still = torch.eye(3, device=chosen.device).expand(len(few.points), 3, 3)
+    still = torch.eye(3, device=device).expand(len(few.points), 3, 3)
     guess = _Motion(still, few.points.new_zeros(len(few.points), 3, 1))
     for _ in range(FIRST_STEPS):
         guess = guess.then(_step(guess, few, few.weights / few.deviation**2))
