@@ -82,15 +82,26 @@ def detection(record: EpochRecord) -> dict[str, float]:
     return {"epoch": record.epoch, "mode": found.mode, "spread": spread(counts[0]), "kept": found.kept, **areas}
 
 
+def file_of(output: Path, seed: int) -> Path:
+    return output / f"seed-{seed}.json"
+
+
+def known(path: Path, sets: list[str], methods: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What a seed's file has already."""
+    kept: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"sets": sets, "methods": {}}
+    done = kept["methods"]
+    if kept["sets"] != sets or any(done[name]["rebalance"] != one for name, one in methods.items() if name in done):
+        raise SystemExit(f"{path} is of other methods or settings")
+    return kept
+
+
 def one_seed(seed: int, sets: list[str], methods: Mapping[str, Mapping[str, Any]], asked: str, output: Path) -> None:
     """Whichever of these methods the seed's file does not have is added to it, each as soon as it is done."""
     first = configuration_of(seed, sets, METHODS["none"])
     assert first.rebalance is not None
-    path = output / f"seed-{seed}.json"
-    kept = json.loads(path.read_text()) if path.exists() else {"sets": sets, "methods": {}}
+    path = file_of(output, seed)
+    kept = known(path, sets, methods)
     done = kept["methods"]
-    if kept["sets"] != sets or any(done[name]["rebalance"] != one for name, one in methods.items() if name in done):
-        raise SystemExit(f"{path} is of other methods or settings")
     missing = {name: one for name, one in methods.items() if name not in done}
     if not missing:
         return
@@ -172,12 +183,13 @@ def main() -> None:
         methods[name] = yaml.safe_load(section)
     given.output.mkdir(parents=True, exist_ok=True)
     seeds = range(given.first, given.first + given.seeds)
+    for seed in seeds:
+        known(file_of(given.output, seed), given.sets, methods)
     with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
         tasks = [pool.submit(one_seed, seed, given.sets, methods, given.device, given.output) for seed in seeds]
         for task in tasks:
             task.result()
-    files = {int(path.stem.removeprefix("seed-")): path for path in given.output.glob("seed-*.json")}
-    whole = summary({seed: json.loads(files[seed].read_text()) for seed in sorted(files)})
+    whole = summary({seed: known(file_of(given.output, seed), given.sets, methods) for seed in seeds})
     write_text(given.output / "summary.json", json.dumps(whole, indent=1) + "\n")
     for name, metrics in whole["methods"].items():
         line = " ".join(

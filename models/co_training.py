@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
+from weightsearch.errors import ModelError
 from weightsearch.models.disparity import Disparity
 from weightsearch.models.encoder import Encoder, EncoderName, EncoderWeights
 from weightsearch.models.flow import FlowNetwork
@@ -74,6 +75,8 @@ class CoTraining(nn.Module):
         flows = self.flow(image, neighbours)
         if isinstance(self.pose, PoseNet):
             pose = self.pose(image, neighbours, flows["flow"], flows["backward_flow"])
+        elif intrinsics is None:
+            raise ModelError("model.motion_from: 'depth_and_flow' needs the camera's intrinsics")
         else:
             pose = self.pose(found["depth"], flows["flow"], flows["backward_flow"], intrinsics)
         return {**found, "pose": pose, **flows}

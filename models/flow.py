@@ -126,13 +126,14 @@ def halving(inputs: int, outputs: int, *, normalised: bool = True) -> nn.Sequent
     four that it stands for, which is where bilinear interpolation puts it when it is brought up again. normalised: over
     groups of channels of each picture; batches are small, and statistics of other batches would mislead."""
     return nn.Sequential(
-        *_convolution(nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, bias=not normalised), normalised),
-        *_convolution(nn.Conv2d(outputs, outputs, 3, padding=1, bias=not normalised), normalised),
+        *_activated(nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, bias=not normalised), normalised),
+        *_activated(nn.Conv2d(outputs, outputs, 3, padding=1, bias=not normalised), normalised),
     )
 
 
-def _convolution(layer: nn.Conv2d, normalised: bool) -> list[nn.Module]:
-    """With weights of the size that keeps that of the features (He et al. 2015): the usual ones are 2.4 times less."""
+def _activated(layer: nn.Conv2d, normalised: bool) -> list[nn.Module]:
+    """The convolution and what follows it. Its weights have the size that keeps that of the features (He et al. 2015):
+    the usual ones are 2.4 times less."""
     nn.init.kaiming_normal_(layer.weight, a=SLOPE)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 Direction = Literal["minimize", "maximize"]
 
-# The kinds of small pictures, in the order in which they are shown; the last ones are the same whoever predicts.
+# The kinds of small pictures, in the order in which they are shown, and those that are the same whoever predicts.
 PICTURES: Final = ("image", "truth", "depth", "error", "true flow", "flow", "left out")
 SHARED_PICTURES: Final = ("image", "truth", "true flow")
 

@@ -56,7 +56,7 @@ class Procedural:
     street; where there are any, the room or the street is wider. queues: the share of a street's lanes, drawn lane by
     lane, in which the cars stand instead, as before a red light. pace: factor on the camera's speed along its way.
     With it, what goes round a room keeps up with the camera's turning, and cars stay slower and faster than it.
-    Raises OptionError for queues in a room."""
+    Raises OptionError for queues in a room, or of no cars."""
 
     def __init__(
         self,
@@ -74,6 +74,8 @@ class Procedural:
         self.count = frames
         if variety == "indoor" and queues > 0:
             raise OptionError("queues", "is of streets; a room has no lanes")
+        if queues > 0 and moving == 0:
+            raise OptionError("queues", "is of the lanes of `moving` cars; there are none")
         draws = [np.random.default_rng([seed, number]) for number in range(scenes)]
         self.kind = "room" if variety == "indoor" else "street"
         self.scenes: list[Scene] = (

@@ -13,14 +13,16 @@ from weightsearch.geometry.camera import NEAREST, inverse_intrinsics, pixel_grid
 from weightsearch.geometry.occlusion import ABSOLUTE, RELATIVE, visible
 from weightsearch.geometry.pose import axis_angle, axis_angle_matrix, cross_matrix
 
-PIXELS: Final = 1500  # of a picture that are looked at, at most
-GUESSES: Final = 32
-EACH: Final = 8  # pixels that a guess is made from: three would do
+PIXELS: Final = 1500  # of a picture that are looked at, about
+FEWEST: Final = 16  # from which a motion is worked out
+GUESSES: Final = 64
+EACH: Final = 4  # pixels that a guess is made from: three would do
 FIRST_STEPS: Final = 4
 STEPS: Final = 8
-SPREAD: Final = 1.4826  # of a normal distribution's standard deviation to its median distance from the middle
+SPREAD: Final = 1.5  # of the Cauchy distribution's scale to the median distance
 SHARPEST: Final = 0.05  # of a flow's own deviation: residuals are not weighed by a finer scale
 DAMPING: Final = 1e-6  # of the normal equations' diagonal
+FLOOR: Final = 1e-3  # added to it, too: points that come to lie behind the camera leave nothing else
 
 
 @dataclass(frozen=True)
@@ -70,13 +72,13 @@ def camera_motion(flow: Tensor, backward: Tensor, depth: Tensor, intrinsics: Ten
     The motion makes the distances small between where the flow leads and where the motion would lead. What moves by
     itself must not count: of GUESSES motions, each from a few pixels that are always the same ones, the one with the
     least median distance (Rousseeuw 1984) is made better by Gauss and Newton's steps over all pixels, weighed as by a
-    Cauchy distribution with the scale of that median (Holland and Welsch 1977). So less than half of the pixels may
-    move by themselves. Distances count in the deviations that Meister et al. 2018 allow a flow, which grow with its
-    length. Pixels whose flow there and back does not meet, or is not finite, do not count. Without any that does, the
-    motion is 0.
+    Cauchy distribution with the scale of that median (Holland and Welsch 1977). So a third of the pixels may move by
+    themselves, even all of them as one. Distances count in the deviations that Meister et al. 2018 allow a flow, which
+    grow with its length. Pixels whose flow there and back does not meet, or is not finite, do not count. Where fewer
+    than FEWEST do, the motion is 0.
 
-    The gradient is that of the last step, which has found its place, and reaches depth alone (after Smith et al. 2024,
-    FlowMap, who take a closed form): depth learns what makes the motion right as well.
+    The gradient is that of the last step with its weights as they are, and reaches depth alone (after Smith et al.
+    2024, FlowMap, who take a closed form). It is the motion's own where flow and depth agree, and near it where not.
     """
     with torch.autocast(flow.device.type, enabled=False):
         seen, unit = _seen(flow.detach().float(), backward.detach().float(), depth.float(), intrinsics.float())
@@ -93,14 +95,16 @@ def _seen(flow: Tensor, backward: Tensor, depth: Tensor, intrinsics: Tensor) -> 
     """The pixels that are looked at, points in units of their median depth, and that in metres, [B, 1]."""
     finite = flow.isfinite().all(dim=1, keepdim=True)
     flow = flow.masked_fill(~finite, 0)
-    kept = visible(flow, backward.nan_to_num()) & finite & depth.isfinite() & (depth > 0)
+    kept = visible(flow, backward) & finite & depth.isfinite() & (depth > 0)
     size = (flow.shape[-2], flow.shape[-1])
     stride = math.ceil(math.sqrt(size[0] * size[1] / PIXELS))
+    rows, columns = (slice(min(stride, one) // 2, None, stride) for one in size)
 
     def some(values: Tensor) -> Tensor:
-        return values[..., stride // 2 :: stride, stride // 2 :: stride].flatten(-2)
+        return values[..., rows, columns].flatten(-2)
 
     counts, steps, far = some(kept)[:, 0], some(flow), some(depth)[:, 0]
+    counts = counts & (counts.sum(dim=1, keepdim=True) >= FEWEST)
     grid = some(pixel_grid(size, flow))
     unit = torch.where(counts, far.detach(), torch.nan).nanmedian(dim=1, keepdim=True).values.nan_to_num(1.0)
     points = (inverse_intrinsics(intrinsics) @ grid) * torch.where(counts, far / unit, 1.0)[:, None]
@@ -158,6 +162,6 @@ def _step(motion: _Motion, seen: _Seen, weights: Tensor) -> Tensor:
     weighed = (jacobian * weights[..., None, None]).flatten(1, 2).double().mT
     normal = weighed @ jacobian.flatten(1, 2).double()
     right = weighed @ _residual(motion, seen).mT.flatten(1, 2)[..., None].double()
-    damping = DAMPING * normal.diagonal(dim1=1, dim2=2) + torch.finfo(torch.float32).tiny
+    damping = DAMPING * normal.diagonal(dim1=1, dim2=2) + FLOOR
     solved: Tensor = torch.linalg.solve_ex(normal + torch.diag_embed(damping), right).result
     return solved[..., 0].float().nan_to_num(0.0, 0.0, 0.0)

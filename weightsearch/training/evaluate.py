@@ -57,7 +57,10 @@ def as_protocol(network: nn.Module, prediction: dict[str, Tensor], batch: Batch,
     depth = _depth(network, prediction, protocol)
     if not protocol.flip_average:
         return depth
-    mirrored = replace(batch, image=batch.image.flip(-1), features=(), neighbours=None)
+    camera = batch.intrinsics.clone()
+    camera[:, 0, 1] *= -1
+    camera[:, 0, 2] = batch.image.shape[-1] - 1 - camera[:, 0, 2]
+    mirrored = replace(batch, image=batch.image.flip(-1), intrinsics=camera, features=(), neighbours=None)
     return (depth + _depth(network, predict(network, mirrored), protocol).flip(-1)) / 2
 
 

@@ -28,7 +28,9 @@ def with_features(dataset: Dataset, network: nn.Module, device: torch.device) ->
     """The data set with every frame's features, if the network can go on from features (`from_features`) and they are
     not too many for the disk. They are float32, whatever the precision of the training."""
     encoder = encoder_of(network, "freeze_encoder").eval()
-    if not callable(getattr(network, "from_features", None)) or getattr(network, "takes_neighbours", False):
+    if not callable(getattr(network, "from_features", None)) or any(
+        getattr(network, more, False) for more in ("takes_neighbours", "takes_intrinsics")
+    ):
         return dataset
     place = dataset.frames.folder / f"features-{_digest(encoder)}"
     found = _load(place, len(dataset.frames.depth))

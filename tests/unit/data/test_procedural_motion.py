@@ -357,16 +357,22 @@ class TestQueues:
         """A street whose cars all stand shows cars in its lanes, the same ones in every frame, and none of them moves:
         its flow is that of depth and the camera alone."""
         source = Procedural(size=SIZE, variety="driving", scenes=1, frames=40, seed=11, moving=12, queues=1.0)
+        empty = Procedural(size=SIZE, variety="driving", scenes=1, frames=40, seed=11, moving=12)
         lanes = [
-            {tuple(shape.centre) for shape in source.scenes[0].standing(index) if abs(shape.centre[0]) < 5.8}
+            {tuple(shape.centre) for shape in street.standing(index) if abs(shape.centre[0]) < 5.8}
+            for street in (source.scenes[0], empty.scenes[0])
             for index in (5, 6)
         ]
-        assert len(lanes[0] & lanes[1]) >= 12
+        assert len(lanes[0] & lanes[1]) == len(lanes[2] & lanes[3]) + 2 * 12  # bodies and cabins
         frame, other = source.read(0, 5), source.read(0, 6)
         assert not source.moving(0, 5).any()
         still, depth = projected(world_points(frame), other)
         known = (frame.depth > 0) & (depth > 0.05)
         np.testing.assert_allclose(source.flow(0, 5, 1)[known], (still - PIXELS)[known], atol=1e-3, rtol=1e-5)
+
+    def test_without_cars_there_are_none(self):
+        with pytest.raises(OptionError, match="there are none"):
+            Procedural(size=SIZE, variety="driving", queues=0.5)
 
     def test_a_room_has_none(self):
         with pytest.raises(OptionError, match="a room has no lanes"):

@@ -254,6 +254,16 @@ def test_probes_see_the_network_anew_when_another_part_begins_to_learn(tmp_path)
     assert through.places["heads"].norms["smooth_depth"] > 0
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_any_optimizer_goes_on_when_a_part_begins_to_learn(tmp_path, optimizer):
+    found = trainer(tmp_path, f"train.optimizer={optimizer}", "train.lr=1.0e-5", "train.start_epochs={depth: 2}")
+    before = numbers(found.network.depth)
+    found.train_epoch()
+    assert all(torch.equal(a, b) for a, b in zip(before, numbers(found.network.depth), strict=True))
+    found.train_epoch()
+    assert not all(torch.equal(a, b) for a, b in zip(before, numbers(found.network.depth), strict=True))
+
+
 def test_a_motion_that_is_worked_out_needs_no_parameter_and_teaches_depth(tmp_path):
     """Of the terms that go by the pose the gradient reaches depth alone, once it learns."""
     options = ("model.motion_from=depth_and_flow", "loss.epipolar={weight: 0.1, learns: pose}")
