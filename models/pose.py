@@ -91,7 +91,8 @@ def inverted(pose: Tensor) -> Tensor:
 
 
 def rotated(vector: Tensor, point: Tensor) -> Tensor:
-    """Points [..., 3] turned by rotation vectors [..., 3] (radians): Rodrigues' formula, with finite gradients at 0."""
+    """Points [..., 3] turned by rotation vectors [..., 3] (radians): Rodrigues' formula, with finite gradients at 0.
+    Not by axis_angle_matrix: within the network autocast would take its products in half precision."""
     angle: Tensor = torch.linalg.vector_norm(vector, dim=-1, keepdim=True)
     once: Tensor = torch.linalg.cross(vector, point)
     twice: Tensor = torch.linalg.cross(vector, once)

@@ -137,20 +137,24 @@ def _robust(motion: _Motion, seen: _Seen) -> Tensor:
 def _typical(motion: _Motion, seen: _Seen) -> tuple[Tensor, Tensor]:
     """The median over the pixels that count of the distance from where the motion leads to where they are seen, in
     deviations, [N], and each one's, [N, P]."""
-    length = _residual(motion, seen).norm(dim=1) / seen.deviation
+    length = _residual(_there(motion, seen), seen).norm(dim=1) / seen.deviation
     return torch.where(seen.weights > 0, length, torch.nan).nanmedian(dim=1).values, length
 
 
-def _residual(motion: _Motion, seen: _Seen) -> Tensor:
-    """From where the motion leads to where the pixels are seen, pixels, [N, 2, P]."""
-    there = motion.turn @ seen.points + motion.shift
+def _there(motion: _Motion, seen: _Seen) -> Tensor:
+    """The points in the other camera, [N, 3, P]."""
+    return motion.turn @ seen.points + motion.shift
+
+
+def _residual(there: Tensor, seen: _Seen) -> Tensor:
+    """From where points in the other camera are drawn to where the pixels are seen, pixels, [N, 2, P]."""
     pixels = (seen.intrinsics @ there)[:, :2] / there[:, 2:].clamp(min=NEAREST)
     return seen.places - pixels
 
 
 def _step(motion: _Motion, seen: _Seen, weights: Tensor) -> Tensor:
     """A further rotation vector and translation, [N, 6]: one step of least squares. weights: [N, P]."""
-    there = motion.turn @ seen.points + motion.shift
+    there = _there(motion, seen)
     x, y, z = there.unbind(dim=1)
     weights = weights * (z > NEAREST)
     z = z.clamp(min=NEAREST)
@@ -161,7 +165,7 @@ def _step(motion: _Motion, seen: _Seen, weights: Tensor) -> Tensor:
     jacobian = torch.cat([-by_point @ cross_matrix(there.mT), by_point], dim=-1)
     weighed = (jacobian * weights[..., None, None]).flatten(1, 2).double().mT
     normal = weighed @ jacobian.flatten(1, 2).double()
-    right = weighed @ _residual(motion, seen).mT.flatten(1, 2)[..., None].double()
+    right = weighed @ _residual(there, seen).mT.flatten(1, 2)[..., None].double()
     damping = DAMPING * normal.diagonal(dim1=1, dim2=2) + FLOOR
     solved: Tensor = torch.linalg.solve_ex(normal + torch.diag_embed(damping), right).result
     return solved[..., 0].float().nan_to_num(0.0, 0.0, 0.0)

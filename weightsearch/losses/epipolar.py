@@ -11,7 +11,7 @@ from weightsearch.geometry.epipolar import epipolar_distance
 from weightsearch.geometry.warp import inside
 from weightsearch.losses.masked import masked_mean
 from weightsearch.losses.pairs import each_pair, predicted_poses
-from weightsearch.losses.rebalancing import RIGID_PIXELS
+from weightsearch.losses.rebalancing import RIGID_PIXELS, kept_by
 from weightsearch.losses.term import Prediction
 
 
@@ -31,7 +31,5 @@ class Epipolar(nn.Module):
         poses = poses.detach() if self.learns == "flow" else poses
         count, steps = flow.shape[1], flow.flatten(0, 1)
         distance = epipolar_distance(steps, poses.flatten(0, 1), each_pair(batch.intrinsics, count))
-        kept = inside(steps)
-        if RIGID_PIXELS in prediction:
-            kept = kept & prediction[RIGID_PIXELS].flatten(0, 1)
-        return masked_mean(distance.masked_fill(~kept, 0), kept)
+        kept = kept_by(RIGID_PIXELS, prediction, inside(steps).reshape(-1, count, 1, *steps.shape[-2:]))
+        return masked_mean(distance.reshape_as(kept).masked_fill(~kept, 0), kept)

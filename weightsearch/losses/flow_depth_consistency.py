@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from weightsearch.data.batch import Batch
 from weightsearch.losses.masked import masked_mean
 from weightsearch.losses.pairs import depth_flow, predicted_poses
-from weightsearch.losses.rebalancing import RIGID_PIXELS
+from weightsearch.losses.rebalancing import RIGID_PIXELS, kept_by
 from weightsearch.losses.term import Prediction
 
 
@@ -23,11 +23,10 @@ class FlowDepthConsistency(nn.Module):
         self.learns = learns
 
     def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
-        rigid, kept = depth_flow(prediction["depth"], predicted_poses(prediction), batch)
+        rigid, seen = depth_flow(prediction["depth"], predicted_poses(prediction), batch)
         flow = prediction["flow"]
         rigid = rigid.detach() if self.learns == "flow" else rigid
         flow = flow.detach() if self.learns == "rigid" else flow
-        if RIGID_PIXELS in prediction:
-            kept = kept & prediction[RIGID_PIXELS]
+        kept = kept_by(RIGID_PIXELS, prediction, seen)
         gap = (flow - rigid).abs().sum(dim=2, keepdim=True)
         return masked_mean(gap.masked_fill(~kept, 0), kept)

@@ -14,12 +14,16 @@ BINS: Final = 512
 SMOOTHING: Final = 2.0  # bins
 
 
+def bin_of(values: Tensor, bins: int) -> Tensor:
+    """In which of so many even bins over [-1, 1] each value lies; those beyond lie in the outermost."""
+    return ((values.clamp(-1, 1) + 1) * (bins / 2)).long().clamp(max=bins - 1)
+
+
 def histogram(values: Tensor, counted: Tensor) -> Tensor:
     """The peak of the histogram of 512 bins over [-1, 1], smoothed by a Gaussian of 2 bins, between the bins by a
     parabola. values, counted (bool): [N]; NaN where nothing is counted."""
-    places = ((values.clamp(-1, 1) + 1) * (BINS / 2)).long().clamp(max=BINS - 1)
     counts = torch.zeros(BINS, dtype=torch.float64, device=values.device)
-    counts = counts.index_add(0, places, counted.double())
+    counts = counts.index_add(0, bin_of(values, BINS), counted.double())
     reach = int(4 * SMOOTHING)
     bell = torch.exp(-((torch.arange(-reach, reach + 1, device=values.device) / SMOOTHING) ** 2) / 2).double()
     smooth = conv1d(counts[None, None], (bell / bell.sum())[None, None], padding=reach)[0, 0]

@@ -11,7 +11,7 @@ from weightsearch.data.batch import Batch
 from weightsearch.losses.masked import masked_mean
 from weightsearch.losses.pairs import warped
 from weightsearch.losses.photometric_error import ALPHA
-from weightsearch.losses.rebalancing import FLOW_PIXELS
+from weightsearch.losses.rebalancing import FLOW_PIXELS, kept_by
 from weightsearch.losses.term import Prediction
 
 
@@ -26,5 +26,5 @@ class PhotometricFlow(nn.Module):
 
     def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
         found = warped(prediction["flow"], batch, self.alpha)
-        kept = found.seen & prediction[FLOW_PIXELS] if FLOW_PIXELS in prediction else found.seen
+        kept = kept_by(FLOW_PIXELS, prediction, found.seen)
         return masked_mean(found.error.masked_fill(~kept, 0), kept)

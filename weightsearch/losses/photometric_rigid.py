@@ -12,7 +12,7 @@ from weightsearch.data.batch import Batch
 from weightsearch.losses.masked import masked_mean
 from weightsearch.losses.pairs import depth_flow, each_pair, neighbours_of, predicted_poses, warped
 from weightsearch.losses.photometric_error import ALPHA, photometric_error
-from weightsearch.losses.rebalancing import RIGID_PIXELS
+from weightsearch.losses.rebalancing import RIGID_PIXELS, kept_by
 from weightsearch.losses.scales import depth_scales
 from weightsearch.losses.term import Prediction
 
@@ -46,9 +46,7 @@ class PhotometricRigid(nn.Module):
     def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
         poses, known = self._poses(prediction, batch)
         still = self._unmoved(batch) if self.auto_mask else None
-        kept = known[..., None, None, None]
-        if RIGID_PIXELS in prediction:
-            kept = kept & prediction[RIGID_PIXELS]
+        kept = kept_by(RIGID_PIXELS, prediction, known[..., None, None, None])
         values = [self._one(depth, poses, kept, still, batch) for depth in depth_scales(prediction)]
         return torch.stack(values).mean()
 

@@ -26,6 +26,12 @@ FLOW_PIXELS: Final = "flow_pixels"
 FEWEST_VISIBLE: Final = 0.5  # share; flow that calls more hidden is not ready to say so
 
 
+def kept_by(pixels: str, prediction: Prediction, seen: Tensor) -> Tensor:
+    """Of the pixels that a term could learn from, bool, [B, S, 1, H, W] or of 1 for H and W, those that rebalancing
+    gives it; all of them without it. pixels: RIGID_PIXELS or FLOW_PIXELS."""
+    return seen & prediction[pixels] if pixels in prediction else seen
+
+
 @dataclass(frozen=True)
 class Balance:
     """One batch's, all [B, S, 1, H, W] and without a gradient. delta: the photometric error by depth and pose less that

@@ -6,6 +6,7 @@ import math
 
 import torch
 
+from weightsearch.losses.mode import bin_of
 from weightsearch.losses.rebalancing import Balance
 from weightsearch.records import REBALANCE_BINS, RebalanceRecord
 
@@ -42,7 +43,7 @@ class BalanceRecorder:
             "moving_left_out": (moves & left_out).sum(),
         }
         self.sums += torch.stack([columns[name].double() for name in _SUMS])
-        places = ((delta.clamp(-1, 1) + 1) * (REBALANCE_BINS / 2)).long().clamp(max=REBALANCE_BINS - 1)
+        places = bin_of(delta, REBALANCE_BINS)
         self.counts[0] = self.counts[0].index_add(0, places, (counted & ~moves).double())
         self.counts[1] = self.counts[1].index_add(0, places, moves.double())
         self.known = balance.moving is not None
