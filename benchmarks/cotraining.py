@@ -55,8 +55,9 @@ METRICS = (
     "rpe_rot",
     "rpe_dir",
     "epe",
-    "epe_static",
-    "epe_moving",
+    "epe_noc",
+    "epe_noc_static",
+    "epe_noc_moving",
 )
 
 
@@ -134,7 +135,7 @@ def _from_there(
 
 
 def _told(who: Any, what: str, record: EpochRecord) -> None:
-    metrics = " ".join(f"{name} {record.metrics[name]:.4f}" for name in ("abs_rel_static", "ate", "epe"))
+    metrics = " ".join(f"{name} {record.metrics[name]:.4f}" for name in ("abs_rel_static", "ate", "epe_noc"))
     print(f"seed {who} {what} epoch {record.epoch}: {metrics}, {record.seconds:.0f} s", flush=True)
 
 
@@ -195,7 +196,7 @@ def main() -> None:
         line = " ".join(
             f"{metric} {one['mean']:.4f} ± {one.get('sd', 0):.4f}" + (f" (p {one['p']:.3f})" if "p" in one else "")
             for metric, one in metrics.items()
-            if metric in ("abs_rel", "abs_rel_static", "ate", "epe")
+            if metric in ("abs_rel", "abs_rel_static", "ate", "epe_noc")
         )
         print(f"{name}: {line}")
 

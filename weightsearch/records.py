@@ -35,9 +35,15 @@ BETTER: Final[Mapping[str, Direction]] = MappingProxyType(
         "epe": "minimize",
         "epe_static": "minimize",
         "epe_moving": "minimize",
+        "epe_noc": "minimize",
+        "epe_noc_static": "minimize",
+        "epe_noc_moving": "minimize",
         "f1_all": "minimize",
         "f1_static": "minimize",
         "f1_moving": "minimize",
+        "f1_noc": "minimize",
+        "f1_noc_static": "minimize",
+        "f1_noc_moving": "minimize",
     }
 )
 

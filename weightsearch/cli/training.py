@@ -30,7 +30,7 @@ from weightsearch.spec import load_base, load_configuration
 if TYPE_CHECKING:
     from weightsearch.records import EpochRecord
 
-SHOWN: Final = ("abs_rel", "rmse", "ate", "epe")  # of an epoch's metrics, in its line
+SHOWN: Final = ("abs_rel", "rmse", "ate", "epe", "epe_noc")  # of an epoch's metrics, in its line
 DRAWN: Final = 8  # frames
 
 

@@ -8,16 +8,26 @@ import torch
 from torch import Tensor
 
 from weightsearch.errors import TrialFailure
+from weightsearch.geometry.warp import inside
 
 OUTLIER_PIXELS: Final = 3.0
 OUTLIER_SHARE: Final = 0.05
-REGIONS: Final = (("epe", "f1_all"), ("epe_static", "f1_static"), ("epe_moving", "f1_moving"))
+REGIONS: Final = (
+    ("epe", "f1_all"),
+    ("epe_noc", "f1_noc"),
+    ("epe_static", "f1_static"),
+    ("epe_moving", "f1_moving"),
+    ("epe_noc_static", "f1_noc_static"),
+    ("epe_noc_moving", "f1_noc_moving"),
+)
 
 
 class FlowMetrics:
     """epe: length of the difference to the true flow, pixels. f1_all: percent of the pixels where it is more than 3
     pixels and more than 5 % of the true flow's length (Menze and Geiger 2015). Means over the known pixels of all
-    pairs. The same of the pixels that stand still and of those that move: epe_static, f1_static, epe_moving, f1_moving.
+    pairs. epe_noc, f1_noc: the same of the pixels that truly stay in the picture, as KITTI 2012 has it: what leaves it
+    nobody sees, and close to the camera a few such pixels outweigh all the others. `_static` and `_moving` of all: the
+    same of the pixels that stand still and of those that move.
     """
 
     def __init__(self, device: torch.device, split: str) -> None:
@@ -31,9 +41,12 @@ class FlowMetrics:
         predicted, truth = predicted.detach().double(), truth.double()
         self.finite &= torch.isfinite(predicted).all()
         known = torch.isfinite(truth).all(dim=2)
+        stays = known & inside(truth.flatten(0, 1)).reshape(known.shape)
         error = torch.linalg.vector_norm(predicted - truth, dim=2)
         outlier = (error > OUTLIER_PIXELS) & (error > OUTLIER_SHARE * torch.linalg.vector_norm(truth, dim=2))
-        regions = [known] if moving is None else [known, known & ~moving, known & moving]
+        regions = [known, stays]
+        if moving is not None:
+            regions += [known & ~moving, known & moving, stays & ~moving, stays & moving]
         found = [(region.sum(), torch.where(region, error, 0).sum(), (region & outlier).sum()) for region in regions]
         self.sums[: len(regions)] += torch.stack([torch.stack(sums) for sums in found])
 

@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 
 def flows(seed: int, count: int = 3, neighbours: int = 2, size=(6, 9)):
     rng = np.random.default_rng(seed)
-    truth = rng.normal(0, 40, (count, neighbours, 2, *size))
+    truth = rng.normal(0, 40, (count, neighbours, 2, *size)) * rng.choice([0.02, 1], (count, neighbours, 1, *size))
     predicted = truth + rng.normal(0, 3, truth.shape)
     truth[(rng.uniform(size=(count, neighbours, 1, *size)) < 0.3).repeat(2, 2)] = np.nan
     moving = rng.uniform(size=(count, 1, *size)) < 0.25
@@ -39,7 +39,9 @@ def one(*pixels) -> torch.Tensor:
 
 def reference(predicted, truth, moving) -> dict[str, float]:
     """Written from the definitions, one pixel at a time."""
-    found: dict[str, list[tuple[float, bool]]] = {"all": [], "static": [], "moving": []}
+    found: dict[str, list[tuple[float, bool]]] = {
+        name: [] for name in ("all", "static", "moving", "noc", "noc_static", "noc_moving")
+    }
     p, y, m = (
         each.double().numpy() if each.is_floating_point() else each.numpy() for each in (predicted, truth, moving)
     )
@@ -51,7 +53,11 @@ def reference(predicted, truth, moving) -> dict[str, float]:
         length = math.hypot(y[b, s, 0, r, c], y[b, s, 1, r, c])
         pixel = error, error > 3 and error / length > 0.05
         found["all"].append(pixel)
-        found["moving" if m[b, 0, r, c] else "static"].append(pixel)
+        kind = "moving" if m[b, 0, r, c] else "static"
+        found[kind].append(pixel)
+        if 0 <= c + y[b, s, 0, r, c] <= width - 1 and 0 <= r + y[b, s, 1, r, c] <= height - 1:
+            found["noc"].append(pixel)
+            found[f"noc_{kind}"].append(pixel)
     result = {}
     for region, pixels in found.items():
         result["epe" if region == "all" else f"epe_{region}"] = sum(error for error, _ in pixels) / len(pixels)
@@ -69,7 +75,8 @@ def test_equal_to_an_independent_implementation(seed, batch):
     assert 5 < expected["f1_all"] < 95
     assert len({expected[name] for name in ("f1_all", "f1_static", "f1_moving")}) > 1
     plain = measure(predicted, truth, batch=batch)
-    assert plain == {name: found[name] for name in ("epe", "f1_all")}
+    assert plain == {name: found[name] for name in ("epe", "f1_all", "epe_noc", "f1_noc")}
+    assert len({expected[name] for name in expected if name.startswith("epe")}) == 6
 
 
 def test_known_values():
@@ -102,7 +109,7 @@ def test_means_are_over_the_pixels_of_all_pairs_not_over_pairs():
     truth[0, :, :, :, 1:] = torch.nan
     predicted = torch.zeros_like(truth)
     predicted[0, :, 0] = 10
-    assert measure(predicted, truth, batch=1) == {"epe": 2.0, "f1_all": 20.0}
+    assert measure(predicted, truth, batch=1) == {"epe": 2.0, "f1_all": 20.0, "epe_noc": 2.0, "f1_noc": 20.0}
 
 
 def test_what_moves_is_the_frame_s_for_all_its_neighbours():
@@ -118,11 +125,23 @@ def test_what_moves_is_the_frame_s_for_all_its_neighbours():
 def test_regions_without_pixels_are_left_out():
     predicted, truth, moving = flows(4)
     found = measure(predicted, truth, torch.zeros_like(moving))
-    assert set(found) == {"epe", "f1_all", "epe_static", "f1_static"}
-    assert found["epe_static"] == found["epe"]
+    static = {"epe", "f1_all", "epe_noc", "f1_noc", "epe_static", "f1_static", "epe_noc_static", "f1_noc_static"}
+    assert set(found) == static
+    assert (found["epe_static"], found["epe_noc_static"]) == (found["epe"], found["epe_noc"])
     truth[:, :, :, moving[0, 0]] = torch.nan
     assert set(measure(predicted, truth, moving[:1].expand(3, -1, -1, -1))) == set(found)
-    assert set(measure(predicted, truth, torch.ones_like(moving))) == {"epe", "f1_all", "epe_moving", "f1_moving"}
+    moved = set(measure(predicted, truth, torch.ones_like(moving)))
+    assert moved == {name.replace("static", "moving") for name in static}
+
+
+def test_what_leaves_the_picture_counts_in_all_pixels_only():
+    """A row of five pixels: from x = 0 to 4 and 4.5, from x = 2 out of it above, from x = 4 to 0."""
+    truth = one((4, 0), (3.5, 0), (0, -0.5), (0, 0), (-4, 0))
+    predicted = one((4, 1), (203.5, 0), (0, 100), (0, 2), (-4, 0))
+    found = measure(predicted, truth)
+    assert found["epe_noc"] == pytest.approx((1 + 2 + 0) / 3)
+    assert found["epe"] == pytest.approx((1 + 200 + 100.5 + 2 + 0) / 5)
+    assert (found["f1_noc"], found["f1_all"]) == (0, 40)
 
 
 def test_nothing_known_gives_nothing():
@@ -165,4 +184,4 @@ def test_on_real_flow(data_root):
     assert found["f1_all"] == pytest.approx(100 * (lengths > 3).mean(), rel=1e-9)
     assert found["f1_all"] > 1
     off = truth.nan_to_num() + torch.tensor([0.6, -0.8])[:, None, None]
-    assert measure(off, truth) == pytest.approx({"epe": 1.0, "f1_all": 0.0}, rel=1e-6)
+    assert measure(off, truth) == pytest.approx({"epe": 1.0, "f1_all": 0.0, "epe_noc": 1.0, "f1_noc": 0.0}, rel=1e-6)

@@ -27,7 +27,11 @@ from weightsearch.training.scores import Predicted, check_measurable, score
 
 RIGID = ("photometric_rigid", "epipolar")  # the terms that go by depth and pose
 ODOMETRY = {"ate", "rpe_rot", "rpe_dir"}
-FLOW = {"epe", "f1_all", "epe_static", "epe_moving", "f1_static", "f1_moving"}
+FLOW = {f"{name}{region}" for name in ("epe", "epe_noc", "f1_noc") for region in ("", "_static", "_moving")} | {
+    "f1_all",
+    "f1_static",
+    "f1_moving",
+}
 
 
 def trainer(folder, *overrides: str) -> Trainer:
