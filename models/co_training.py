@@ -16,8 +16,8 @@ from weightsearch.models.pose import MotionFrom, PoseNet, SolvedPose
 
 class CoTraining(nn.Module):
     """encoder, weights, channels, scales, min_depth, max_depth: see Disparity. motion_from, pose_channels: see PoseNet;
-    from `depth_and_flow` the motion is worked out, not learned: see SolvedPose. flow_channels, flow_levels: see
-    FlowNetwork. neighbours: the data's offsets; there must be some.
+    from `depth_and_flow` and `depth_and_images` the motion is worked out, not learned: see SolvedPose. flow_channels,
+    flow_levels: see FlowNetwork. neighbours: the data's offsets; there must be some.
 
     `depth`, `pose` and `flow` are its three networks; they share no parameter.
 
@@ -54,8 +54,8 @@ class CoTraining(nn.Module):
             max_depth=max_depth,
         )
         self.pose: PoseNet | SolvedPose = (
-            SolvedPose()
-            if motion_from == "depth_and_flow"
+            SolvedPose(aligned=motion_from == "depth_and_images")
+            if motion_from == "depth_and_flow" or motion_from == "depth_and_images"
             else PoseNet(
                 neighbours=neighbours, start_depth=self.depth.start, channels=pose_channels, motion_from=motion_from
             )
@@ -76,7 +76,7 @@ class CoTraining(nn.Module):
         if isinstance(self.pose, PoseNet):
             pose = self.pose(image, neighbours, flows["flow"], flows["backward_flow"])
         elif intrinsics is None:
-            raise ModelError("model.motion_from: 'depth_and_flow' needs the camera's intrinsics")
+            raise ModelError("model.motion_from: to work the motion out takes the camera's intrinsics")
         else:
-            pose = self.pose(found["depth"], flows["flow"], flows["backward_flow"], intrinsics)
+            pose = self.pose(image, neighbours, found["depth"], flows["flow"], flows["backward_flow"], intrinsics)
         return {**found, "pose": pose, **flows}

@@ -8,6 +8,7 @@ from typing import Final, Literal
 import torch
 from torch import Tensor, nn
 
+from weightsearch.geometry.alignment import aligned_motion
 from weightsearch.geometry.motion import camera_motion
 from weightsearch.models.flow import halving
 
@@ -15,20 +16,33 @@ TURN: Final = 0.01  # radians: motion from frame to frame is small
 STEP: Final = 0.05  # of the depth that a new network sees: Monodepth2's .01 m, whose depth starts at .2 m
 FLOW_UNIT: Final = 0.1  # of half the picture: what a flow is divided by before the network sees it
 
-MotionFrom = Literal["images", "flow", "both", "depth_and_flow"]
+MotionFrom = Literal["images", "flow", "both", "depth_and_flow", "depth_and_images"]
 
 
 class SolvedPose(nn.Module):
-    """The motion that explains the flow best with the depth that is there: see camera_motion. Nothing is learned.
+    """The motion that explains the flow best with the depth that is there: see camera_motion. Where aligned, it is the
+    start of the one under which the pictures agree most: see aligned_motion. Nothing is learned.
 
-    forward: depth in metres, [B, 1, H, W], flow and backward_flow in pixels, [B, S, 2, H, W], intrinsics in pixels,
-    [B, 3, 3] -> as PoseNet, [B, S, 6]. A gradient reaches the depth, not the flow.
+    forward: image [B, 3, H, W], neighbours [B, S, 3, H, W], depth in metres, [B, 1, H, W], flow and backward_flow in
+    pixels, [B, S, 2, H, W], intrinsics in pixels, [B, 3, 3] -> as PoseNet, [B, S, 6]. A gradient reaches the depth, not
+    the flow.
     """
 
-    def forward(self, depth: Tensor, flow: Tensor, backward_flow: Tensor, intrinsics: Tensor) -> Tensor:
+    def __init__(self, *, aligned: bool) -> None:
+        super().__init__()
+        self.aligned = aligned
+
+    def forward(
+        self, image: Tensor, neighbours: Tensor, depth: Tensor, flow: Tensor, backward_flow: Tensor, intrinsics: Tensor
+    ) -> Tensor:
         pairs = flow.shape[1]
-        depth, intrinsics = (one.repeat_interleave(pairs, dim=0) for one in (depth, intrinsics))
-        motion = camera_motion(flow.flatten(0, 1), backward_flow.flatten(0, 1), depth, intrinsics)
+        image, depth, intrinsics = (one.repeat_interleave(pairs, dim=0) for one in (image, depth, intrinsics))
+        there, back = flow.flatten(0, 1), backward_flow.flatten(0, 1)
+        if self.aligned:
+            start = camera_motion(there, back, depth.detach(), intrinsics)
+            motion = aligned_motion(image, neighbours.flatten(0, 1), depth, intrinsics, start)
+        else:
+            motion = camera_motion(there, back, depth, intrinsics)
         return motion.reshape(-1, pairs, 6)
 
 

@@ -37,14 +37,18 @@ def back_project(depth: Tensor, intrinsics: Tensor) -> Tensor:
     return points
 
 
+def project(points: Tensor, intrinsics: Tensor) -> Tensor:
+    """Where points in a camera's coordinates are drawn, pixels, [B, 2, P]; of those that are not before the camera it
+    has no meaning, but is finite. points: metres, [B, 3, P]. intrinsics: pixels, [B, 3, 3]."""
+    return (intrinsics @ points)[:, :2] / points[:, 2:].clamp(min=NEAREST)
+
+
 def rigid_flow(depth: Tensor, pose: Tensor, intrinsics: Tensor) -> tuple[Tensor, Tensor]:
     """Where the pixels of a still scene go when the camera moves: flow in pixels, [B, 2, H, W], and the points' depth
     in the other camera, metres, [B, 1, H, W]. depth: metres, [B, 1, H, W]. pose: the camera's coordinates to the
     other's, [B, 4, 4]. intrinsics: of both, pixels, [B, 3, 3]. Of points that are not before the other camera the flow
     has no meaning, but is finite."""
-    points = back_project(depth, intrinsics).flatten(2)
-    seen = intrinsics @ (pose[:, :3, :3] @ points + pose[:, :3, 3:])
+    points = pose[:, :3, :3] @ back_project(depth, intrinsics).flatten(2) + pose[:, :3, 3:]
     size = (depth.shape[-2], depth.shape[-1])
-    seen = seen.reshape(-1, 3, *size)
-    pixels = seen[:, :2] / seen[:, 2:].clamp(min=NEAREST)
-    return pixels - pixel_grid(size, depth)[:2], seen[:, 2:]
+    pixels = project(points, intrinsics).reshape(-1, 2, *size)
+    return pixels - pixel_grid(size, depth)[:2], points[:, 2:].reshape(-1, 1, *size)

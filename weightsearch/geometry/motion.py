@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Final
 
 import torch
 from torch import Tensor
 
-from weightsearch.geometry.camera import NEAREST, inverse_intrinsics, pixel_grid
+from weightsearch.geometry.camera import inverse_intrinsics, pixel_grid, project
 from weightsearch.geometry.occlusion import ABSOLUTE, RELATIVE, visible
-from weightsearch.geometry.pose import axis_angle, axis_angle_matrix, cross_matrix
+from weightsearch.geometry.pose import axis_angle
+from weightsearch.geometry.rigid import Motion, least_squares, slopes, thinned
 
 PIXELS: Final = 1500  # of a picture that are looked at, about
 FEWEST: Final = 16  # from which a motion is worked out
@@ -21,8 +21,7 @@ FIRST_STEPS: Final = 4
 STEPS: Final = 8
 SPREAD: Final = 1.5  # of the Cauchy distribution's scale to the median distance
 SHARPEST: Final = 0.05  # of a flow's own deviation: residuals are not weighed by a finer scale
-DAMPING: Final = 1e-6  # of the normal equations' diagonal
-FLOOR: Final = 1e-3  # added to it, too: points that come to lie behind the camera leave nothing else
+FLOOR: Final = 1e-3  # of the normal equations' diagonal: points behind the camera leave nothing else
 
 
 @dataclass(frozen=True)
@@ -49,19 +48,6 @@ class _Seen:
     def repeated(self, count: int) -> _Seen:
         parts = (self.points, self.places, self.deviation, self.weights, self.intrinsics)
         return _Seen(*(one.repeat_interleave(count, dim=0) for one in parts))
-
-
-@dataclass(frozen=True)
-class _Motion:
-    """turn: [N, 3, 3]. shift: [N, 3, 1]."""
-
-    turn: Tensor
-    shift: Tensor
-
-    def then(self, change: Tensor) -> _Motion:
-        """After it a small rotation vector and translation, [N, 6]."""
-        small = axis_angle_matrix(change[:, :3])
-        return _Motion(small @ self.turn, small @ self.shift + change[:, 3:, None])
 
 
 def camera_motion(flow: Tensor, backward: Tensor, depth: Tensor, intrinsics: Tensor) -> Tensor:
@@ -97,8 +83,7 @@ def _seen(flow: Tensor, backward: Tensor, depth: Tensor, intrinsics: Tensor) -> 
     flow = flow.masked_fill(~finite, 0)
     kept = visible(flow, backward) & finite & depth.isfinite() & (depth > 0)
     size = (flow.shape[-2], flow.shape[-1])
-    stride = math.ceil(math.sqrt(size[0] * size[1] / PIXELS))
-    rows, columns = (slice(min(stride, one) // 2, None, stride) for one in size)
+    rows, columns = thinned(size, PIXELS)
 
     def some(values: Tensor) -> Tensor:
         return values[..., rows, columns].flatten(-2)
@@ -112,60 +97,42 @@ def _seen(flow: Tensor, backward: Tensor, depth: Tensor, intrinsics: Tensor) -> 
     return _Seen(points, grid[:2] + steps, deviation, counts.float(), intrinsics), unit
 
 
-def _best_guess(seen: _Seen) -> _Motion:
+def _best_guess(seen: _Seen) -> Motion:
     """Of motions from a few pixels each the one with the least median distance."""
     device = seen.points.device
     generator = torch.Generator(device).manual_seed(0)
     chosen = torch.randint(seen.points.shape[-1], (GUESSES, EACH), generator=generator, device=device)
     few = seen.at(chosen)
     still = torch.eye(3, device=device).expand(len(few.points), 3, 3)
-    guess = _Motion(still, few.points.new_zeros(len(few.points), 3, 1))
+    guess = Motion(still, few.points.new_zeros(len(few.points), 3, 1))
     for _ in range(FIRST_STEPS):
         guess = guess.then(_step(guess, few, few.weights / few.deviation**2))
     typical = _typical(guess, seen.repeated(GUESSES))[0].nan_to_num(torch.inf).reshape(-1, GUESSES)
     best = typical.argmin(dim=1) + GUESSES * torch.arange(len(typical), device=typical.device)
-    return _Motion(guess.turn[best], guess.shift[best])
+    return Motion(guess.turn[best], guess.shift[best])
 
 
-def _robust(motion: _Motion, seen: _Seen) -> Tensor:
+def _robust(motion: Motion, seen: _Seen) -> Tensor:
     """What each pixel counts in a step, [N, P]."""
     typical, length = _typical(motion, seen)
     scale = (SPREAD * typical).nan_to_num(1.0).clamp(min=SHARPEST)[:, None]
     return seen.weights / seen.deviation**2 / (1 + (length / scale) ** 2)
 
 
-def _typical(motion: _Motion, seen: _Seen) -> tuple[Tensor, Tensor]:
+def _typical(motion: Motion, seen: _Seen) -> tuple[Tensor, Tensor]:
     """The median over the pixels that count of the distance from where the motion leads to where they are seen, in
     deviations, [N], and each one's, [N, P]."""
-    length = _residual(_there(motion, seen), seen).norm(dim=1) / seen.deviation
+    length = _residual(motion, seen).norm(dim=1) / seen.deviation
     return torch.where(seen.weights > 0, length, torch.nan).nanmedian(dim=1).values, length
 
 
-def _there(motion: _Motion, seen: _Seen) -> Tensor:
-    """The points in the other camera, [N, 3, P]."""
-    return motion.turn @ seen.points + motion.shift
+def _residual(motion: Motion, seen: _Seen) -> Tensor:
+    """From where the motion leads to where the pixels are seen, pixels, [N, 2, P]."""
+    return seen.places - project(motion.moved(seen.points), seen.intrinsics)
 
 
-def _residual(there: Tensor, seen: _Seen) -> Tensor:
-    """From where points in the other camera are drawn to where the pixels are seen, pixels, [N, 2, P]."""
-    pixels = (seen.intrinsics @ there)[:, :2] / there[:, 2:].clamp(min=NEAREST)
-    return seen.places - pixels
-
-
-def _step(motion: _Motion, seen: _Seen, weights: Tensor) -> Tensor:
+def _step(motion: Motion, seen: _Seen, weights: Tensor) -> Tensor:
     """A further rotation vector and translation, [N, 6]: one step of least squares. weights: [N, P]."""
-    there = _there(motion, seen)
-    x, y, z = there.unbind(dim=1)
-    weights = weights * (z > NEAREST)
-    z = z.clamp(min=NEAREST)
-    zero = torch.zeros_like(z)
-    # The derivative of x / z and y / z, [N, P, 2, 3]; a turn by r moves a point by r x point.
-    flat = torch.stack([1 / z, zero, -x / z**2, zero, 1 / z, -y / z**2], dim=-1).reshape(*z.shape, 2, 3)
-    by_point = seen.intrinsics[:, None, :2, :2] @ flat
-    jacobian = torch.cat([-by_point @ cross_matrix(there.mT), by_point], dim=-1)
-    weighed = (jacobian * weights[..., None, None]).flatten(1, 2).double().mT
-    normal = weighed @ jacobian.flatten(1, 2).double()
-    right = weighed @ _residual(there, seen).mT.flatten(1, 2)[..., None].double()
-    damping = DAMPING * normal.diagonal(dim1=1, dim2=2) + FLOOR
-    solved: Tensor = torch.linalg.solve_ex(normal + torch.diag_embed(damping), right).result
-    return solved[..., 0].float().nan_to_num(0.0, 0.0, 0.0)
+    jacobian = slopes(motion.moved(seen.points), seen.intrinsics).flatten(1, 2)
+    both = weights[..., None].expand(-1, -1, 2).flatten(1)
+    return least_squares(jacobian, both, _residual(motion, seen).mT.flatten(1), FLOOR)

@@ -268,9 +268,10 @@ def test_any_optimizer_goes_on_when_a_part_begins_to_learn(tmp_path, optimizer):
     assert not all(torch.equal(a, b) for a, b in zip(before, numbers(found.network.depth), strict=True))
 
 
-def test_a_motion_that_is_worked_out_needs_no_parameter_and_teaches_depth(tmp_path):
+@pytest.mark.parametrize("source", ["depth_and_flow", "depth_and_images"])
+def test_a_motion_that_is_worked_out_needs_no_parameter_and_teaches_depth(tmp_path, source):
     """Of the terms that go by the pose the gradient reaches depth alone, once it learns."""
-    options = ("model.motion_from=depth_and_flow", "loss.epipolar={weight: 0.1, learns: pose}")
+    options = (f"model.motion_from={source}", "loss.epipolar={weight: 0.1, learns: pose}")
     data = dataset(tmp_path, *options, "analysis.budget=1.0", "train.start_epochs={depth: 2}")
     found = Trainer(data.configuration, data, CPU, account=Account(1e9))
     assert not list(found.network.pose.parameters())

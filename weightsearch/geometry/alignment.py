@@ -1,0 +1,136 @@
+"""The camera's motion under which a picture shows most nearly what its neighbour shows, where depth is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, grid_sample
+
+from weightsearch.geometry.camera import NEAREST, back_project, project
+from weightsearch.geometry.pose import axis_angle, axis_angle_matrix
+from weightsearch.geometry.rigid import Motion, least_squares, slopes, thinned
+
+PIXELS: Final = 8000  # of a level that are looked at, at most
+LEVELS: Final = (2, 1)  # pixels of the picture to a pixel's side, coarse first
+STEPS: Final = 10  # of each
+SPREAD: Final = 1.5  # of the Cauchy distribution's scale to the median difference
+DARKEST: Final = 2e-3  # differences of brightness, from 0 to 1, are not weighed by a finer scale
+FLOOR: Final = 1e-6  # of the normal equations' diagonal: where a picture shows nothing, the motion stays
+
+
+@dataclass(frozen=True)
+class _Level:
+    """N pairs of pictures at one size. bright: of the first, [N, P]. other: the neighbour's brightness and its slopes
+    along x and y, [N, 3, H, W]. points: in the first camera, in units of their median depth, [N, 3, P]. counts: [N, P]
+    bool. intrinsics: [N, 3, 3]."""
+
+    bright: Tensor
+    other: Tensor
+    points: Tensor
+    counts: Tensor
+    intrinsics: Tensor
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """What a motion makes of a level. difference: of the brightness, [N, P]. slopes: of the neighbour's brightness by a
+    pixel's step, [N, P, 2]. counts: that lie in both pictures, [N, P] bool."""
+
+    difference: Tensor
+    slopes: Tensor
+    counts: Tensor
+
+
+def aligned_motion(image: Tensor, neighbour: Tensor, depth: Tensor, intrinsics: Tensor, start: Tensor) -> Tensor:
+    """Rotation vector (radians) and translation (metres, in the scale of depth) from a camera's coordinates to the
+    other's, [B, 6]. image, neighbour: colour in [0, 1], [B, 3, H, W]. depth: metres, [B, 1, H, W]; 0 where it is not
+    known. intrinsics: pixels, [B, 3, 3]. start: a motion that is right to a few pixels, as the result, [B, 6].
+
+    Direct image alignment (Lucas and Kanade 1981; Engel, Koltun and Cremers 2018): Gauss and Newton's steps over the
+    brightness of all pixels, at half the size and then at the whole, each weighed as by a Cauchy distribution with the
+    scale of the median difference, so that what moves by itself hardly counts. A pixel says as much as it shows: flow,
+    which must say something on a white wall too, is less exact. One change of brightness of the whole picture is
+    allowed. A size whose steps do not make the pictures more alike leaves the motion as it was.
+
+    The gradient is that of one more step, with its weights and slopes as they are, and reaches depth alone.
+    """
+    with torch.autocast(depth.device.type, enabled=False):
+        known = depth.isfinite() & (depth > 0)
+        depth = torch.where(known, depth, 0).float()
+        unit = torch.where(known, depth.detach(), torch.nan).flatten(1).nanmedian(dim=1).values.nan_to_num(1.0)[:, None]
+        start = start.detach().float()
+        motion = Motion(axis_angle_matrix(start[:, :3]), start[:, 3:, None] / unit[..., None])
+        here, there = (one.detach().float().mean(dim=1, keepdim=True) for one in (image, neighbour))
+        for size in (one for one in LEVELS if one == 1 or 2 * one <= min(depth.shape[-2:])):
+            level = _level(here, there, depth / unit[..., None, None], intrinsics.float(), size)
+            with torch.no_grad():
+                better = motion
+                for _ in range(STEPS):
+                    better = better.then(_step(better, level))
+                scale = _scale(_compared(motion, level))
+                motion = better.where(_unlikeness(better, level, scale) < _unlikeness(motion, level, scale), motion)
+        further = _step(motion, level)
+        motion = motion.then(further - further.detach())
+        return torch.cat([axis_angle(motion.turn), motion.shift[..., 0] * unit], dim=1)
+
+
+def _level(image: Tensor, neighbour: Tensor, depth: Tensor, intrinsics: Tensor, size: int) -> _Level:
+    """The pictures and depth as means of squares of so many pixels, of which most must be known."""
+    known = avg_pool2d((depth > 0).to(depth.dtype), size)
+    depth = avg_pool2d(depth, size) / known.clamp(min=0.5)
+    image, neighbour = avg_pool2d(image, size), avg_pool2d(neighbour, size)
+    camera = intrinsics.clone()
+    camera[:, :2] /= size
+    camera[:, :2, 2] += 0.5 / size - 0.5  # pixel centres lie at whole numbers
+    across, down = torch.zeros_like(neighbour), torch.zeros_like(neighbour)
+    across[..., 1:-1] = (neighbour[..., 2:] - neighbour[..., :-2]) / 2
+    down[..., 1:-1, :] = (neighbour[..., 2:, :] - neighbour[..., :-2, :]) / 2
+    other = torch.cat([neighbour, across, down], dim=1)
+    rows, columns = thinned((image.shape[-2], image.shape[-1]), PIXELS)
+    bright, counts, points = (
+        one[..., rows, columns].flatten(2) for one in (image, known >= 0.5, back_project(depth, camera))
+    )
+    return _Level(bright[:, 0], other, points, counts[:, 0], camera)
+
+
+def _compared(motion: Motion, level: _Level) -> _Compared:
+    points = motion.moved(level.points)
+    places = project(points, level.intrinsics)
+    reach = torch.tensor([max(one - 1, 1) for one in (level.other.shape[-1], level.other.shape[-2])], device="cpu")
+    grid = 2 * places.detach().mT / reach.to(places, non_blocking=True) - 1
+    bright, *steps = grid_sample(level.other, grid[:, None], padding_mode="border", align_corners=True)[:, :, 0].unbind(
+        1
+    )
+    slope = torch.stack(steps, dim=-1)
+    counts = level.counts & (grid.abs() <= 1).all(dim=-1) & (points[:, 2] > NEAREST)
+    # To first order, so that the gradient is that of the slopes which the steps go by.
+    bright = bright + ((places - places.detach()).mT * slope).sum(dim=-1)
+    difference = bright - level.bright
+    lighter = torch.where(counts, difference.detach(), torch.nan).nanmedian(dim=1, keepdim=True).values.nan_to_num(0.0)
+    return _Compared(difference - lighter, slope, counts)
+
+
+def _scale(found: _Compared) -> Tensor:
+    """Of the differences, [N, 1]."""
+    middle = torch.where(found.counts, found.difference.detach().abs(), torch.nan).nanmedian(dim=1, keepdim=True).values
+    return (SPREAD * middle).nan_to_num(1.0).clamp(min=DARKEST)
+
+
+def _unlikeness(motion: Motion, level: _Level, scale: Tensor) -> Tensor:
+    """From 0 to 1, [N]; what the motion leads out of the picture is not alike at all."""
+    found = _compared(motion, level)
+    error = torch.where(found.counts, 1 - 1 / (1 + (found.difference / scale) ** 2), 1.0)
+    return (error * level.counts).sum(dim=1) / level.counts.sum(dim=1).clamp(min=1)
+
+
+def _step(motion: Motion, level: _Level) -> Tensor:
+    """A further rotation vector and translation, [N, 6]."""
+    found = _compared(motion, level)
+    with torch.no_grad():
+        weights = found.counts / (1 + (found.difference / _scale(found)) ** 2)
+        pixels = slopes(motion.moved(level.points), level.intrinsics)
+        jacobian = (found.slopes[..., None] * pixels).sum(dim=2)
+    return least_squares(jacobian, weights, -found.difference, FLOOR)

@@ -1,0 +1,70 @@
+"""A camera's motion that is made better step by step by least squares."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from weightsearch.geometry.camera import NEAREST
+from weightsearch.geometry.pose import axis_angle_matrix
+
+DAMPING: Final = 1e-6  # of the normal equations' diagonal
+
+
+@dataclass(frozen=True)
+class Motion:
+    """turn: [N, 3, 3]. shift: [N, 3, 1]."""
+
+    turn: Tensor
+    shift: Tensor
+
+    def moved(self, points: Tensor) -> Tensor:
+        """Points in the first camera's coordinates in the other's, [N, 3, P]."""
+        return self.turn @ points + self.shift
+
+    def then(self, change: Tensor) -> Motion:
+        """After it a small rotation vector and translation, [N, 6]."""
+        small = axis_angle_matrix(change[:, :3])
+        return Motion(small @ self.turn, small @ self.shift + change[:, 3:, None])
+
+    def where(self, kept: Tensor, other: Motion) -> Motion:
+        """This one where kept, [N] bool, the other elsewhere."""
+        chosen = kept[:, None, None]
+        return Motion(torch.where(chosen, self.turn, other.turn), torch.where(chosen, self.shift, other.shift))
+
+
+def thinned(size: tuple[int, int], pixels: int) -> tuple[slice, slice]:
+    """Rows and columns, evenly, of about so many of a picture's pixels at most. size: its height and width."""
+    stride = math.ceil(math.sqrt(size[0] * size[1] / pixels))
+    rows, columns = (slice(min(stride, one) // 2, None, stride) for one in size)
+    return rows, columns
+
+
+def slopes(points: Tensor, intrinsics: Tensor) -> Tensor:
+    """The derivative of `project` by a further small rotation vector and translation, [N, P, 2, 6]; 0 where a point
+    lies behind the camera."""
+    x, y, z = points.unbind(dim=1)
+    before = z > NEAREST
+    z = z.clamp(min=NEAREST)
+    fx, skew, fy = (intrinsics[:, row, column, None] / z for row, column in ((0, 0), (0, 1), (1, 1)))
+    across = torch.stack([fx, skew, -(fx * x + skew * y) / z], dim=-1)
+    down = torch.stack([torch.zeros_like(fy), fy, -fy * y / z], dim=-1)
+    by_point = torch.stack([across, down], dim=2)
+    by_turn = torch.linalg.cross(points.mT[:, :, None], by_point)  # a turn by r moves a point by r x point
+    return torch.where(before[..., None, None], torch.cat([by_turn, by_point], dim=-1), 0)
+
+
+def least_squares(jacobian: Tensor, weights: Tensor, residual: Tensor, floor: float) -> Tensor:
+    """The change that makes the weighted sum of squares of residual - jacobian @ change smallest, [N, 6]. jacobian:
+    [N, R, 6]. weights, residual: [N, R]. floor: is added to the normal equations' diagonal, so that what no residual
+    says anything about stays as it is."""
+    weighed = (jacobian * weights[..., None]).double().mT
+    normal = weighed @ jacobian.double()
+    right = weighed @ residual[..., None].double()
+    damping = DAMPING * normal.diagonal(dim1=1, dim2=2) + floor
+    solved: Tensor = torch.linalg.solve_ex(normal + torch.diag_embed(damping), right).result
+    return solved[..., 0].float().nan_to_num(0.0, 0.0, 0.0)
