@@ -36,9 +36,11 @@ class _Level:
 
 @dataclass(frozen=True)
 class _Compared:
-    """What a motion makes of a level. difference: of the brightness, [N, P]. slopes: of the neighbour's brightness by a
-    pixel's step, [N, P, 2]. counts: that lie in both pictures, [N, P] bool."""
+    """What a motion makes of a level. points: in the other camera, [N, 3, P]. difference: of the brightness, [N, P].
+    slopes: of the neighbour's brightness by a pixel's step, [N, 2, P]. counts: that lie in both pictures, [N, P] bool.
+    """
 
+    points: Tensor
     difference: Tensor
     slopes: Tensor
     counts: Tensor
@@ -101,22 +103,23 @@ def _compared(motion: Motion, level: _Level) -> _Compared:
     places = project(points, level.intrinsics)
     reach = torch.tensor([max(one - 1, 1) for one in (level.other.shape[-1], level.other.shape[-2])], device="cpu")
     grid = 2 * places.detach().mT / reach.to(places, non_blocking=True) - 1
-    bright, *steps = grid_sample(level.other, grid[:, None], padding_mode="border", align_corners=True)[:, :, 0].unbind(
-        1
-    )
-    slope = torch.stack(steps, dim=-1)
+    there = grid_sample(level.other, grid[:, None], padding_mode="border", align_corners=True)[:, :, 0]
     counts = level.counts & (grid.abs() <= 1).all(dim=-1) & (points[:, 2] > NEAREST)
     # To first order, so that the gradient is that of the slopes which the steps go by.
-    bright = bright + ((places - places.detach()).mT * slope).sum(dim=-1)
+    bright = there[:, 0] + ((places - places.detach()) * there[:, 1:]).sum(dim=1)
     difference = bright - level.bright
-    lighter = torch.where(counts, difference.detach(), torch.nan).nanmedian(dim=1, keepdim=True).values.nan_to_num(0.0)
-    return _Compared(difference - lighter, slope, counts)
+    lighter = _median(difference.detach(), counts).nan_to_num(0.0)
+    return _Compared(points, difference - lighter, there[:, 1:], counts)
+
+
+def _median(values: Tensor, counts: Tensor) -> Tensor:
+    """Of those that count, [N, 1], by every fourth."""
+    return torch.where(counts, values, torch.nan)[:, ::4].nanmedian(dim=1, keepdim=True).values
 
 
 def _scale(found: _Compared) -> Tensor:
     """Of the differences, [N, 1]."""
-    middle = torch.where(found.counts, found.difference.detach().abs(), torch.nan).nanmedian(dim=1, keepdim=True).values
-    return (SPREAD * middle).nan_to_num(1.0).clamp(min=DARKEST)
+    return (SPREAD * _median(found.difference.detach().abs(), found.counts)).nan_to_num(1.0).clamp(min=DARKEST)
 
 
 def _unlikeness(motion: Motion, level: _Level, scale: Tensor) -> Tensor:
@@ -131,6 +134,5 @@ def _step(motion: Motion, level: _Level) -> Tensor:
     found = _compared(motion, level)
     with torch.no_grad():
         weights = found.counts / (1 + (found.difference / _scale(found)) ** 2)
-        pixels = slopes(motion.moved(level.points), level.intrinsics)
-        jacobian = (found.slopes[..., None] * pixels).sum(dim=2)
+        jacobian = slopes(found.points, level.intrinsics, *found.slopes.unbind(dim=1))
     return least_squares(jacobian, weights, -found.difference, FLOOR)

@@ -133,6 +133,6 @@ def _residual(motion: Motion, seen: _Seen) -> Tensor:
 
 def _step(motion: Motion, seen: _Seen, weights: Tensor) -> Tensor:
     """A further rotation vector and translation, [N, 6]: one step of least squares. weights: [N, P]."""
-    jacobian = slopes(motion.moved(seen.points), seen.intrinsics).flatten(1, 2)
-    both = weights[..., None].expand(-1, -1, 2).flatten(1)
-    return least_squares(jacobian, both, _residual(motion, seen).mT.flatten(1), FLOOR)
+    points, one, none = motion.moved(seen.points), torch.ones_like(weights), torch.zeros_like(weights)
+    jacobian = torch.cat([slopes(points, seen.intrinsics, *along) for along in ((one, none), (none, one))], dim=2)
+    return least_squares(jacobian, weights.repeat(1, 2), _residual(motion, seen).flatten(1), FLOOR)

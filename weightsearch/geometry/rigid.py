@@ -44,26 +44,25 @@ def thinned(size: tuple[int, int], pixels: int) -> tuple[slice, slice]:
     return rows, columns
 
 
-def slopes(points: Tensor, intrinsics: Tensor) -> Tensor:
-    """The derivative of `project` by a further small rotation vector and translation, [N, P, 2, 6]; 0 where a point
-    lies behind the camera."""
+def slopes(points: Tensor, intrinsics: Tensor, across: Tensor, down: Tensor) -> Tensor:
+    """How across * x + down * y, of the pixel (x, y) at which a point is drawn, changes with a further small rotation
+    vector and translation, [N, 6, P]; 0 where a point lies behind the camera. points: in the camera's coordinates,
+    [N, 3, P]. intrinsics: [N, 3, 3]. across, down: [N, P]."""
     x, y, z = points.unbind(dim=1)
-    before = z > NEAREST
-    z = z.clamp(min=NEAREST)
-    fx, skew, fy = (intrinsics[:, row, column, None] / z for row, column in ((0, 0), (0, 1), (1, 1)))
-    across = torch.stack([fx, skew, -(fx * x + skew * y) / z], dim=-1)
-    down = torch.stack([torch.zeros_like(fy), fy, -fy * y / z], dim=-1)
-    by_point = torch.stack([across, down], dim=2)
-    by_turn = torch.linalg.cross(points.mT[:, :, None], by_point)  # a turn by r moves a point by r x point
-    return torch.where(before[..., None, None], torch.cat([by_turn, by_point], dim=-1), 0)
+    near = torch.where(z > NEAREST, 1 / z.clamp(min=NEAREST), 0)
+    fx, skew, fy = (intrinsics[:, row, column, None] for row, column in ((0, 0), (0, 1), (1, 1)))
+    by_x, by_y = across * fx * near, (across * skew + down * fy) * near
+    by_z = -(by_x * x + by_y * y) * near
+    # A turn by r moves a point by r x point.
+    return torch.stack([y * by_z - z * by_y, z * by_x - x * by_z, x * by_y - y * by_x, by_x, by_y, by_z], dim=1)
 
 
 def least_squares(jacobian: Tensor, weights: Tensor, residual: Tensor, floor: float) -> Tensor:
-    """The change that makes the weighted sum of squares of residual - jacobian @ change smallest, [N, 6]. jacobian:
-    [N, R, 6]. weights, residual: [N, R]. floor: is added to the normal equations' diagonal, so that what no residual
+    """The change that makes the weighted sum of squares of residual - change @ jacobian smallest, [N, 6]. jacobian:
+    [N, 6, R]. weights, residual: [N, R]. floor: is added to the normal equations' diagonal, so that what no residual
     says anything about stays as it is."""
-    weighed = (jacobian * weights[..., None]).double().mT
-    normal = weighed @ jacobian.double()
+    weighed = (jacobian * weights[:, None]).double()
+    normal = weighed @ jacobian.double().mT
     right = weighed @ residual[..., None].double()
     damping = DAMPING * normal.diagonal(dim1=1, dim2=2) + floor
     solved: Tensor = torch.linalg.solve_ex(normal + torch.diag_embed(damping), right).result
