@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
+from tests.unit.geometry.differences import by_gradient_and_differences
 from weightsearch.data.images import resize_colour, resize_depth, resize_intrinsics
 from weightsearch.data.seven_scenes import SevenScenes
 from weightsearch.geometry.alignment import aligned_motion
@@ -133,20 +134,17 @@ def test_depth_that_is_not_known_does_not_count(pairs):
 def test_the_gradient_reaches_depth_as_differences_say(pairs):
     """What becomes of the motion where depth is changed by a smooth pattern, by differences and by the gradient."""
     pattern = smooth(COUNT, 1, seed=5) - 0.5
-    size = torch.zeros((), requires_grad=True)
     picture = pairs.image.clone().requires_grad_()
 
     def motion(amount):
         changed = replace(pairs, depth=pairs.depth * (1 + amount * pattern), image=picture)
         return changed.found(pairs.motion)
 
-    step = 0.003  # differences of brightness stay below DARKEST, so that all pixels count alike
-    with torch.no_grad():
-        differences = (motion(step) - motion(-step)) / (2 * step)
-    found = motion(size)
-    derivatives = torch.stack([torch.autograd.grad(one, size, retain_graph=True)[0] for one in found.flatten()])
-    torch.testing.assert_close(derivatives.view_as(differences), differences, rtol=0.1, atol=0.002)
+    # Differences of brightness stay below DARKEST, so that all pixels count alike.
+    derivatives, differences = by_gradient_and_differences(motion, 0.003)
+    torch.testing.assert_close(derivatives, differences, rtol=0.1, atol=0.002)
     assert differences.abs().max() > 0.03
+    found = motion(torch.zeros((), requires_grad=True))
     assert torch.autograd.grad(found.sum(), picture, allow_unused=True) == (None,)
 
 

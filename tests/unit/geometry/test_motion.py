@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.unit.geometry.differences import by_gradient_and_differences
 from weightsearch.data.procedural import Procedural
 from weightsearch.geometry.camera import rigid_flow
 from weightsearch.geometry.motion import camera_motion
@@ -102,19 +103,16 @@ def test_the_gradient_reaches_depth_as_differences_say():
     """What becomes of the motion where depth is changed by a pattern, by differences and by the gradient."""
     given = pairs("driving", 0)
     pattern = torch.randn(given.depth.shape, generator=torch.Generator().manual_seed(3))
-    size = torch.zeros((), requires_grad=True)
     flow = given.flow.clone().requires_grad_()
 
     def motion(amount):
         return torch.cat(given.found(depth=given.depth * (1 + amount * pattern), flow=flow), dim=1)
 
-    step = 3e-4  # differences of flow stay far below SHARPEST, so that all pixels count alike
-    with torch.no_grad():
-        differences = (motion(step) - motion(-step)) / (2 * step)
-    found = motion(size)
-    derivatives = torch.stack([torch.autograd.grad(one, size, retain_graph=True)[0] for one in found.flatten()])
-    torch.testing.assert_close(derivatives.view_as(differences), differences, rtol=0.05, atol=0.002)
+    # Differences of flow stay far below SHARPEST, so that all pixels count alike.
+    derivatives, differences = by_gradient_and_differences(motion, 3e-4)
+    torch.testing.assert_close(derivatives, differences, rtol=0.05, atol=0.002)
     assert differences.abs().max() > 0.05
+    found = motion(torch.zeros((), requires_grad=True))
     assert torch.autograd.grad(found.sum(), flow, allow_unused=True) == (None,)
 
 
