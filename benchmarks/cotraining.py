@@ -5,8 +5,9 @@
 
 For each seed, which also draws the streets and the cars, the networks of `studies/cotraining.yaml` are trained together
 up to the end of the warm-up, once. From there every method goes on by itself: the same frames in the same order, the
-same numbers to begin with. Printed are means and standard deviations over the seeds, paired t-tests against `none`, and
-what predictors that look at no picture reach. What is done is kept in the output folder, a file a seed: given again, it
+same numbers to begin with. Printed are means and standard deviations over the seeds and paired t-tests against `none`;
+`summary.json` has them together with what predictors that look at no picture reach, and how well Delta finds what
+moves, epoch by epoch. What is done is kept in the output folder, a file a seed: given again, it
 goes on, also with a method more.
 """
 
@@ -15,7 +16,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from datetime import date
@@ -75,12 +76,14 @@ def detection(record: EpochRecord) -> dict[str, float]:
     found = record.rebalance
     assert found is not None
     counts = np.array(found.static), np.array(found.moving)
+    shares = {"kept": found.kept, "moving": float(counts[1].sum() / sum(one.sum() for one in counts))}
+    left_out = {name: one for name in ("precision", "recall") if (one := getattr(found, name)) is not None}
     areas = {
         f"auc_{score}": area(curve.fpr, curve.tpr)
         for score in ("signed", "absolute")
         if (curve := roc(*counts, score, found.mode))
     }
-    return {"epoch": record.epoch, "mode": found.mode, "spread": spread(counts[0]), "kept": found.kept, **areas}
+    return {"epoch": record.epoch, "mode": found.mode, "spread": spread(counts[0]), **shares, **left_out, **areas}
 
 
 def file_of(output: Path, seed: int) -> Path:
@@ -164,8 +167,20 @@ def summary(seeds: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "seeds": list(seeds),
         "methods": {name: {metric: compared(name, metric) for metric in METRICS} for name in sorted(shared)},
+        "detection": {
+            name: _detection_of([seed["methods"][name] for seed in seeds.values()]) for name in sorted(shared)
+        },
         "naive": {who: {metric: float(np.mean(one)) for metric, one in of.items()} for who, of in naive.items()},
     }
+
+
+def _detection_of(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
+    """Means over the seeds of what each epoch says of Delta, where all of them say it."""
+    epochs = zip(*(run["detection"] for run in runs), strict=True)
+    return [
+        {name: float(np.mean([one[name] for one in same])) for name in same[0] if all(name in one for one in same)}
+        for same in epochs
+    ]
 
 
 def main() -> None:
