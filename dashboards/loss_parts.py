@@ -212,6 +212,11 @@ def redundancy_part(found: Findings) -> Part:
         )
     elif len(terms) > 1:
         text.append("Here no weight is fixed: fix one, and the search has a dimension less.")
+    if found.tree["data"].get("neighbours"):
+        text.append(
+            "Networks that share no parameter have such a factor each: of the terms that teach flow alone one may be "
+            "fixed, too."
+        )
     if result is None:
         text.append("How much of the objective the ratios explain needs ten trials with all weights above 0.")
         return Part("redundancy", title, text)

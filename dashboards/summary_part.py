@@ -11,7 +11,8 @@ from weightsearch.analysis.against_baselines import Comparison, compare_pairs
 from weightsearch.dashboards.findings import Findings
 from weightsearch.dashboards.part import Part, Table, duration, number, percent
 from weightsearch.dashboards.sensitivity_part import near_best
-from weightsearch.spec.ranges import find_ranges
+from weightsearch.spec.ranges import find_ranges, is_weight
+from weightsearch.study.summary import TrialSummary
 
 SPLITS: Final = ("validation", "test")
 ENOUGH: Final = 5  # trials near the best that make a plateau
@@ -98,10 +99,8 @@ def advice(found: Findings) -> list[str]:
     best = found.best
     if best is None:
         return []
-    chosen = [f"{term} {weight:.4g}" for term, weight in found.weights(best.number).items()]
-    chosen += [f"{name} {number(value)}" for name, value in best.params.items() if not name.endswith(".weight")]
     name = f"trial {best.number}" if best.baseline is None else f"the baseline “{best.baseline}”"
-    whole = f"{name} ({', '.join(chosen)})"
+    whole = f"{name} ({', '.join(_chosen(found, best))})"
     text: list[str] = []
     if len(found.summary.directions) > 1:
         text.append(
@@ -167,6 +166,12 @@ def _is(names: Sequence[str]) -> str:
     return "is" if len(names) == 1 else "are"
 
 
+def _chosen(found: Findings, trial: TrialSummary) -> list[str]:
+    """A trial's weights, and what else was searched."""
+    weights = [f"{term} {weight:.4g}" for term, weight in found.weights(trial.number).items()]
+    return weights + [f"{name} {number(value)}" for name, value in trial.params.items() if not is_weight(name)]
+
+
 def _flat(found: Findings) -> str | None:
     """Whether trials with quite other weights are as good."""
     near = near_best(found)[0]
@@ -187,7 +192,7 @@ def _winner_table(found: Findings) -> Table:
     compared = {split: against_baselines(found, split) for split in splits or ["validation"]}
     columns = ["", f"{found.objective} in the search", "test"]
     columns += [f"fresh seeds, {split}" for split in splits]
-    columns += [f"best against it, {split}" for split in compared] + ["weights"]
+    columns += [f"best against it, {split}" for split in compared] + ["weights and others"]
     rows: list[list[str]] = []
     trials = [("best", best), *((name, one) for name, one in found.summary.baselines.items() if one is not best)]
     by_number = found.frames.trials.set_index("number")
@@ -195,13 +200,12 @@ def _winner_table(found: Findings) -> Table:
     for name, trial in trials:
         value = number(trial.values.get(found.objective)) if trial.state == "COMPLETE" else trial.state.lower()
         test = by_number.loc[trial.number].get(tested) if tested in by_number else None
-        weights = "  ".join(f"{term} {weight:.4g}" for term, weight in found.weights(trial.number).items())
         label = f"best: trial {trial.number}" if name == "best" else name
         if name == "best" and trial.baseline is not None:
             label = f"best: baseline {trial.baseline}"
         fresh = [_mean_and_spread(list(_seeds(found, trial.number, split).values())) for split in splits]
         against = [_against(one.get(name)) for one in compared.values()]
-        rows.append([label, value, number(test), *fresh, *against, weights])
+        rows.append([label, value, number(test), *fresh, *against, "  ".join(_chosen(found, trial))])
     caption = (
         "± after a mean is the standard deviation over seeds, their number in brackets; after a difference half of its "
         "95 % confidence interval, each comparison by itself."

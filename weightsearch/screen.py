@@ -265,14 +265,18 @@ def print_result(store: StudyStore, summary: StudySummary, best_file: Path | Non
 
 
 def print_compared(objective: str, entries: Sequence[Entry]) -> None:
-    """A row for each set of weights on a study's data: mean and spread of the objective, and the weights."""
+    """A row for each set of weights on a study's data: mean and spread of the objective, the weights, and what else is
+    searched."""
     splits = [split for split in ("validation", "test") if any(entry.values.get(split) for entry in entries)]
     table = _table("study", "weights of", *(f"{objective} {split}" for split in splits), "weights")
     study = ""
     for entry in entries:
         name, study = "" if entry.study == study else entry.study, entry.study
         cells = [_mean_and_spread(entry, split) for split in splits]
-        weights = "  ".join(f"{term} {weight:.4g}" for term, weight in entry.weights.items())
+        weights = "  ".join(
+            f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in (entry.weights | entry.others).items()
+        )
         _add(table, name, entry.label, *cells, weights + (f" ({entry.problem})" if entry.problem else ""))
     out.print(table)
 

@@ -376,6 +376,19 @@ def test_a_run_folder_that_cannot_be_written_is_one_line(tiny):
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+def test_a_first_check_that_fails_leaves_no_study_behind(tmp_path):
+    """Its remedy may be another objective, or other data: nothing that was stored contradicts it."""
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    found = command("run", "tiny.yaml", "--set", "search.objectives={epe: minimize}", cwd=tmp_path, expect=2)
+    assert "epe cannot be measured" in found.stderr
+    with sqlite3.connect(tmp_path / "tiny.db") as connection:
+        counts = [
+            connection.execute(f"SELECT COUNT(*) FROM {name}").fetchone()[0]
+            for name in ("studies", "weightsearch_studies")
+        ]
+    assert counts == [0, 0]
+
+
 def test_vanished_checkpoints_are_told_and_what_was_stored_stays(tmp_path):
     """Of the best trial and the baselines before the comparison; of a trial in the middle of its training."""
     (tmp_path / "tiny.yaml").write_text(

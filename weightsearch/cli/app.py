@@ -64,4 +64,5 @@ def split_of(name: str) -> SplitName:
 
 
 def metrics_line(metrics: Mapping[str, float], split: str) -> str:
-    return f"{split}: " + "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+    found = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+    return f"{split}: {found or 'no truth is known'}"

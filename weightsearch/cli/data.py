@@ -57,6 +57,8 @@ def naive(file: Either, sets: Sets = None, split: Split = "validation", as_json:
     with View(quiet=False).progress("reading frames") as progress:
         dataset = open_dataset(configuration, progress=progress)
         found = naive_metrics(dataset, name, protocol, configuration.train.batch_size)
+    if not found:
+        raise WeightsearchError(f"data: no truth is known on the {split} split, so that there is nothing to beat")
     if as_json:
         print(json.dumps({"metrics": found, "protocol": protocol.to_plain()}, indent=2))
     else:

@@ -249,16 +249,19 @@ def _fill(
         if "flow" in arrays and knows_flow(source):
             for row, offset in enumerate(plan.offsets):
                 there = 0 <= index + offset < videos[video].length
-                flow = _checked(frame, source.flow(video, index, offset), 2) if there else None
+                flow = _checked(frame, "flow", source.flow(video, index, offset), 2) if there else None
                 arrays["flow"][position, row] = np.nan if flow is None else resize_flow(flow, size)
         if "moving" in arrays and knows_moving(source):
-            arrays["moving"][position] = resize_mask(_checked(frame, source.moving(video, index)), size)
+            arrays["moving"][position] = resize_mask(
+                _checked(frame, "mask of what moves", source.moving(video, index)), size
+            )
 
     return [reading.name for reading in usable(read_all(source, videos, one, progress), videos)]
 
 
-def _checked(frame: Frame, values: NDArray[Any], *channels: int) -> NDArray[Any]:
+def _checked(frame: Frame, what: str, values: NDArray[Any], *channels: int) -> NDArray[Any]:
     """What a data set says of a frame's motion. Raises DataError where it is not of the frame's size."""
-    if values.shape != (*frame.depth.shape, *channels):
-        raise DataError(f"{frame.name}: its motion has the shape {list(values.shape)}, its depth {frame.depth.shape}")
+    expected = (*frame.depth.shape, *channels)
+    if values.shape != expected:
+        raise DataError(f"{frame.name}: its {what} has the shape {list(values.shape)}, expected {list(expected)}")
     return values

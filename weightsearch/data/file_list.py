@@ -18,6 +18,7 @@ from weightsearch.data.text import read_text
 from weightsearch.errors import DataError, OptionError
 
 NONE: Final = "None"
+SHORTEST: Final = 0.1  # focal length as a share of the picture: a view of 157 degrees
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,9 @@ class FileList:
                 f"{entry.depth}: {depth.shape[1]}x{depth.shape[0]} pixels, its colour picture has {width}x{height}"
             )
         matrix = self.matrix
-        if matrix is None:
+        if matrix is not None and self.camera is not None:
+            check_camera(self.camera, matrix, (height, width))
+        else:
             matrix = np.array([[entry.focal, 0, (width - 1) / 2], [0, entry.focal, (height - 1) / 2], [0, 0, 1.0]])
         return Frame(self.name(video, index), image, depth, matrix, no_pose(), sparse=self.sparse)
 
@@ -164,6 +167,18 @@ def read_intrinsics(path: Path) -> NDArray[np.float64]:
     if not right or not np.array_equal(matrix[2], [0, 0, 1]):
         raise DataError(f"{path}: expected intrinsics in pixels, three rows 'fx 0 cx', '0 fy cy', '0 0 1'")
     return matrix
+
+
+def check_camera(path: Path, intrinsics: NDArray[np.float64], size: tuple[int, int]) -> None:
+    """Raise DataError for intrinsics that are not in pixels of pictures of this height and width, such as those in
+    shares of the picture, or of its full size."""
+    height, width = size
+    (fx, _, cx), (_, fy, cy), _ = intrinsics
+    if min(fx / width, fy / height) < SHORTEST or not (0 <= cx < width and 0 <= cy < height):
+        raise DataError(
+            f"{path}: focal lengths {fx:g} and {fy:g} and a principal point ({cx:g}, {cy:g}) are not those of pictures "
+            f"of {width}x{height} pixels; intrinsics are in pixels of the files' own size"
+        )
 
 
 def read_depth(path: Path, scale: float) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from weightsearch.data.file_list import read_intrinsics
+from weightsearch.data.file_list import check_camera, read_intrinsics
 from weightsearch.data.flow_files import read_flow
 from weightsearch.data.images import read_colour
 from weightsearch.data.source import Frame, SplitName, Video, no_pose
@@ -74,6 +74,8 @@ class FlowPairs:
 
     def read(self, video: int, index: int) -> Frame:
         image = read_colour(self.parts[video][1].pictures[index])
+        if self.camera is not None:
+            check_camera(self.camera, self.matrix, (image.shape[0], image.shape[1]))
         depth = np.zeros(image.shape[:2], dtype=np.float32)
         return Frame(self.name(video, index), image, depth, self.matrix.copy(), no_pose())
 

@@ -9,7 +9,8 @@ from torch import Tensor
 from weightsearch.geometry.camera import inverse_intrinsics, pixel_grid
 from weightsearch.geometry.pose import cross_matrix
 
-FLOOR: Final = 1e-6  # metres, and the length of a line's normal: a motion without translation has no lines
+FLOOR: Final = 1e-6  # metres: a motion without translation has no lines
+NEAREST: Final = 1e-2  # pixels of a point from the epipole, through which all lines go
 
 
 def essential_matrix(pose: Tensor) -> Tensor:
@@ -37,6 +38,8 @@ def epipolar_distance(flow: Tensor, pose: Tensor, intrinsics: Tensor) -> Tensor:
     x, y = (grid[:2] + flow).unbind(dim=1)
     a, b, c = lines.unbind(dim=1)
     square = a**2 + b**2
-    none = square <= FLOOR**2
+    # The normal's length is about the point's distance from the epipole, in focal lengths, over the focal length.
+    floor = NEAREST / (intrinsics[:, 0, 0] * intrinsics[:, 1, 1])
+    none = square <= floor[:, None, None] ** 2
     away = (a * x + b * y + c).abs() / square.masked_fill(none, 1).sqrt()
     return away.masked_fill(none, 0).unsqueeze(1)

@@ -18,8 +18,9 @@ from weightsearch.losses.term import Prediction
 class Epipolar(nn.Module):
     """mean distance, pixels, of p + flow(p) from the epipolar line of p under the predicted pose, over the pixels that
     stay in the picture and that rebalancing keeps for depth and pose. It is blind to motion along the line, and 0 where
-    the camera only turns. learns: what its gradient reaches, `both`, `pose` or `flow`. Source: Ranjan et al. 2019 and
-    CoopNet (WACV 2023), with the absolute value that the latter's print lacks."""
+    the camera only turns. learns: what its gradient reaches, `both`, `pose` or `flow`; through a pose that is worked
+    out it reaches the depth. Source: Ranjan et al. 2019 and CoopNet (WACV 2023), with the absolute value that the
+    latter's print lacks."""
 
     def __init__(self, *, learns: Literal["both", "pose", "flow"] = "both") -> None:
         super().__init__()

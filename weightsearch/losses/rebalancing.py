@@ -64,7 +64,8 @@ class Rebalancing:
         self.estimate = ESTIMATORS[options.mode_estimator]
 
     def __call__(self, prediction: Prediction, batch: Batch, epoch: int) -> Balance:
-        needed = ["depth", "pose", "flow"] + (["backward_flow"] if self.options.flow_pixels == "visible" else [])
+        seen_in_both = self.options.flow_pixels == "visible" and self.options.method != "minimum"
+        needed = ["depth", "pose", "flow"] + (["backward_flow"] if seen_in_both else [])
         for name in needed:
             if name not in prediction:
                 raise ModelError(f"rebalance: needs the network's output {name!r}; it gives {', '.join(prediction)}")

@@ -17,6 +17,7 @@ from weightsearch.plugins import all_options
 from weightsearch.records import EpochRecord
 from weightsearch.spec import Configuration, StudySpec, restore_study
 from weightsearch.spec.differences import differences, flat
+from weightsearch.spec.ranges import is_weight
 from weightsearch.study.store import StudyStore
 from weightsearch.study.summary import StudySummary, TrialSummary, summarise
 from weightsearch.training.device import choose_device
@@ -30,13 +31,15 @@ SPLITS: Final = ("validation", "test")
 @dataclass(frozen=True)
 class Entry:
     """A set of weights on a study's data. weights: loss weights by term, all of the study's. values: split -> the
-    objective's value, one a training: of the study's own trial, or of each seed. problem: why there is none."""
+    objective's value, one a training: of the study's own trial, or of each seed. problem: why there is none. others:
+    what else the study searches, path -> value."""
 
     study: str
     label: str
     weights: dict[str, float]
     values: dict[str, list[float]] = field(default_factory=dict)
     problem: str | None = None
+    others: dict[str, Any] = field(default_factory=dict)
 
     def mean(self, split: str) -> float | None:
         found = self.values.get(split)
@@ -52,6 +55,7 @@ class Entry:
             "study": self.study,
             "label": self.label,
             "weights": self.weights,
+            "others": self.others,
             "values": self.values,
             "mean": {split: self.mean(split) for split in self.values},
             "spread": {split: self.spread(split) for split in self.values},
@@ -145,8 +149,14 @@ def side_by_side(studies: Sequence[Compared], objective: str) -> list[Entry]:
                 continue
             values = {split: study.store.metrics(trial.number, split).get(objective) for split in SPLITS}
             known = {split: [value] for split, value in values.items() if value is not None}
-            entries.append(Entry(study.name, label, weights_of(study.spec, trial.params), known))
+            entries.append(
+                Entry(study.name, label, weights_of(study.spec, trial.params), known, None, _others(trial.params))
+            )
     return entries
+
+
+def _others(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if not is_weight(name)}
 
 
 def weights_of(spec: StudySpec, params: Mapping[str, Any]) -> dict[str, float]:
@@ -181,7 +191,7 @@ def candidates(
             )
         searched = {path for one in (summary, other.summary) if one.best for path in one.best.params}
         theirs = _loss_of(other.spec.configuration(other.summary.best.params))
-        carried = {path: value for path, value in theirs.items() if path.endswith(".weight") or path in searched}
+        carried = {path: value for path, value in theirs.items() if is_weight(path) or path in searched}
         found[f"best of {other.name}"] = {**summary.best.params, **carried}
     return found
 
@@ -261,7 +271,7 @@ def train_candidate(
         if study.keep and (trial := _trial_of(study.summary, label)) is not None:
             study.store.confirm(trial.number, seed, metrics)
     known = {split: values for split, values in found.items() if values}
-    return Entry(study.name, label, weights, known, problem)
+    return Entry(study.name, label, weights, known, problem, _others(values))
 
 
 def _trial_of(summary: StudySummary, label: str) -> TrialSummary | None:

@@ -209,6 +209,7 @@ class StudyRun:
     def _release(self) -> None:
         with suppress(StoreError):  # a database that is away: the lease ends by itself
             self.lease.release()
+            self.store.remove_if_empty()  # a first check that failed leaves nothing that its remedy would contradict
 
     def _heard(self, event: Event) -> None:
         with suppress(StoreUnavailable):  # the checkpoints that it would remove are removed at the next trial's end

@@ -150,3 +150,9 @@ def _choices(document: Document, path: Keys, value: dict[str, Any]) -> Choices:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def is_weight(path: str) -> bool:
+    """Whether a dotted path leads to the weight of a loss term."""
+    section, *_, last = path.split(".")
+    return section == "loss" and last == "weight"

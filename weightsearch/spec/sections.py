@@ -184,8 +184,8 @@ class Rebalance(Section):
     with the smaller of its two errors; `neighbourhood` |Delta - mode| <= eta; `one_sided` Delta - mode <= eta; `oracle`
     those that truly stand still, where the data set knows. eta: in units of the photometric error, which lies in
     [0, 1]. mode_estimator: of the batch's Delta. flow_pixels: that flow learns from: all, those that are seen in both
-    pictures, or those that depth and pose do not learn from (all, under `none`). warmup_epochs: in which all learn
-    from all."""
+    pictures, or those that depth and pose do not learn from (all, under `none`); `minimum` goes its own way.
+    warmup_epochs: in which all learn from all."""
 
     method: Literal["none", "minimum", "negative", "neighbourhood", "one_sided", "oracle"] = "none"
     eta: Positive = 0.05
@@ -382,6 +382,10 @@ class Configuration(Section):
     def _rebalances(self) -> Configuration:
         if self.rebalance is not None and not self.data.neighbours:
             raise ValueError("rebalance: needs data.neighbours, such as [-1, 1]: it compares errors between frames")
+        if self.rebalance is not None and self.rebalance.method != "none":
+            warmup, epochs = self.rebalance.warmup_epochs, self.train.epochs
+            if warmup >= epochs:
+                raise ValueError(f"rebalance.warmup_epochs: {warmup} leaves none of {epochs} epochs to rebalance in")
         return self
 
     @model_validator(mode="after")

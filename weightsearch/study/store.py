@@ -132,6 +132,17 @@ class StudyStore:
         if spec is None or spec[UID] != self.uid or not self._is_there(connection):
             raise self._deleted()
 
+    def remove_if_empty(self) -> None:
+        """Remove the study if it has no trial and nobody runs it."""
+        runs = sa.select(tables.drivers.c.driver_id).where(tables.drivers.c.study_id == self.study_id)
+        trials = self.database.optuna_table("trials")
+        has_trial = sa.select(trials.c.trial_id).where(trials.c.study_id == self.study_id)
+        with self.database.writing() as connection:
+            self.lock(connection)
+            if connection.scalar(runs.limit(1)) is None and connection.scalar(has_trial.limit(1)) is None:
+                optuna.delete_study(study_name=self.study.study_name, storage=self.database.storage)
+                _sweep(connection, self.database, self.study_id)
+
     def confirm(self, number: int, seed: int, metrics: Mapping[str, Mapping[str, float]]) -> None:
         """Store what a trial's values gave when they were trained anew with a seed of their own: split -> metric ->
         value. May be repeated."""
@@ -307,7 +318,7 @@ def _make(
 
 def _sweep(connection: sa.Connection, database: Database, new: int) -> None:
     """Remove rows of studies and trials that Optuna's tables no longer have, such as those deleted in its dashboard:
-    their ids may be given again. new: the id of a study that was just made and has no row yet."""
+    their ids may be given again. new: the id of a study of which no row is to be kept either."""
     own_trials = sa.select(database.optuna_table("trials").c.trial_id)
     own_studies = sa.select(database.optuna_table("studies").c.study_id)
     for table in tables.PER_TRIAL:

@@ -19,7 +19,7 @@ from weightsearch.metrics.protocol import protocol_of
 from weightsearch.spec import Configuration, StudySpec
 from weightsearch.training.batches import batches
 from weightsearch.training.network import build_network, depth_of, predict, quantised, waiting_parts
-from weightsearch.training.scores import check_measurable
+from weightsearch.training.scores import check_measurable, knows_depth
 
 OF_CAMERAS: Final = ("photometric_rigid", "epipolar", "flow_depth_consistency")  # terms that need intrinsics
 
@@ -39,7 +39,7 @@ def preflight(configuration: Configuration, dataset: Dataset, metrics: Iterable[
         if not len(dataset.splits[name]):
             raise DataError(f"data: the data set has no frames of the split {name!r}; training needs them")
     order = dataset.splits["train"]
-    frames = order[np.linspace(0, len(order) - 1, min(2, len(order))).astype(np.int64)]
+    frames = order[np.linspace(0, len(order) - 1, min(2, configuration.train.batch_size, len(order))).astype(np.int64)]
     supervised = not configuration.data.neighbours
     if supervised:
         _check_depth(dataset)
@@ -76,7 +76,9 @@ def preflight(configuration: Configuration, dataset: Dataset, metrics: Iterable[
 
 
 def _check_depth(dataset: Dataset) -> None:
-    """Raise DataError if no training frame has depth that counts."""
+    """Raise DataError if no training frame has depth that counts, or no frame to validate on has any."""
+    if not knows_depth(dataset, "validation"):
+        raise DataError("data: no frame of the validation split has depth")
     order = dataset.splits["train"]
     depth = dataset.frames.depth[order[:: max(1, len(order) // 32)]]
     if not ((depth > dataset.min_depth) & (depth < dataset.max_depth)).any():

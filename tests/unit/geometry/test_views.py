@@ -99,6 +99,20 @@ def test_epipolar_distance_by_points_of_two_cameras():
     assert int(torch.linalg.matrix_rank(fundamental_matrix(pose, intrinsics)[0], rtol=1e-9)) == 2
 
 
+@pytest.mark.parametrize("focal", [80.0, 500.0, 2000.0])
+def test_epipolar_distance_beside_the_epipole(focal):
+    """A camera that drives straight on, and a flow that leads three pixels down: the distance from a line through the
+    epipole and a point that lies x pixels beside it and y below is 3 x / |(x, y)|."""
+    pose = pose_matrix(torch.tensor([[0.0, 0, 0, 0, 0, -1.5]], dtype=torch.float64))
+    intrinsics = torch.tensor([[[focal, 0, 20], [0, focal, 12], [0, 0, 1]]], dtype=torch.float64)
+    flow = torch.tensor([0.0, 3.0], dtype=torch.float64).view(1, 2, 1, 1).expand(1, 2, 25, 41)
+    y, x = torch.meshgrid(torch.arange(25.0) - 12, torch.arange(41.0) - 20, indexing="ij")
+    expected = (3 * x.abs() / (x**2 + y**2).sqrt()).nan_to_num(0).double()
+    torch.testing.assert_close(epipolar_distance(flow, pose, intrinsics)[0, 0], expected, rtol=1e-5, atol=1e-9)
+    single = epipolar_distance(flow.float(), pose.float(), intrinsics.float())[0, 0]
+    torch.testing.assert_close(single, expected.float(), rtol=1e-2, atol=1e-3)
+
+
 def test_a_camera_that_only_turns_has_no_lines_and_no_gradient_that_explodes():
     pose = pose_matrix(torch.tensor([[0.1, 0.0, 0.0, 0.0, 0.0, 0.0]])).requires_grad_()
     intrinsics = torch.tensor([[[80.0, 0, 31], [0, 85, 23], [0, 0, 1]]])

@@ -201,6 +201,24 @@ def test_a_mistake_in_the_file_names_its_line(tiny):
         load_study(tiny)
 
 
+@pytest.mark.parametrize("way_out", [[], ["evaluation.size=[32, 48]"]])
+def test_flow_s_errors_in_pixels_of_several_sizes_are_not_compared(tiny, way_out):
+    """Depth can be: `evaluation.size` says where."""
+    sizes = ["data.size={choices: [[32, 48], [64, 96]]}", "search.baselines={}", *way_out]
+    with pytest.raises(SpecError, match=r"data\.size: changes data\.size, of which epe_noc is in pixels"):
+        load_study(tiny, [*sizes, "search.objectives={epe_noc: minimize}"])
+    if way_out:
+        assert {tuple(one) for one in load_study(tiny, sizes).space["data.size"].values} == {(32, 48), (64, 96)}
+
+
+def test_a_warm_up_leaves_epochs_to_rebalance_in(tiny):
+    section = ["data.neighbours=[-1, 1]", "rebalance={method: one_sided, warmup_epochs: 4}"]
+    with pytest.raises(SpecError, match=r"rebalance\.warmup_epochs: 4 leaves none of 4 epochs to rebalance in"):
+        load_study(tiny, section)
+    load_study(tiny, [*section, "train.epochs=5"])
+    load_study(tiny, [*section, "rebalance.method=none"])
+
+
 def test_several_mistakes_are_several_lines(tiny):
     with pytest.raises(SpecError) as error:
         load_study(tiny, ["train.epochs=x", "train.batch=3", "seed=y"])

@@ -6,16 +6,20 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 from torch import nn
 
 from tests.unit.data.test_file_list import make
 from tests.unit.training.test_loop import CPU, configuration, numbers
+from tests.video import COTRAINING
 from weightsearch.data.dataset import changed_content, open_dataset
-from weightsearch.errors import WeightsearchError
+from weightsearch.errors import DataError, WeightsearchError
+from weightsearch.records import EpochRecord
 from weightsearch.spec import load_configuration
 from weightsearch.training.checkpoint import read_checkpoint, write_checkpoint
 from weightsearch.training.evaluate import evaluate_checkpoint, load_network
 from weightsearch.training.predictions import Meaning, evaluate_predictions
+from weightsearch.training.preflight import preflight
 from weightsearch.training.run import train
 
 
@@ -50,6 +54,44 @@ def test_given_again_it_goes_on_where_it_stood(tiny, tmp_path):
     assert train(found, tmp_path / "cut", CPU, on_epoch=seen.append)["metrics"] == whole["metrics"]
     assert len(seen) == 2
     assert len(numbers(seen)) == 2
+
+
+def test_a_video_without_any_truth_is_learned_from(tmp_path):
+    """A list of pictures alone and their camera. Nothing can be measured, and a search has no objective."""
+    rng = np.random.default_rng(0)
+    for index in range(12):
+        Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8)).save(tmp_path / f"{index}.png")
+    lines = [f"{index}.png None\n" for index in range(12)]
+    for name, part in (("train", lines[:8]), ("validation", lines[8:])):
+        (tmp_path / f"{name}.txt").write_text("".join(part))
+    (tmp_path / "K.txt").write_text("30 0 16\n0 30 12\n0 0 1\n")
+    video = COTRAINING.splitlines()
+    start = next(row for row, line in enumerate(video) if line.startswith("data:"))
+    listed = f"data: {{name: file_list, root: {tmp_path}, train: train.txt, validation: validation.txt, "
+    video[start : start + 2] = [
+        listed + "intrinsics: K.txt, size: [48, 64], min_depth: 2, max_depth: 80, neighbours: [-1, 1]}"
+    ]
+    (tmp_path / "video.yaml").write_text("\n".join(video))
+    found = load_configuration(tmp_path / "video.yaml")
+    seen: list[EpochRecord] = []
+    result = train(found, tmp_path / "out", CPU, on_epoch=seen.append)
+    assert result["metrics"] == {}
+    assert [record.epoch for record in seen] == [1, 2]
+    assert seen[1].train_loss < seen[0].train_loss
+    assert evaluate_checkpoint(found, tmp_path / "out" / "checkpoint.pt", "validation")[0] == {}
+    with pytest.raises(DataError, match="abs_rel cannot be measured on the validation split"):
+        preflight(found, open_dataset(found), ["abs_rel"])
+
+
+def test_depth_that_is_to_be_learned_is_known_where_it_is_measured(tmp_path, tiny):
+    make(tmp_path, 12)
+    for name, depth, part in (("train", "{}.depth.png", range(8)), ("validation", "empty.png", range(8, 12))):
+        (tmp_path / f"{name}.txt").write_text("".join(f"{one}.png {depth.format(one)}\n" for one in part))
+    Image.fromarray(np.zeros((24, 32), dtype=np.uint16)).save(tmp_path / "empty.png")
+    listed = "{name: file_list, root: ., train: train.txt, validation: validation.txt, size: [32, 48], "
+    found = configuration(tiny, f"data={listed}min_depth: 0.3, max_depth: 6}}")
+    with pytest.raises(DataError, match="no frame of the validation split has depth"):
+        train(found, tmp_path / "out", CPU)
 
 
 def test_a_training_does_not_go_on_with_frames_of_another_split(tiny, tmp_path):
