@@ -7,11 +7,12 @@ from typing import Final
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, grid_sample
+from torch.nn.functional import avg_pool2d
 
 from weightsearch.geometry.camera import NEAREST, back_project, project
 from weightsearch.geometry.pose import axis_angle, axis_angle_matrix
 from weightsearch.geometry.rigid import Motion, least_squares, slopes, thinned
+from weightsearch.geometry.warp import sample, within
 
 PIXELS: Final = 8000  # of a level that are looked at, at most
 LEVELS: Final = (2, 1)  # pixels of the picture to a pixel's side, coarse first
@@ -101,10 +102,8 @@ def _level(image: Tensor, neighbour: Tensor, depth: Tensor, intrinsics: Tensor, 
 def _compared(motion: Motion, level: _Level) -> _Compared:
     points = motion.moved(level.points)
     places = project(points, level.intrinsics)
-    reach = torch.tensor([max(one - 1, 1) for one in (level.other.shape[-1], level.other.shape[-2])], device="cpu")
-    grid = 2 * places.detach().mT / reach.to(places, non_blocking=True) - 1
-    there = grid_sample(level.other, grid[:, None], padding_mode="border", align_corners=True)[:, :, 0]
-    counts = level.counts & (grid.abs() <= 1).all(dim=-1) & (points[:, 2] > NEAREST)
+    there = sample(level.other, places.detach().mT[:, None])[:, :, 0]
+    counts = level.counts & within(places, (level.other.shape[-2], level.other.shape[-1])) & (points[:, 2] > NEAREST)
     # To first order, so that the gradient is that of the slopes which the steps go by.
     bright = there[:, 0] + ((places - places.detach()) * there[:, 1:]).sum(dim=1)
     difference = bright - level.bright
