@@ -258,7 +258,9 @@ def test_flow_of_another_size_than_its_picture_is_an_error(pairs):
     )
     from weightsearch.spec import load_configuration
 
-    with pytest.raises(DataError, match=r"frame1\.png: its motion has the shape \[100, 584, 2\]"):
+    with pytest.raises(
+        DataError, match=r"frame1\.png: its flow has the shape \[100, 584, 2\], expected \[388, 584, 2\]"
+    ):
         open_dataset(load_configuration(path))
 
 
