@@ -14,6 +14,7 @@ from weightsearch.dashboards.findings import Findings
 from weightsearch.dashboards.part import Part, Table, number
 
 CURVES: Final = 60  # learning curves that are drawn
+MANY: Final = 10  # trials, of which the worst tenth need not be drawn
 SHOWN: Final = {"COMPLETE": "circle", "PRUNED": "x-thin-open", "FAIL": "triangle-down", "RUNNING": "circle-open"}
 
 
@@ -41,7 +42,8 @@ def history_part(found: Findings) -> Part:
         if not complete.empty:
             values = complete[objective].astype(float)
             best = values.cummin() if direction == "minimize" else values.cummax()
-            step = figures.line(complete["number"], best, "best so far", 0)
+            numbers = [*complete["number"], trials["number"].max()]  # the best stays so up to the last trial
+            step = figures.line(numbers, [*best, best.iloc[-1]], "best so far", 0)
             figure.add_trace(step.update(mode="lines", line={"shape": "hv", "width": 2, "color": figures.PALETTE[0]}))
             named = complete[complete["baseline"].notna()]
             if len(complete) > 2:
@@ -62,13 +64,15 @@ def history_part(found: Findings) -> Part:
     counts = ", ".join(f"{count} {state}" for state, count in found.summary.states.items() if count)
     text = [f"{counts}."]
     if len(found.complete) > 2:
-        text.append("Drawn is where nine of ten of the trials lie that trained to the end; the others may be outside.")
+        share = "nine of ten of" if len(found.complete) >= MANY else "all"
+        text.append(f"Drawn is where {share} the trials lie that trained to the end; the others may be outside.")
     return Part("history", "History", text, drawn, data=trials)
 
 
 def _near_the_best(values: pd.Series[float], *, minimize: bool) -> list[float]:
-    """The range of the best nine tenths of the values, with some room."""
-    low, high = (float(values.quantile(share)) for share in ((0.0, 0.9) if minimize else (0.1, 1.0)))
+    """The range of the best nine tenths of the values, of all if they are few, with some room."""
+    worst = 0.1 if len(values) >= MANY else 0.0
+    low, high = (float(values.quantile(share)) for share in ((0.0, 1 - worst) if minimize else (worst, 1.0)))
     room = 0.15 * ((high - low) or abs(high) or 1.0)
     return [low - room, high + room]
 
@@ -180,8 +184,9 @@ def slices_part(found: Findings) -> Part:
     figure.update_yaxes(title_text=figures.plain(found.objective), col=1)
     columns = ["number", "baseline", *names, found.objective]
     text = [
-        "Each point is a trial that trained to the end; drawn is where nine of ten of them lie. Baselines at 0 have no "
-        "place on a logarithmic axis."
+        "Each point is a trial that trained to the end"
+        + ("; drawn is where nine of ten of them lie" if len(complete) >= MANY else "")
+        + ". Baselines at 0 have no place on a logarithmic axis."
     ]
     return Part("slices", "Slices", text, {"slices": figure}, data=complete[columns])
 

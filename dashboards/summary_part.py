@@ -205,7 +205,7 @@ def _winner_table(found: Findings) -> Table:
             label = f"best: baseline {trial.baseline}"
         fresh = [_mean_and_spread(list(_seeds(found, trial.number, split).values())) for split in splits]
         against = [_against(one.get(name)) for one in compared.values()]
-        rows.append([label, value, number(test), *fresh, *against, "  ".join(_chosen(found, trial))])
+        rows.append([label, value, number(test), *fresh, *against, ", ".join(_chosen(found, trial))])
     caption = (
         "± after a mean is the standard deviation over seeds, their number in brackets; after a difference half of its "
         "95 % confidence interval, each comparison by itself."
