@@ -47,6 +47,20 @@ def test_what_is_left_of_a_deleted_study_does_not_come_back(writer, store, stora
         assert fresh.store.uid != store.uid
 
 
+def test_a_study_that_came_to_nothing_can_be_removed(writer, store, storage):
+    """Not while a driver has it, and not with a trial. Both databases."""
+    store.remove_if_empty()
+    assert len(rows(store, tables.studies)) == 1
+    writer.lease.release()
+    store.remove_if_empty()
+    assert (rows(store, tables.studies), optuna.get_all_study_names(store.database.storage)) == ([], [])
+    with driving(storage) as again:
+        ask(again)
+        again.lease.release()
+        again.store.remove_if_empty()
+        assert len(rows(again.store, tables.studies)) == 1
+
+
 def test_a_new_study_must_not_be_there(store, storage):
     with pytest.raises(StoreError, match="the study 's' is there already; --set name=s goes on"):
         StudyStore.create(storage, "s", ["minimize"], SPEC, new=True)
