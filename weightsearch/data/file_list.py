@@ -63,8 +63,7 @@ class FileList:
     ) -> None:
         self.depth_scale = depth_scale
         self.sparse = sparse
-        self.camera = None if intrinsics is None else root / intrinsics
-        self.matrix = None if self.camera is None else read_intrinsics(self.camera)
+        self.camera = None if intrinsics is None else CameraFile(root / intrinsics)
         lists: dict[SplitName, tuple[str | None, str]] = {
             "train": (train, train_root),
             "validation": (validation, validation_root),
@@ -94,7 +93,7 @@ class FileList:
         frames = [
             file for _, entries in self.parts for entry in entries for file in (entry.colour, entry.depth) if file
         ]
-        return [*self.lists, *frames] + ([] if self.camera is None else [self.camera])
+        return [*self.lists, *frames] + ([] if self.camera is None else [self.camera.path])
 
     def name(self, video: int, index: int) -> str:
         return str(self.parts[video][1][index].colour)
@@ -111,9 +110,8 @@ class FileList:
             raise DataError(
                 f"{entry.depth}: {depth.shape[1]}x{depth.shape[0]} pixels, its colour picture has {width}x{height}"
             )
-        matrix = self.matrix
-        if matrix is not None and self.camera is not None:
-            check_camera(self.camera, matrix, (height, width))
+        if self.camera is not None:
+            matrix = self.camera.of((height, width))
         else:
             matrix = np.array([[entry.focal, 0, (width - 1) / 2], [0, entry.focal, (height - 1) / 2], [0, 0, 1.0]])
         return Frame(self.name(video, index), image, depth, matrix, no_pose(), sparse=self.sparse)
@@ -156,7 +154,27 @@ def _by_folder(entries: Iterable[Entry]) -> list[tuple[Path, list[Entry]]]:
     return [(folder, list(own)) for folder, own in groupby(entries, lambda entry: entry.colour.parent)]
 
 
-def read_intrinsics(path: Path) -> NDArray[np.float64]:
+class CameraFile:
+    """A file of three rows of three numbers: the intrinsics of one camera that took all pictures. Raises DataError."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.intrinsics = _read_intrinsics(path)
+
+    def of(self, size: tuple[int, int]) -> NDArray[np.float64]:
+        """The intrinsics of a picture of this height and width, pixels, [3, 3]. Raises DataError where they are not in
+        its pixels, such as those in shares of the picture, or of its full size."""
+        height, width = size
+        (fx, _, cx), (_, fy, cy), _ = self.intrinsics
+        if min(fx / width, fy / height) < SHORTEST or not (0 <= cx < width and 0 <= cy < height):
+            raise DataError(
+                f"{self.path}: focal lengths {fx:g} and {fy:g} and a principal point ({cx:g}, {cy:g}) are not those of "
+                f"pictures of {width}x{height} pixels; intrinsics are in pixels of the files' own size"
+            )
+        return self.intrinsics.copy()
+
+
+def _read_intrinsics(path: Path) -> NDArray[np.float64]:
     """Pixels, [3, 3]. Raises DataError."""
     text = read_text(path, "the intrinsics")
     try:
@@ -167,18 +185,6 @@ def read_intrinsics(path: Path) -> NDArray[np.float64]:
     if not right or not np.array_equal(matrix[2], [0, 0, 1]):
         raise DataError(f"{path}: expected intrinsics in pixels, three rows 'fx 0 cx', '0 fy cy', '0 0 1'")
     return matrix
-
-
-def check_camera(path: Path, intrinsics: NDArray[np.float64], size: tuple[int, int]) -> None:
-    """Raise DataError for intrinsics that are not in pixels of pictures of this height and width, such as those in
-    shares of the picture, or of its full size."""
-    height, width = size
-    (fx, _, cx), (_, fy, cy), _ = intrinsics
-    if min(fx / width, fy / height) < SHORTEST or not (0 <= cx < width and 0 <= cy < height):
-        raise DataError(
-            f"{path}: focal lengths {fx:g} and {fy:g} and a principal point ({cx:g}, {cy:g}) are not those of pictures "
-            f"of {width}x{height} pixels; intrinsics are in pixels of the files' own size"
-        )
 
 
 def read_depth(path: Path, scale: float) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from weightsearch.data.file_list import check_camera, read_intrinsics
+from weightsearch.data.file_list import CameraFile
 from weightsearch.data.flow_files import read_flow
 from weightsearch.data.images import read_colour
 from weightsearch.data.source import Frame, SplitName, Video, no_pose
@@ -49,8 +49,7 @@ class FlowPairs:
     ) -> None:
         if neighbours != (1,):
             raise OptionError("neighbours", f"must be [1], from the first picture to the second; found {[*neighbours]}")
-        self.camera = None if intrinsics is None else root / intrinsics
-        self.matrix = np.diag([np.nan, np.nan, 1.0]) if self.camera is None else read_intrinsics(self.camera)
+        self.camera = None if intrinsics is None else CameraFile(root / intrinsics)
         names: dict[SplitName, str | None] = {"train": train, "validation": validation, "test": test}
         self.lists: list[Path] = []
         self.parts: list[tuple[Video, Pair]] = []
@@ -67,17 +66,16 @@ class FlowPairs:
 
     def files(self) -> list[Path]:
         files = [file for _, pair in self.parts for file in (*pair.pictures, pair.flow) if file is not None]
-        return [*self.lists, *files] + ([] if self.camera is None else [self.camera])
+        return [*self.lists, *files] + ([] if self.camera is None else [self.camera.path])
 
     def name(self, video: int, index: int) -> str:
         return str(self.parts[video][1].pictures[index])
 
     def read(self, video: int, index: int) -> Frame:
         image = read_colour(self.parts[video][1].pictures[index])
-        if self.camera is not None:
-            check_camera(self.camera, self.matrix, (image.shape[0], image.shape[1]))
-        depth = np.zeros(image.shape[:2], dtype=np.float32)
-        return Frame(self.name(video, index), image, depth, self.matrix.copy(), no_pose())
+        size = (image.shape[0], image.shape[1])
+        matrix = np.diag([np.nan, np.nan, 1.0]) if self.camera is None else self.camera.of(size)
+        return Frame(self.name(video, index), image, np.zeros(size, dtype=np.float32), matrix, no_pose())
 
     def flow(self, video: int, index: int, offset: int) -> NDArray[np.float32]:  # noqa: ARG002 - it is 1
         pair = self.parts[video][1]

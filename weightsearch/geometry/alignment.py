@@ -11,7 +11,7 @@ from torch.nn.functional import avg_pool2d
 
 from weightsearch.geometry.camera import NEAREST, back_project, project
 from weightsearch.geometry.pose import axis_angle, axis_angle_matrix
-from weightsearch.geometry.rigid import Motion, least_squares, slopes, thinned
+from weightsearch.geometry.rigid import Motion, least_squares, median_of, slopes, thinned
 from weightsearch.geometry.warp import sample, within
 
 PIXELS: Final = 8000  # of a level that are looked at, at most
@@ -63,7 +63,7 @@ def aligned_motion(image: Tensor, neighbour: Tensor, depth: Tensor, intrinsics: 
     with torch.autocast(depth.device.type, enabled=False):
         known = depth.isfinite() & (depth > 0)
         depth = torch.where(known, depth, 0).float()
-        unit = torch.where(known, depth.detach(), torch.nan).flatten(1).nanmedian(dim=1).values.nan_to_num(1.0)[:, None]
+        unit = median_of(depth.detach().flatten(1), known.flatten(1)).nan_to_num(1.0)
         start = start.detach().float()
         motion = Motion(axis_angle_matrix(start[:, :3]), start[:, 3:, None] / unit[..., None])
         here, there = (one.detach().float().mean(dim=1, keepdim=True) for one in (image, neighbour))
@@ -73,8 +73,9 @@ def aligned_motion(image: Tensor, neighbour: Tensor, depth: Tensor, intrinsics: 
                 better = motion
                 for _ in range(STEPS):
                     better = better.then(_step(better, level))
-                scale = _scale(_compared(motion, level))
-                motion = better.where(_unlikeness(better, level, scale) < _unlikeness(motion, level, scale), motion)
+                before, after = _compared(motion, level), _compared(better, level)
+                scale = _scale(before)
+                motion = better.where(_unlikeness(after, level, scale) < _unlikeness(before, level, scale), motion)
         further = _step(motion, level)
         motion = motion.then(further - further.detach())
         return torch.cat([axis_angle(motion.turn), motion.shift[..., 0] * unit], dim=1)
@@ -107,23 +108,22 @@ def _compared(motion: Motion, level: _Level) -> _Compared:
     # To first order, so that the gradient is that of the slopes which the steps go by.
     bright = there[:, 0] + ((places - places.detach()) * there[:, 1:]).sum(dim=1)
     difference = bright - level.bright
-    lighter = _median(difference.detach(), counts).nan_to_num(0.0)
+    lighter = _middle(difference.detach(), counts).nan_to_num(0.0)
     return _Compared(points, difference - lighter, there[:, 1:], counts)
 
 
-def _median(values: Tensor, counts: Tensor) -> Tensor:
-    """Of those that count, [N, 1], by every fourth."""
-    return torch.where(counts, values, torch.nan)[:, ::4].nanmedian(dim=1, keepdim=True).values
+def _middle(values: Tensor, counts: Tensor) -> Tensor:
+    """The median of those that count, [N, 1], by every fourth."""
+    return median_of(values[:, ::4], counts[:, ::4])
 
 
 def _scale(found: _Compared) -> Tensor:
     """Of the differences, [N, 1]."""
-    return (SPREAD * _median(found.difference.detach().abs(), found.counts)).nan_to_num(1.0).clamp(min=DARKEST)
+    return (SPREAD * _middle(found.difference.detach().abs(), found.counts)).nan_to_num(1.0).clamp(min=DARKEST)
 
 
-def _unlikeness(motion: Motion, level: _Level, scale: Tensor) -> Tensor:
+def _unlikeness(found: _Compared, level: _Level, scale: Tensor) -> Tensor:
     """From 0 to 1, [N]; what the motion leads out of the picture is not alike at all."""
-    found = _compared(motion, level)
     error = torch.where(found.counts, 1 - 1 / (1 + (found.difference / scale) ** 2), 1.0)
     return (error * level.counts).sum(dim=1) / level.counts.sum(dim=1).clamp(min=1)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from weightsearch.geometry.camera import inverse_intrinsics, pixel_grid, project
 from weightsearch.geometry.occlusion import ABSOLUTE, RELATIVE, visible
 from weightsearch.geometry.pose import axis_angle
-from weightsearch.geometry.rigid import Motion, least_squares, slopes, thinned
+from weightsearch.geometry.rigid import Motion, least_squares, median_of, slopes, thinned
 
 PIXELS: Final = 1500  # of a picture that are looked at, about
 FEWEST: Final = 16  # from which a motion is worked out
@@ -91,7 +91,7 @@ def _seen(flow: Tensor, backward: Tensor, depth: Tensor, intrinsics: Tensor) -> 
     counts, steps, far = some(kept)[:, 0], some(flow), some(depth)[:, 0]
     counts = counts & (counts.sum(dim=1, keepdim=True) >= FEWEST)
     grid = some(pixel_grid(size, flow))
-    unit = torch.where(counts, far.detach(), torch.nan).nanmedian(dim=1, keepdim=True).values.nan_to_num(1.0)
+    unit = median_of(far.detach(), counts).nan_to_num(1.0)
     points = (inverse_intrinsics(intrinsics) @ grid) * torch.where(counts, far / unit, 1.0)[:, None]
     deviation = (RELATIVE * steps.square().sum(dim=1) + ABSOLUTE).sqrt()
     return _Seen(points, grid[:2] + steps, deviation, counts.float(), intrinsics), unit
@@ -115,15 +115,15 @@ def _best_guess(seen: _Seen) -> Motion:
 def _robust(motion: Motion, seen: _Seen) -> Tensor:
     """What each pixel counts in a step, [N, P]."""
     typical, length = _typical(motion, seen)
-    scale = (SPREAD * typical).nan_to_num(1.0).clamp(min=SHARPEST)[:, None]
+    scale = (SPREAD * typical).nan_to_num(1.0).clamp(min=SHARPEST)
     return seen.weights / seen.deviation**2 / (1 + (length / scale) ** 2)
 
 
 def _typical(motion: Motion, seen: _Seen) -> tuple[Tensor, Tensor]:
     """The median over the pixels that count of the distance from where the motion leads to where they are seen, in
-    deviations, [N], and each one's, [N, P]."""
+    deviations, [N, 1], and each one's, [N, P]."""
     length = _residual(motion, seen).norm(dim=1) / seen.deviation
-    return torch.where(seen.weights > 0, length, torch.nan).nanmedian(dim=1).values, length
+    return median_of(length, seen.weights > 0), length
 
 
 def _residual(motion: Motion, seen: _Seen) -> Tensor:

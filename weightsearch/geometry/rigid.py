@@ -37,6 +37,11 @@ class Motion:
         return Motion(torch.where(chosen, self.turn, other.turn), torch.where(chosen, self.shift, other.shift))
 
 
+def median_of(values: Tensor, counts: Tensor) -> Tensor:
+    """The median of each row's values that count, [N, 1]; NaN where none does. values: [N, P]. counts: [N, P] bool."""
+    return torch.where(counts, values, torch.nan).nanmedian(dim=1, keepdim=True).values
+
+
 def thinned(size: tuple[int, int], pixels: int) -> tuple[slice, slice]:
     """Rows and columns, evenly, of about so many of a picture's pixels at most. size: its height and width."""
     stride = math.ceil(math.sqrt(size[0] * size[1] / pixels))

@@ -380,12 +380,13 @@ class Configuration(Section):
 
     @model_validator(mode="after")
     def _rebalances(self) -> Configuration:
-        if self.rebalance is not None and not self.data.neighbours:
+        if self.rebalance is None:
+            return self
+        if not self.data.neighbours:
             raise ValueError("rebalance: needs data.neighbours, such as [-1, 1]: it compares errors between frames")
-        if self.rebalance is not None and self.rebalance.method != "none":
-            warmup, epochs = self.rebalance.warmup_epochs, self.train.epochs
-            if warmup >= epochs:
-                raise ValueError(f"rebalance.warmup_epochs: {warmup} leaves none of {epochs} epochs to rebalance in")
+        warmup, epochs = self.rebalance.warmup_epochs, self.train.epochs
+        if self.rebalance.method != "none" and warmup >= epochs:
+            raise ValueError(f"rebalance.warmup_epochs: {warmup} leaves none of {epochs} epochs to rebalance in")
         return self
 
     @model_validator(mode="after")

@@ -182,12 +182,18 @@ def _read(path: Path, overrides: Iterable[str]) -> tuple[Document, dict[str, Any
 
 def _stop_by_objective(tree: Mapping[str, Any]) -> None:
     """Early stopping that names no metric goes by the first objective."""
-    train, search = tree.get("train"), tree.get("search")
+    train = tree.get("train")
     stopping = train.get("early_stopping") if isinstance(train, dict) else None
-    objectives = search.get("objectives") if isinstance(search, dict) else None
-    first = next(iter(objectives), None) if isinstance(objectives, dict) else None
+    first = next(iter(_objectives(tree)), None)
     if isinstance(stopping, dict) and "patience" in stopping and first in BETTER:
         stopping.setdefault("metric", first)
+
+
+def _objectives(tree: Mapping[str, Any]) -> Mapping[str, Any]:
+    """As they are written, before they are checked; none where there is no such section."""
+    search = tree.get("search")
+    objectives = search.get("objectives") if isinstance(search, dict) else None
+    return objectives if isinstance(objectives, dict) else {}
 
 
 def _check_space(document: Document, tree: Mapping[str, Any]) -> tuple[Configuration, dict[str, Range]]:
@@ -255,9 +261,8 @@ def _check_baselines(spec: StudySpec) -> None:
 
 
 def _check_comparable(document: Document, path: Keys, base: Configuration, other: Configuration) -> None:
-    search = document.tree.get("search")
-    objectives = search.get("objectives") if isinstance(search, dict) else None
-    in_pixels = [name for name in IN_PIXELS if isinstance(objectives, dict) and name in objectives]
+    objectives = _objectives(document.tree)
+    in_pixels = [name for name in IN_PIXELS if name in objectives]
     if in_pixels and other.data.size != base.data.size:
         raise document.error(
             path, f"changes data.size, of which {in_pixels[0]} is in pixels, so that trials could not be compared"
