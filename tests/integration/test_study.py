@@ -157,7 +157,7 @@ def test_a_killed_driver_goes_on_and_ends_with_the_same_study(tmp_path, finished
 
 def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path):
     (tmp_path / "tiny.yaml").write_text(
-        TINY.replace("epochs: 4", "epochs: 40").replace("min_epochs: 1", "min_epochs: 20")
+        TINY.replace("epochs: 4", "epochs: 20").replace("min_epochs: 1", "min_epochs: 10")
     )
     # What is started in the background of a shell, as these tests may be, is deaf to Ctrl-C.
     listens = (
