@@ -50,16 +50,17 @@ def draw_pictures(
     count: int,
     rebalancing: Rebalancing | None = None,
 ) -> list[Picture]:
-    """Pictures of each of `count` frames, evenly spread over the protocol's split: the image; truth, depth and error
-    where the network gives depth and the data set knows it; true and predicted flow to the first neighbour, and the
+    """Pictures of each of `count` frames, evenly spread over the protocol's split: the image; depth where the network
+    gives it, with truth and error where the data set knows it; true and predicted flow to the first neighbour, and the
     pixels that rebalancing leaves out.
 
     Near is bright; the colours of a frame's depth go from its nearest to its farthest true one (but for 2 % each), the
-    same whoever predicts it. Grey where the truth is not known or does not count.
+    same whoever predicts it; where the truth is not known, from the nearest to the farthest predicted one. Grey where
+    the truth is not known or does not count. Predictions are scaled and clamped as for the metrics.
     """
     name_of_split = cast(SplitName, protocol.split)
     split = dataset.splits[name_of_split]
-    places = np.unique(np.linspace(0, len(split) - 1, count + 2)[1:-1].round().astype(int))
+    places = _spread_over(len(split), count)
     truth = dataset.truth(name_of_split, protocol.size) if knows_depth(dataset, name_of_split) else None
     found: list[Picture] = []
     was_training = network.training
@@ -75,8 +76,8 @@ def draw_pictures(
                 image = Image.fromarray(np.asarray(dataset.frames.image[index]))
                 height, width = _fitted(protocol.size)
                 drawn = {"image": (image.resize((width, height), Image.Resampling.BILINEAR), 0.0, 1.0)}
-                if truth is not None and depth is not None:
-                    true = truth[place : place + 1].to(precision.device)
+                if depth is not None:
+                    true = None if truth is None else truth[place : place + 1].to(precision.device)
                     drawn |= _of_depth(depth.float(), true, protocol)
                 drawn |= _of_motion(prediction, batch, drawn["image"][0], rebalancing)
                 name = _below(dataset.frames.names[index], dataset.configuration.data.root)
@@ -86,23 +87,39 @@ def draw_pictures(
     return found
 
 
-def _of_depth(predicted: torch.Tensor, true: torch.Tensor, protocol: Protocol) -> Drawn:
+def _spread_over(frames: int, count: int) -> NDArray[np.int64]:
+    """Places of so many of the frames, evenly, without the ends; all where there are no more than that."""
+    if frames <= count:
+        return np.arange(frames)
+    return np.linspace(0, frames - 1, count + 2)[1:-1].round().astype(np.int64)
+
+
+def _of_depth(predicted: torch.Tensor, true: torch.Tensor | None, protocol: Protocol) -> Drawn:
     """predicted, true: metres, [1, 1, H, W]."""
+    size = _fitted(protocol.size)
+    if true is None:
+        low, high = _ends(predicted.flatten())
+        return {"depth": (_coloured(_dense(predicted, size), low, high, near=True), low, high)}
     counts = crop_mask(protocol.crop, protocol.size, predicted.device)
     usable = (true > protocol.min_depth) & (true < protocol.max_depth) & counts
+    measured = bool(usable.any())
+    if protocol.median_scaling and measured:
+        predicted = predicted * (true[usable].median() / predicted[usable].median())
     predicted = predicted.clamp(protocol.min_depth, protocol.max_depth)
-    if protocol.median_scaling and bool(usable.any()):
-        predicted = predicted * true[usable].median() / predicted[usable].median()
     error = torch.where(usable, (predicted - true).abs() / true.clamp(min=1e-6), -1)
-    known = true[usable] if bool(usable.any()) else predicted.flatten()
-    low, high = (float(torch.quantile(known[:: max(1, len(known) // 100_000)], q)) for q in (0.02, 0.98))
-    high = max(high, low * (1 + 1e-6))
-    size = _fitted(protocol.size)
+    low, high = _ends(true[usable] if measured else predicted.flatten())
     return {
         "truth": (_coloured(_spread(torch.where(usable, true, -1), size), low, high, near=True), low, high),
         "depth": (_coloured(_dense(predicted, size), low, high, near=True), low, high),
         "error": (_coloured(_spread(error, size), 0.0, LARGEST_ERROR), 0.0, LARGEST_ERROR),
     }
+
+
+def _ends(depth: torch.Tensor) -> tuple[float, float]:
+    """Between which all but 2 % at each end lie."""
+    some = depth[:: max(1, len(depth) // 100_000)]
+    low, high = (float(torch.quantile(some, q)) for q in (0.02, 0.98))
+    return low, max(high, low * (1 + 1e-6))
 
 
 def _of_motion(

@@ -20,7 +20,7 @@ from weightsearch.spec import load_base
 from weightsearch.training.device import Precision
 from weightsearch.training.loop import Trainer
 from weightsearch.training.motion_pictures import flow_picture, mask_picture
-from weightsearch.training.pictures import MAGMA, UNKNOWN, VIRIDIS, draw_pictures
+from weightsearch.training.pictures import MAGMA, UNKNOWN, VIRIDIS, _of_depth, draw_pictures
 
 CPU = torch.device("cpu")
 PLAIN = Precision(CPU, None, torch.amp.GradScaler("cpu", enabled=False))
@@ -67,6 +67,43 @@ def test_near_is_bright_far_is_dark_and_the_error_is_relative(tmp_path):
     assert far[0, "error"].mean(axis=(0, 1)) == pytest.approx(rgb(MAGMA[-1]), abs=12)  # all beyond half the depth
     assert np.array_equal(near[0, "truth"], far[0, "truth"])  # the same colours whoever predicts
     assert not np.array_equal(near[0, "truth"], near[1, "truth"])
+
+
+def test_few_frames_are_all_drawn_and_of_many_an_even_choice(tmp_path):
+    dataset = open_dataset(configuration_of(tmp_path))
+    split = len(dataset.splits["validation"])
+    protocol = protocol_of(dataset.configuration, "validation")
+
+    def places(count: int) -> list[int]:
+        return sorted({one.frame for one in draw_pictures(Constant(2.0), dataset, protocol, PLAIN, count)})
+
+    assert places(split) == places(split + 5) == list(range(split))
+    assert places(1) == [round((split - 1) / 2)]
+
+
+def test_scaled_predictions_look_as_they_are_measured(tmp_path):
+    true = torch.linspace(0.4, 5.5, 600).reshape(1, 1, 20, 30)
+    protocol = replace(protocol_of(configuration_of(tmp_path), "validation"), median_scaling=True, size=(20, 30))
+    shown = {}
+    for factor in (1.0, 0.1, 5.0):
+        drawn = _of_depth(true * factor, true, protocol)
+        shown[factor] = np.asarray(drawn["depth"][0]).astype(int)
+        assert np.asarray(drawn["error"][0]).mean(axis=(0, 1)) == pytest.approx(rgb(MAGMA[0]), abs=3)
+    assert np.abs(shown[0.1] - shown[1.0]).max() <= 1
+    assert np.abs(shown[5.0] - shown[1.0]).max() <= 1
+    beyond = _of_depth(true * torch.where(true > 5, 3, 1), true, protocol)["error"][0]  # 15 m and more count as 6 m
+    assert np.asarray(beyond)[:, :, 0].max() < rgb(MAGMA[5])[0]
+
+
+def test_depth_is_drawn_without_truth_too(tmp_path):
+    depth = torch.linspace(10, 90, 600).reshape(1, 1, 20, 30)
+    protocol = replace(protocol_of(configuration_of(tmp_path), "validation"), size=(20, 30))
+    drawn = _of_depth(depth, None, protocol)
+    picture, low, high = drawn["depth"]
+    assert list(drawn) == ["depth"]
+    assert (low, high) == pytest.approx((11.6, 88.4), abs=0.1)
+    assert np.asarray(picture)[0, 0] == pytest.approx(rgb(VIRIDIS[-1]), abs=2)
+    assert np.asarray(picture)[-1, -1] == pytest.approx(rgb(VIRIDIS[0]), abs=2)
 
 
 def test_pixels_that_do_not_count_are_grey(tmp_path):
