@@ -32,6 +32,8 @@ def summary_part(found: Findings) -> Part:
     if best is None:
         text.append(_nothing_yet(found))
         return Part("summary", "Summary", text, facts=facts)
+    if (unbeaten := _unbeaten(found)) is not None:
+        text.append(unbeaten)
     text += advice(found)
     if (flat := _flat(found)) is not None:
         text.append(flat)
@@ -172,6 +174,21 @@ def _chosen(found: Findings, trial: TrialSummary) -> list[str]:
     return weights + [f"{name} {number(value)}" for name, value in trial.params.items() if not is_weight(name)]
 
 
+def _unbeaten(found: Findings) -> str | None:
+    """In what the best is no better than predictors that look at no picture."""
+    best, unbeaten = found.best, found.summary.unbeaten()
+    if best is None or not unbeaten:
+        return None
+    each = [
+        f"{objective} is {number(best.values[objective])}, {name} has {number(value)}"
+        for objective, (name, value) in unbeaten.items()
+    ]
+    return (
+        f"The best is no better than a predictor that looks at no picture: {'; '.join(each)}. Until it is, comparing "
+        "weights means little: train longer, or look for a mistake in data, network or loss."
+    )
+
+
 def _flat(found: Findings) -> str | None:
     """Whether trials with quite other weights are as good."""
     near = near_best(found)[0]
@@ -206,6 +223,9 @@ def _winner_table(found: Findings) -> Table:
         fresh = [_mean_and_spread(list(_seeds(found, trial.number, split).values())) for split in splits]
         against = [_against(one.get(name)) for one in compared.values()]
         rows.append([label, value, number(test), *fresh, *against, ", ".join(_chosen(found, trial))])
+    for predictor, known in found.summary.naive.items():
+        if found.objective in known:
+            rows.append([predictor, number(known[found.objective]), *[""] * (len(columns) - 3), "looks at no picture"])
     caption = (
         "± after a mean is the standard deviation over seeds, their number in brackets; after a difference half of its "
         "95 % confidence interval, each comparison by itself."

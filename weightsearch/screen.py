@@ -260,6 +260,13 @@ def print_result(store: StudyStore, summary: StudySummary, best_file: Path | Non
     if len(summary.front) > 1:
         numbers = ", ".join(str(trial.number) for trial in summary.front)
         out.print(f"not beaten in every objective: trials {numbers}", markup=False)
+    for objective, (name, value) in summary.unbeaten().items():
+        out.print(
+            f"no better than a predictor that looks at no picture: {objective} {summary.best.values[objective]:.4f}, "
+            f"{name} has {value:.4f}",
+            style="bold red",
+            markup=False,
+        )
     if best_file is not None:
         out.print(f"written: {best_file}; train it with: weightsearch train {best_file}", markup=False)
 
@@ -358,7 +365,8 @@ def _add(table: Table, *cells: str) -> None:
 
 
 def _comparison(store: StudyStore, summary: StudySummary, best_trial: TrialSummary) -> Table:
-    """The best trial against every baseline, on both splits; the change is the best's against the baseline's."""
+    """The best trial against every baseline, on both splits, and against predictors that look at no picture; the change
+    is the best's against theirs."""
     table = Table(box=None, pad_edge=False)
     table.add_column("")
     columns = [(name, split) for name in summary.directions for split in ("validation", "test")]
@@ -375,6 +383,13 @@ def _comparison(store: StudyStore, summary: StudySummary, best_trial: TrialSumma
             cells.append(trial.state if trial.state != "COMPLETE" else "-" if value is None else f"{value:.4f}")
             compare = label != "best" and value is not None and mine is not None
             cells.append(_change(mine, value) if compare and mine is not None and value is not None else "")
+        _add(table, *cells)
+    for predictor, known in summary.naive.items():
+        cells = [predictor]
+        for name, split in columns:
+            value, mine = known.get(name) if split == "validation" else None, best[split].get(name)
+            cells.append("" if value is None else f"{value:.4f}")
+            cells.append("" if value is None or mine is None else _change(mine, value))
         _add(table, *cells)
     return table
 

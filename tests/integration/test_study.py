@@ -66,6 +66,9 @@ def test_show_json_has_its_schema(finished):
     assert set(found["best"]) == {"number", "values", "params"}
     assert found["baselines"]["published"]["params"] == {"loss.fractional.weight": 10, "loss.consistency.weight": 0.5}
     assert found["best"]["values"]["abs_rel"] <= found["baselines"]["published"]["values"]["abs_rel"]
+    naive = json.loads(command("data", "naive", "tiny.yaml", "--json", cwd=finished[0]).stdout)["metrics"]
+    assert found["naive"] == {name: {"abs_rel": one["abs_rel"]} for name, one in naive.items()}
+    assert set(found["naive"]) == {"constant_depth", "mean_depth"}
 
 
 def test_the_database_holds_epochs_terms_and_environment(finished):

@@ -56,7 +56,7 @@ def naive(file: Either, sets: Sets = None, split: Split = "validation", as_json:
     protocol = protocol_of(configuration, name)
     with View(quiet=False).progress("reading frames") as progress:
         dataset = open_dataset(configuration, progress=progress)
-        found = naive_metrics(dataset, name, protocol, configuration.train.batch_size)
+        found = naive_metrics(dataset, name, protocol, configuration.train.batch_size, progress)
     if not found:
         raise WeightsearchError(f"data: no truth is known on the {split} split, so that there is nothing to beat")
     if as_json:

@@ -91,7 +91,8 @@ def evaluate(
         typer.Option(help="What the predictions show, if their size does not say it: whole, or a crop such as kb."),
     ] = None,
     pictures: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Draw up to eight frames of a checkpoint's split into this folder.")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Draw up to eight frames of a checkpoint's split into this folder."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -107,9 +107,12 @@ class Dataset:
                 held |= {f"{split} {name}": float(mean) for name, mean in zip(CONTENT, means, strict=True)}
         return held
 
-    def truth(self, split: SplitName, size: tuple[int, int], progress: Progress | None = None) -> Truth:
-        """True depth of a split's frames at a size of its own, made the first time. Raises DataError."""
-        return open_truth(self.configuration, self.frames, self.splits[split], size, progress)
+    def truth(
+        self, split: SplitName, size: tuple[int, int], progress: Progress | None = None, *, every: int = 1
+    ) -> Truth:
+        """True depth of a split's frames, or of every so many-th of them, at a size of its own, made the first time.
+        Raises DataError."""
+        return open_truth(self.configuration, self.frames, self.splits[split][::every], size, progress)
 
 
 def changed_content(before: Mapping[str, float], now: Mapping[str, float]) -> list[str]:

@@ -39,10 +39,11 @@ from weightsearch.spec import StudySpec
 from weightsearch.spec.differences import differences, flat
 from weightsearch.study.export import best_configuration
 from weightsearch.study.lease import Lease
-from weightsearch.study.store import CONTENT, UID, StudyStore
+from weightsearch.study.store import CONTENT, MEASURED, NAIVE, UID, StudyStore
 from weightsearch.study.summary import StudySummary, summarise
 from weightsearch.study.writer import Writer
 from weightsearch.training.evaluate import evaluate_checkpoint
+from weightsearch.training.naive import TOLD, naive_metrics
 from weightsearch.training.preflight import learning, preflight
 
 SLOTS_SECONDS: Final = 5.0  # between looks at what the cluster has
@@ -99,18 +100,31 @@ class StudyRun:
         self.patience = Patience(self.listener)
 
     def check(self, progress: Progress | None = None) -> None:
-        """Whatever would end every trial ends the study here, before Ray starts. Builds the frame cache."""
+        """Whatever would end every trial ends the study here, before Ray starts. Builds the frame cache, and measures
+        what the trials must beat."""
         check_sampler(self.spec)
         base = self.spec.base
         dataset = open_dataset(base, progress=progress)
         self._check_content(dataset.content)
         preflight(learning(self.spec), dataset, self.spec.search.objectives)
-        dataset.truth("validation", protocol_of(base, "validation").size, progress)
+        protocol = protocol_of(base, "validation")
+        dataset.truth("validation", protocol.size, progress)
+        if NAIVE not in self.store.spec:
+            found = naive_metrics(dataset, "validation", protocol, base.train.batch_size, progress)
+            naive = {
+                name: {
+                    objective: metrics[objective] for objective in self.spec.search.objectives if objective in metrics
+                }
+                for name, metrics in found.items()
+                if name not in TOLD
+            }
+            with self.writer.act() as connection:
+                self.store.keep(connection, NAIVE, {name: one for name, one in naive.items() if one})
 
     def _check_content(self, now: Mapping[str, float]) -> None:
         """Raise StoreError if the trials so far were measured on other data."""
         with self.writer.act() as connection:
-            before = self.store.keep_content(connection, now)
+            before = self.store.keep(connection, CONTENT, now)
         changed = changed_content(before, now)
         if changed:
             raise StoreError(
@@ -383,6 +397,6 @@ def _compared(spec: Mapping[str, Any]) -> dict[str, Any]:
     threads = plain["tree"].pop("resources", {}).get("cpus_per_trial", 1)
     plain["tree"]["resources"] = {"cpus_per_trial": threads}
     plain["tree"].pop("analysis", None)
-    plain.pop(UID, None)
-    plain.pop(CONTENT, None)
+    for key in (UID, *MEASURED):
+        plain.pop(key, None)
     return plain

@@ -24,6 +24,8 @@ REASON: Final = "reason"
 KEPT: Final = "kept_epoch"  # under early stopping: the epoch whose network is the trial's
 UID: Final = "uid"
 CONTENT: Final = "data"  # what the data set held when the study began
+NAIVE: Final = "naive"  # what predictors that look at no picture have on the validation split
+MEASURED: Final = (CONTENT, NAIVE)  # what a study's first driver notes of its data set
 
 
 class TrialRow(NamedTuple):
@@ -112,15 +114,17 @@ class StudyStore:
         """Optuna's view of the study's trials."""
         return self.study._storage
 
-    def keep_content(self, connection: sa.Connection, content: Mapping[str, float]) -> Mapping[str, float]:
-        """Note what the data set holds, if that was not done before. Returns what it held then."""
+    def keep(self, connection: sa.Connection, what: str, now: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Note what was measured of the data set, one of MEASURED, if that was not done before. Returns what was noted
+        first."""
         mine = tables.studies.c.study_id == self.study_id
-        spec = connection.scalar(sa.select(tables.studies.c.spec).where(mine))
-        found: Mapping[str, float] | None = None if spec is None else spec.get(CONTENT)
-        if found is not None:
-            return found
-        connection.execute(sa.update(tables.studies).where(mine).values(spec={**(spec or {}), CONTENT: dict(content)}))
-        return content
+        spec = connection.scalar(sa.select(tables.studies.c.spec).where(mine)) or {}
+        if what not in spec:
+            spec = {**spec, what: dict(now)}
+            connection.execute(sa.update(tables.studies).where(mine).values(spec=spec))
+        self.spec = {**self.spec, what: spec[what]}
+        found: Mapping[str, Any] = spec[what]
+        return found
 
     def close(self) -> None:
         self.database.close()

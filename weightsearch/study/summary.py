@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from weightsearch.analysis.domination import non_dominated
 from weightsearch.spec.ranges import find_ranges, label
-from weightsearch.study.store import BASELINE, REASON, StudyStore
+from weightsearch.study.store import BASELINE, NAIVE, REASON, StudyStore
 
 STATES: Final = ("COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING")
 
@@ -33,7 +33,8 @@ class TrialSummary:
 @dataclass(frozen=True)
 class StudySummary:
     """best: the COMPLETE trial with the best first objective, or None; of several the one on the front. front: the
-    COMPLETE trials that no other dominates, by number (for one objective: the best alone)."""
+    COMPLETE trials that no other dominates, by number (for one objective: the best alone). naive: objectives, on the
+    validation split, of predictors that look at no picture, by their names."""
 
     study: str
     directions: dict[str, str]
@@ -42,6 +43,20 @@ class StudySummary:
     front: tuple[TrialSummary, ...]
     baselines: dict[str, TrialSummary]
     trials: tuple[TrialSummary, ...]
+    naive: dict[str, dict[str, float]]
+
+    def unbeaten(self) -> dict[str, tuple[str, float]]:
+        """The best naive predictor, and what it has, of every objective in which the best trial is no better."""
+        found: dict[str, tuple[str, float]] = {}
+        if self.best is None:
+            return found
+        for objective, direction in self.directions.items():
+            sign = _sign(direction)
+            known = {name: one[objective] for name, one in self.naive.items() if objective in one}
+            name = min(known, key=lambda each: sign * known[each], default=None)
+            if name is not None and sign * known[name] <= sign * self.best.values[objective]:
+                found[objective] = name, known[name]
+        return found
 
     def to_plain(self) -> dict[str, Any]:
         """What `show --json` prints."""
@@ -52,6 +67,7 @@ class StudySummary:
             "states": self.states,
             "best": None if best is None else {"number": best.number, "values": best.values, "params": best.params},
             "baselines": {name: {"values": one.values, "params": one.params} for name, one in self.baselines.items()},
+            "naive": self.naive,
             "front": [{"number": one.number, "values": one.values, "params": one.params} for one in self.front],
         }
 
@@ -75,6 +91,7 @@ def summarise(store: StudyStore) -> StudySummary:
         front=front,
         baselines={trial.baseline: trial for trial in trials if trial.baseline is not None},
         trials=trials,
+        naive=dict(store.spec.get(NAIVE, {})),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,6 +16,7 @@ from tests.stores import driving
 from tests.synthetic import BASELINES, EPOCHS, spec, synthetic
 from weightsearch.dashboards.files import write_figures, write_tables
 from weightsearch.dashboards.findings import Findings, read_findings
+from weightsearch.dashboards.part import number
 from weightsearch.dashboards.report import PARTS, chosen_parts, render
 from weightsearch.dashboards.summary_part import summary_part
 from weightsearch.errors import WeightsearchError
@@ -70,6 +72,21 @@ class Page(HTMLParser):
         for name in ("src", "href"):
             if not (named.get(name) or "#").startswith(("#", "data:")):
                 self.outside.append(named[name])
+
+
+def test_a_best_that_a_predictor_without_pictures_beats_is_told(found):
+    value = found.best.values["abs_rel"]
+    beaten, unbeaten = (
+        summary_part(replace(found, summary=replace(found.summary, naive={"mean_depth": {"abs_rel": factor * value}})))
+        for factor in (1.1, 0.5)
+    )
+    words = "no better than a predictor that looks at no picture: abs_rel is"
+    assert not any(words in text for text in beaten.text)
+    assert f"mean_depth has {number(0.5 * value)}" in next(text for text in unbeaten.text if words in text)
+    rows = {row[0]: row for row in beaten.tables[0].rows}
+    assert rows["mean_depth"][1] == number(1.1 * value)
+    assert len(rows["mean_depth"]) == len(beaten.tables[0].columns)
+    assert "mean_depth" not in {row[0] for row in summary_part(found).tables[0].rows}
 
 
 def test_every_part_stands_on_the_page_and_nothing_is_fetched(found):

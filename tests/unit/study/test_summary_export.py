@@ -14,6 +14,7 @@ from weightsearch.errors import StoreError, WriteError
 from weightsearch.files import write_text
 from weightsearch.spec.document import parse_document
 from weightsearch.study.export import best_configuration, configuration_of, trial_table, write_front
+from weightsearch.study.store import NAIVE
 from weightsearch.study.summary import decode, summarise
 from weightsearch.study.writer import Writer
 
@@ -36,6 +37,23 @@ def fill(writer: Writer) -> None:
         writer.complete(number)
     writer.prune(2)
     writer.fail(4, "why")
+
+
+def test_what_a_predictor_without_pictures_has_is_noted_once_and_must_be_beaten(writer, store):
+    assert summarise(store).unbeaten() == {}
+    fill(writer)
+    assert (summarise(store).naive, summarise(store).unbeaten()) == ({}, {})
+    measured = {"constant_depth": {"abs_rel": 0.31}, "mean_depth": {"abs_rel": 0.3}}
+    with writer.act() as connection:
+        assert store.keep(connection, NAIVE, measured) == measured
+    with writer.act() as connection:
+        assert store.keep(connection, NAIVE, {"mean_depth": {"abs_rel": 0.9}}) == measured
+    summary = summarise(store)
+    assert summary.naive == summary.to_plain()["naive"] == measured
+    assert summary.unbeaten() == {"abs_rel": ("mean_depth", 0.3)}  # the best, trial 3, has just that
+    assert replace(summary, naive={"mean_depth": {"abs_rel": 0.301}}).unbeaten() == {}
+    upwards = replace(summary, directions={"abs_rel": "maximize"})
+    assert upwards.unbeaten() == {"abs_rel": ("constant_depth", 0.31)}
 
 
 def test_a_summary_counts_and_takes_the_best_complete_trial(writer, store):

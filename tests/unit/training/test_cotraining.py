@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from weightsearch.geometry.warp import warp
 from weightsearch.metrics.depth import NAMES, PARTS
 from weightsearch.metrics.protocol import protocol_of
 from weightsearch.records import BETTER, REBALANCE_BINS, EpochRecord
+from weightsearch.training import naive
 from weightsearch.training.checkpoint import essentials
 from weightsearch.training.device import choose_precision
 from weightsearch.training.evaluate import evaluate
@@ -153,13 +155,13 @@ def test_odometry_is_chained_over_the_smallest_step_ahead(tmp_path, offsets):
     protocol = protocol_of(data.configuration, "validation")
     right = score(data, "validation", protocol, CPU, 4, lambda batch, _: Predicted(poses=batch.neighbours.pose))
     assert right["ate"] == pytest.approx(0, abs=1e-5)
-    naive = naive_metrics(data, "validation", protocol, 4)
+    found = naive_metrics(data, "validation", protocol, 4)
     step = min(o for o in data.offsets if o > 0)
     order = data.splits["validation"]
     first, second = (data.frames.pose[order + shift] for shift in (0, step))
     relative = np.linalg.inv(second) @ first
     angles = [np.rad2deg(np.arccos((np.trace(one[:3, :3]) - 1) / 2)) for one in relative]
-    assert naive["zero_motion"]["rpe_rot"] == pytest.approx(np.mean(angles), rel=1e-3)
+    assert found["zero_motion"]["rpe_rot"] == pytest.approx(np.mean(angles), rel=1e-3)
 
 
 def test_naive_predictors_are_what_they_say(tmp_path):
@@ -323,6 +325,17 @@ def test_frames_are_named_as_they_are_measured(tmp_path):
     names = [data.frames.names[index] for index in data.splits["validation"]]
     assert frame_names(data.configuration, "validation") == names
     assert len(names) == 2 * (3 - 2)
+
+
+def test_of_many_training_frames_a_thousand_say_what_depth_is_usual(tmp_path, monkeypatch):
+    data = dataset(tmp_path)
+    protocol, train = protocol_of(data.configuration, "validation"), data.splits["train"]
+    whole = naive_metrics(data, "validation", protocol, 4)["mean_depth"]
+    monkeypatch.setattr(naive, "DEPTHS", math.ceil(len(train) / 2))
+    half = naive_metrics(data, "validation", protocol, 4)["mean_depth"]
+    fewer = replace(data, splits={**data.splits, "train": train[::2]})
+    monkeypatch.setattr(naive, "DEPTHS", 1000)
+    assert half == naive_metrics(fewer, "validation", protocol, 4)["mean_depth"] != whole
 
 
 def test_without_a_step_ahead_depth_is_still_compared(tmp_path):
