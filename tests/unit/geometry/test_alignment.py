@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
-from torch.nn.functional import interpolate
+from torch.nn.functional import avg_pool2d, interpolate
 
 from tests.unit.geometry.differences import by_gradient_and_differences
 from weightsearch.data.images import resize_colour, resize_depth, resize_intrinsics
 from weightsearch.data.seven_scenes import SevenScenes
 from weightsearch.geometry import alignment
 from weightsearch.geometry.alignment import aligned_motion
-from weightsearch.geometry.camera import rigid_flow
+from weightsearch.geometry.camera import back_project, rigid_flow
 from weightsearch.geometry.pose import axis_angle, pose_matrix
 from weightsearch.geometry.warp import warp
 
@@ -87,6 +87,14 @@ def test_half_the_size_says_nearly_the_same(pairs, monkeypatch):
     turn, shift = pairs.errors(pairs.found())
     assert turn < 0.05
     assert shift < 0.03
+
+
+def test_the_coarse_pixels_are_the_middles_of_the_fine_ones(pairs):
+    """Of a wall: their points are the means of four."""
+    wall = torch.full_like(pairs.depth, 4.0)
+    level = alignment._level(pairs.image[:, :1], pairs.neighbour[:, :1], wall, pairs.intrinsics, 2)
+    torch.testing.assert_close(level.points, avg_pool2d(back_project(wall, pairs.intrinsics), 2).flatten(2))
+    assert level.points.shape[2] == SIZE[0] * SIZE[1] // 4
 
 
 def test_what_moves_by_itself_hardly_counts(pairs):

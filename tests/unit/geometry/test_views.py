@@ -166,7 +166,9 @@ def test_what_comes_back_to_where_it_left_is_visible():
     expected = torch.ones(1, 1, 40, 60, dtype=torch.bool)
     expected[..., 10:30, 40:46] = False  # ground that the square will hide
     assert torch.equal(visible(flow, backward), expected)
-    assert not visible(torch.full((1, 2, 40, 60), 100.0), torch.zeros(1, 2, 40, 60)).any()
+    away = torch.full((1, 2, 40, 60), 100.0)
+    assert not visible(away, torch.zeros(1, 2, 40, 60)).any()
+    assert not visible(away, -away).any()  # it would come back, but leaves the picture
 
 
 def seven_scenes(data_root: Path, step: int, **options):

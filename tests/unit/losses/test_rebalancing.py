@@ -67,6 +67,20 @@ def test_delta_is_the_difference_of_the_two_errors(video, prediction):
     assert not found.delta.requires_grad
 
 
+@pytest.mark.parametrize("method", ["neighbourhood", "one_sided"])
+def test_masks_go_by_the_mode_wherever_it_lies(video, prediction, method):
+    """Flow that is wrong everywhere shifts Delta."""
+    noise = 3 * torch.randn(prediction["flow"].shape, generator=torch.Generator().manual_seed(1))
+    off = {**prediction, "flow": prediction["flow"] + noise}
+    delta, seen = by_hand(video, off)
+    found = balance(video, off, method=method, eta=0.02, mode_estimator="median")
+    mode = float(delta[seen].median())
+    assert float(found.mode) == pytest.approx(mode, abs=1e-3)
+    assert mode < -0.02
+    expected = (delta - mode).abs() <= 0.02 if method == "neighbourhood" else delta - mode <= 0.02
+    assert float((found.rigid_pixels[:, :, 0] != expected).float().mean()) < 0.01  # at the thresholds, by rounding
+
+
 def test_each_method_keeps_what_it_says(video, prediction):
     delta, _ = by_hand(video, prediction)
     eta = 0.07

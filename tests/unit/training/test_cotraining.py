@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from tests.video import CPU, batch_of, configuration, dataset
+from weightsearch.data.dataset import relative_poses
 from weightsearch.errors import DataError, ModelError, OptionError, SpecError
 from weightsearch.geometry.warp import warp
 from weightsearch.metrics.depth import NAMES, PARTS
+from weightsearch.metrics.odometry import OdometryMetrics
 from weightsearch.metrics.protocol import protocol_of
 from weightsearch.records import BETTER, REBALANCE_BINS, EpochRecord
 from weightsearch.training import naive
@@ -155,9 +157,18 @@ def test_odometry_is_chained_over_the_smallest_step_ahead(tmp_path, offsets):
     protocol = protocol_of(data.configuration, "validation")
     right = score(data, "validation", protocol, CPU, 4, lambda batch, _: Predicted(poses=batch.neighbours.pose))
     assert right["ate"] == pytest.approx(0, abs=1e-5)
+    step, order = min(o for o in data.offsets if o > 0), data.splits["validation"]
+    wrong = torch.eye(4).repeat(len(order), len(data.offsets), 1, 1)
+    wrong[..., :3, 3] = torch.randn(len(order), len(data.offsets), 3, generator=torch.Generator().manual_seed(0))
+    by_hand = OdometryMetrics("validation")
+    column = data.offsets.index(step)
+    for row, (index, (video, place)) in enumerate(zip(order, data.places(order), strict=True)):
+        true = relative_poses(data.frames.pose[index][None], data.frames.pose[index + step][None, None])[0]
+        chain = f"{video} {place % step}"  # a video of its own
+        by_hand.update(wrong[row : row + 1, column], torch.from_numpy(true), [(chain, place // step)])
+    noisy = score(data, "validation", protocol, CPU, 4, lambda _, here: Predicted(poses=wrong[here]))
+    assert noisy["ate"] == pytest.approx(by_hand.compute()["ate"], rel=1e-6)
     found = naive_metrics(data, "validation", protocol, 4)
-    step = min(o for o in data.offsets if o > 0)
-    order = data.splits["validation"]
     first, second = (data.frames.pose[order + shift] for shift in (0, step))
     relative = np.linalg.inv(second) @ first
     angles = [np.rad2deg(np.arccos((np.trace(one[:3, :3]) - 1) / 2)) for one in relative]
