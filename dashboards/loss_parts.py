@@ -108,6 +108,11 @@ def gradients_part(found: Findings) -> Part:
         "The norm of each weighted term's gradient against the mean of all terms: at 1 a term pulls as hard as the "
         "average one. First at the network's outputs, each a variable of its own, measured at every step."
     ]
+    if found.tree["data"].get("neighbours"):
+        text.append(
+            "Here the outputs have several units, metres, radians and pixels: between terms of different outputs those "
+            "ratios say nothing, and only the ones at the shared parameters can be compared."
+        )
     if probed:
         text.append(
             "Then at the shared parameters, where the terms meet: measured by probes as often as their budget "

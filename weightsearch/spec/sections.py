@@ -109,13 +109,15 @@ class Data(PluginSection):
     @model_validator(mode="after")
     def _beside(self) -> Data:
         if 0 in self.neighbours or len(set(self.neighbours)) < len(self.neighbours):
-            raise ValueError(f"neighbours {list(self.neighbours)}: each must be another frame, and none stand twice")
+            raise ValueError(
+                f"neighbours: found {list(self.neighbours)}, each must be another frame, and none stand twice"
+            )
         return self
 
     @model_validator(mode="after")
     def _order(self) -> Data:
         if self.min_depth >= self.max_depth:
-            raise ValueError(f"min_depth {self.min_depth:g} must lie below max_depth {self.max_depth:g}")
+            raise ValueError(f"min_depth: {self.min_depth:g} must lie below max_depth {self.max_depth:g}")
         return self
 
 
@@ -307,7 +309,7 @@ class Resources(Section):
     def _shares(self) -> Resources:
         gpus = self.gpus_per_trial
         if gpus != "auto" and gpus > 1 and gpus != int(gpus):
-            raise ValueError(f"gpus_per_trial {gpus:g}: above 1 only whole GPUs can be given")
+            raise ValueError(f"gpus_per_trial: {gpus:g}, above 1 only whole GPUs can be given")
         return self
 
 
@@ -366,7 +368,7 @@ class Configuration(Section):
     def _evaluated(self) -> Configuration:
         low, high = self.depth_range
         if low >= high:
-            raise ValueError(f"evaluation: min_depth {low:g} must lie below max_depth {high:g}")
+            raise ValueError(f"evaluation.min_depth: {low:g} must lie below max_depth {high:g}")
         return self
 
     @model_validator(mode="after")
@@ -375,7 +377,7 @@ class Configuration(Section):
             raise ValueError("train.encoder_lr: a frozen encoder has no learning rate")
         late = {part: epoch for part, epoch in self.train.start_epochs.items() if epoch > self.train.epochs}
         for part, epoch in late.items():
-            raise ValueError(f"train.start_epochs: {part} would begin at epoch {epoch} of {self.train.epochs}")
+            raise ValueError(f"train.start_epochs.{part}: would begin at epoch {epoch} of {self.train.epochs}")
         return self
 
     @model_validator(mode="after")

@@ -50,11 +50,13 @@ def _problems(
     for detail in error.errors(include_url=False):
         absent = detail["type"] == "missing"
         keys = _written(tree, detail["loc"], absent=absent)
-        full = (*path, *keys)
         if absent:
-            missing.setdefault(full[:-1], []).append(full[-1])
+            section = (*path, *keys[:-1])
+            missing.setdefault(section, []).append(keys[-1])
             continue
-        problem = document.problem(full, _message(model, keys, detail))
+        keys, message = _named(model, keys, _message(model, keys, detail))
+        full = (*path, *keys)
+        problem = document.problem(full, message)
         if full in found:  # alternatives of one value, such as a number or 'auto'
             problem = Problem(
                 problem.path, f"{found[full].message.split(', found')[0]}; or {problem.message}", problem.place
@@ -86,6 +88,16 @@ def _written(tree: Any, loc: Iterable[str | int], *, absent: bool) -> Keys:
             keys.append(str(part))
             branch = branch[part] if part < len(branch) else None
     return tuple(keys)
+
+
+def _named(model: type[BaseModel], keys: Keys, message: str) -> tuple[Keys, str]:
+    """The path that the check of a whole section names at the beginning of its message, and the rest of that; the
+    section's own path and the message where it names none."""
+    name, colon, rest = message.partition(": ")
+    deeper = tuple(name.split("."))
+    if colon and deeper[0] in _known_keys(model, keys):
+        return (*keys, *deeper), rest
+    return keys, message
 
 
 def _message(model: type[BaseModel], keys: Keys, detail: Any) -> str:

@@ -16,6 +16,7 @@ from tests.stores import driving
 from tests.synthetic import BASELINES, EPOCHS, spec, synthetic
 from weightsearch.dashboards.files import write_figures, write_tables
 from weightsearch.dashboards.findings import Findings, read_findings
+from weightsearch.dashboards.loss_parts import gradients_part
 from weightsearch.dashboards.part import number
 from weightsearch.dashboards.report import PARTS, chosen_parts, render
 from weightsearch.dashboards.summary_part import summary_part
@@ -72,6 +73,12 @@ class Page(HTMLParser):
         for name in ("src", "href"):
             if not (named.get(name) or "#").startswith(("#", "data:")):
                 self.outside.append(named[name])
+
+
+def test_outputs_of_several_units_are_not_compared(found):
+    words = "only the ones at the shared parameters can be compared"
+    video = replace(found, tree={**found.tree, "data": {**found.tree["data"], "neighbours": [-1, 1]}})
+    assert [any(words in text for text in gradients_part(one).text) for one in (found, video)] == [False, True]
 
 
 def test_a_best_that_a_predictor_without_pictures_beats_is_told(found):

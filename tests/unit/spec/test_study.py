@@ -84,7 +84,7 @@ MISTAKES = [
     ("loss={}", "loss", "found an empty mapping"),
     ("data.size=[32]", "data.size.1", "is missing"),
     ("data.size=[32, 48, 3]", "data.size", "at most 2 items"),
-    ("data.max_depth=0.2", "data", "min_depth 0.3 must lie below max_depth 0.2"),
+    ("data.max_depth=0.2", "data.min_depth", "0.3 must lie below max_depth 0.2"),
     ("data.split.test=0.9", "data.split", "add up to 1.75"),
     ("data.name=procedurall", "data.name", "unknown data 'procedurall'; did you mean 'procedural'?"),
     ("data={name: seven_scenes, size: [32, 48], min_depth: 1, max_depth: 2}", "data.root", "is missing"),
@@ -165,7 +165,7 @@ MISTAKES = [
         "search.baselines.x",
         "changes what the objectives are measured on",
     ),
-    ("evaluation={min_depth: 7}", "", "evaluation: min_depth 7 must lie below max_depth 6"),
+    ("evaluation={min_depth: 7}", "evaluation.min_depth", "7 must lie below max_depth 6"),
     ("model={name: 'torch:zeros'}", "model", "the options of zeros cannot be read"),
     ("model={name: 'builtins:dict'}", "model", "cannot be read"),
     ("loss={'a.b': {weight: 1}}", "loss.a.b", "expected text like ^[A-Za-z_]"),
@@ -173,7 +173,7 @@ MISTAKES = [
     ('storage="sqlite:///a\\0b.db"', "storage", "no such characters"),
     ("storage=mysql://host/x", "storage", "found mysql"),
     ("storage=tiny.db", "storage", "found no scheme"),
-    ("resources.gpus_per_trial=1.5", "resources", "only whole GPUs"),
+    ("resources.gpus_per_trial=1.5", "resources.gpus_per_trial", "only whole GPUs"),
     ("resources.gpus_per_trial=all", "resources.gpus_per_trial", "found 'all'"),
     ("name=../up", "name", "expected text like ^[A-Za-z0-9]"),
     ("seed=-1", "seed", "greater than or equal to 0"),
@@ -217,6 +217,23 @@ def test_a_warm_up_leaves_epochs_to_rebalance_in(tiny):
         load_study(tiny, section)
     load_study(tiny, [*section, "train.epochs=5"])
     load_study(tiny, [*section, "rebalance.method=none"])
+
+
+def test_what_two_sections_say_together_has_the_line_of_the_first(tiny):
+    text = tiny.read_text().replace("lr: 1.0e-3", "lr: 1.0e-3, start_epochs: {decoder: 9}")
+    tiny.write_text(f"{text}augmentation:\n  mirror: 0.5\n  crop: [64, 64]\n")
+    lines = tiny.read_text().splitlines()
+    train = next(place for place, line in enumerate(lines, 1) if "start_epochs" in line)
+    with pytest.raises(SpecError) as raised:
+        load_study(tiny)
+    assert str(raised.value) == f"train.start_epochs.decoder: would begin at epoch 9 of 4 ({tiny}:{train})"
+    with pytest.raises(SpecError) as raised:
+        load_study(tiny, ["train.epochs=9"])
+    crop = f"augmentation.crop: [64, 64] is larger than data.size [32, 48] ({tiny}:{len(lines)})"
+    assert str(raised.value) == crop
+    with pytest.raises(SpecError) as raised:
+        load_study(tiny, ["train.epochs=9", "augmentation.crop=[32, 48]", "data.min_depth=7"])
+    assert str(raised.value) == "data.min_depth: 7 must lie below max_depth 6 (--set data.min_depth=7)"
 
 
 def test_several_mistakes_are_several_lines(tiny):

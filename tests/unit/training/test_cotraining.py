@@ -103,7 +103,7 @@ def test_parts_are_named_and_something_must_learn(tmp_path):
     data = dataset(tmp_path, "train.start_epochs={dept: 2}")
     with pytest.raises(ModelError, match=r"train\.start_epochs: the network has no part 'dept'; did you mean 'depth'"):
         preflight(data.configuration, data)
-    with pytest.raises(SpecError, match="depth would begin at epoch 3 of 2"):
+    with pytest.raises(SpecError, match=r"train\.start_epochs\.depth: would begin at epoch 3 of 2"):
         configuration(tmp_path, "train.start_epochs={depth: 3}")
     with pytest.raises(ModelError, match="nothing learns in epoch 1"):
         trainer(tmp_path, "train.start_epochs={depth: 2, pose: 2, flow: 2}").train_epoch()
