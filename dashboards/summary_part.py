@@ -184,8 +184,8 @@ def _unbeaten(found: Findings) -> str | None:
         for objective, (name, value) in unbeaten.items()
     ]
     return (
-        f"The best is no better than a predictor that looks at no picture: {'; '.join(each)}. Until it does better, comparing "
-        "weights means little: train longer, or look for a mistake in data, network or loss."
+        f"The best is no better than a predictor that looks at no picture: {'; '.join(each)}. Until it does better, "
+        "comparing weights means little: train longer, or look for a mistake in data, network or loss."
     )
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.conftest import TINY
-from tests.integration.test_study import curves, epochs_of, wait_for_epochs
+from tests.integration.commands import curves, epochs_of, wait_for_epochs
 from weightsearch.errors import SearchError
 from weightsearch.spec import load_study
 

@@ -9,7 +9,7 @@ import yaml
 from PIL import Image
 
 from tests.conftest import TINY
-from tests.integration.test_study import ALONE, command
+from tests.integration.commands import ALONE, command
 from tests.unit.data.test_check import make
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.browser import Heard, browser, drawn
 from tests.conftest import TINY
-from tests.integration.test_study import ALONE, command
+from tests.integration.commands import ALONE, command
 from tests.synthetic import BASELINES, synthetic
 from tests.unit.dashboards.test_report import HOSTILE, OF_DUAL_HEAD, findings
 from weightsearch.dashboards.notes import Notes

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from tests.conftest import TINY
-from tests.integration.test_study import WEIGHTSEARCH
+from tests.integration.commands import WEIGHTSEARCH
 from tests.processes import below, read
 from tests.servers import PASSWORD, Postgres, server_folder
 
