@@ -76,7 +76,7 @@ def test_the_best_and_the_baselines_stand_side_by_side(folder):
 def test_a_study_without_a_full_trial_says_so(folder):
     with made(folder, "one") as one:
         empty = Compared(
-            one.spec, one.store, one.summary.__class__("none", {"abs_rel": "minimize"}, {}, None, (), {}, ()), "none"
+            one.spec, one.store, replace(one.summary, best=None, front=(), baselines={}, trials=()), "none"
         )
         (entry,) = side_by_side([empty], "abs_rel")
         assert entry.problem == "no trial is COMPLETE"
