@@ -110,16 +110,7 @@ class StudyRun:
         protocol = protocol_of(base, "validation")
         dataset.truth("validation", protocol.size, progress)
         if NAIVE not in self.store.spec:
-            found = naive_metrics(dataset, "validation", protocol, base.train.batch_size, progress)
-            naive = {
-                name: {
-                    objective: metrics[objective] for objective in self.spec.search.objectives if objective in metrics
-                }
-                for name, metrics in found.items()
-                if name not in TOLD
-            }
-            with self.writer.act() as connection:
-                self.store.keep(connection, NAIVE, {name: one for name, one in naive.items() if one})
+            self._keep_naive(naive_metrics(dataset, "validation", protocol, base.train.batch_size, progress))
 
     def _check_content(self, now: Mapping[str, float]) -> None:
         """Raise StoreError if the trials so far were measured on other data."""
@@ -131,6 +122,17 @@ class StudyRun:
                 f"the data set has changed since the study {self.spec.name!r} began ({', '.join(changed)}), so that "
                 "its trials could not be compared; bring it back, or start beside it with --force-new NAME"
             )
+
+    def _keep_naive(self, metrics: Mapping[str, Mapping[str, float]]) -> None:
+        """Note the objectives of the predictors that look at no picture and are told nothing."""
+        objectives = self.spec.search.objectives.keys()
+        found = {
+            name: {one: value for one, value in known.items() if one in objectives}
+            for name, known in metrics.items()
+            if name not in TOLD and known.keys() & objectives
+        }
+        with self.writer.act() as connection:
+            self.store.keep(connection, NAIVE, found)
 
     def search(self, trainable: type | None = None) -> None:
         """Train trials until the study has all of them. trainable: what trains them in place of our Worker, with its

@@ -88,10 +88,9 @@ def draw_pictures(
 
 
 def _spread_over(frames: int, count: int) -> NDArray[np.int64]:
-    """Places of so many of the frames, evenly, without the ends; all where there are no more than that."""
-    if frames <= count:
-        return np.arange(frames)
-    return np.linspace(0, frames - 1, count + 2)[1:-1].round().astype(np.int64)
+    """Different places of so many of the frames, of all if they are fewer: the middles of stretches of one length."""
+    edges = np.linspace(0, frames, min(count, frames) + 1)
+    return ((edges[:-1] + edges[1:] - 1) / 2).round().astype(np.int64)
 
 
 def _of_depth(predicted: torch.Tensor, true: torch.Tensor | None, protocol: Protocol) -> Drawn:

@@ -20,7 +20,7 @@ from weightsearch.spec import load_base
 from weightsearch.training.device import Precision
 from weightsearch.training.loop import Trainer
 from weightsearch.training.motion_pictures import flow_picture, mask_picture
-from weightsearch.training.pictures import MAGMA, UNKNOWN, VIRIDIS, _of_depth, draw_pictures
+from weightsearch.training.pictures import MAGMA, UNKNOWN, VIRIDIS, _of_depth, _spread_over, draw_pictures
 
 CPU = torch.device("cpu")
 PLAIN = Precision(CPU, None, torch.amp.GradScaler("cpu", enabled=False))
@@ -79,6 +79,12 @@ def test_few_frames_are_all_drawn_and_of_many_an_even_choice(tmp_path):
 
     assert places(split) == places(split + 5) == list(range(split))
     assert places(1) == [round((split - 1) / 2)]
+    for frames in range(40):
+        for count in range(12):
+            found = _spread_over(frames, count)
+            assert len(found) == min(frames, count)
+            assert all(0 <= place < frames for place in found)
+            assert (np.diff(found) > 0).all()  # each frame once
 
 
 def test_scaled_predictions_look_as_they_are_measured(tmp_path):
