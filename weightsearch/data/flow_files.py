@@ -11,7 +11,9 @@ from typing import Any, Final
 import numpy as np
 import png
 from numpy.typing import NDArray
+from PIL import Image
 
+from weightsearch.data.images import check_orientation
 from weightsearch.errors import DataError
 from weightsearch.files import write_bytes
 
@@ -70,6 +72,14 @@ def _known(flow: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
     return np.asarray((np.abs(flow) <= UNKNOWN).all(axis=2))
 
 
+def _check_orientation(path: Path, data: bytes) -> None:
+    try:
+        picture = Image.open(io.BytesIO(data))
+    except Exception:  # what another decoder cannot open it cannot turn
+        return
+    check_orientation(path, picture)
+
+
 def _png(path: Path, data: bytes) -> NDArray[np.float32]:
     """The third channel says which pixels are known."""
     if data[12:16] != b"IHDR":
@@ -85,6 +95,7 @@ def _png(path: Path, data: bytes) -> NDArray[np.float32]:
         lines = [np.asarray(row, dtype=np.uint16) for row in rows]
     except PNG_FAULTS as error:
         raise DataError(f"{path}: a damaged PNG: {' '.join(str(error).split())}") from None
+    _check_orientation(path, data)
     if [line.size for line in lines] != [3 * width] * height:
         raise DataError(f"{path}: a damaged PNG: {len(lines)} rows of pixels, its header says {height}")
     if file.read(1):

@@ -17,6 +17,16 @@ Image.MAX_IMAGE_PIXELS = 200_000_000
 
 PICTURES: Final = (".png", ".jpg", ".jpeg")
 DEEP: Final = ("I;16", "I;16B", "I")
+ORIENTATION: Final = 274  # the EXIF tag
+TURNED: Final = {
+    2: "mirrored left to right",
+    3: "turned by 180 degrees",
+    4: "mirrored top to bottom",
+    5: "mirrored left to right, then turned by 270 degrees clockwise",
+    6: "turned by 90 degrees clockwise",
+    7: "mirrored left to right, then turned by 90 degrees clockwise",
+    8: "turned by 270 degrees clockwise",
+}
 
 
 def one_each(paths: Iterable[Path]) -> list[Path]:
@@ -63,6 +73,7 @@ def read_array(path: Path, *, mapped: bool = False) -> NDArray[Any]:
 def _decode(path: Path) -> Image.Image:
     try:
         with Image.open(path) as picture:
+            check_orientation(path, picture)
             return picture.copy()
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
@@ -70,6 +81,21 @@ def _decode(path: Path) -> Image.Image:
         raise DataError(f"{path}: not a picture, or its beginning is damaged") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: {' '.join(str(error).split()) or type(error).__name__}") from None
+
+
+def check_orientation(path: Path, picture: Image.Image) -> None:
+    """Raise DataError for a picture whose EXIF or XMP tag asks for it to be turned or mirrored when it is shown: its
+    pixels do not lie as those of its depth, and other programs may or may not have turned them."""
+    try:
+        orientation = picture.getexif().get(ORIENTATION)
+    except Exception:  # tags that no program can read turn nothing; damaged pixels are found when they are decoded
+        return
+    if orientation in TURNED:
+        raise DataError(
+            f"{path}: its EXIF tag Orientation is {orientation}: shown {TURNED[orientation]} from the pixels as they "
+            "are stored. Depth has no such tag, so the two may not fit: write the picture anew with its pixels turned "
+            "(Pillow's ImageOps.exif_transpose), or remove the tag if the pixels already lie as the depth does"
+        )
 
 
 def resize_colour(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

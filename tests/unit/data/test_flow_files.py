@@ -234,3 +234,12 @@ def test_rubbish_in_whole_chunks_is_noticed_or_read_never_another_error(tmp_path
         except DataError:
             noticed += 1
     assert noticed > 200
+
+
+def test_flow_that_asks_to_be_turned_is_refused(tmp_path):
+    whole = png_bytes(some_values())
+    tag = b"MM\0*\0\0\0\x08\0\x01" + struct.pack(">HHIHH", 274, 3, 1, 4, 0) + b"\0\0\0\0"
+    before = whole.index(b"IDAT") - 4
+    (tmp_path / "f.png").write_bytes(whole[:before] + chunk(b"eXIf", tag) + whole[before:])
+    with pytest.raises(DataError, match=r"f.png: its EXIF tag Orientation is 4: shown mirrored top to bottom"):
+        read_flow(tmp_path / "f.png")

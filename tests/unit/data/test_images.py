@@ -59,3 +59,43 @@ def test_resized_intrinsics_project_to_the_same_place():
     np.testing.assert_allclose(new @ ray, [-0.5, -0.5, 1], atol=1e-9)
     ray = np.linalg.inv(old) @ [639.5, 479.5, 1]
     np.testing.assert_allclose(new @ ray, [159.5, 119.5, 1], atol=1e-9)
+
+
+def save_turned(path, values, orientation):
+    picture = Image.fromarray(values)
+    exif = picture.getexif()
+    exif[274] = orientation
+    picture.save(path, exif=exif)
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tiff", ".webp"])
+def test_a_picture_that_asks_to_be_turned_is_refused_with_the_tag_s_name(tmp_path, suffix, orientation):
+    path = tmp_path / f"c{suffix}"
+    save_turned(path, np.zeros((6, 8, 3), np.uint8), orientation)
+    with pytest.raises(DataError, match=rf"c\{suffix}: its EXIF tag Orientation is {orientation}: shown (turned|mirr)"):
+        read_colour(path)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tiff", ".webp"])
+@pytest.mark.parametrize("orientation", [0, 1, 9])
+def test_a_tag_that_turns_nothing_is_no_fault(tmp_path, suffix, orientation):
+    save_turned(tmp_path / f"c{suffix}", np.zeros((6, 8, 3), np.uint8), orientation)
+    assert read_colour(tmp_path / f"c{suffix}").shape == (6, 8, 3)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+def test_depth_that_asks_to_be_turned_is_refused_too(tmp_path, suffix):
+    save_turned(tmp_path / f"d{suffix}", np.ones((6, 8), np.uint16), 3)
+    with pytest.raises(DataError, match=r"its EXIF tag Orientation is 3: shown turned by 180 degrees"):
+        read_uint16(tmp_path / f"d{suffix}")
+
+
+def test_an_orientation_in_xmp_counts_and_damaged_exif_does_not(tmp_path):
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    plain = Image.fromarray(np.zeros((6, 8, 3), np.uint8))
+    plain.save(tmp_path / "x.jpg", xmp=xmp)
+    with pytest.raises(DataError, match=r"x.jpg: its EXIF tag Orientation is 6: shown turned by 90 degrees clockwise"):
+        read_colour(tmp_path / "x.jpg")
+    plain.save(tmp_path / "d.jpg", exif=b"Exif\0\0no tags at all")
+    assert read_colour(tmp_path / "d.jpg").shape == (6, 8, 3)
