@@ -99,6 +99,10 @@ class DataError(WeightsearchError):
     """A data set that cannot be read: missing, truncated or mis-sized files, empty splits."""
 
 
+class ChangedDataError(DataError):
+    """A data set that does not hold what it held when its study began, or another copy of it on another host."""
+
+
 class ModelError(WeightsearchError):
     """A network that cannot be built, weights that do not fit it, or predictions that lack what a term needs."""
 

@@ -3,7 +3,8 @@
 Real: the database (SQLite), store, lease, writer, ledger, outbox, searcher and scheduler. Fake: the clock, Ray, the
 workers and their disk. A schedule mixes work with faults: drivers that crash before or after any commit, commits whose
 answer is lost, databases that go away, drivers that sleep beyond their lease and wake up again, workers that die with
-or without their last report, reports that come late or twice, and workers that outlive their driver. After every step
+or without their last report, data that are away or changed for workers, reports that come late or twice, and workers
+that outlive their driver. After every step
 the invariants in `check` hold; when the faults end, the study ends with exactly its trials.
 """
 
@@ -20,13 +21,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import ray.cloudpickle
 import sqlalchemy as sa
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from tests.conftest import TINY
 from tests.stores import NOBODY
-from weightsearch.errors import StoreUnavailable, StudyHeld
+from weightsearch.errors import DataError, SearchError, StoreError, StoreUnavailable, StudyHeld
 from weightsearch.records import Environment, EpochRecord, TermRecord
 from weightsearch.search.ledger import Assignment, Ledger, stored_spec
 from weightsearch.search.outbox import Outbox
@@ -229,6 +231,8 @@ class World:
             choices += [lambda: driver.scheduler.choose_trial_to_run(Tune())] * 2
         if self.faults and driver.trials:
             choices.append(lambda: self._worker_dies(driver, self.random.choice(driver.trials)))
+            if self.random.random() < 0.2:
+                choices.append(lambda: self._data_away(driver, self.random.choice(driver.trials)))
         self.random.choice(choices)()
 
     def _fault(self, machine: Machine) -> None:
@@ -262,6 +266,11 @@ class World:
             self._drop(machine)
         except StudyHeld:
             self._drop(machine)  # it says so and exits
+        except SearchError:  # the data are away: it says so and exits, and its trials wait, as driver.StudyRun._search
+            with suppress(StoreError, Crash):
+                machine.driver.ledger.put_back()
+                machine.driver.lease.release()
+            self._drop(machine)
         except StoreUnavailable:
             pass  # at a start `run` says so and exits; in a heartbeat the next one comes
 
@@ -339,6 +348,23 @@ class World:
         if stop and trial in driver.trials:
             driver.trials.remove(trial)
             driver.mail = [(one, mail) for one, mail in driver.mail if one is not trial]
+
+    def _data_away(self, driver: Driver, trial: Trial) -> None:
+        """A worker cannot read the data, or finds others than the study began with, until Ray gives the trial up: the
+        study stops, the trial waits."""
+        number = trial.config["number"]
+        self.log.append(f"data of {number} are away")
+        path = self.arena.path.with_name("data-away.pkl")
+        path.write_bytes(ray.cloudpickle.dumps(DataError("frame 7 is away")))
+        driver.mail = [(one, mail) for one, mail in driver.mail if one is not trial]
+        trial.pickled_error_file = str(path)
+        trial.num_failures = trial.max_failures + 1
+        self.deaths[number] += trial.num_failures
+        driver.trials.remove(trial)
+        had_ended = number not in driver.ledger.running
+        driver.scheduler.on_trial_error(None, trial)
+        if not driver.outbox.waiting and not had_ended:
+            raise Violated(f"the study goes on though the data of trial {number} are away")
 
     def _worker_dies(self, driver: Driver, trial: Trial) -> None:
         """At any moment: its last result may be lost, though its checkpoint was written."""

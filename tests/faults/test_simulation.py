@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.faults.simulation import Simulator, Violated
+from weightsearch.search import scheduler
 from weightsearch.search.ledger import Ledger
 from weightsearch.search.outbox import Outbox
 from weightsearch.search.scheduler import LedgerScheduler
@@ -85,6 +86,10 @@ def with_assignments_forgotten(monkeypatch):
     monkeypatch.setattr(Writer, "assigned", lambda _: [])
 
 
+def with_data_that_are_away_a_fault_of_the_trial(monkeypatch):
+    monkeypatch.setattr(scheduler, "STOPPING", ())
+
+
 @pytest.mark.parametrize(
     "broken",
     [
@@ -94,6 +99,7 @@ def with_assignments_forgotten(monkeypatch):
         with_a_death_counted_twice,
         with_a_report_dropped,
         with_assignments_forgotten,
+        with_data_that_are_away_a_fault_of_the_trial,
     ],
 )
 def test_the_simulation_finds_what_is_broken(simulate, monkeypatch, broken):

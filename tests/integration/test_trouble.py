@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import shutil
 import signal
@@ -10,12 +11,15 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from tests import processes
 from tests.conftest import TINY
 from tests.integration.commands import ALONE, WEIGHTSEARCH, command, curves, epochs_of, shown, wait_for_epochs
+from tests.unit.data.test_check import make
 
 
 def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path):
@@ -173,6 +177,46 @@ def test_a_full_disk_stops_the_study_and_loses_nothing(tmp_path):
     (tmp_path / "full.py").write_text(full.replace("'RAY_JOB_ID'", "'NOTHING'"))  # there is space again
     command("run", "full.yaml", cwd=tmp_path)
     assert shown(tmp_path, "full.yaml")["states"]["COMPLETE"] == 2
+
+
+def test_data_that_change_stop_the_study_before_they_spoil_a_trial(tmp_path):
+    """While the first trial trains a file of validation depth is overwritten: no other trial is measured on it, and no
+    trial is FAIL for that. Once it is right again the study comes to its end."""
+    depth = make(tmp_path / "scene") / "frame-000015.depth.png"
+    (tmp_path / "right.png").write_bytes(depth.read_bytes())
+    (tmp_path / "hook.py").write_text(
+        "import os, pathlib\n"
+        "class Hook:\n"
+        "    def __call__(self, prediction, batch):\n"
+        "        there = pathlib.Path(__file__).parent\n"
+        "        new = there / 'new.png'\n"
+        f"        depth = pathlib.Path({str(depth)!r})\n"
+        "        if 'RAY_JOB_ID' in os.environ and new.exists():\n"
+        "            new.rename(depth)\n"
+        "        return prediction['depth'].mean() ** 2\n"
+    )
+    tree = yaml.safe_load(TINY)
+    split = {"gap": 0}
+    tree["data"] = {"name": "seven_scenes", "root": str(tmp_path / "scene"), "size": [32, 48], "split": split}
+    tree["data"] |= {"min_depth": 0.3, "max_depth": 6.0}
+    tree["loss"]["hook"] = {"term": "hook:Hook", "weight": 1.0e-6}
+    tree["search"] |= {"trials": 2, "pruner": "none"}
+    tree["train"]["epochs"] = 1
+    tree["resources"] |= {"max_concurrent": 1, "max_failures": 1}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tree))
+    Image.fromarray(np.full((48, 64), 5000, np.uint16)).save(tmp_path / "new.png")
+    done = command("run", "tiny.yaml", cwd=tmp_path, expect=1)
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith(
+        f"stopped: trial 1: on the host {platform.node()} the data set is not the one that the study"
+    )
+    assert "validation depth " in last
+    assert last.endswith("nothing is lost, give the same command to go on")
+    states = shown(tmp_path)["states"]
+    assert (states["COMPLETE"], states["FAIL"], states["RUNNING"], states["WAITING"]) == (1, 0, 0, 1)
+    depth.write_bytes((tmp_path / "right.png").read_bytes())
+    command("run", "tiny.yaml", cwd=tmp_path)
+    assert shown(tmp_path)["states"]["COMPLETE"] == 2
 
 
 def test_a_run_folder_that_cannot_be_written_is_one_line(tiny):

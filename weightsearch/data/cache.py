@@ -29,8 +29,10 @@ from weightsearch.errors import DataError, OptionError
 from weightsearch.plugins import build, plain_options, resolve
 from weightsearch.spec.sections import Configuration
 
-FORMAT: Final = 5
-CONTENT: Final = ("known", "depth", "picture")
+FORMAT: Final = 6
+MEANS: Final = ("known", "depth", "picture")  # at the cache's size
+PLACED: Final = ("depth map", "picture map", "camera", "pose", "flow map", "moving map")  # at the frame's own size
+CONTENT: Final = (*MEANS, *PLACED)
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,9 @@ class CachedFrames:
 
     image: uint8, [N, H, W, 3]. depth: float32 metres, [N, H, W], 0 where unknown.
     intrinsics: float64 pixels, [N, 3, 3]. pose: float64 camera to world, metres, [N, 4, 4]. names: Frame.name.
-    content: float64, [N, 3], what is in each frame, in numbers that are the same wherever the files lie: the share of
-    pixels whose depth is known, the mean depth (metres, 0 where unknown), the mean picture (0-255).
+    content: float64, [N, len(CONTENT)], what is in each frame, in numbers that are the same wherever the files lie: the
+    share of pixels whose depth is known, the mean depth (metres, 0 where unknown), the mean picture (0-255); and of
+    what the files hold the means weighted by place (see `placed_mean`), which change when a map is mirrored or turned.
     flow: float32 pixels (x, y) to each of the neighbours asked for, [N, S, H, W, 2], NaN where it is not known; moving:
     bool, [N, H, W], the pixels that move by themselves; both None of a data set that does not know.
     """
@@ -203,11 +206,13 @@ def _build(source: Source, videos: tuple[Video, ...], plan: Plan, ready: Path, p
         }
         for name in arrays:
             reserve(work / f"{name}.npy")
-        names = _fill(source, videos, plan, arrays, progress)
+        placed = np.zeros((count, len(PLACED)))
+        names = _fill(source, videos, plan, arrays, placed, progress)
         (work / "names.json").write_text(json.dumps(names))
         for array in arrays.values():
             array.flush()
-        np.save(work / "content.npy", _content(arrays))
+        np.save(work / "content.npy", np.hstack([_means(arrays), placed]))
+        check_unchanged(source, ready)
         shutil.rmtree(ready, ignore_errors=True)  # a damaged one
         work.rename(ready)
         for old in ready.parent.iterdir():
@@ -217,7 +222,22 @@ def _build(source: Source, videos: tuple[Video, ...], plan: Plan, ready: Path, p
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _content(arrays: dict[str, Any]) -> NDArray[np.float64]:
+def check_unchanged(source: Source, ready: Path) -> None:
+    """Raise DataError where files have changed since the cache in this folder was begun: it would hold some as they
+    were before and some as they are now, under the fingerprint of one of the two."""
+    if _fingerprint(source) != ready.name:
+        raise DataError("data: files of the data set changed while they were read; give the same command again")
+
+
+def placed_mean(values: NDArray[Any]) -> float:
+    """The mean of |value + 1|, 0 for NaN, with weights from 1 to 4 that grow from row to row and along each row: a map
+    that is mirrored, turned or negated has another one."""
+    rows = np.nan_to_num(values.reshape(len(values), -1).astype(np.float64), posinf=0.0, neginf=0.0)
+    down, along = np.linspace(1, 2, rows.shape[0]), np.linspace(1, 2, rows.shape[1])
+    return float(down @ np.abs(rows + 1) @ along / (down.sum() * along.sum()))
+
+
+def _means(arrays: dict[str, Any]) -> NDArray[np.float64]:
     known = [np.count_nonzero(depth) / depth.size for depth in arrays["depth"]]
     depth, picture = ([one.mean(dtype=np.float64) for one in arrays[name]] for name in ("depth", "image"))
     return np.stack([known, depth, picture], axis=1)
@@ -235,26 +255,38 @@ def _fill(
     videos: tuple[Video, ...],
     plan: Plan,
     arrays: dict[str, Any],
+    placed: NDArray[np.float64],
     progress: Progress | None,
 ) -> list[str]:
-    """Read all frames into the arrays. Returns their names."""
+    """Read all frames into the arrays, and what is weighted by place into `placed`, [N, len(PLACED)]. Returns their
+    names."""
     size = plan.size
+    column = {name: number for number, name in enumerate(PLACED)}
 
     def one(position: int, frame: Frame) -> None:
         arrays["image"][position] = resize_colour(frame.image, size)
         arrays["depth"][position] = resized_depth(frame, size)
         arrays["intrinsics"][position] = resize_intrinsics(frame.intrinsics, frame.depth.shape, size)
         arrays["pose"][position] = frame.pose
+        found: dict[str, NDArray[Any]] = {
+            "depth map": frame.depth,
+            "picture map": frame.image,
+            "camera": frame.intrinsics,
+            "pose": frame.pose,
+        }
+        for name, values in found.items():
+            placed[position, column[name]] = placed_mean(values)
         video, index = place_of(videos, position)
         if "flow" in arrays and knows_flow(source):
             for row, offset in enumerate(plan.offsets):
                 there = 0 <= index + offset < videos[video].length
                 flow = _checked(frame, "flow", source.flow(video, index, offset), 2) if there else None
                 arrays["flow"][position, row] = np.nan if flow is None else resize_flow(flow, size)
+                placed[position, column["flow map"]] += 0.0 if flow is None else (row + 1) * placed_mean(flow)
         if "moving" in arrays and knows_moving(source):
-            arrays["moving"][position] = resize_mask(
-                _checked(frame, "mask of what moves", source.moving(video, index)), size
-            )
+            moving = _checked(frame, "mask of what moves", source.moving(video, index))
+            arrays["moving"][position] = resize_mask(moving, size)
+            placed[position, column["moving map"]] = placed_mean(moving)
 
     return [reading.name for reading in usable(read_all(source, videos, one, progress), videos)]
 

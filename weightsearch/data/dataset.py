@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,20 +15,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from weightsearch.data.batch import Batch, Neighbours, TrueMotion
-from weightsearch.data.cache import CONTENT, CachedFrames, open_frames
+from weightsearch.data.cache import CONTENT, MEANS, PLACED, CachedFrames, open_frames
 from weightsearch.data.reading import Progress, place_of
 from weightsearch.data.source import SplitName
 from weightsearch.data.split import cut, with_neighbours
 from weightsearch.data.truth import Truth, open_truth
-from weightsearch.errors import DataError
+from weightsearch.errors import ChangedDataError, DataError
 from weightsearch.spec.sections import Configuration
 
 Parts = Mapping[str, Tensor]
 
 FEATURE: Final = "feature "
+GOLDEN: Final = (5**0.5 - 1) / 2
+NAMED: Final = 4  # numbers that an error about changed data names
 
-# What counts as the same, relative: other decoders of a picture round otherwise.
-SAME: Final = {"frames": 0.0, "known": 1e-5, "depth": 1e-5, "picture": 1e-3}
+# What counts as the same, relative: other decoders of a picture round otherwise, other processors rarely so.
+SAME: Final = 1e-5
+SAME_PICTURE: Final = 1e-3
 
 
 @dataclass(frozen=True)
@@ -98,12 +102,17 @@ class Dataset:
 
     @property
     def content(self) -> dict[str, float]:
-        """What each split holds: the number of its frames and the means of what is in them, see CachedFrames."""
+        """What each split holds: the number of its frames and the means of what is in them, see CachedFrames; those by
+        place are also weighted by the frame, so that they change when two frames are exchanged."""
         held: dict[str, float] = {}
         for split, indices in self.splits.items():
             held[f"{split} frames"] = len(indices)
             if len(indices):
-                means = self.frames.content[indices].mean(axis=0)
+                found = self.frames.content[indices]
+                weights = 1 + np.modf(np.arange(len(indices)) * GOLDEN)[0]
+                means = np.where(
+                    np.isin(CONTENT, PLACED), np.average(found, axis=0, weights=weights), found.mean(axis=0)
+                )
                 held |= {f"{split} {name}": float(mean) for name, mean in zip(CONTENT, means, strict=True)}
         return held
 
@@ -120,8 +129,28 @@ def changed_content(before: Mapping[str, float], now: Mapping[str, float]) -> li
     return [
         f"{name} {before[name]:.6g} -> {value:.6g}"
         for name, value in now.items()
-        if name in before and not math.isclose(before[name], value, rel_tol=SAME[name.split()[-1]])
+        if name in before and not math.isclose(before[name], value, rel_tol=_tolerance(name))
     ]
+
+
+def _tolerance(name: str) -> float:
+    return 0.0 if name.endswith("frames") else SAME_PICTURE if "picture" in name else SAME
+
+
+def of_any_size(content: Mapping[str, float]) -> dict[str, float]:
+    """The numbers of a content that do not depend on `data.size`."""
+    return {name: value for name, value in content.items() if name.partition(" ")[2] not in MEANS}
+
+
+def check_content(before: Mapping[str, float], now: Mapping[str, float], what: str) -> None:
+    """Raise ChangedDataError where a data set does not hold what it held before. what: whose beginning that was."""
+    changed = changed_content(before, now)
+    if changed:
+        more = f" and {len(changed) - NAMED} more numbers" if len(changed) > NAMED else ""
+        raise ChangedDataError(
+            f"on the host {platform.node()} the data set is not the one that {what} began with: "
+            f"{', '.join(changed[:NAMED])}{more}. Trials on it could not be compared with the others"
+        )
 
 
 def open_dataset(

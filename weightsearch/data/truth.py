@@ -14,7 +14,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from torch import Tensor
 
-from weightsearch.data.cache import CachedFrames, build_source, reserve
+from weightsearch.data.cache import CachedFrames, build_source, check_unchanged, reserve
 from weightsearch.data.reading import Progress, read_all, resized_depth, usable
 from weightsearch.data.source import Frame
 from weightsearch.errors import DataError
@@ -92,6 +92,7 @@ def _build(
 
         usable(read_all(source, videos, keep, progress, indices=[int(index) for index in indices]), videos)
         array.flush()
+        check_unchanged(source, path.parent)
         (work / "truth.npy").rename(path)
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from weightsearch.data.dataset import open_dataset
+from weightsearch.data.dataset import check_content, open_dataset
 from weightsearch.data.reading import Progress
 from weightsearch.errors import SearchError, TrialFailure
 from weightsearch.metrics.protocol import protocol_of
@@ -18,7 +18,7 @@ from weightsearch.records import EpochRecord
 from weightsearch.spec import Configuration, StudySpec, restore_study
 from weightsearch.spec.differences import differences, flat
 from weightsearch.spec.ranges import is_weight
-from weightsearch.study.store import StudyStore
+from weightsearch.study.store import CONTENT, StudyStore
 from weightsearch.study.summary import StudySummary, TrialSummary, summarise
 from weightsearch.training.device import choose_device
 from weightsearch.training.evaluate import evaluate_checkpoint
@@ -228,7 +228,8 @@ def trained_anew(
         ).items()
     ]
     for study in studies:
-        open_dataset(study.spec.base, progress=listener.progress)
+        content = open_dataset(study.spec.base, progress=listener.progress).content
+        check_content(study.store.spec.get(CONTENT, {}), content, f"the study {study.name!r}")
     listener.trainings = seeds * len(chosen)
     return [
         train_candidate(study, label, values, objective, fresh_seeds(study, seeds), device, listener)
@@ -281,7 +282,7 @@ def _trial_of(summary: StudySummary, label: str) -> TrialSummary | None:
 
 def _digest(configuration: Configuration, content: Mapping[str, float]) -> str:
     """Of a configuration and, roughly, of what its data set holds."""
-    held = [f"{name} {value:.{3 if name.endswith('picture') else 6}g}" for name, value in content.items()]
+    held = [f"{name} {value:.{3 if 'picture' in name else 6}g}" for name, value in content.items()]
     return hashlib.sha256("".join([configuration.model_dump_json(), *held]).encode()).hexdigest()[:16]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import shutil
 import signal
 import tempfile
@@ -16,10 +17,11 @@ from typing import Any, Final, Protocol
 
 from optuna.trial import TrialState
 
-from weightsearch.data.dataset import changed_content, open_dataset
+from weightsearch.data.dataset import changed_content, check_content, of_any_size, open_dataset
 from weightsearch.data.reading import Progress
 from weightsearch.errors import (
     CheckpointError,
+    DataError,
     SearchError,
     StoreError,
     StoreUnavailable,
@@ -119,8 +121,9 @@ class StudyRun:
         changed = changed_content(before, now)
         if changed:
             raise StoreError(
-                f"the data set has changed since the study {self.spec.name!r} began ({', '.join(changed)}), so that "
-                "its trials could not be compared; bring it back, or start beside it with --force-new NAME"
+                f"the data set has changed since the study {self.spec.name!r} began ({', '.join(changed[:4])}), or the "
+                f"host {platform.node()} has another copy of it: its trials could not be compared; bring the data "
+                "back, or start beside it with --force-new NAME"
             )
 
     def _keep_naive(self, metrics: Mapping[str, Mapping[str, float]]) -> None:
@@ -179,7 +182,12 @@ class StudyRun:
         summary = self.summary()
         if summary.states["RUNNING"] or summary.states["WAITING"]:
             return []
-        if not len(open_dataset(self.spec.base).splits["test"]):
+        try:
+            dataset = open_dataset(self.spec.base)
+            check_content(self.store.spec.get(CONTENT, {}), dataset.content, f"the study {self.spec.name!r}")
+        except DataError as error:  # the search itself is done
+            return [f"the trials have no test metrics: {error}"]
+        if not len(dataset.splits["test"]):
             return []
         best = [] if summary.best is None else [summary.best]
         chosen = {trial.number: trial for trial in (*summary.front, *best, *summary.baselines.values())}
@@ -289,16 +297,19 @@ class StudyRun:
     def _config_maker(self, cluster: Cluster) -> Callable[[Assignment], dict[str, Any]]:
         gpus = cluster.resources["gpu"]
         folders = [str(Path.cwd()), str(Path(self.spec.document.source).absolute().parent)]
+        began_with: Mapping[str, float] = self.store.spec.get(CONTENT, {})
 
         def config(assignment: Assignment) -> dict[str, Any]:
             configuration = assignment.configuration
             resources = configuration.resources.model_copy(update={"gpus_per_trial": gpus})
+            as_big = configuration.data.size == self.spec.base.data.size
             return {
                 "number": assignment.number,
                 "configuration": configuration.model_copy(update={"resources": resources}).model_dump_json(),
                 "failures": assignment.failures,
                 "order": assignment.order,
                 "checkpoint": str(self.keeper.checkpoint(assignment.number)),
+                "content": dict(began_with) if as_big else of_any_size(began_with),
                 "plugin_path": folders,
             }
 

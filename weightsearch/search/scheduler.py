@@ -6,17 +6,22 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from weightsearch.errors import WriteError, kind_and_line, last_line
+from weightsearch.errors import DataError, WriteError, kind_and_line, last_line
 from weightsearch.records import Environment, EpochRecord
 from weightsearch.search.outbox import Failure, Message, Outbox, Report, Return, WorkerFailure
 from weightsearch.study.writer import Attempt
+
+STOPPING: Final = (
+    WriteError,
+    DataError,
+)  # a full disk, data that are away or changed: every other trial fails of it too
 
 
 class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
@@ -71,7 +76,7 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
         with self.outbox.ledger.noting_faults():
             self.watch()  # a worker of a Ray that is gone did not fail
         error = _error(trial)
-        stops = isinstance(error, WriteError) and not again
+        stops = isinstance(error, STOPPING) and not again
         if again:
             trial.config["order"] = self.outbox.ledger.next_order()  # what the next worker gets
         order = trial.config["order"] if again else None
@@ -118,7 +123,7 @@ def _error(trial: Trial) -> BaseException | str:
 
 def _why(error: BaseException | str) -> str:
     """A worker's fault in one line."""
-    if isinstance(error, (str, WriteError)):
+    if isinstance(error, (str, *STOPPING)):
         return str(error)
     text = str(error)
     if isinstance(error, RayError):

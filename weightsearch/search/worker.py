@@ -13,8 +13,8 @@ from typing import Any, Final
 import torch
 from ray import tune
 
-from weightsearch.data.dataset import open_dataset
-from weightsearch.errors import CheckpointError, WeightsearchError, WriteError, fault_line, one_line
+from weightsearch.data.dataset import check_content, open_dataset
+from weightsearch.errors import CheckpointError, DataError, WeightsearchError, WriteError, fault_line, one_line
 from weightsearch.files import write_text
 from weightsearch.spec import Configuration
 from weightsearch.training.device import choose_device
@@ -27,15 +27,17 @@ class Superseded(Exception):
     """Another worker has taken up the trial: this one was given up for dead."""
 
 
-RETRIED: Final = (OSError, MemoryError, torch.OutOfMemoryError, WriteError, Superseded)
+# The last two are no fault of the trial: where they last, the study stops (see scheduler.STOPPING).
+RETRIED: Final = (OSError, MemoryError, torch.OutOfMemoryError, Superseded, DataError, WriteError)
 
 
 class Worker(tune.Trainable):  # type: ignore[misc]
     """Trains the configuration it is given, from the trial's checkpoint if there is one.
 
     A step's result: `number`; `report`, the attempt and the epoch just trained (or first the epochs that a checkpoint
-    brought) as JSON text; or `failed`, the reason why the trial cannot go on. Faults that may pass (memory, disk) are
-    raised, so that Ray tries again from the checkpoint.
+    brought) as JSON text; or `failed`, the reason why the trial cannot go on. Faults that may pass (memory, disk, data
+    that are away or differ from those that the study began with) are raised, so that Ray tries again from the
+    checkpoint.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -45,6 +47,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         self.number: int = config["number"]
         self.order: int = config["order"]
         self.configuration = Configuration.model_validate_json(config["configuration"])
+        self.content: dict[str, float] = config["content"]
         self.checkpoint = Path(config["checkpoint"])
         self.owner = self.checkpoint.with_name("attempt")
         self.attempt = uuid.uuid4().hex
@@ -98,13 +101,14 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         device = choose_device(self.configuration, "cuda" if gpus != "auto" and gpus > 0 else "cpu")
         self.environment = describe_environment(device, self.configuration.resources.cpus_per_trial)
         dataset = open_dataset(self.configuration)
+        check_content(self.content, dataset.content, "the study")
         trainer = Trainer(self.configuration, dataset, device, account=self.account)
         if self.checkpoint.exists():
             try:
                 trainer.resume(self.checkpoint)
             except CheckpointError as error:
-                if isinstance(error.__cause__, OSError):
-                    raise  # it may be read the next time
+                if isinstance(error.__cause__, OSError):  # it may be read the next time
+                    raise WriteError(str(error)) from error
                 # Damaged: better trained again than lost.
                 trainer = Trainer(self.configuration, dataset, device, account=self.account)
         self.resumed_from = trainer.epoch
@@ -113,7 +117,11 @@ class Worker(tune.Trainable):  # type: ignore[misc]
 
     def _save(self, trainer: Trainer) -> None:
         """Replace the checkpoint, unless a worker that came later has taken over the trial and its folder."""
-        if self.owner.read_text() != self.attempt:
+        try:
+            owner = self.owner.read_text()
+        except OSError as error:
+            raise WriteError(f"cannot read {self.owner}: {error.strerror or error}") from error
+        if owner != self.attempt:
             raise Superseded(f"another worker took up trial {self.number}")
         trainer.save(self.checkpoint)
 

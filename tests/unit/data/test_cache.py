@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from tests.unit.data.test_seven_scenes import make_scene
-from weightsearch.data.cache import open_frames
-from weightsearch.data.dataset import open_dataset
+from weightsearch.data.cache import CONTENT, open_frames
+from weightsearch.data.dataset import changed_content, open_dataset
 from weightsearch.errors import DataError
 from weightsearch.spec import Configuration, load_configuration
 
@@ -96,7 +96,7 @@ def test_what_is_in_it_does_not_depend_on_where_the_files_lie(scene, tmp_path):
     victim = sorted(Path(moved).rglob("*.depth.png"))[0]
     Image.fromarray(np.full((48, 64), 3000, np.uint16)).save(victim)
     changed = open_frames(scene.model_copy(update={"data": data}), folder=tmp_path / "two").content
-    assert changed.shape == first.shape == (12, 3)
+    assert changed.shape == first.shape == (12, len(CONTENT))
     assert np.flatnonzero((changed != first).any(axis=1)).tolist() == [0]
     assert changed[0, 0] == 1
     assert changed[0, 1] == pytest.approx(3)  # metres
@@ -125,7 +125,7 @@ BUILD = """
 import sys
 from pathlib import Path
 from weightsearch.spec import load_configuration
-from weightsearch.data.cache import open_frames
+from weightsearch.data.cache import CONTENT, open_frames
 configuration = load_configuration(Path(sys.argv[1]), sys.argv[3:])
 print(float(open_frames(configuration, folder=Path(sys.argv[2])).depth.sum()))
 """
@@ -175,3 +175,72 @@ def test_batches_have_the_units_they_say(scene, tmp_path):
     assert batch.valid.flatten(1).float().mean(1).tolist() == [0, 1, 1, 0]
     assert batch.intrinsics.dtype == torch.float32
     assert len(batch) == 4
+
+
+def changed(scene, tmp_path, change):
+    """The names of what a scene of noise holds otherwise after a change to its files."""
+    rng = np.random.default_rng(1)
+    root = Path(scene.data.root) / "seq-02"
+    for index in range(12):
+        stem = root / f"frame-{index:06d}"
+        Image.fromarray(rng.integers(0, 255, (48, 64, 3), dtype=np.uint8)).save(f"{stem}.color.png")
+        Image.fromarray(rng.integers(500, 4000, (48, 64), dtype=np.uint16)).save(f"{stem}.depth.png")
+    before = open_dataset(scene, folder=tmp_path / "cache").content
+    change(root)
+    now = open_dataset(scene, folder=tmp_path / "cache").content
+    return [line.rpartition(" -> ")[0].rpartition(" ")[0] for line in changed_content(before, now)]
+
+
+def mirrored(root):
+    path = root / "frame-000009.depth.png"  # of validation
+    Image.fromarray(np.asarray(Image.open(path))[:, ::-1].copy()).save(path)
+
+
+def exchanged(root):
+    one, other = root / "frame-000000.depth.png", root / "frame-000005.depth.png"
+    content = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+
+
+def moved(root):
+    pose = np.eye(4)
+    pose[0, 3] = 0.1
+    (root / "frame-000002.pose.txt").write_text("\n".join("\t".join(map(str, row)) for row in pose))
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [(mirrored, ["validation depth map"]), (exchanged, ["train depth map"]), (moved, ["train pose"])],
+)
+def test_a_change_that_leaves_the_means_as_they_are_is_seen(scene, tmp_path, change, where):
+    """Means alone do not change when a map is mirrored, two are exchanged, or a pose is another one."""
+    split = scene.data.split.model_copy(update={"gap": 0})
+    scene = scene.model_copy(update={"data": scene.data.model_copy(update={"size": (48, 64), "split": split})})
+    assert [name for name in changed(scene, tmp_path, change) if not name.endswith(" depth")] == where
+
+
+def test_true_depth_is_not_made_of_files_that_changed_after_the_frames_were_read(scene, tmp_path):
+    """Else the truth at another size would lie beside the old frames, under the old files' fingerprint."""
+    split = scene.data.split.model_copy(update={"gap": 0})
+    scene = scene.model_copy(update={"data": scene.data.model_copy(update={"split": split})})
+    dataset = open_dataset(scene, folder=tmp_path / "cache")
+    path = Path(scene.data.root) / "seq-02" / "frame-000009.depth.png"
+    Image.fromarray(np.full((48, 64), 4321, np.uint16)).save(path)
+    with pytest.raises(DataError, match=r"files of the data set changed while they were read"):
+        dataset.truth("validation", (40, 50))
+    assert not list((tmp_path / "cache").rglob("truth*.npy"))
+    truth = open_dataset(scene, folder=tmp_path / "cache").truth("validation", (40, 50))
+    assert truth[1:2].unique().tolist() == [np.float32(4.321)]
+
+
+def test_files_that_change_while_they_are_read_are_an_error(scene, tmp_path):
+    first = Path(scene.data.root) / "seq-02" / "frame-000000.depth.png"
+
+    def overwrite(done: int, _: int) -> None:
+        if done == 12:
+            Image.fromarray(np.full((48, 64), 4321, np.uint16)).save(first)
+
+    with pytest.raises(DataError, match=r"changed while they were read; give the same command again"):
+        open_frames(scene, folder=tmp_path / "cache", progress=overwrite)
+    assert open_frames(scene, folder=tmp_path / "cache").depth[0, 0, 0] == np.float32(4.321)

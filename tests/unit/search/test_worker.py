@@ -1,0 +1,141 @@
+"""What a worker does about data that are not what the study began with, without Ray."""
+
+from __future__ import annotations
+
+import json
+import platform
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import ray.cloudpickle
+from PIL import Image
+
+from tests.unit.data.test_seven_scenes import make_scene
+from weightsearch.data.dataset import of_any_size, open_dataset
+from weightsearch.errors import ChangedDataError, DataError, WriteError
+from weightsearch.search.outbox import WorkerFailure
+from weightsearch.search.scheduler import LedgerScheduler
+from weightsearch.search.worker import Worker
+from weightsearch.spec import Configuration, load_configuration
+
+CLOSED = ["loss.fractional.weight=1", "loss.consistency.weight=1", "train.epochs=1", "analysis.budget=0"]
+
+
+@pytest.fixture
+def scene(tiny: Path, tmp_path: Path) -> Configuration:
+    make_scene(tmp_path / "scene", 20)
+    data = (
+        f"data={{name: seven_scenes, root: {tmp_path / 'scene'}, size: [32, 48], min_depth: 0.1, max_depth: 6, "
+        "split: {gap: 0}}"
+    )
+    return load_configuration(tiny, [*CLOSED, data])
+
+
+def worker(configuration: Configuration, folder: Path, content: dict[str, float]) -> Worker:
+    made = Worker.__new__(Worker)
+    (folder / "trial").mkdir(exist_ok=True)
+    made.setup(
+        {
+            "plugin_path": [],
+            "number": 0,
+            "order": 0,
+            "configuration": configuration.model_dump_json(),
+            "content": json.loads(json.dumps(content)),
+            "checkpoint": str(folder / "trial" / "checkpoint.pt"),
+        }
+    )
+    return made
+
+
+def depth_of(configuration: Configuration, index: int) -> Path:
+    return Path(configuration.data.root) / "seq-02" / f"frame-{index:06d}.depth.png"
+
+
+def test_the_data_of_the_study_s_beginning_are_trained_on(scene, tmp_path):
+    assert worker(scene, tmp_path, open_dataset(scene).content).step()["done"]
+
+
+def test_validation_depth_that_was_overwritten_is_refused_with_host_and_numbers(scene, tmp_path):
+    began_with = open_dataset(scene).content
+    for index in range(14, 17):
+        Image.fromarray(np.full((48, 64), 2000, np.uint16)).save(depth_of(scene, index))
+    with pytest.raises(ChangedDataError) as error:
+        worker(scene, tmp_path, began_with).step()
+    text = str(error.value)
+    assert text.startswith(f"on the host {platform.node()} the data set is not the one that the study began with: ")
+    assert "validation depth 1.015 -> 2, validation depth map " in text
+    assert "train" not in text
+    assert not (tmp_path / "trial" / "checkpoint.pt").exists()
+
+
+def test_another_number_of_frames_is_refused(scene, tmp_path):
+    began_with = open_dataset(scene).content
+    for path in depth_of(scene, 19).parent.glob("frame-000019*"):
+        path.unlink()
+    with pytest.raises(ChangedDataError, match=r"train frames 14 -> 13"):
+        worker(scene, tmp_path, began_with).step()
+
+
+def test_a_frame_that_is_away_is_raised_and_does_not_fail_the_trial(scene, tmp_path):
+    began_with = open_dataset(scene).content
+    depth_of(scene, 3).unlink()
+    with pytest.raises(DataError, match=r"frame-000003.depth.png: no such file"):
+        worker(scene, tmp_path, began_with).step()
+
+
+def test_a_data_set_that_is_away_is_too(scene, tmp_path):
+    began_with = open_dataset(scene).content
+    Path(scene.data.root).rename(tmp_path / "away")
+    with pytest.raises(DataError, match=r"scene has no folder seq-\*"):
+        worker(scene, tmp_path, began_with).step()
+
+
+def test_a_run_folder_that_went_away_in_mid_trial_is_no_fault_of_the_trial(scene, tmp_path):
+    longer = scene.model_copy(update={"train": scene.train.model_copy(update={"epochs": 2})})
+    made = worker(longer, tmp_path, open_dataset(scene).content)
+    made.step()
+    (tmp_path / "trial").rename(tmp_path / "gone")
+    with pytest.raises(WriteError, match=r"cannot read .*attempt: No such file or directory"):
+        made.step()
+
+
+def test_another_size_of_the_pictures_is_the_same_data(scene, tmp_path):
+    """Where the size is searched, what was read is compared by the numbers that do not depend on it."""
+    began_with = open_dataset(scene).content
+    smaller = scene.model_copy(update={"data": scene.data.model_copy(update={"size": (32, 32)})})
+    assert worker(smaller, tmp_path, of_any_size(began_with)).step()["done"]
+    Image.fromarray(np.full((48, 64), 2000, np.uint16)).save(depth_of(scene, 15))
+    with pytest.raises(ChangedDataError, match=r"validation depth map "):
+        worker(smaller, tmp_path, of_any_size(began_with)).step()
+
+
+@pytest.mark.parametrize("error", [WriteError("no room"), DataError("no frame"), ChangedDataError("other frames")])
+@pytest.mark.parametrize("left", [True, False])
+def test_the_last_attempt_at_data_that_are_away_stops_the_study(tmp_path, error, left):
+    """As that of a full disk does: once more for as long as attempts are left, and then the study, not the trial."""
+    file = tmp_path / "error"
+    file.write_bytes(ray.cloudpickle.dumps(error))
+    put: list[WorkerFailure] = []
+
+    class Noting:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            return None
+
+    ledger = SimpleNamespace(noting_faults=Noting, next_order=lambda: 7)
+    scheduler = LedgerScheduler(SimpleNamespace(ledger=ledger, put=put.append), max_failures=2)
+    trial = SimpleNamespace(
+        trial_id="one",
+        config={"number": 4, "failures": 0, "order": 1},
+        should_recover=lambda: left,
+        status="RUNNING",
+        num_failures=1,
+        pickled_error_file=str(file),
+    )
+    scheduler.on_trial_error(None, trial)
+    (message,) = put
+    assert (message.number, message.reason, message.stops) == (4, str(error), not left)
