@@ -47,8 +47,6 @@ BETTER: Final[Mapping[str, Direction]] = MappingProxyType(
     }
 )
 
-IN_PIXELS: Final = tuple(name for name in BETTER if name.startswith(("epe", "f1_")))  # of data.size: those of flow
-
 
 @dataclass(frozen=True)
 class TermRecord:

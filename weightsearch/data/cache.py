@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,13 +24,13 @@ from numpy.typing import NDArray
 
 from weightsearch.data import images, reading
 from weightsearch.data.images import resize_colour, resize_flow, resize_intrinsics, resize_mask
-from weightsearch.data.reading import Progress, place_of, read_all, resized_depth, usable
+from weightsearch.data.reading import Progress, Reading, place_of, read_all, resized_depth, usable
 from weightsearch.data.source import Frame, Source, Video, knows_flow, knows_moving
 from weightsearch.errors import DataError, OptionError
 from weightsearch.plugins import build, plain_options, resolve
 from weightsearch.spec.sections import Configuration
 
-FORMAT: Final = 6
+FORMAT: Final = 7
 MEANS: Final = ("known", "depth", "picture")  # at the cache's size
 PLACED: Final = ("depth map", "picture map", "camera", "pose", "flow map", "moving map")  # at the frame's own size
 CONTENT: Final = (*MEANS, *PLACED)
@@ -44,6 +45,7 @@ class CachedFrames:
     content: float64, [N, len(CONTENT)], what is in each frame, in numbers that are the same wherever the files lie: the
     share of pixels whose depth is known, the mean depth (metres, 0 where unknown), the mean picture (0-255); and of
     what the files hold the means weighted by place (see `placed_mean`), which change when a map is mirrored or turned.
+    sizes: int64, [N, 2], height and width of each frame's own files.
     flow: float32 pixels (x, y) to each of the neighbours asked for, [N, S, H, W, 2], NaN where it is not known; moving:
     bool, [N, H, W], the pixels that move by themselves; both None of a data set that does not know.
     """
@@ -52,6 +54,7 @@ class CachedFrames:
     videos: tuple[Video, ...]
     names: tuple[str, ...]
     content: NDArray[np.float64]
+    sizes: NDArray[np.int64]
     image: NDArray[np.uint8]
     depth: NDArray[np.float32]
     intrinsics: NDArray[np.float64]
@@ -183,7 +186,7 @@ def _load(ready: Path, videos: tuple[Video, ...], plan: Plan) -> CachedFrames | 
     try:
         arrays: dict[str, Any] = {name: np.load(ready / f"{name}.npy", mmap_mode="r") for name in plan.arrays}
         names = tuple(json.loads((ready / "names.json").read_text()))
-        content = np.load(ready / "content.npy")
+        content, sizes = np.load(ready / "content.npy"), np.load(ready / "sizes.npy")
     except (FileNotFoundError, ValueError, EOFError):
         return None
     count = sum(video.length for video in videos)
@@ -191,7 +194,9 @@ def _load(ready: Path, videos: tuple[Video, ...], plan: Plan) -> CachedFrames | 
     found = {name: array.shape for name, array in arrays.items()}
     if found != shapes or len(names) != count or content.shape != (count, len(CONTENT)):
         return None
-    return CachedFrames(ready, videos, names, content, **arrays)
+    if sizes.shape != (count, 2):
+        return None
+    return CachedFrames(ready, videos, names, content, sizes, **arrays)
 
 
 def _build(source: Source, videos: tuple[Video, ...], plan: Plan, ready: Path, progress: Progress | None) -> None:
@@ -207,8 +212,9 @@ def _build(source: Source, videos: tuple[Video, ...], plan: Plan, ready: Path, p
         for name in arrays:
             reserve(work / f"{name}.npy")
         placed = np.zeros((count, len(PLACED)))
-        names = _fill(source, videos, plan, arrays, placed, progress)
-        (work / "names.json").write_text(json.dumps(names))
+        readings = _fill(source, videos, plan, arrays, placed, progress)
+        (work / "names.json").write_text(json.dumps([reading.name for reading in readings]))
+        np.save(work / "sizes.npy", np.array([reading.size for reading in readings], dtype=np.int64))
         for array in arrays.values():
             array.flush()
         np.save(work / "content.npy", np.hstack([_means(arrays), placed]))
@@ -257,9 +263,8 @@ def _fill(
     arrays: dict[str, Any],
     placed: NDArray[np.float64],
     progress: Progress | None,
-) -> list[str]:
-    """Read all frames into the arrays, and what is weighted by place into `placed`, [N, len(PLACED)]. Returns their
-    names."""
+) -> Sequence[Reading[None]]:
+    """Read all frames into the arrays, and what is weighted by place into `placed`, [N, len(PLACED)]."""
     size = plan.size
     column = {name: number for number, name in enumerate(PLACED)}
 
@@ -280,18 +285,18 @@ def _fill(
         if "flow" in arrays and knows_flow(source):
             for row, offset in enumerate(plan.offsets):
                 there = 0 <= index + offset < videos[video].length
-                flow = _checked(frame, "flow", source.flow(video, index, offset), 2) if there else None
+                flow = checked_motion(frame, "flow", source.flow(video, index, offset), 2) if there else None
                 arrays["flow"][position, row] = np.nan if flow is None else resize_flow(flow, size)
                 placed[position, column["flow map"]] += 0.0 if flow is None else (row + 1) * placed_mean(flow)
         if "moving" in arrays and knows_moving(source):
-            moving = _checked(frame, "mask of what moves", source.moving(video, index))
+            moving = checked_motion(frame, "mask of what moves", source.moving(video, index))
             arrays["moving"][position] = resize_mask(moving, size)
             placed[position, column["moving map"]] = placed_mean(moving)
 
-    return [reading.name for reading in usable(read_all(source, videos, one, progress), videos)]
+    return usable(read_all(source, videos, one, progress), videos)
 
 
-def _checked(frame: Frame, what: str, values: NDArray[Any], *channels: int) -> NDArray[Any]:
+def checked_motion(frame: Frame, what: str, values: NDArray[Any], *channels: int) -> NDArray[Any]:
     """What a data set says of a frame's motion. Raises DataError where it is not of the frame's size."""
     expected = (*frame.depth.shape, *channels)
     if values.shape != expected:

@@ -19,9 +19,9 @@ from weightsearch.data.cache import CONTENT, MEANS, PLACED, CachedFrames, open_f
 from weightsearch.data.reading import Progress, place_of
 from weightsearch.data.source import SplitName
 from weightsearch.data.split import cut, with_neighbours
-from weightsearch.data.truth import Truth, open_truth
+from weightsearch.data.truth import Truth, What, open_truth
 from weightsearch.errors import ChangedDataError, DataError
-from weightsearch.spec.sections import Configuration
+from weightsearch.spec.sections import Configuration, EvaluationSize
 
 Parts = Mapping[str, Tensor]
 
@@ -117,11 +117,17 @@ class Dataset:
         return held
 
     def truth(
-        self, split: SplitName, size: tuple[int, int], progress: Progress | None = None, *, every: int = 1
+        self,
+        split: SplitName,
+        size: EvaluationSize,
+        progress: Progress | None = None,
+        *,
+        every: int = 1,
+        what: What = "depth",
     ) -> Truth:
-        """True depth of a split's frames, or of every so many-th of them, at a size of its own, made the first time.
-        Raises DataError."""
-        return open_truth(self.configuration, self.frames, self.splits[split][::every], size, progress)
+        """The true depth or flow of a split's frames, or of every so many-th of them, at a size of its own or each
+        frame's `native` one, made the first time. Raises DataError."""
+        return open_truth(self.configuration, self.frames, self.splits[split][::every], size, progress, what)
 
 
 def changed_content(before: Mapping[str, float], now: Mapping[str, float]) -> list[str]:

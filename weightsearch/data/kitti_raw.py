@@ -7,9 +7,10 @@ Layout: `<root>/<date>/calib_cam_to_cam.txt`, `calib_velo_to_cam.txt`, and for e
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +23,13 @@ from weightsearch.errors import DataError, OptionError
 
 Array = NDArray[np.float64]
 Camera = Literal[2, 3]
+LaserDepth = Literal["camera", "published"]
 
 SIDES: Final = {"l": 2, "r": 3, "2": 2, "3": 3}
+LASER_DEPTHS: Final[Mapping[str, str]] = {
+    "camera": "laser (camera: along the camera's axis)",
+    "published": "laser (published: distance ahead of the laser, pixels shifted by -1)",
+}
 DEPTH_UNITS: Final = 256  # of the improved depth's PNGs, a metre
 
 
@@ -34,8 +40,11 @@ class KittiRaw:
     the right one. stride: then use every n-th frame. depth_root: the folder of KITTI's improved depth, with
     `<drive>/proj_depth/groundtruth/image_0C/*.png` in it or in its folders `train` and `val`; it is taken where it has
     the frame. without_improved: of the other frames, use the `laser`, or `leave_out` (as published results on improved
-    depth do). Paths are relative to root. neighbours: where frames need some, drives are taken whole, pictures without
-    depth too, and split files, whose frames are those of many drives, are refused.
+    depth do). laser_depth: of the laser's points, `camera` (the distance along the camera's axis, at the pixel that the
+    point falls on) or `published`, as the truth of published self-supervised results was made (Monodepth2's
+    export_gt_depth): the distance ahead of the laser, at the pixel one to the left and one up. It is .28 m more on
+    average, and no truth to train on. Paths are relative to root. neighbours: where frames need some, drives are taken
+    whole, pictures without depth too, and split files, whose frames are those of many drives, are refused.
 
     Depth is sparse: about 4 % of the pixels for one scan of the laser. Poses are not known.
     """
@@ -50,11 +59,13 @@ class KittiRaw:
         cameras: list[Camera] | None = None,
         depth_root: str | None = None,
         without_improved: Literal["laser", "leave_out"] = "laser",
+        laser_depth: LaserDepth = "camera",
         stride: Annotated[int, Field(ge=1)] = 1,
         neighbours: tuple[int, ...] = (),
     ) -> None:
         self.root = root
         self.whole = bool(neighbours)
+        self.published = laser_depth == "published"
         self.depth_root = None if depth_root is None else root / depth_root
         if self.depth_root is not None and not self.depth_root.is_dir():
             raise OptionError("depth_root", f"no such folder: {self.depth_root}")
@@ -97,6 +108,14 @@ class KittiRaw:
             with_scan = "" if self.whole else " with a scan of the laser"
             raise DataError(f"data.root: {root} has no DATE/DRIVE/{where}/data/*.png or .jpg{with_scan}")
 
+    @staticmethod
+    def truth_of(options: Mapping[str, Any]) -> str:
+        """What depth it is, for the protocol."""
+        laser = LASER_DEPTHS[options["laser_depth"]]
+        if options["depth_root"] is None:
+            return laser
+        return "improved depth" + (f", else {laser}" if options["without_improved"] == "laser" else "")
+
     def videos(self) -> list[Video]:
         return [video for video, _ in self.parts]
 
@@ -130,7 +149,7 @@ class KittiRaw:
                 raise DataError(f"{file}: {raw.shape[1]}x{raw.shape[0]} pixels, its picture has {size[1]}x{size[0]}")
             depth = raw.astype(np.float32) / np.float32(DEPTH_UNITS)
         else:
-            depth = project(read_scan(file), velodyne_to_image(date, camera), size)
+            depth = (published if self.published else project)(read_scan(file), velodyne_to_image(date, camera), size)
         return Frame(str(picture), image, depth, projection[:, :3].copy(), no_pose(), sparse=True)
 
     def _depth_of(self, picture: Path) -> Path | None:
@@ -169,6 +188,18 @@ def project(points: NDArray[np.float32], matrix: Array, size: tuple[int, int]) -
     return scatter_nearest(
         rows[inside].astype(np.int64), columns[inside].astype(np.int64), pixels[inside, 2].astype(np.float32), size
     )
+
+
+def published(points: NDArray[np.float32], matrix: Array, size: tuple[int, int]) -> NDArray[np.float32]:
+    """As `project`, but as the truth of published results was made: of each point its distance ahead of the laser
+    (metres), at the pixel one to the left and one up of its own, which KITTI's MATLAB code counted from 1. The program
+    that published it also mixes up single points of the first and last columns, which no crop of KITTI's counts."""
+    ahead = points[points[:, 0] >= 0]
+    pixels = np.column_stack([ahead.astype(np.float64), np.ones(len(ahead))]) @ matrix.T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        columns, rows = np.rint(pixels[:, :2] / pixels[:, 2:]).T - 1
+    inside = (columns >= 0) & (columns < size[1]) & (rows >= 0) & (rows < size[0])
+    return scatter_nearest(rows[inside].astype(np.int64), columns[inside].astype(np.int64), ahead[inside, 0], size)
 
 
 def read_scan(path: Path) -> NDArray[np.float32]:

@@ -31,6 +31,7 @@ def noise(configuration: Configuration, count: int, folder: Path) -> Dataset:
         (Video("noise", every),),
         tuple(f"noise {number}" for number in range(every)),
         np.ones((every, len(CONTENT))),
+        np.tile(np.array(data.size, dtype=np.int64), (every, 1)),
         rng.integers(0, 256, (every, height, width, 3), dtype=np.uint8),
         rng.uniform(data.min_depth, data.max_depth, (every, height, width)).astype(np.float32),
         np.tile(np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1]], dtype=np.float64), (every, 1, 1)),

@@ -7,7 +7,7 @@ Folders: `<part>/<scene>/rgb_00045.jpg` beside `sync_depth_00045.png`, uint16 mi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -54,6 +54,11 @@ class Nyu:
             self.source: _Labelled | _Folders = _Folders(root, parts, file)
         else:
             self.source = _Labelled(path, NAMES[depth], parts)
+
+    @staticmethod
+    def truth_of(options: Mapping[str, Any]) -> str:
+        """What depth it is, for the protocol."""
+        return f"depth {options['depth']}"
 
     def videos(self) -> list[Video]:
         return self.source.videos()

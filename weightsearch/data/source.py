@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SplitName = Literal["train", "validation", "test"]
+Size = tuple[int, int]
 
 
 @dataclass(frozen=True)

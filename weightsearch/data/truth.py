@@ -1,12 +1,15 @@
-"""True depth at the size it is evaluated at, where that is not the size the network works at."""
+"""The truth at the size it is compared at, where that is not the size the network works at: depth, and flow."""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import shutil
 import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final, Literal
 
 import numpy as np
 import torch
@@ -14,81 +17,159 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from torch import Tensor
 
-from weightsearch.data.cache import CachedFrames, build_source, check_unchanged, reserve
-from weightsearch.data.reading import Progress, read_all, resized_depth, usable
-from weightsearch.data.source import Frame
+from weightsearch.data.cache import CachedFrames, build_source, check_unchanged, checked_motion, reserve
+from weightsearch.data.images import resize_flow
+from weightsearch.data.reading import Progress, place_of, read_all, resized_depth, usable
+from weightsearch.data.source import Frame, Size, Source, Video, knows_flow
 from weightsearch.errors import DataError
-from weightsearch.spec.sections import Configuration
+from weightsearch.spec.sections import Configuration, EvaluationSize
+
+What = Literal["depth", "flow"]
+Map = NDArray[np.float32]
+
+WORDS: Final = {"depth": "true depth", "flow": "true flow"}
 
 
 @dataclass(frozen=True)
 class Truth:
-    """True depth of a split's frames. depth: metres, [M, H, W], 0 where unknown, memory-mapped. rows: theirs in it."""
+    """The truth of a split's frames. maps: memory-mapped, each [H, W] (depth, metres, 0 where unknown) or [S, H, W, 2]
+    (flow to each neighbour, pixels (x, y) of its own size, NaN where unknown), of one size or of several. rows: the
+    split's frames in it."""
 
-    depth: NDArray[np.float32]
+    maps: Sequence[Map] | Map
     rows: NDArray[np.int64]
 
     def __getitem__(self, part: slice) -> Tensor:
-        """Of the split's frames from one place to another, [B, 1, H, W]."""
-        return torch.from_numpy(np.ascontiguousarray(self.depth[self.rows[part]])[:, None])
+        """Depth of the split's frames from one place to another, [B, 1, H, W]. They must be of one size."""
+        ((_, found),) = self.parts(part)
+        return found
+
+    def parts(self, part: slice) -> Iterator[tuple[slice, Tensor]]:
+        """Runs of frames of one size among those from one place to another: where they lie among these, and depth
+        [B, 1, H, W] or flow [B, S, 2, H, W]."""
+        found = [self.maps[int(row)] for row in self.rows[part]]
+        start = 0
+        for _, run in itertools.groupby(found, lambda one: one.shape):
+            maps = np.stack(list(run))
+            whole = maps[:, None] if maps.ndim == 3 else np.moveaxis(maps, -1, 2)
+            yield slice(start, start + len(maps)), torch.from_numpy(np.ascontiguousarray(whole))
+            start += len(maps)
+
+
+@dataclass(frozen=True)
+class _Packed(Sequence[Map]):
+    """Maps of several sizes, one after another in one array. shapes: theirs."""
+
+    values: Map
+    shapes: list[tuple[int, ...]]
+    ends: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+    def __getitem__(self, index: Any) -> Any:
+        shape = self.shapes[index]
+        return self.values[self.ends[index] - np.prod(shape) : self.ends[index]].reshape(shape)
 
 
 def open_truth(
     configuration: Configuration,
     frames: CachedFrames,
     indices: NDArray[np.int64],
-    size: tuple[int, int],
+    size: EvaluationSize,
     progress: Progress | None = None,
+    what: What = "depth",
 ) -> Truth:
-    """True depth of these frames at a size; where that is not the cache's own, it is read again from the data set's
-    files the first time. Raises DataError."""
-    if size == frames.depth.shape[1:]:
-        return Truth(frames.depth, indices)
+    """The truth of these frames at a size, or `native`: each at the size of its own files. Where that is not the
+    cache's own, it is read again from the data set's files the first time. Raises DataError."""
+    sizes = [_size(found) for found in frames.sizes[indices]] if size == "native" else [size] * len(indices)
+    kept = frames.depth if what == "depth" or frames.flow is None else frames.flow
+    if all(one == frames.depth.shape[1:] for one in sizes):
+        return Truth(kept, indices)
+    shapes: list[tuple[int, ...]] = [(one if what == "depth" else (kept.shape[1], *one, 2)) for one in sizes]
     name = hashlib.sha256(indices.tobytes()).hexdigest()[:16]
-    path = frames.folder / f"truth-{size[0]}x{size[1]}-{name}.npy"
+    named = size if size == "native" else f"{size[0]}x{size[1]}"
+    path = frames.folder / f"{'truth' if what == 'depth' else 'flow'}-{named}-{name}.npy"
+    make = _depth_maker(sizes) if what == "depth" else _flow_maker(configuration, sizes)
     try:
-        depth = _load(path, len(indices), size)
-        if depth is None:
+        values = _load(path, shapes)
+        if values is None:
             with FileLock(f"{path}.lock"):
-                depth = _load(path, len(indices), size)
-                if depth is None:
-                    _build(configuration, indices, size, path, progress)
-                    depth = np.load(path, mmap_mode="r")
-        return Truth(depth, np.arange(len(indices)))
+                values = _load(path, shapes)
+                if values is None:
+                    _build(configuration, indices, shapes, path, make, progress)
+                    values = np.load(path, mmap_mode="r")
+        return Truth(_Packed(values, shapes, _ends(shapes)), np.arange(len(indices)))
     except OSError as error:
         raise DataError(
-            f"cannot write the true depth at {size[0]}x{size[1]} into the cache {frames.folder}: "
+            f"cannot write the {WORDS[what]} at {named} into the cache {frames.folder}: "
             f"{error.strerror or error}; set WEIGHTSEARCH_CACHE to a folder that can be written and has room"
         ) from error
 
 
-def _load(path: Path, count: int, size: tuple[int, int]) -> NDArray[np.float32] | None:
+def _size(found: NDArray[np.int64]) -> Size:
+    return int(found[0]), int(found[1])
+
+
+def _ends(shapes: Sequence[tuple[int, ...]]) -> NDArray[np.int64]:
+    return np.cumsum([int(np.prod(shape)) for shape in shapes], dtype=np.int64)
+
+
+def _load(path: Path, shapes: Sequence[tuple[int, ...]]) -> Map | None:
     """None if it is not there, or damaged."""
     try:
-        depth: NDArray[np.float32] = np.load(path, mmap_mode="r")
+        values: Map = np.load(path, mmap_mode="r")
     except (FileNotFoundError, ValueError, EOFError):
         return None
-    return depth if depth.shape == (count, *size) else None
+    return values if values.shape == (int(_ends(shapes)[-1]) if shapes else 0,) else None
+
+
+Make = Callable[[Source, Sequence[Video], int, int, Frame], Map]  # from a frame's row and its index
+
+
+def _depth_maker(sizes: Sequence[Size]) -> Make:
+    def make(_: Source, __: Sequence[Video], row: int, ___: int, frame: Frame) -> Map:
+        return resized_depth(frame, sizes[row])
+
+    return make
+
+
+def _flow_maker(configuration: Configuration, sizes: Sequence[Size]) -> Make:
+    def make(source: Source, videos: Sequence[Video], row: int, index: int, frame: Frame) -> Map:
+        video, place = place_of(videos, index)
+        offsets = configuration.data.neighbours
+        found = np.full((len(offsets), *sizes[row], 2), np.nan, dtype=np.float32)
+        for number, offset in enumerate(offsets):
+            if knows_flow(source) and 0 <= place + offset < videos[video].length:
+                flow = checked_motion(frame, "flow", source.flow(video, place, offset), 2)
+                found[number] = resize_flow(flow, sizes[row])
+        return found
+
+    return make
 
 
 def _build(
     configuration: Configuration,
     indices: NDArray[np.int64],
-    size: tuple[int, int],
+    shapes: Sequence[tuple[int, ...]],
     path: Path,
+    make: Make,
     progress: Progress | None,
 ) -> None:
     source = build_source(configuration)
     videos = source.videos()
+    ends = _ends(shapes)
     work = Path(tempfile.mkdtemp(prefix="building-", dir=path.parent))
     try:
-        shape = (len(indices), *size)
+        shape = (int(ends[-1]),)
         array = np.lib.format.open_memmap(work / "truth.npy", mode="w+", dtype=np.float32, shape=shape)
         reserve(work / "truth.npy")
+        packed = _Packed(array, list(shapes), ends)
         rows = {int(index): row for row, index in enumerate(indices)}
 
         def keep(index: int, frame: Frame) -> None:
-            array[rows[index]] = resized_depth(frame, size)
+            row = rows[index]
+            packed[row][...] = make(source, videos, row, index, frame)
 
         usable(read_all(source, videos, keep, progress, indices=[int(index) for index in indices]), videos)
         array.flush()

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from weightsearch.data.source import Size
 from weightsearch.errors import TrialFailure
 from weightsearch.metrics.protocol import Protocol, crop_mask
 
@@ -29,7 +30,8 @@ class DepthMetrics:
 
     def __init__(self, protocol: Protocol, device: torch.device) -> None:
         self.protocol = protocol
-        self.inside = crop_mask(protocol.crop, protocol.size, device)
+        self.device = device
+        self.inside: dict[Size, Tensor] = {}  # the crop, by the images' sizes
         self.sums: list[Tensor] = []
         self.counts: list[Tensor] = []
         self.scales: list[Tensor] = []
@@ -37,10 +39,11 @@ class DepthMetrics:
         self.finite = torch.ones((), dtype=torch.bool, device=device)
 
     def update(self, prediction: Tensor, truth: Tensor, moving: Tensor | None = None) -> None:
-        """prediction, truth: depth in metres, [B, 1, H, W]; truth is 0 where unknown. moving: [B, 1, H, W] bool, the
-        pixels that move by themselves. Does not wait for the device."""
+        """prediction, truth: depth in metres, [B, 1, H, W], of any size: the crop is that of the images themselves;
+        truth is 0 where unknown. moving: [B, 1, H, W] bool, the pixels that move by themselves. Does not wait for the
+        device."""
         protocol = self.protocol
-        mask = (truth > protocol.min_depth) & (truth < protocol.max_depth) & self.inside
+        mask = (truth > protocol.min_depth) & (truth < protocol.max_depth) & self._crop(truth)
         predicted, true = prediction.detach().double().flatten(1), truth.double().flatten(1)
         mask = mask.flatten(1)
         self.finite &= torch.isfinite(predicted).all()
@@ -55,6 +58,13 @@ class DepthMetrics:
         true = torch.where(mask, true, predicted)  # a difference of 0 outside the mask, and no infinite logarithm
         self.sums.append(_pixel_sums(predicted, true, mask, protocol.rel_denominator))
         self.counts.append(mask.sum(dim=1))
+
+    def _crop(self, truth: Tensor) -> Tensor:
+        """The pixels of these images that count, [H, W]."""
+        size = (truth.shape[-2], truth.shape[-1])
+        if size not in self.inside:
+            self.inside[size] = crop_mask(self.protocol.crop, size, self.device)
+        return self.inside[size]
 
     def _part_sums(self, predicted: Tensor, true: Tensor, mask: Tensor, moving: Tensor) -> Tensor:
         """Of each image, for its valid pixels that stand still and for those that move: the sum of their relative

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
-from weightsearch.spec.sections import Configuration
+from weightsearch.data.source import Size
+from weightsearch.plugins import all_options, resolve
+from weightsearch.spec.sections import Configuration, EvaluationSize
 
 # Rows from, to and columns from, to, as fractions of height and width.
 CROPS: Final[dict[str, tuple[float, float, float, float]]] = {
@@ -21,27 +24,40 @@ CROPS: Final[dict[str, tuple[float, float, float, float]]] = {
 KB_HEIGHT: Final = 352
 KB_WIDTH: Final = 1216
 
+# The pictures that a crop was made for: height, width.
+MADE_FOR: Final[dict[str, Size]] = {
+    "eigen": (375, 1242),
+    "garg": (375, 1242),
+    "kb": (375, 1242),
+    "nyu": (480, 640),
+    "eigen_nyu": (480, 640),
+}
+OTHER: Final = 0.03  # of proportions: those of KITTI's own sizes differ by 1 %
+
 
 @dataclass(frozen=True)
 class Protocol:
     """crop: see CROPS; kb: the bottom centre 352 x 1216 of an image of 375 x 1242, in proportion.
     min_depth, max_depth: metres; truth outside is left out, predictions are clamped to it.
-    size: height, width in pixels at which predictions and truth are compared. bits: of quantised outputs.
-    rel_denominator: what abs_rel and sq_rel divide by. aggregation: per_image or pooled over all pixels."""
+    size: height, width in pixels at which predictions and truth are compared, of depth and of flow; native: those of
+    each picture's own files. bits: of quantised outputs. rel_denominator: what abs_rel and sq_rel divide by.
+    aggregation: per_image or pooled over all pixels. truth: which one, of a data set that offers several."""
 
     split: str
     crop: str
     min_depth: float
     max_depth: float
-    size: tuple[int, int]
+    size: EvaluationSize
     bits: int | None
     flip_average: bool
     median_scaling: bool
     aggregation: str
     rel_denominator: str
+    truth: str | None = None
 
     def to_plain(self) -> dict[str, Any]:
-        return asdict(self) | {"size": list(self.size)}
+        plain = asdict(self) | {"size": self.size if self.size == "native" else list(self.size)}
+        return {name: value for name, value in plain.items() if name != "truth" or value is not None}
 
 
 def protocol_of(configuration: Configuration, split: str) -> Protocol:
@@ -59,10 +75,38 @@ def protocol_of(configuration: Configuration, split: str) -> Protocol:
         median_scaling=evaluation.median_scaling,
         aggregation=evaluation.aggregation,
         rel_denominator=evaluation.rel_denominator,
+        truth=_truth(configuration),
     )
 
 
-def crop_size(crop: str, size: tuple[int, int]) -> tuple[int, int]:
+def _truth(configuration: Configuration) -> str | None:
+    """What the data set says of its truth, by its options; None of one that has a single kind."""
+    data = configuration.data
+    says = getattr(resolve("data", data.name), "truth_of", None)
+    if not callable(says):
+        return None
+    return str(says(all_options("data", data.name, data.options, configuration.context)))
+
+
+def misfit(crop: str, sizes: Iterable[Size]) -> str | None:
+    """A line about pictures of these sizes that are not of the proportions of those that a crop was made for."""
+    made_for = MADE_FOR.get(crop)
+    if made_for is None:
+        return None
+    ratio = made_for[1] / made_for[0]
+    others = sorted({size for size in sizes if abs(size[1] / size[0] / ratio - 1) > OTHER})
+    if not others:
+        return None
+    height, width = others[0]
+    more = f" and {len(others) - 1} more sizes" if len(others) > 1 else ""
+    return (
+        f"evaluation.crop {crop} is made for pictures of {made_for[1]}x{made_for[0]} pixels (width x height); this "
+        f"data set has {width}x{height}{more}, of other proportions: the crop keeps another part of them, and the "
+        "numbers cannot be compared with published ones"
+    )
+
+
+def crop_size(crop: str, size: Size) -> Size:
     """Height and width of a crop of a picture of this height and width."""
     top, bottom, left, right = crop_box(crop, size)
     return bottom - top, right - left

@@ -47,6 +47,7 @@ from weightsearch.study.writer import Writer
 from weightsearch.training.evaluate import evaluate_checkpoint
 from weightsearch.training.naive import TOLD, naive_metrics
 from weightsearch.training.preflight import learning, preflight
+from weightsearch.training.scores import open_truths
 
 SLOTS_SECONDS: Final = 5.0  # between looks at what the cluster has
 CLUSTERS_LOST: Final = 3  # in a row, without an epoch between them
@@ -110,7 +111,7 @@ class StudyRun:
         self._check_content(dataset.content)
         preflight(learning(self.spec), dataset, self.spec.search.objectives)
         protocol = protocol_of(base, "validation")
-        dataset.truth("validation", protocol.size, progress)
+        open_truths(dataset, "validation", protocol, progress)
         if NAIVE not in self.store.spec:
             self._keep_naive(naive_metrics(dataset, "validation", protocol, base.train.batch_size, progress))
 

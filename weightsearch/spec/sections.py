@@ -53,6 +53,8 @@ def _tuple(value: object) -> object:
 
 Size = Annotated[tuple[Pixels, Pixels], BeforeValidator(_tuple)]
 
+EvaluationSize = tuple[int, int] | Literal["native"]  # native: each picture at the size of its own files
+
 
 class Section(BaseModel):
     """A section with a fixed set of keys."""
@@ -218,13 +220,13 @@ class Augmentation(Section):
 
 
 # What published numbers were taken under. NYU: the Eigen split as BTS and its followers evaluate it. KITTI: the Eigen
-# split with Garg's crop; its few drives of another size are brought to the usual one. DenseDepth: its own crop of NYU,
+# split with Garg's crop, each image at its own size (175 of the 697 are not 375x1242). DenseDepth: its own crop of NYU,
 # all pixels pooled, predictions of at least a hundredth of the range, and an abs_rel that divides by the prediction,
 # since its evaluation swaps the two.
 PRESETS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
     {
         "nyu": {"crop": "nyu", "min_depth": 1e-3, "max_depth": 10.0, "size": [480, 640]},
-        "kitti_eigen": {"crop": "garg", "min_depth": 1e-3, "max_depth": 80.0, "size": [375, 1242]},
+        "kitti_eigen": {"crop": "garg", "min_depth": 1e-3, "max_depth": 80.0, "size": "native"},
         "densedepth": {
             "crop": "eigen_nyu",
             "min_depth": 0.1,
@@ -249,7 +251,8 @@ def _preset(value: object) -> object:
 
 class Evaluation(Section):
     """What a metric means. preset: see PRESETS. crop: the part of the image that counts. min_depth, max_depth: metres
-    (null: the data's). size: height, width in pixels at which prediction and truth are compared (null: the data's).
+    (null: the data's). size: height, width in pixels at which prediction and truth are compared, of depth and of flow
+    (null: the data's), or `native`: each picture at the size of its own files, which may differ within a data set.
     bits: of the network's quantised outputs, null for none. aggregation: mean over images of each image's value, or
     over all pixels together. rel_denominator: what abs_rel and sq_rel divide by."""
 
@@ -257,7 +260,7 @@ class Evaluation(Section):
     crop: Literal["none", "eigen", "garg", "kb", "nyu", "eigen_nyu"] = "none"
     min_depth: Positive | None = None
     max_depth: Positive | None = None
-    size: Size | None = None
+    size: Size | Literal["native"] | None = None
     bits: Annotated[int, Field(ge=2, le=16)] | None = None
     flip_average: bool = False
     median_scaling: bool = False

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from weightsearch.errors import Secret, SpecError
 from weightsearch.plugins import known_words
-from weightsearch.records import BETTER, IN_PIXELS
+from weightsearch.records import BETTER
 from weightsearch.spec.document import Document, Keys, describe, read_document
 from weightsearch.spec.objectives import check_objectives
 from weightsearch.spec.ranges import (
@@ -261,13 +261,7 @@ def _check_baselines(spec: StudySpec) -> None:
 
 
 def _check_comparable(document: Document, path: Keys, base: Configuration, other: Configuration) -> None:
-    objectives = _objectives(document.tree)
-    in_pixels = [name for name in IN_PIXELS if name in objectives]
-    if in_pixels and other.data.size != base.data.size:
-        raise document.error(
-            path, f"changes data.size, of which {in_pixels[0]} is in pixels, so that trials could not be compared"
-        )
-    if other.measured_on != base.measured_on:
+    if other.measured_on != base.measured_on:  # flow's errors are in pixels of evaluation.size
         changed = next(key for key, value in base.measured_on.items() if other.measured_on[key] != value)
         way_out = "; set evaluation.size" if changed == "size" else ""
         raise document.error(

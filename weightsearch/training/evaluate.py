@@ -21,7 +21,7 @@ from weightsearch.spec.sections import Configuration
 from weightsearch.training.checkpoint import essentials, read_checkpoint
 from weightsearch.training.device import Precision, choose_device, choose_precision
 from weightsearch.training.network import build_network, depth_of, predict, quantised
-from weightsearch.training.scores import Predicted, score
+from weightsearch.training.scores import Predicted, open_truths, score
 
 
 def evaluate(
@@ -47,7 +47,8 @@ def evaluate(
 
 
 def predicted_depth(network: nn.Module, batch: Batch, protocol: Protocol) -> Tensor:
-    """Depth as the protocol takes it, in metres, [B, 1, H, W] at the protocol's size; neither clamped nor scaled."""
+    """Depth as the protocol takes it, in metres, [B, 1, H, W] at the protocol's size, at the network's own where that
+    is native; neither clamped nor scaled."""
     return as_protocol(network, predict(network, batch), batch, protocol)
 
 
@@ -87,7 +88,7 @@ def evaluate_checkpoint(
     network = load_network(configuration, checkpoint, device, epochs)
     dataset = open_dataset(configuration, progress=progress)
     protocol = protocol_of(configuration, split)
-    dataset.truth(split, protocol.size, progress)
+    open_truths(dataset, split, protocol, progress)
     precision = choose_precision(configuration.train.amp, device)
     if look is not None:
         look(network, dataset, protocol, precision)

@@ -52,9 +52,11 @@ def _flow_of(batch: Batch) -> Tensor:
 
 
 def _of_depth(dataset: Dataset, protocol: Protocol, progress: Progress | None) -> dict[str, Predictor]:
-    truth = dataset.truth("train", protocol.size, progress, every=math.ceil(len(dataset.splits["train"]) / DEPTHS))
+    # Pictures of several sizes have no pixels in common but those of the size that the network works at.
+    size = dataset.configuration.data.size if protocol.size == "native" else protocol.size
+    truth = dataset.truth("train", size, progress, every=math.ceil(len(dataset.splits["train"]) / DEPTHS))
     count = len(truth.rows)
-    total, known = np.zeros(protocol.size), np.zeros(protocol.size)
+    total, known = np.zeros(size), np.zeros(size)
     medians: list[float] = []
     for place in range(count):
         depth = truth[place : place + 1][0, 0].double().numpy()
@@ -68,10 +70,10 @@ def _of_depth(dataset: Dataset, protocol: Protocol, progress: Progress | None) -
     mean = torch.from_numpy(np.where(known > 0, total / np.maximum(known, 1), overall)).float()
 
     def constant(batch: Batch, _: slice) -> Predicted:
-        return Predicted(depth=torch.full((len(batch), 1, *protocol.size), middle))
+        return Predicted(depth=torch.full((len(batch), 1, *size), middle))
 
     def average(batch: Batch, _: slice) -> Predicted:
-        return Predicted(depth=mean.expand(len(batch), 1, *protocol.size))
+        return Predicted(depth=mean.expand(len(batch), 1, *size))
 
     return {"constant_depth": constant, "mean_depth": average}
 

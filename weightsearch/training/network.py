@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from weightsearch.data.batch import Batch
 from weightsearch.errors import ModelError, OptionError, WeightsearchError, fault_line
 from weightsearch.plugins import build, known_words
-from weightsearch.spec.sections import Configuration
+from weightsearch.spec.sections import Configuration, EvaluationSize
 from weightsearch.training.seeding import seed_process
 
 
@@ -103,13 +103,28 @@ def quantised(network: nn.Module, prediction: dict[str, Tensor], bits: int) -> d
     return found
 
 
-def depth_of(prediction: Mapping[str, Tensor], size: tuple[int, int]) -> Tensor:
-    """The predicted depth in metres, [B, 1, H, W], brought to the truth's size by bilinear interpolation."""
+def depth_of(prediction: Mapping[str, Tensor], size: EvaluationSize) -> Tensor:
+    """The predicted depth in metres, [B, 1, H, W], brought to the truth's size by bilinear interpolation; as it is
+    where that is each picture's native one."""
     if "depth" not in prediction:
         raise ModelError(f"the network gives no 'depth' to evaluate; it gives {', '.join(prediction)}")
     depth = prediction["depth"]
     if depth.ndim != 4 or depth.shape[1] != 1:
         raise ModelError(f"the network's 'depth' must be [B, 1, H, W], found {list(depth.shape)}")
-    if tuple(depth.shape[-2:]) == size:
-        return depth
-    return torch.nn.functional.interpolate(depth, size=size, mode="bilinear", align_corners=False)
+    return depth if size == "native" else resized(depth, size)
+
+
+def resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Maps [B, C, h, w] at a size, by bilinear interpolation."""
+    if tuple(maps.shape[-2:]) == size:
+        return maps
+    return torch.nn.functional.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+
+
+def resized_flow(flow: Tensor, size: tuple[int, int]) -> Tensor:
+    """Flow [B, S, 2, h, w] at a size and in its pixels, by bilinear interpolation."""
+    height, width = flow.shape[-2:]
+    if (height, width) == size:
+        return flow
+    scale = flow.new_tensor([size[1] / width, size[0] / height])[:, None, None]
+    return resized(flow.flatten(0, 1), size).reshape(*flow.shape[:3], *size) * scale

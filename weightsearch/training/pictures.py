@@ -26,7 +26,7 @@ from weightsearch.training.batches import batches
 from weightsearch.training.device import Precision
 from weightsearch.training.evaluate import as_protocol
 from weightsearch.training.motion_pictures import flow_picture, mask_picture
-from weightsearch.training.network import predict
+from weightsearch.training.network import predict, resized
 from weightsearch.training.scores import knows_depth
 
 LONGEST: Final = 320  # pixels of a picture's longer side
@@ -74,11 +74,13 @@ def draw_pictures(
                     prediction = predict(network, batch)
                     depth = as_protocol(network, prediction, batch, protocol) if "depth" in prediction else None
                 image = Image.fromarray(np.asarray(dataset.frames.image[index]))
-                height, width = _fitted(protocol.size)
+                true = None if truth is None else next(truth.parts(slice(place, place + 1)))[1].to(precision.device)
+                native = (int(dataset.frames.sizes[index, 0]), int(dataset.frames.sizes[index, 1]))
+                size = native if protocol.size == "native" else protocol.size
+                height, width = _fitted(size)
                 drawn = {"image": (image.resize((width, height), Image.Resampling.BILINEAR), 0.0, 1.0)}
                 if depth is not None:
-                    true = None if truth is None else truth[place : place + 1].to(precision.device)
-                    drawn |= _of_depth(depth.float(), true, protocol)
+                    drawn |= _of_depth(resized(depth.float(), size), true, protocol)
                 drawn |= _of_motion(prediction, batch, drawn["image"][0], rebalancing)
                 name = _below(dataset.frames.names[index], dataset.configuration.data.root)
                 found += [Picture(int(place), kind, name, lo, hi, _webp(one)) for kind, (one, lo, hi) in drawn.items()]
@@ -95,11 +97,12 @@ def _spread_over(frames: int, count: int) -> NDArray[np.int64]:
 
 def _of_depth(predicted: torch.Tensor, true: torch.Tensor | None, protocol: Protocol) -> Drawn:
     """predicted, true: metres, [1, 1, H, W]."""
-    size = _fitted(protocol.size)
+    whole = (predicted.shape[-2], predicted.shape[-1])
+    size = _fitted(whole)
     if true is None:
         low, high = _ends(predicted.flatten())
         return {"depth": (_coloured(_dense(predicted, size), low, high, near=True), low, high)}
-    counts = crop_mask(protocol.crop, protocol.size, predicted.device)
+    counts = crop_mask(protocol.crop, whole, predicted.device)
     usable = (true > protocol.min_depth) & (true < protocol.max_depth) & counts
     measured = bool(usable.any())
     if protocol.median_scaling and measured:

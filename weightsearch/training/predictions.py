@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from weightsearch.data.cache import build_source
 from weightsearch.data.images import PICTURES, read_array, read_uint16
 from weightsearch.data.reading import Progress, names_of, read_all, resized_depth, usable
-from weightsearch.data.source import Frame, SplitName, Video
+from weightsearch.data.source import Frame, Size, SplitName, Video
 from weightsearch.data.split import cut, with_neighbours
 from weightsearch.errors import DataError
 from weightsearch.metrics.depth import DepthMetrics
 from weightsearch.metrics.protocol import CROPS, Protocol, crop_box, crop_size, protocol_of
 from weightsearch.plugins import known_words
-from weightsearch.spec.sections import Configuration
+from weightsearch.spec.sections import Configuration, EvaluationSize
 
 SUFFIXES: Final = (".npy", ".png")
 SMALLEST: Final = 1e-6  # inverse depth, 1/metres
@@ -31,7 +31,6 @@ WHOLE: Final = "whole"
 PARTS: Final = (WHOLE, *(name for name in (*CROPS, "kb") if name != "none"))
 
 Map = NDArray[np.float32]
-Size = tuple[int, int]
 Note = Callable[[str], None]
 
 
@@ -88,33 +87,35 @@ def evaluate_predictions(
         ends = f" ({names[0]} ... {names[-1]}; `weightsearch data frames` lists them)" if names else ""
         raise DataError(f"{path}: {len(predictions)} predictions, the {split} split has {len(names)} frames{ends}")
     protocol = replace(protocol_of(configuration, split), flip_average=False, bits=None)
-    if meaning.part is not None:
-        _check_shown(meaning.part, protocol)
     metrics = DepthMetrics(protocol, torch.device("cpu"))
     told: str | None = None
     for place, (true, native) in enumerate(_truths(configuration, split, protocol.size, progress)):
         name, values = predictions.read(place)
         if not values.size:
             raise DataError(f"{name}: an empty prediction, {list(values.shape)}")
-        part = meaning.part or _part(name, (values.shape[0], values.shape[1]), protocol, native)
+        size = (true.shape[0], true.shape[1])
+        if meaning.part is not None:
+            _check_shown(meaning.part, protocol.crop, size)
+        part = meaning.part or _part(name, (values.shape[0], values.shape[1]), protocol.crop, size, native)
         if part != told and meaning.part is None and part != WHOLE:
             note(f"{name}: {_by(values.shape)} pixels are taken for the crop {part}")
         told = part
-        metrics.update(_depth(name, values, meaning, part, protocol), torch.from_numpy(true)[None, None])
+        metrics.update(_depth(name, values, meaning, part, size), torch.from_numpy(true)[None, None])
     return metrics.compute(), protocol
 
 
 def _truths(
-    configuration: Configuration, split: SplitName, size: tuple[int, int], progress: Progress | None
+    configuration: Configuration, split: SplitName, size: EvaluationSize, progress: Progress | None
 ) -> Iterator[tuple[Map, Size]]:
-    """True depth of a split's frames in their order, metres, [h, w], and their own sizes; a few at a time, and no
-    others are read."""
+    """True depth of a split's frames in their order, at a size or each at its own, metres, [h, w], and their own sizes;
+    a few at a time, and no others are read."""
     source = build_source(configuration)
     videos = source.videos()
     order = _order(configuration, videos, split)
 
     def true_depth(_: int, frame: Frame) -> tuple[Map, Size]:
-        return resized_depth(frame, size), (frame.depth.shape[0], frame.depth.shape[1])
+        own = (frame.depth.shape[0], frame.depth.shape[1])
+        return resized_depth(frame, own if size == "native" else size), own
 
     for start in range(0, len(order), CHUNK):
         part = order[start : start + CHUNK]
@@ -218,19 +219,19 @@ def _last_number(stem: str) -> int | None:
     return int(found[-1]) if found else None
 
 
-def _part(name: str, shape: Size, protocol: Protocol, native: Size) -> str:
+def _part(name: str, shape: Size, of_protocol: str, size: Size, native: Size) -> str:
     """What a map of this shape shows: the whole picture or the protocol's crop. Raises DataError if it may be either or
     neither."""
-    sizes = {protocol.size, native}
+    sizes = {size, native}
     if shape in sizes:
         return WHOLE
     fits = [crop for crop in PARTS[1:] if any(shape == crop_size(crop, size) for size in sizes)]
-    if protocol.crop in fits:
-        return protocol.crop
+    if of_protocol in fits:
+        return of_protocol
     if not fits and any(_proportional(shape, size) for size in sizes):
         return WHOLE
     raise DataError(
-        f"{name}: {_by(shape)} pixels are not of the proportions of the truth's {_by(protocol.size)}; say what they "
+        f"{name}: {_by(shape)} pixels are not of the proportions of the truth's {_by(size)}; say what they "
         f"show: {' or '.join(f'--part {part}' for part in (WHOLE, *fits))}"
     )
 
@@ -241,12 +242,12 @@ def _proportional(one: Size, other: Size) -> bool:
     return abs(one[1] - one[0] * ratio) < 1 or abs(one[0] - one[1] / ratio) < 1
 
 
-def _check_shown(part: str, protocol: Protocol) -> None:
-    """Raise DataError if the protocol counts pixels that the part does not show."""
-    inner, outer = (crop_box(crop, protocol.size) for crop in (protocol.crop, "none" if part == WHOLE else part))
+def _check_shown(part: str, counted: str, size: Size) -> None:
+    """Raise DataError if the protocol's crop counts pixels that the part does not show."""
+    inner, outer = (crop_box(crop, size) for crop in (counted, "none" if part == WHOLE else part))
     if any(inner[i] < outer[i] or inner[i + 1] > outer[i + 1] for i in (0, 2)):
         raise DataError(
-            f"evaluation.crop {protocol.crop} counts pixels that predictions of the part {part} do not show; set "
+            f"evaluation.crop {counted} counts pixels that predictions of the part {part} do not show; set "
             f"evaluation.crop to {part}, or to a crop that lies in it"
         )
 
@@ -255,16 +256,16 @@ def _by(size: Sequence[int]) -> str:
     return f"{size[0]}x{size[1]}"
 
 
-def _depth(name: str, values: Map, meaning: Meaning, part: str, protocol: Protocol) -> torch.Tensor:
-    """Metres at the protocol's size, [1, 1, H, W]; 1/depth is resized before it is turned round, as it was learnt.
+def _depth(name: str, values: Map, meaning: Meaning, part: str, size: Size) -> torch.Tensor:
+    """Metres at the truth's size, [1, 1, H, W]; 1/depth is resized before it is turned round, as it was learnt.
     Outside of the part, where the protocol counts no pixel, it is 1."""
     if not np.isfinite(values).all():
         raise DataError(f"{name}: a prediction that is not finite")
     if not (values > 0).any():
         raise DataError(f"{name}: no number of the prediction is above 0")
     found = torch.from_numpy(values)[None, None]
-    height, width = protocol.size
-    top, bottom, left, right = crop_box("none" if part == WHOLE else part, protocol.size)
+    height, width = size
+    top, bottom, left, right = crop_box("none" if part == WHOLE else part, size)
     if values.shape != (bottom - top, right - left):
         found = torch.nn.functional.interpolate(
             found, size=(bottom - top, right - left), mode="bilinear", align_corners=False

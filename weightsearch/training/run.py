@@ -21,6 +21,7 @@ from weightsearch.spec.sections import Configuration
 from weightsearch.training.environment import describe_environment
 from weightsearch.training.loop import Trainer
 from weightsearch.training.preflight import preflight
+from weightsearch.training.scores import open_truths
 
 CHECKPOINT: Final = "checkpoint.pt"
 CONFIGURATION: Final = "config.yaml"
@@ -42,7 +43,7 @@ def train(
     checkpoint = folder / CHECKPOINT
     dataset = open_dataset(configuration, progress=progress)
     preflight(configuration, dataset)
-    dataset.truth("validation", protocol_of(configuration, "validation").size, progress)
+    open_truths(dataset, "validation", protocol_of(configuration, "validation"), progress)
     trainer = Trainer(configuration, dataset, device)
     if checkpoint.exists():
         trainer.resume(checkpoint)

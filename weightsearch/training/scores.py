@@ -11,19 +11,23 @@ from torch.nn.functional import interpolate
 
 from weightsearch.data.batch import Batch
 from weightsearch.data.dataset import Dataset
+from weightsearch.data.reading import Progress
 from weightsearch.data.source import SplitName
+from weightsearch.data.truth import Truth
 from weightsearch.errors import DataError
 from weightsearch.metrics.depth import DepthMetrics
 from weightsearch.metrics.flow import FlowMetrics
 from weightsearch.metrics.odometry import OdometryMetrics
 from weightsearch.metrics.protocol import Protocol
 from weightsearch.training.batches import batches
+from weightsearch.training.network import resized, resized_flow
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """What somebody says of a batch, None where nothing. depth: metres at the protocol's size, [B, 1, H, W]. poses:
-    from each frame's camera coordinates to its neighbours', [B, S, 4, 4]. flow: pixels, [B, S, 2, H, W]."""
+    """What somebody says of a batch, None where nothing. depth: metres at any size, [B, 1, h, w]; it is brought to that
+    of the truth. poses: from each frame's camera coordinates to its neighbours', [B, S, 4, 4]. flow: pixels of its own
+    size, [B, S, 2, h, w]; brought to that of the truth as well."""
 
     depth: Tensor | None = None
     poses: Tensor | None = None
@@ -46,24 +50,49 @@ def score(
         raise DataError(f"data.split: the {split} split has no frames")
     depth = DepthMetrics(protocol, device)
     odometry, flow = OdometryMetrics(split), FlowMetrics(device, split)
-    truth = dataset.truth(split, protocol.size) if knows_depth(dataset, split) else None
+    truths = open_truths(dataset, split, protocol)
     step, places = _step_ahead(dataset.offsets), dataset.places(order)
     measured = False
     for start, batch in zip(range(0, len(order), batch_size), batches(dataset, order, batch_size, device), strict=True):
         here = slice(start, start + len(batch))
         found = predictor(batch, here)
-        if truth is not None and found.depth is not None:
+        if truths.depth is not None and found.depth is not None:
             measured = True
-            depth.update(
-                found.depth, truth[here].to(device, non_blocking=True), _at(batch.motion.moving, protocol.size)
-            )
+            for rows, true in truths.depth.parts(here):
+                size, moving = (true.shape[-2], true.shape[-1]), _rows(batch.motion.moving, rows)
+                depth.update(resized(found.depth[rows], size), true.to(device, non_blocking=True), _at(moving, size))
         if step is not None and found.poses is not None and batch.neighbours is not None:
             ahead = batch.neighbours.offsets[step]  # frames this far apart are a video of their own
             chained = [(video * ahead + index % ahead, index // ahead) for video, index in places[here]]
             odometry.update(found.poses[:, step], batch.neighbours.pose[:, step], chained)
-        if found.flow is not None and batch.motion.flow is not None:
-            flow.update(found.flow, batch.motion.flow, batch.motion.moving)
+        if truths.flow is not None and found.flow is not None:
+            for rows, true in truths.flow.parts(here):
+                size, moving = (true.shape[-2], true.shape[-1]), _rows(batch.motion.moving, rows)
+                flow.update(resized_flow(found.flow[rows], size), true.to(device, non_blocking=True), _at(moving, size))
     return (depth.compute() if measured else {}) | odometry.compute() | flow.compute()
+
+
+@dataclass(frozen=True)
+class Truths:
+    """What a data set knows of a split's depth and flow, at the protocol's size; None where nothing."""
+
+    depth: Truth | None
+    flow: Truth | None
+
+
+def open_truths(dataset: Dataset, split: SplitName, protocol: Protocol, progress: Progress | None = None) -> Truths:
+    """The truth of a split at the protocol's size, read from the files the first time where that is not the size the
+    network works at. Raises DataError."""
+    depth = flow = None
+    if knows_depth(dataset, split):
+        depth = dataset.truth(split, protocol.size, progress)
+    if dataset.offsets and dataset.frames.flow is not None:
+        flow = dataset.truth(split, protocol.size, progress, what="flow")
+    return Truths(depth, flow)
+
+
+def _rows(values: Tensor | None, rows: slice) -> Tensor | None:
+    return None if values is None else values[rows]
 
 
 def check_measurable(
@@ -73,10 +102,10 @@ def check_measurable(
     not know what it compares with."""
     given = set(outputs)
     cpu = torch.device("cpu")
-    truth = dataset.truth(split, protocol.size) if knows_depth(dataset, split) else None
+    there = knows_depth(dataset, split)
 
-    def right(batch: Batch, here: slice) -> Predicted:
-        depth = truth[here].clamp(min=protocol.min_depth) if truth is not None and "depth" in given else None
+    def right(batch: Batch, _: slice) -> Predicted:
+        depth = batch.depth.clamp(min=protocol.min_depth) if there and "depth" in given else None
         poses = batch.neighbours.pose.nan_to_num() if batch.neighbours is not None and "pose" in given else None
         flow = batch.motion.flow.nan_to_num() if batch.motion.flow is not None and "flow" in given else None
         return Predicted(depth, poses, flow)

@@ -54,7 +54,7 @@ def test_a_changed_source_is_read_again_and_its_old_cache_goes(scene, tmp_path):
     changed = Path(scene.data.root) / "seq-02" / "frame-000003.depth.png"
     Image.fromarray(np.full((48, 64), 4321, np.uint16)).save(changed)
     assert open_frames(scene, folder=folder).depth[3, 0, 0] == np.float32(4.321)
-    assert len(arrays(folder)) == 5
+    assert len(arrays(folder)) == 6
     assert not arrays(folder) & before
 
 
@@ -63,10 +63,10 @@ def test_another_size_is_another_cache_and_other_depth_limits_are_not(scene, tmp
     open_frames(scene, folder=folder)
     other = scene.model_copy(update={"data": scene.data.model_copy(update={"max_depth": 3.0})})
     open_frames(other, folder=folder)
-    assert len(arrays(folder)) == 5
+    assert len(arrays(folder)) == 6
     other = scene.model_copy(update={"data": scene.data.model_copy(update={"size": (16, 16)})})
     assert open_frames(other, folder=folder).depth.shape == (12, 16, 16)
-    assert len(arrays(folder)) == 10
+    assert len(arrays(folder)) == 12
 
 
 def test_a_damaged_cache_is_made_again(scene, tmp_path):
@@ -137,7 +137,7 @@ def test_two_processes_may_build_the_same_cache_at_once(tiny, tmp_path):
     printed = [process.communicate(timeout=120)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0]
     assert len(set(printed)) == 1
-    assert len(arrays(tmp_path / "cache")) == 5
+    assert len(arrays(tmp_path / "cache")) == 6
 
 
 def test_threads_too(tiny, tmp_path):

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from weightsearch.data.cache import open_frames
 from weightsearch.data.kitti_raw import KittiRaw, project, read_scan, velodyne_to_image
 from weightsearch.errors import DataError, OptionError
+from weightsearch.metrics.protocol import protocol_of
+from weightsearch.spec import load_configuration
 
 DATE = "2011_09_26"
 DRIVE = f"{DATE}/{DATE}_drive_9001_sync"
@@ -203,3 +206,51 @@ def test_options_that_would_do_nothing_are_refused(tmp_path, root):
     (tmp_path / "train.txt").write_text(f"{DRIVE} 0 l\n")
     with pytest.raises(OptionError, match="stride: the split files say which frames there are"):
         KittiRaw(root=tmp_path, train="train.txt", stride=2)
+
+
+def test_the_published_truth_is_what_export_gt_depth_makes(root):
+    """Written after its description, one point at a time: x of the laser, at round(u) - 1, round(v) - 1; the nearest of
+    several on a pixel. Within Garg's crop and 80 m every pixel is equal."""
+    date = root / DATE
+    points = read_scan(date / f"{DATE}_drive_9001_sync/velodyne_points/data/0000000040.bin")
+    matrix = velodyne_to_image(date, 2)
+    expected: dict[tuple[int, int], float] = {}
+    for point in points:
+        if point[0] < 0:
+            continue
+        u, v, w = matrix @ [*point.astype(float), 1.0]
+        pixel = (round(v / w) - 1, round(u / w) - 1)
+        if 0 <= pixel[0] < 375 and 0 <= pixel[1] < 1242:
+            expected[pixel] = min(float(point[0]), expected.get(pixel, np.inf))
+    depth = KittiRaw(root=root, laser_depth="published").read(0, 40).depth
+    assert np.count_nonzero(depth) == len(expected) > 10_000
+    assert all(depth[pixel] == np.float32(metres) for pixel, metres in expected.items())
+
+
+def test_the_published_truth_lies_farther_and_one_pixel_away(root):
+    """By .28 m on average, as the laser is mounted behind the camera."""
+    camera, published = (KittiRaw(root=root, laser_depth=kind).read(0, 40).depth for kind in ("camera", "published"))
+    there = camera[1:, 1:]
+    here = published[:-1, :-1]
+    assert np.array_equal(here > 0, there > 0)
+    both = there > 0
+    assert float((here[both] - there[both]).mean()) == pytest.approx(0.28, abs=0.02)
+
+
+def test_the_protocol_says_which_truth_was_used_and_caches_are_apart(tiny, root):
+    sets = ["loss.fractional.weight=1", "loss.consistency.weight=1", "evaluation=kitti_eigen"]
+    data = f"data={{name: kitti_raw, root: '{root}', stride: 26, size: [32, 96], min_depth: 1, max_depth: 80"
+    said, depths = [], []
+    for more in ("", ", laser_depth: published", ", depth_root: '.'"):
+        configuration = load_configuration(tiny, [f"{data}{more}}}", *sets])
+        said.append(protocol_of(configuration, "test").to_plain()["truth"])
+        if "root:" not in more:
+            depths.append(open_frames(configuration).depth[0])
+    assert said == [
+        "laser (camera: along the camera's axis)",
+        "laser (published: distance ahead of the laser, pixels shifted by -1)",
+        "improved depth, else laser (camera: along the camera's axis)",
+    ]
+    assert not np.array_equal(*depths)
+    plain = load_configuration(tiny, sets)
+    assert "truth" not in protocol_of(plain, "test").to_plain()

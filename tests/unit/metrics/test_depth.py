@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from weightsearch.errors import TrialFailure
 from weightsearch.metrics.depth import DepthMetrics
-from weightsearch.metrics.protocol import CROPS, Protocol, crop_mask, protocol_of
+from weightsearch.metrics.protocol import CROPS, Protocol, crop_mask, misfit, protocol_of
 from weightsearch.spec import load_configuration
 from weightsearch.spec.sections import PRESETS
 
@@ -92,7 +93,7 @@ def test_equal_to_an_independent_implementation(crop, aggregation, denominator, 
         assert found[name] == pytest.approx(value, rel=1e-9), name
 
 
-NATIVE = {"nyu": (480, 640), "kitti_eigen": (375, 1242), "densedepth": (480, 640)}
+NATIVE = {"nyu": (480, 640), "kitti_eigen": (375, 1242), "densedepth": (480, 640)}  # of most of the pictures
 # Rows from, to and columns from, to in pixels, as the evaluations that made the published numbers have them.
 RECTANGLES = {
     "nyu": (45, 471, 41, 601),  # BTS
@@ -104,22 +105,23 @@ RECTANGLES = {
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_is_what_the_published_numbers_were_taken_under(preset, tiny):
     used = protocol_of(load_configuration(tiny, [*CLOSED, f"evaluation={preset}"]), "test")
-    assert used.size == NATIVE[preset]
+    assert used.size == ("native" if preset == "kitti_eigen" else NATIVE[preset])  # KITTI has pictures of five sizes
     assert used.min_depth == (0.1 if preset == "densedepth" else 1e-3)
     assert used.max_depth == (80.0 if preset == "kitti_eigen" else 10.0)
     assert (used.flip_average, used.aggregation, used.rel_denominator) == (
         (True, "pooled", "prediction") if preset == "densedepth" else (False, "per_image", "truth")
     )
     top, bottom, left, right = RECTANGLES[preset]
-    inside = np.zeros(used.size, dtype=bool)
+    inside = np.zeros(NATIVE[preset], dtype=bool)
     inside[top:bottom, left:right] = True
-    assert np.array_equal(crop_mask(used.crop, used.size, CPU).numpy(), inside)
+    assert np.array_equal(crop_mask(used.crop, NATIVE[preset], CPU).numpy(), inside)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_equal_to_an_independent_implementation_under_every_preset(preset, tiny):
     used = protocol_of(load_configuration(tiny, [*CLOSED, f"evaluation={preset}"]), "test")
-    predicted, truth = maps(9, 3, used.size)
+    used = replace(used, size=NATIVE[preset])
+    predicted, truth = maps(9, 3, NATIVE[preset])
     metrics = DepthMetrics(used, CPU)
     metrics.update(predicted, truth)
     found = metrics.compute()
@@ -304,3 +306,32 @@ def test_standing_and_moving_pixels_are_left_out_where_there_are_none():
         found = measure_parts(predicted, truth, torch.ones_like(moving), aggregation=aggregation)
         assert found["abs_rel_moving"] == pytest.approx(found["abs_rel"], rel=1e-12)
         assert "abs_rel_static" not in found
+
+
+KITTI_SIZES = [(375, 1242), (370, 1224), (370, 1226), (374, 1238), (376, 1241)]
+
+
+def test_images_of_several_sizes_have_the_crop_of_their_own_size():
+    """KITTI's Eigen images have five sizes: each is measured by Garg's crop of its own pixels."""
+    used = protocol(crop="garg", size="native", max_depth=80.0)
+    metrics = DepthMetrics(used, CPU)
+    rows: list[float] = []
+    for seed, size in enumerate(KITTI_SIZES):
+        predicted, truth = maps(seed, 1, size)
+        metrics.update(predicted, truth)
+        rows.append(reference(predicted, truth, replace(used, size=size))["abs_rel"])
+    assert metrics.compute()["abs_rel"] == pytest.approx(np.mean(rows), rel=1e-9)
+    assert used.to_plain()["size"] == "native"
+
+
+def test_a_crop_on_pictures_that_it_is_not_made_for_is_told():
+    assert misfit("garg", KITTI_SIZES) is None
+    assert misfit("nyu", [(480, 640), (240, 320)]) is None
+    assert misfit("none", [(480, 480)]) is None
+    text = misfit("garg", [(375, 1242), (480, 480), (480, 640)])
+    assert text is not None
+    assert text.startswith(
+        "evaluation.crop garg is made for pictures of 1242x375 pixels (width x height); this data set "
+    )
+    assert "has 480x480 and 1 more sizes, of other proportions" in text
+    assert "cannot be compared with published ones" in text

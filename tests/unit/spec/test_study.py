@@ -201,14 +201,21 @@ def test_a_mistake_in_the_file_names_its_line(tiny):
         load_study(tiny)
 
 
-@pytest.mark.parametrize("way_out", [[], ["evaluation.size=[32, 48]"]])
-def test_flow_s_errors_in_pixels_of_several_sizes_are_not_compared(tiny, way_out):
-    """Depth can be: `evaluation.size` says where."""
-    sizes = ["data.size={choices: [[32, 48], [64, 96]]}", "search.baselines={}", *way_out]
-    with pytest.raises(SpecError, match=r"data\.size: changes data\.size, of which epe_noc is in pixels"):
-        load_study(tiny, [*sizes, "search.objectives={epe_noc: minimize}"])
-    if way_out:
-        assert {tuple(one) for one in load_study(tiny, sizes).space["data.size"].values} == {(32, 48), (64, 96)}
+@pytest.mark.parametrize("objective", ["abs_rel", "epe_noc"])
+@pytest.mark.parametrize("size", [None, "[32, 48]", "native"])
+def test_several_sizes_are_compared_at_that_of_the_evaluation(tiny, objective, size):
+    """Depth and flow, whose errors are in pixels of it."""
+    sets = [
+        "data.size={choices: [[32, 48], [64, 96]]}",
+        "search.baselines={}",
+        f"search.objectives={{{objective}: minimize}}",
+    ]
+    if size is None:
+        with pytest.raises(SpecError, match=r"measured on \(size\), so that .* compared; set evaluation\.size"):
+            load_study(tiny, sets)
+    else:
+        found = load_study(tiny, [*sets, f"evaluation.size={size}"])
+        assert {tuple(one) for one in found.space["data.size"].values} == {(32, 48), (64, 96)}
 
 
 def test_a_warm_up_leaves_epochs_to_rebalance_in(tiny):
