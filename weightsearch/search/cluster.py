@@ -98,9 +98,10 @@ class Cluster:
     def check(self) -> None:
         """Raise ClusterLost if the Ray that was started here has lost a process it cannot do without: Ray itself would
         wait, or try again for ever."""
-        node = getattr(self.ray._private.worker, "_global_node", None)
-        if self.owned and node is not None:
-            dead = sorted({kind for kind, _ in node.dead_processes()} & NEEDED)
+        if self.owned:
+            from weightsearch.search.ray_internals import dead_processes
+
+            dead = sorted(dead_processes() & NEEDED)
             if dead:
                 raise ClusterLost(f"Ray's process {' and '.join(dead)} died")
 

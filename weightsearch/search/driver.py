@@ -8,7 +8,6 @@ import shutil
 import signal
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
@@ -34,8 +33,8 @@ from weightsearch.metrics.protocol import protocol_of
 from weightsearch.search.cluster import Cluster, ClusterLost
 from weightsearch.search.keeper import Keeper
 from weightsearch.search.ledger import OUTCOMES, Assignment, Event, Ledger, Listener, stored_spec
-from weightsearch.search.outbox import Outbox
 from weightsearch.search.patience import Patience
+from weightsearch.search.rounds import train_all
 from weightsearch.search.samplers import check_sampler
 from weightsearch.spec import StudySpec
 from weightsearch.spec.differences import differences, flat
@@ -49,9 +48,7 @@ from weightsearch.training.naive import TOLD, naive_metrics
 from weightsearch.training.preflight import learning, preflight
 from weightsearch.training.scores import open_truths
 
-SLOTS_SECONDS: Final = 5.0  # between looks at what the cluster has
 CLUSTERS_LOST: Final = 3  # in a row, without an epoch between them
-OTHERS_SECONDS: Final = 2.0  # between looks at what other drivers' trials have become
 
 
 class Annotator(Protocol):
@@ -266,34 +263,9 @@ class StudyRun:
         return self.folder / f"{mine}{self.lease.driver_id}"
 
     def _tune(self, ledger: Ledger, cluster: Cluster, trainable: type | None) -> None:
-        from ray import tune
-
-        from weightsearch.search.scheduler import LedgerScheduler
-        from weightsearch.search.searcher import LedgerSearcher
         from weightsearch.search.worker import Worker
 
-        scratch = self._scratch()
-        outbox = Outbox(ledger, self.patience)
-        max_failures = self.spec.base.resources.max_failures
-        searcher = LedgerSearcher(
-            outbox, self._config_maker(cluster), _remembered(cluster.slots), _every(OTHERS_SECONDS)
-        )
-        try:
-            tune.run(
-                trainable or Worker,
-                name=f"driver-{time.time_ns()}",
-                storage_path=str(scratch),
-                search_alg=searcher,
-                scheduler=LedgerScheduler(outbox, max_failures, cluster.check),
-                num_samples=-1,
-                resources_per_trial=cluster.resources,
-                max_failures=max_failures,
-                reuse_actors=True,
-                raise_on_failed_trial=False,
-                verbose=0,
-            )
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+        train_all(ledger, self.patience, cluster, trainable or Worker, self._scratch(), self._config_maker(cluster))
 
     def _config_maker(self, cluster: Cluster) -> Callable[[Assignment], dict[str, Any]]:
         gpus = cluster.resources["gpu"]
@@ -315,33 +287,6 @@ class StudyRun:
             }
 
         return config
-
-
-def _remembered(slots: Callable[[], int]) -> Callable[[], int]:
-    """The same, asked anew every few seconds only."""
-    known, due = slots(), _every(SLOTS_SECONDS)
-
-    def current() -> int:
-        nonlocal known
-        if due():
-            known = slots()
-        return known
-
-    return current
-
-
-def _every(seconds: float) -> Callable[[], bool]:
-    """True when it was last true that long ago."""
-    last = time.monotonic()
-
-    def due() -> bool:
-        nonlocal last
-        if time.monotonic() - last < seconds:
-            return False
-        last = time.monotonic()
-        return True
-
-    return due
 
 
 @contextmanager

@@ -103,6 +103,17 @@ class Ledger:
         self.listener(Event("started", assignment.number, assignment.baseline))
         return assignment
 
+    def left(self) -> int:
+        """How many trials `next` would hand out now, those of drivers that died among them; at most that many of a
+        grid, which may end before."""
+        with self.writer.act():
+            self.writer.reclaim()
+            unheard = sum(number not in self.running for number in self.writer.assigned())
+            rows = self.store.states()
+            waiting = sum(row.state == TrialState.WAITING for row in rows)
+            new = 0 if self._spent(len(rows)) else self.spec.search.trials - len(rows)
+        return unheard + waiting + new
+
     def done(self) -> bool:
         """True when every trial of the study has been made and has ended, those of other drivers too."""
         rows = self.store.states()

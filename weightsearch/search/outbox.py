@@ -88,6 +88,13 @@ class Outbox:
             return found[0]
         return None
 
+    def left(self) -> int:
+        """How many trials there are to hand out, once nothing waits; 0 while the database is away."""
+        found: list[int] = []
+        if self.flush() and self.patience.try_now(lambda: found.append(self.ledger.left())):
+            return found[0]
+        return 0
+
     def done(self) -> bool:
         """Nothing waits, and every trial of the study has ended."""
         found: list[bool] = []

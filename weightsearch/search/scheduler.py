@@ -16,6 +16,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from weightsearch.errors import DataError, WriteError, kind_and_line, last_line
 from weightsearch.records import Environment, EpochRecord
 from weightsearch.search.outbox import Failure, Message, Outbox, Report, Return, WorkerFailure
+from weightsearch.search.ray_internals import TuneWorkers
 from weightsearch.study.writer import Attempt
 
 STOPPING: Final = (
@@ -25,19 +26,23 @@ STOPPING: Final = (
 
 
 class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
-    """Puts every result into the outbox and stops the trials that have ended. watch: called all the time; raises what
-    shall end the search."""
+    """Puts every result into the outbox and stops the trials that have ended. workers: those of the same call of
+    tune.run. watch: called all the time; raises what shall end the search."""
 
-    def __init__(self, outbox: Outbox, max_failures: int, watch: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, outbox: Outbox, workers: TuneWorkers, max_failures: int, watch: Callable[[], None] = lambda: None
+    ) -> None:
         super().__init__()
         self.outbox = outbox
+        self.workers = workers
         self.max_failures = max_failures
         self.watch = watch
         self.just_added: set[str] = set()  # trials that cannot have a worker yet
         self.ended: list[Trial] = []  # whose last result Ray will keep
 
-    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:  # noqa: ARG002
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         """A new trial, or one whose worker failed and that goes on with another."""
+        self.workers.controller = tune_controller
         trial.max_failures = max(0, self.max_failures - trial.config["failures"])
         self.just_added.add(trial.trial_id)
 
@@ -45,15 +50,21 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
         """The trial that has waited longest for a place on the cluster; None if all have one, then Ray gives a worker
         that is free to any of them. Ray's own schedulers choose the oldest trial, which may have a worker under way:
         giving it one that is free stops the other while it starts, trial after trial, so that of many workers that
-        start slowly only the first would ever do anything."""
+        start slowly only the first would ever do anything.
+
+        Workers for which nothing waits are released, since they hold their place on the cluster: Ray Tune would keep
+        one for a trial that may come, though the searcher was asked for one a moment ago."""
+        self.workers.controller = tune_controller
         with self.outbox.ledger.noting_faults():
             self.watch()
             self.outbox.flush()  # Ray asks all the time, however long the epochs are
         self.just_added.clear()
         while self.ended:
             self.ended.pop().last_result.pop("pictures", None)  # of thousands of trials they add up
-        waiting = (trial for trial in tune_controller.get_trials() if trial.status == Trial.PENDING)
-        return next((trial for trial in waiting if not _has_place(tune_controller, trial)), None)
+        waiting = self.workers.waiting()
+        if not waiting:
+            self.workers.release()
+        return next((trial for trial in waiting if not self.workers.has_place(trial)), None)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:  # noqa: ARG002
         return str(TrialScheduler.STOP if self._put(_message(result)) else TrialScheduler.CONTINUE)
@@ -91,12 +102,6 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
     def _put(self, message: Message) -> bool:
         with self.outbox.ledger.noting_faults():
             return self.outbox.put(message)
-
-
-def _has_place(tune_controller: Any, trial: Trial) -> bool:
-    """Whether a trial that waits has a worker that starts: one that Ray has found the resources for."""
-    actor = tune_controller._trial_to_actor.get(trial)
-    return actor is not None and tune_controller._actor_manager.is_actor_started(actor)
 
 
 def _message(result: dict[str, Any]) -> Message:

@@ -7,40 +7,28 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
+from weightsearch.search.claims import Claims, Workers
 from weightsearch.search.ledger import Assignment
-from weightsearch.search.outbox import Outbox
 
 MakeConfig = Callable[[Assignment], dict[str, Any]]
 
 
 class LedgerSearcher(Searcher):  # type: ignore[misc]
-    """Hands out the ledger's trials, at most `slots()` at a time. While other drivers' trials run it waits for them to
-    end, or for their lease to: then they are trained here. due: whether it is time to ask again after there was
-    none."""
+    """Hands out the trials that this driver claims. Ends Ray Tune's work when no trial runs here and none can be had
+    now: a Ray Tune that waits keeps its workers and their places. The driver starts it again: see `rounds.py`."""
 
-    def __init__(
-        self, outbox: Outbox, make_config: MakeConfig, slots: Callable[[], int], due: Callable[[], bool]
-    ) -> None:
+    def __init__(self, claims: Claims, make_config: MakeConfig, workers: Workers) -> None:
         super().__init__()
-        self.outbox = outbox
-        self.ledger = outbox.ledger
+        self.claims = claims
         self.make_config = make_config
-        self.slots = slots
-        self.due = due
-        self.exhausted: int | None = None  # trials that ran here when there was no other to hand out
+        self.workers = workers
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # noqa: ARG002
-        with self.ledger.noting_faults():
-            self.outbox.flush()
-            running = len(self.ledger.running)
-            if running >= self.slots() or (running == self.exhausted and not self.due()):
-                return None
-            assignment = self.outbox.next()
-            if assignment is not None:
-                self.exhausted = None
-                return self.make_config(assignment)
-            self.exhausted = len(self.ledger.running)
-            return str(Searcher.FINISHED) if self.outbox.done() else None
+        with self.claims.ledger.noting_faults():
+            assignment = self.claims.next(self.workers)
+        if assignment is not None:
+            return self.make_config(assignment)
+        return None if self.workers.busy() else str(Searcher.FINISHED)
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
         """Nothing: the scheduler hears of every end first."""

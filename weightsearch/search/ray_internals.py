@@ -1,0 +1,111 @@
+"""Every name of Ray that Ray does not promise to keep, each once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import ceil
+from typing import Any, Final
+
+import ray
+from ray.tune import PlacementGroupFactory
+from ray.tune.experiment import Trial
+
+from weightsearch.search.places import Places, Request
+
+JOB_DIGITS: Final = 8  # at the end of a placement group's id: the job that asked for it
+GONE: Final = "REMOVED"
+GRANTED: Final = "CREATED"
+
+
+def dead_processes() -> set[str]:
+    """The kinds of Ray's own processes on this machine that this process started and that have died."""
+    node = getattr(ray._private.worker, "_global_node", None)
+    return set() if node is None else {kind for kind, _ in node.dead_processes()}
+
+
+class TuneWorkers:
+    """The workers of one call of tune.run. controller: Ray Tune's, known from the first trial on."""
+
+    def __init__(self) -> None:
+        self.controller: Any = None
+
+    def idle(self) -> int:
+        return 0 if self.controller is None else int(self.controller._actor_cache.num_cached_objects)
+
+    def unplaced(self) -> int:
+        return sum(not self.has_place(trial) for trial in self.waiting())
+
+    def busy(self) -> bool:
+        return self.controller is not None and bool(self.controller.get_live_trials())
+
+    def waiting(self) -> list[Trial]:
+        """Trials that do not run yet, in the order in which they came."""
+        if self.controller is None:
+            return []
+        return [trial for trial in self.controller.get_trials() if trial.status == Trial.PENDING]
+
+    def has_place(self, trial: Trial) -> bool:
+        """Whether a trial that waits has a worker that starts: one that Ray has found the resources for."""
+        actor = self.controller._trial_to_actor.get(trial)
+        return actor is not None and bool(self.controller._actor_manager.is_actor_started(actor))
+
+    def release(self) -> None:
+        if self.idle():
+            self.controller._cleanup_cached_actors(force_all=True)
+
+
+class RayBroker:
+    """Asks Ray for places: a placement group each, as Ray Tune does for its workers. resources: of one trial."""
+
+    def __init__(self, resources: dict[str, float]) -> None:
+        self.bundle = {"CPU": resources["cpu"], "GPU": resources["gpu"]}
+        self.bundle = {name: value for name, value in self.bundle.items() if value}
+        self.job = str(ray.get_runtime_context().get_job_id())[-JOB_DIGITS:]
+        self._ready: dict[Any, Any] = {}  # ticket -> the future of its place
+
+    def ask(self) -> Any:
+        ticket = ray.util.placement_group([self.bundle])
+        self._ready[ticket] = ticket.ready()
+        return ticket
+
+    def granted(self, tickets: Iterable[Any]) -> list[Any]:
+        futures = {self._ready[ticket]: ticket for ticket in tickets}
+        ready, _ = ray.wait(list(futures), num_returns=len(futures), timeout=0)
+        for future in ready:
+            del self._ready[futures[future]]
+        return [futures[future] for future in ready]
+
+    def withdraw(self, ticket: Any) -> None:
+        self._ready.pop(ticket, None)
+        ray.util.remove_placement_group(ticket)
+
+    def requests(self) -> list[Request]:
+        rows = ray.util.placement_group_table()
+        return [self._request(key, row) for key, row in rows.items() if row["state"] != GONE]
+
+    def _request(self, key: str, row: dict[str, Any]) -> Request:
+        total: dict[str, float] = {}
+        for bundle in row["bundles"].values():
+            for name, value in bundle.items():
+                total[name] = total.get(name, 0.0) + value
+        size = max(ceil(total.get(name, 0.0) / value - 1e-9) for name, value in self.bundle.items())
+        fits = total.keys() <= self.bundle.keys()
+        return Request(key, key[-JOB_DIGITS:], row["state"] == GRANTED, size, fits)
+
+
+class PlaceFactory(PlacementGroupFactory):  # type: ignore[misc]
+    """Gives Ray Tune's workers the places that this driver has been granted; only where there is none, as for a trial
+    whose worker died, a new one is asked for."""
+
+    def __init__(self, bundle: dict[str, float], places: Places) -> None:
+        super().__init__([bundle])
+        self.places = places
+
+    def to_placement_group(self) -> Any:
+        return self.places.take() or super().to_placement_group()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> PlaceFactory:  # Ray Tune copies it for every trial
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:  # what Ray Tune writes into its files is never read again
+        return PlacementGroupFactory, (self.bundles,)

@@ -1,0 +1,112 @@
+"""Rounds of Ray Tune: one lasts as long as this driver has trials to train."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from weightsearch.search.claims import Claims
+from weightsearch.search.cluster import Cluster
+from weightsearch.search.ledger import Assignment, Ledger
+from weightsearch.search.outbox import Outbox
+from weightsearch.search.patience import Patience
+from weightsearch.search.places import Places
+
+SLOTS_SECONDS: Final = 5.0  # between looks at what the cluster has
+OTHERS_SECONDS: Final = 2.0  # between looks at what other drivers' trials have become
+PAUSE_SECONDS: Final = 0.25  # between looks for a place, where no trial runs here
+
+
+def train_all(
+    ledger: Ledger,
+    patience: Patience,
+    cluster: Cluster,
+    trainable: type,
+    scratch: Path,
+    make_config: Callable[[Assignment], dict[str, Any]],
+) -> None:
+    """Train trials until every one of the study has ended, here or under another driver. Between rounds this driver
+    holds no place on the cluster, so that others get on. scratch: a folder for Ray Tune's own files."""
+    from weightsearch.search.ray_internals import PlaceFactory, RayBroker
+
+    outbox = Outbox(ledger, patience)
+    broker = RayBroker(cluster.resources)
+    places = Places(broker)
+    claims = Claims(outbox, places, _remembered(cluster.slots), _every(OTHERS_SECONDS))
+    finished = _every(OTHERS_SECONDS)
+    try:
+        while True:
+            with ledger.noting_faults():
+                cluster.check()
+                ready = claims.ready()
+                if not ready and finished() and outbox.done():
+                    return
+            if ready:
+                _round(claims, cluster, trainable, scratch, make_config, PlaceFactory(broker.bundle, places))
+                if outbox.done():
+                    return
+            else:
+                time.sleep(PAUSE_SECONDS)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _round(
+    claims: Claims,
+    cluster: Cluster,
+    trainable: type,
+    scratch: Path,
+    make_config: Callable[[Assignment], dict[str, Any]],
+    factory: Any,
+) -> None:
+    from ray import tune
+
+    from weightsearch.search.ray_internals import TuneWorkers
+    from weightsearch.search.scheduler import LedgerScheduler
+    from weightsearch.search.searcher import LedgerSearcher
+
+    workers = TuneWorkers()
+    max_failures = claims.ledger.spec.base.resources.max_failures
+    tune.run(
+        trainable,
+        name=f"driver-{time.time_ns()}",
+        storage_path=str(scratch),
+        search_alg=LedgerSearcher(claims, make_config, workers),
+        scheduler=LedgerScheduler(claims.outbox, workers, max_failures, cluster.check),
+        num_samples=-1,
+        resources_per_trial=factory,
+        max_failures=max_failures,
+        reuse_actors=True,
+        raise_on_failed_trial=False,
+        verbose=0,
+    )
+
+
+def _remembered(slots: Callable[[], int]) -> Callable[[], int]:
+    """The same, asked anew every few seconds only."""
+    known, due = slots(), _every(SLOTS_SECONDS)
+
+    def current() -> int:
+        nonlocal known
+        if due():
+            known = slots()
+        return known
+
+    return current
+
+
+def _every(seconds: float) -> Callable[[], bool]:
+    """True when it was last true that long ago."""
+    last = time.monotonic()
+
+    def due() -> bool:
+        nonlocal last
+        if time.monotonic() - last < seconds:
+            return False
+        last = time.monotonic()
+        return True
+
+    return due
