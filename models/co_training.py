@@ -15,9 +15,9 @@ from weightsearch.models.pose import MotionFrom, PoseNet, SolvedPose
 
 
 class CoTraining(nn.Module):
-    """encoder, weights, channels, scales, min_depth, max_depth: see Disparity. motion_from, pose_channels: see PoseNet;
-    from `depth_and_flow` and `depth_and_images` the motion is worked out, not learned: see SolvedPose. flow_channels,
-    flow_levels: see FlowNetwork. neighbours: the data's offsets; there must be some.
+    """encoder, weights, channels, scales, min_depth, max_depth, size: see Disparity. motion_from, pose_channels: see
+    PoseNet; from `depth_and_flow` and `depth_and_images` the motion is worked out, not learned: see SolvedPose.
+    flow_channels, flow_levels: see FlowNetwork. neighbours: the data's offsets; there must be some.
 
     `depth`, `pose` and `flow` are its three networks; they share no parameter.
 
@@ -43,6 +43,7 @@ class CoTraining(nn.Module):
         flow_channels: Annotated[int, Field(ge=4, multiple_of=4)] = 12,
         flow_levels: Annotated[int, Field(ge=2, le=6)] = 4,
         neighbours: tuple[int, ...] = (),
+        size: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         self.depth = Disparity(
@@ -52,6 +53,7 @@ class CoTraining(nn.Module):
             scales=scales,
             min_depth=min_depth,
             max_depth=max_depth,
+            size=size,
         )
         self.pose: PoseNet | SolvedPose = (
             SolvedPose(aligned=motion_from == "depth_and_images")

@@ -12,14 +12,16 @@ from torch.nn.functional import interpolate
 
 class Decoder(nn.Module):
     """encoder_channels: of the features, finest first. channels: of the finest decoder level; each coarser level has
-    twice as many, up to 8 times.
+    twice as many, up to 8 times. spread: the features have all one stride and are enlarged to a pyramid first, each to
+    twice the size of the next.
 
-    forward: features, finest first -> [B, channels, H / s, W / s] at the finest feature's size.
+    forward: features, finest first -> [B, channels, H / s, W / s] at the finest level's size.
     channels, widths: of the finest level; of every level, finest first.
     """
 
-    def __init__(self, encoder_channels: Sequence[int], channels: int) -> None:
+    def __init__(self, encoder_channels: Sequence[int], channels: int, *, spread: bool = False) -> None:
         super().__init__()
+        self.spread = spread
         levels = len(encoder_channels)
         self.widths = widths = [channels * min(2**level, 8) for level in range(levels)]
         self.top = _block(encoder_channels[-1], widths[-1], kernel=1)
@@ -36,6 +38,8 @@ class Decoder(nn.Module):
 
     def pyramid(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Every level's result, finest first, each [B, widths[i], ...] at the size of its feature."""
+        if self.spread:
+            features = [_enlarged(one, 2 ** (len(features) - 1 - level)) for level, one in enumerate(features)]
         x: Tensor = self.top(features[-1])
         found = [x]
         for level, skip in zip(self.levels, reversed(features[:-1]), strict=True):
@@ -43,6 +47,12 @@ class Decoder(nn.Module):
             x = level(torch.cat([x, skip], dim=1))
             found.append(x)
         return found[::-1]
+
+
+def _enlarged(feature: Tensor, factor: int) -> Tensor:
+    if factor == 1:
+        return feature
+    return interpolate(feature, scale_factor=factor, mode="bilinear", align_corners=False)
 
 
 def _block(inputs: int, outputs: int, *, kernel: int = 3) -> nn.Sequential:

@@ -18,7 +18,7 @@ START: Final = 0.1  # of the usual size of a head's weights
 
 
 class Disparity(Pyramid):
-    """encoder, weights: see Encoder. channels: of the decoder's finest level. scales: how many depths there are.
+    """encoder, weights, size: see Encoder. channels: of the decoder's finest level. scales: how many depths there are.
     min_depth, max_depth: metres; disparity is 1/max + (1/min - 1/max) sigmoid, and a new network sees everything near
     the geometric middle of both.
 
@@ -37,8 +37,9 @@ class Disparity(Pyramid):
         scales: Annotated[int, Field(ge=1, le=4)] = 3,
         min_depth: Annotated[float, Field(gt=0)],
         max_depth: Annotated[float, Field(gt=0)],
+        size: tuple[int, int] | None = None,
     ) -> None:
-        super().__init__(encoder=encoder, weights=weights, channels=channels, outputs=1)
+        super().__init__(encoder=encoder, weights=weights, channels=channels, outputs=1, size=size)
         widths = self.decoder.widths
         if scales > len(widths):
             raise OptionError("scales", f"{encoder} has {len(widths)} features; {scales} scales need as many")

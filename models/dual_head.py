@@ -13,7 +13,7 @@ from weightsearch.models.pyramid import Pyramid
 
 
 class DualHead(Pyramid):
-    """encoder, weights: see Encoder. channels: of the decoder's finest level. max_depth: M in metres.
+    """encoder, weights, size: see Encoder. channels: of the decoder's finest level. max_depth: M in metres.
     decode: see `decode_depth`.
 
     forward: colour in [0, 1], [B, 3, H, W] -> `integer` and `fractional`, the two heads' sigmoid outputs in [0, 1], and
@@ -28,8 +28,9 @@ class DualHead(Pyramid):
         channels: Annotated[int, Field(ge=1)] = 16,
         max_depth: Annotated[float, Field(gt=0)],
         decode: Literal["linear", "rounded"] = "linear",
+        size: tuple[int, int] | None = None,
     ) -> None:
-        super().__init__(encoder=encoder, weights=weights, channels=channels, outputs=2)
+        super().__init__(encoder=encoder, weights=weights, channels=channels, outputs=2, size=size)
         self.max_depth = max_depth
         self.decode = decode
 

@@ -5,19 +5,36 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import timm
 import torch
 from pydantic import AfterValidator
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from weightsearch.errors import ModelError, first_line
+from weightsearch.models.encoder_size import (
+    Size,
+    create,
+    is_nhwc,
+    misfit,
+    native_size,
+    other_sizes,
+    size_options,
+    takes,
+)
+from weightsearch.models.weights import (
+    Found,
+    check_finite,
+    check_fit,
+    counter,
+    grouped,
+    matching,
+    read_weights,
+)
 
-NAMED = 4
-COUNTER = "num_batches_tracked"
+SUFFIXES: Final = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar", ".th")
+KEY: Final = "model.weights"
 
 
 def _known_name(name: str) -> str:
@@ -32,8 +49,9 @@ def _known_weights(weights: str) -> str:
     if weights in ("none", "pretrained"):
         return weights
     path = Path(weights)
-    if path.suffix not in (".safetensors", ".pth", ".pt"):
-        raise ValueError(f"expected none, pretrained, or a .safetensors, .pth or .pt file, found {weights!r}")
+    if path.suffix not in SUFFIXES:
+        kinds = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
+        raise ValueError(f"expected none, pretrained, or a {kinds} file, found {weights!r}")
     if not path.is_file():
         raise ValueError(f"no such file: {weights}")
     return weights
@@ -46,98 +64,136 @@ EncoderWeights = Annotated[str, AfterValidator(_known_weights)]
 class Encoder(nn.Module):
     """A timm model's features, from the finest to the coarsest.
 
-    name: any timm model with `features_only`. weights: `none` (random), `pretrained` (timm's hub) or a state-dict file.
-    forward: colour in [0, 1], [B, 3, H, W] -> a list of [B, C_i, H / s_i, W / s_i]; colours are normalised as the model
-    was trained.
-    channels, reductions: C_i and s_i. Raises ModelError where the model has no features or the weights do not fit.
+    name: any timm model with `features_only`. weights: `none` (random), `pretrained` (timm's hub) or a file: see
+    weights.py. size: height, width of the images in pixels; encoders that timm makes for one size are made for this.
+    forward: RGB in [0, 1], [B, 3, H, W] -> a list of [B, C_i, about H / s_i, about W / s_i]; images are normalised as
+    the model was trained.
+    channels, reductions: C_i and s_i. Raises ModelError where the model has no features, the weights do not fit, or
+    the model does not take images of a size.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: str, weights: str = "none") -> None:
+    def __init__(self, name: str, weights: str = "none", size: Size | None = None) -> None:
         super().__init__()
-        named = weights in ("none", "pretrained")
-        self.net = _create(name, pretrained=weights == "pretrained") if named else _from_file(name, Path(weights))
-        self.channels_last = str(getattr(self.net, "output_fmt", "NCHW")) == "NHWC"
+        self.name = name
+        self.size = size
+        self.options = _options(name, size)
+        if weights in ("none", "pretrained"):
+            self.net = _create(name, pretrained=weights == "pretrained", **self.options)
+        else:
+            self.net = _from_file(name, Path(weights), self.options)
+        self.nhwc = is_nhwc(self.net)
         config = self.net.pretrained_cfg
         self.register_buffer("mean", torch.tensor(config["mean"]).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(config["std"]).view(1, 3, 1, 1), persistent=False)
         self.channels: list[int] = self.net.feature_info.channels()
         self.reductions: list[int] = self.net.feature_info.reduction()
 
+    @property
+    def flat(self) -> bool:
+        """Whether all features have one stride, as those of a plain vision transformer."""
+        return len(self.reductions) > 1 and len(set(self.reductions)) == 1
+
     def forward(self, image: Tensor) -> list[Tensor]:
-        features: list[Tensor] = self.net((image - self.mean) / self.std)
-        return [feature.permute(0, 3, 1, 2) for feature in features] if self.channels_last else features
+        try:
+            features: list[Tensor] = list(self.net((image - self.mean) / self.std))
+        except (RuntimeError, AssertionError, ValueError, IndexError) as error:
+            size = (image.shape[-2], image.shape[-1])
+            if isinstance(error, torch.OutOfMemoryError) or takes(self.name, self.options, size) is not False:
+                raise
+            raise ModelError(self._refusal(size)) from error
+        if misfit(features, self.channels, self.nhwc) is not None:
+            raise ModelError(self._refusal((image.shape[-2], image.shape[-1])))
+        return [feature.permute(0, 3, 1, 2) for feature in features] if self.nhwc else features
+
+    def _refusal(self, size: Size) -> str:
+        option = "augmentation.crop" if self.size not in (None, size) else "data.size"
+        if option == "augmentation.crop" and "img_size" in self.options:
+            rest = f"it was made for data.size {list(self.size or ())} and cannot be trained on crops of another size"
+        else:
+            rest = other_sizes(self.name, size)
+        return f"model.encoder: {self.name} does not take images of {list(size)} pixels ({option}); {rest}"
 
 
-def _create(name: str, *, pretrained: bool, **options: Any) -> Any:
+def _options(name: str, size: Size | None) -> Mapping[str, Any]:
+    """What `timm.create_model` is given so that an encoder takes images of a size, or at best of any."""
+    wanted = size or native_size(name)
+    found = None if wanted is None else size_options(name, wanted)
+    if found is None or (size is None and "img_size" in found):
+        return {}
+    return found
+
+
+def _create(name: str, *, given: str = "pretrained", **options: Any) -> Any:
+    """given: the value of model.weights."""
     try:
-        return timm.create_model(name, features_only=True, pretrained=pretrained, **options)
+        return create(name, **options)
     except Exception as error:  # the hub, the network and the model itself each raise their own
-        what = "its pretrained weights could not be had" if pretrained else "it cannot give features"
-        raise ModelError(f"model.encoder: {name}: {what}: {first_line(error)}") from error
+        if not options.get("pretrained"):
+            raise ModelError(f"model.encoder: {name}: it cannot give features: {first_line(error)}") from error
+        if "img_size" in options and "size mismatch" in str(error):
+            raise ModelError(
+                f"{KEY}: {given} fits {name} only at data.size {list(native_size(name) or ())}, not at "
+                f"{list(options['img_size'])}: parts of this encoder depend on the image size"
+            ) from None
+        raise ModelError(
+            f"model.encoder: {name}: its pretrained weights could not be fetched: {first_line(error)}"
+        ) from error
 
 
-def _from_file(name: str, path: Path) -> Any:
-    """The features with the weights of a file, which may be of the whole model or of the features alone."""
-    state = _read(path)
-    net = _create(name, pretrained=False)
+def _from_file(name: str, path: Path, options: Mapping[str, Any]) -> Any:
+    """The features with the weights of a file, which may be of the whole model, of the features alone, or of a network
+    that has the one or the other in it."""
+    held = read_weights(path, KEY)
+    where = f"{KEY}: {path} does not fit {name}"
+    net = _create(name, pretrained=False, **options)
     own = net.state_dict()
-    if 2 * sum(key in state for key in own) > len(own):
-        _check(name, path, state, own, [])
-        net.load_state_dict({key: value for key, value in state.items() if key in own}, strict=False)
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):  # for its names and shapes alone
+        whole = timm.create_model(name)
+    found = matching(held, own, f"{KEY}: {path}")
+    if all(key in found.tensors and found.tensors[key].shape == own[key].shape for key in own if not counter(key)):
+        check_fit(found, held, own, [key for key in own if not counter(key)], whole.state_dict(), where)
+        check_finite(found.tensors, f"{KEY}: {path}")
+        net.load_state_dict(found.tensors, strict=False)
         return net
-    whole = timm.create_model(name)
-    classifier = whole.pretrained_cfg.get("classifier") or ()
-    _check(name, path, state, whole.state_dict(), [classifier] if isinstance(classifier, str) else list(classifier))
+    state = _of_whole(whole, held, found, own, where)
+    check_finite(state, f"{KEY}: {path}")
     # Some features have other names than the model they are taken from: timm knows how they go together.
-    net = _create(name, pretrained=True, pretrained_cfg_overlay={"state_dict": state})
+    net = _create(name, pretrained=True, pretrained_cfg_overlay={"state_dict": state}, given=str(path), **options)
     net.pretrained_cfg = {key: value for key, value in net.pretrained_cfg.items() if key != "state_dict"}
     return net
 
 
-def _check(
-    name: str, path: Path, state: Mapping[str, Tensor], expected: Mapping[str, Tensor], classifier: list[str]
-) -> None:
-    """Raise ModelError if a file lacks what is needed (all but the classifier and the counters) or has other shapes."""
-    heads = tuple(f"{head}." for head in classifier)
-    needed = [key for key in expected if not key.endswith(COUNTER) and not key.startswith(heads)]
-    missing = [key for key in needed if key not in state]
-    wrong = [
-        f"{key} {list(state[key].shape)} instead of {list(expected[key].shape)}"
-        for key in needed
-        if key in state and state[key].shape != expected[key].shape
-    ]
-    if missing or wrong:
-        # What only the classifier needs lies outside a feature extractor.
-        full = set(timm.create_model(name).state_dict())
-        unexpected = [key for key in state if key not in expected and key not in full]
-        raise ModelError(
-            f"model.weights: {path} does not fit {name}: {_few('missing', missing)}; "
-            f"{_few('unexpected', unexpected)}; {_few('of another shape', wrong)}"
-        )
-
-
-def _read(path: Path) -> dict[str, Tensor]:
+def _of_whole(
+    whole: nn.Module, held: Mapping[str, Tensor], features: Found, own: Mapping[str, Tensor], where: str
+) -> dict[str, Tensor]:
+    """A file's tensors as those of the whole model. Raises ModelError if they are not: with what is missing of the
+    features or of the whole, whichever is nearer."""
+    expected = whole.state_dict()
+    config: Any = whole.pretrained_cfg
+    classifier = config.get("classifier") or ()
+    heads = tuple(f"{head}." for head in ([classifier] if isinstance(classifier, str) else classifier))
+    needed = [key for key in expected if not counter(key) and not key.startswith(heads)]
+    found = matching(held, expected, where.partition(" does not fit")[0])
     try:
-        if path.suffix == ".safetensors":
-            return dict(load_file(path))
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, RuntimeError, EOFError, ValueError) as error:
-        raise ModelError(f"model.weights: cannot read {path}: {first_line(error)}") from None
-    except Exception as error:  # the safe unpickler's own errors
-        raise ModelError(f"model.weights: {path} is not a plain state dict: {first_line(error)}") from None
-    for key in ("state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ModelError(f"model.weights: {path} is not a plain state dict")
-    return {str(key).removeprefix("module."): value for key, value in state.items()}
+        check_fit(found, held, expected, needed, (), where)
+    except ModelError:
+        if (converted := _under_other_names(config["architecture"], held)) is not None:
+            return converted
+        if len(features.tensors) * len(expected) > len(found.tensors) * len(own):
+            check_fit(features, held, own, [key for key in own if not counter(key)], expected, where)
+        raise
+    return dict(found.tensors)
 
 
-def _few(what: str, names: list[str]) -> str:
-    if not names:
-        return f"0 {what}"
-    more = f", and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return f"{len(names)} {what} ({', '.join(names[:NAMED])}{more})"
+def _under_other_names(name: str, held: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+    """The tensors of a file of the whole model with the names of its authors, which timm knows how to change; None if
+    it does not."""
+    state = grouped(held)
+    try:
+        timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"state_dict": dict(state)})
+    except Exception:  # each family's converter fails in its own way
+        return None
+    return state

@@ -14,8 +14,8 @@ from weightsearch.models.pyramid import Pyramid
 
 
 class EncoderDecoder(Pyramid):
-    """encoder, weights: see Encoder. channels: of the decoder's finest level. resolution: of the output, that of the
-    image or half of it. space: the sigmoid head goes from min_depth to max_depth (metres) evenly in `depth`, in
+    """encoder, weights, size: see Encoder. channels: of the decoder's finest level. resolution: of the output, that of
+    the image or half of it. space: the sigmoid head goes from min_depth to max_depth (metres) evenly in `depth`, in
     `reciprocal` depth or in its `log`.
 
     forward: colour in [0, 1], [B, 3, H, W] -> `depth` in metres, [B, 1, H, W] or, at half resolution, rounded up,
@@ -32,8 +32,9 @@ class EncoderDecoder(Pyramid):
         space: Literal["depth", "reciprocal", "log"] = "depth",
         min_depth: Annotated[float, Field(gt=0)],
         max_depth: Annotated[float, Field(gt=0)],
+        size: tuple[int, int] | None = None,
     ) -> None:
-        super().__init__(encoder=encoder, weights=weights, channels=channels, outputs=1)
+        super().__init__(encoder=encoder, weights=weights, channels=channels, outputs=1, size=size)
         self.divisor = {"full": 1, "half": 2}[resolution]
         self.space = space
         self.min_depth = min_depth

@@ -12,16 +12,18 @@ from weightsearch.models.encoder import Encoder
 
 
 class Pyramid(nn.Module):
-    """encoder, weights: see Encoder. channels: of the decoder's finest level. outputs: numbers a pixel.
+    """encoder, weights, size: see Encoder. channels: of the decoder's finest level. outputs: numbers a pixel.
 
     `from_features` makes the network's named outputs of its encoder's features: where the encoder is frozen these are
     computed once.
     """
 
-    def __init__(self, *, encoder: str, weights: str, channels: int, outputs: int) -> None:
+    def __init__(
+        self, *, encoder: str, weights: str, channels: int, outputs: int, size: tuple[int, int] | None = None
+    ) -> None:
         super().__init__()
-        self.encoder = Encoder(encoder, weights)
-        self.decoder = Decoder(self.encoder.channels, channels)
+        self.encoder = Encoder(encoder, weights, size)
+        self.decoder = Decoder(self.encoder.channels, channels, spread=self.encoder.flat)
         self.heads = nn.Conv2d(self.decoder.channels, outputs, 3, padding=1)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:

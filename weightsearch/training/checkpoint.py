@@ -12,6 +12,7 @@ from weightsearch.errors import CheckpointError
 from weightsearch.files import write_bytes
 from weightsearch.spec.differences import flat
 from weightsearch.spec.sections import Configuration
+from weightsearch.tensor_files import UnreadableFile, read_tensors
 
 FORMAT: Final = 1
 
@@ -24,18 +25,32 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Raises WeightsearchError for a file that is missing, damaged or not a checkpoint of this program."""
+    """Raises CheckpointError for a file that is missing, damaged or not a checkpoint of this program."""
+    state = read_file(path)
+    if not is_own(state):
+        raise CheckpointError(
+            f"{path} is not a checkpoint of this version of weightsearch; weights of other programs go into "
+            "model.weights"
+        )
+    checked: dict[str, Any] = state
+    return checked
+
+
+def read_file(path: Path) -> Any:
+    """What a checkpoint of any program holds. Raises CheckpointError."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        return read_tensors(path)
     except FileNotFoundError:
         raise CheckpointError(f"no such checkpoint: {path}") from None
     except OSError as error:
         raise CheckpointError(f"cannot read the checkpoint {path}: {error.strerror or error}") from error
-    except Exception:  # the safe unpickler and the zip reader each raise their own, with advice that is none
-        raise CheckpointError(f"cannot read the checkpoint {path}: it is damaged, or no checkpoint") from None
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise CheckpointError(f"{path} is not a checkpoint of this version of weightsearch")
-    return state
+    except UnreadableFile as error:
+        raise CheckpointError(f"cannot read the checkpoint {path}: it {error}") from None
+
+
+def is_own(state: Any) -> bool:
+    """Whether a file's content is a checkpoint of this version of weightsearch."""
+    return isinstance(state, dict) and state.get("format") == FORMAT
 
 
 def essentials(configuration: Configuration) -> dict[str, Any]:

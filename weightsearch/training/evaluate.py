@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +17,11 @@ from weightsearch.data.source import SplitName
 from weightsearch.errors import CheckpointError, ModelError
 from weightsearch.geometry.pose import pose_matrix
 from weightsearch.metrics.protocol import Protocol, protocol_of
+from weightsearch.models.weights import check_finite, check_fit, counter, matching
 from weightsearch.spec.differences import differences
 from weightsearch.spec.sections import Configuration
-from weightsearch.training.checkpoint import essentials, read_checkpoint
+from weightsearch.tensor_files import named_tensors
+from weightsearch.training.checkpoint import essentials, is_own, read_file
 from weightsearch.training.device import Precision, choose_device, choose_precision
 from weightsearch.training.network import build_network, depth_of, predict, quantised
 from weightsearch.training.scores import Predicted, open_truths, score
@@ -98,13 +101,27 @@ def evaluate_checkpoint(
 def load_network(
     configuration: Configuration, checkpoint: Path, device: torch.device, epochs: int | None = None
 ) -> nn.Module:
-    """The configuration's network with a checkpoint's weights. Raises WeightsearchError if they do not fit."""
-    state = read_checkpoint(checkpoint)
+    """The configuration's network with the weights of a checkpoint, ours or a state dict that another program saved.
+    epochs: what it must have been trained for. Raises WeightsearchError if they do not fit."""
+    state = read_file(checkpoint)
+    network = build_network(configuration)
+    if is_own(state):
+        _load_own(network, configuration, checkpoint, state, epochs)
+    elif epochs is not None:
+        raise CheckpointError(f"{checkpoint} is not a checkpoint of this version of weightsearch")
+    else:
+        _load_foreign(network, checkpoint, named_tensors(state))
+    return network.to(device)
+
+
+def _load_own(
+    network: nn.Module, configuration: Configuration, checkpoint: Path, state: dict[str, Any], epochs: int | None
+) -> None:
     if epochs not in (None, len(state["history"])):
         raise CheckpointError(f"{checkpoint} was trained for {len(state['history'])} epochs, not {epochs}")
-    network = build_network(configuration)
+    weights = state.get("kept") or state["network"]
     try:
-        network.load_state_dict(state.get("kept") or state["network"])
+        network.load_state_dict(weights)
     except RuntimeError:
         changed = differences(state["configuration"], essentials(configuration))
         why = (
@@ -112,4 +129,14 @@ def load_network(
             or "its tensors have other names or shapes"
         )
         raise ModelError(f"the checkpoint {checkpoint} does not fit the network: {why}") from None
-    return network.to(device)
+    check_finite(named_tensors(weights), f"the checkpoint {checkpoint}")
+
+
+def _load_foreign(network: nn.Module, checkpoint: Path, held: Mapping[str, Tensor]) -> None:
+    """Weights that another program saved, under whatever prefix."""
+    wanted = {name: one for name, one in network.state_dict().items() if isinstance(one, Tensor)}
+    found = matching(held, wanted, f"the checkpoint {checkpoint}")
+    needed = [name for name in wanted if not counter(name)]
+    check_fit(found, held, wanted, needed, (), f"the checkpoint {checkpoint} does not fit the network")
+    check_finite(found.tensors, f"the checkpoint {checkpoint}")
+    network.load_state_dict(found.tensors, strict=False)

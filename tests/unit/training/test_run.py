@@ -13,7 +13,7 @@ from tests.unit.data.test_file_list import make
 from tests.unit.training.test_loop import CPU, configuration, numbers
 from tests.video import COTRAINING
 from weightsearch.data.dataset import changed_content, open_dataset
-from weightsearch.errors import DataError, WeightsearchError
+from weightsearch.errors import CheckpointError, DataError, WeightsearchError
 from weightsearch.records import EpochRecord
 from weightsearch.spec import load_configuration
 from weightsearch.training.checkpoint import read_checkpoint, write_checkpoint
@@ -155,6 +155,45 @@ def test_a_checkpoint_of_another_network_does_not_fit(tiny, tmp_path):
     train(configuration(tiny, "train.epochs=1"), tmp_path, CPU)
     with pytest.raises(WeightsearchError, match="does not fit the network"):
         evaluate_checkpoint(configuration(tiny, "model.channels=6"), tmp_path / "checkpoint.pt", "test")
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "model.", "_orig_mod."])
+def test_weights_of_another_program_evaluate_alike(tiny, tmp_path, prefix):
+    found = configuration(tiny, "train.epochs=1")
+    metrics = train(found, tmp_path, CPU)["metrics"]
+    state = read_checkpoint(tmp_path / "checkpoint.pt")["network"]
+    torch.save({"state_dict": {f"{prefix}{name}": one for name, one in state.items()}}, tmp_path / "other.ckpt")
+    assert evaluate_checkpoint(found, tmp_path / "other.ckpt", "validation")[0] == metrics
+
+
+def test_files_that_are_no_checkpoint_are_refused_by_evaluation_and_resume_in_the_same_words(tiny, tmp_path):
+    found = configuration(tiny, "train.epochs=2")
+    pages = {
+        b"<!doctype html><html>": "is a web page, not weights",
+        b"version https://git-lfs.github.com/spec/v1\noid": "is a Git-LFS pointer",
+        b"": "is empty",
+    }
+    for content, message in pages.items():
+        (tmp_path / "checkpoint.pt").write_bytes(content)
+        with pytest.raises(CheckpointError, match=f"cannot read the checkpoint .*checkpoint.pt: it {message}"):
+            load_network(found, tmp_path / "checkpoint.pt", CPU)
+        with pytest.raises(CheckpointError, match=f"cannot read the checkpoint .*checkpoint.pt: it {message}"):
+            train(found, tmp_path, CPU)
+    torch.save({"state_dict": {"conv.weight": torch.zeros(3)}}, tmp_path / "checkpoint.pt")
+    with pytest.raises(WeightsearchError, match=r"does not fit the network: 0 of \d+ tensors fit; \d+ missing \("):
+        load_network(found, tmp_path / "checkpoint.pt", CPU)
+    with pytest.raises(CheckpointError, match="weights of other programs go into model.weights"):
+        train(found, tmp_path, CPU)
+
+
+def test_a_checkpoint_with_nan_is_refused_with_the_tensor_s_name(tiny, tmp_path):
+    found = configuration(tiny, "train.epochs=1")
+    train(found, tmp_path, CPU)
+    state = read_checkpoint(tmp_path / "checkpoint.pt")
+    state["network"]["heads.bias"][0] = float("nan")
+    write_checkpoint(tmp_path / "checkpoint.pt", state)
+    with pytest.raises(WeightsearchError, match=r"has NaN or infinite values in 1 of \d+ tensors \(heads.bias\)"):
+        load_network(found, tmp_path / "checkpoint.pt", CPU)
 
 
 class CrashesLater(nn.Module):

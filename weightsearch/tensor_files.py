@@ -1,0 +1,177 @@
+"""Files of tensors (.safetensors, .pth, .ckpt, ...), read without running anything that is in them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pickle
+import struct
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, Final
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from weightsearch.errors import first_line
+
+NAMED: Final = 4
+HEAD: Final = 512  # bytes that tell what a file is
+FETCH: Final = "fetch the file again"
+# Beside tensors and plain values: what training programs often store next to them. None of it runs anything.
+HARMLESS: Final[tuple[Any, ...]] = (
+    argparse.Namespace,
+    np.dtype,
+    np.ndarray,
+    *(type(np.dtype(kind)) for kind in ("bool", "i1", "u1", "i2", "i4", "i8", "f2", "f4", "f8")),
+    # NumPy 2 moved these two; each stands under its old and its new name.
+    *((np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+    *((np.zeros(1).__reduce__()[0], f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
+    *((PurePosixPath, f"{module}.PosixPath") for module in ("pathlib", "pathlib._local")),
+    *((PureWindowsPath, f"{module}.WindowsPath") for module in ("pathlib", "pathlib._local")),
+)
+
+
+class UnreadableFile(Exception):
+    """A file that holds no tensors that could be read. The message says what it is and what to do, without its path."""
+
+
+def read_tensors(path: Path) -> Any:
+    """What a file holds, whatever its name ends in: usually a mapping that has tensors in it at some depth.
+
+    Raises FileNotFoundError and other OSErrors as they come, and UnreadableFile.
+    """
+    head = _head(path)
+    size = path.stat().st_size
+    if problem := _no_tensors(head, size):
+        raise UnreadableFile(problem)
+    if head[8:9] == b"{":
+        return _safetensors(path, struct.unpack("<Q", head[:8])[0], size)
+    return _pickled(path, head)
+
+
+def named_tensors(content: Any) -> dict[str, Tensor]:
+    """Every tensor that stands under names, however deep: `state_dict.encoder.conv.weight` -> tensor."""
+    return dict(_named(content, ""))
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Names of the tensors that hold NaN or infinity."""
+    return [
+        name for name, one in tensors.items() if one.is_floating_point() and not bool(torch.isfinite(one.float()).all())
+    ]
+
+
+def few(what: str, names: list[str]) -> str:
+    """`2 missing (a, b)`, with the first names alone."""
+    if not names:
+        return f"0 {what}"
+    return f"{len(names)} {what} ({listed(names)})"
+
+
+def listed(names: list[str]) -> str:
+    """`a, b, c, d, and 3 more`."""
+    more = f", and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{', '.join(names[:NAMED])}{more}"
+
+
+def _named(content: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(content, Tensor):
+        yield prefix, content.detach()
+    elif isinstance(content, Mapping):
+        for key, value in content.items():
+            if isinstance(key, str):  # an optimizer's state goes by numbers
+                yield from _named(value, f"{prefix}.{key}" if prefix else key)
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(HEAD)
+
+
+def _no_tensors(head: bytes, size: int) -> str | None:
+    """What a file is that cannot hold tensors, by its first bytes."""
+    text = head.lstrip().lower()
+    if size == 0:
+        return f"is empty; {FETCH}"
+    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<!--")):
+        return (
+            "is a web page, not weights: the download got the page about the file, or a login page; fetch the file "
+            "itself (on GitHub the address with /raw/, on Hugging Face the one with /resolve/)"
+        )
+    if head.startswith(b"version https://git-lfs.github.com/spec/"):
+        return "is a Git-LFS pointer, which stands in for the file: fetch the file itself with git lfs pull"
+    if text.startswith((b'{"', b"{'")) and head[8:9] != b"{":
+        return f"is JSON text (perhaps an error message of the download), not weights; {FETCH}"
+    packed = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"7z\xbc\xaf": "7z", b"\x28\xb5\x2f\xfd": "zstd"}
+    for magic, kind in packed.items():
+        if head.startswith(magic):
+            return f"is packed with {kind}; unpack it first"
+    if head.startswith(b"\x89HDF"):
+        return "is an HDF5 file, as Keras saves weights; convert it to a PyTorch state dict or safetensors first"
+    return None
+
+
+def _safetensors(path: Path, length: int, size: int) -> dict[str, Tensor]:
+    try:
+        return dict(load_file(path))
+    except SafetensorError as error:
+        expected = _expected_size(path, length)
+        if expected is not None and expected > size:
+            raise UnreadableFile(f"is cut off: it has {size:,} of {expected:,} bytes; {FETCH}") from None
+        raise UnreadableFile(f"is damaged ({first_line(error)}); {FETCH}") from None
+
+
+def _expected_size(path: Path, length: int) -> int | None:
+    """Bytes of a safetensors file by its header; None if the header itself cannot be read."""
+    with path.open("rb") as file:
+        file.seek(8)
+        text = file.read(min(length, 100_000_000))
+    if len(text) < length:
+        return 8 + length
+    try:
+        header = json.loads(text)
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+        return None
+    return 8 + length + max(ends, default=0)
+
+
+def _pickled(path: Path, head: bytes) -> Any:
+    """What torch.save wrote, without anything that would run code."""
+    zipped = head.startswith(b"PK")
+    try:
+        # From an open file: given a path, torch goes by the ending of its name.
+        with torch.serialization.safe_globals(list(HARMLESS)), path.open("rb") as file:
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UnreadableFile(_refused(path, error, zipped=zipped)) from None
+    except OSError:
+        raise
+    except Exception:  # the zip reader and the unpickler each raise their own, with advice that is none
+        raise UnreadableFile(_damaged(zipped=zipped)) from None
+
+
+def _refused(path: Path, error: pickle.UnpicklingError, *, zipped: bool) -> str:
+    try:
+        kinds = torch.serialization.get_unsafe_globals_in_checkpoint(path) if zipped else []
+    except Exception:  # it reads the same damaged file
+        kinds = []
+    known = {entry[1] if isinstance(entry, tuple) else f"{entry.__module__}.{entry.__name__}" for entry in HARMLESS}
+    kinds = [kind for kind in kinds if kind not in known]
+    if not kinds and "GLOBAL" not in str(error).upper():
+        return _damaged(zipped=zipped)
+    objects = f" ({', '.join(kinds[:NAMED])})" if kinds else ""
+    return (
+        f"holds Python objects beside its tensors{objects}, which could run code when they are read; where the file "
+        "was made, save the tensors alone: torch.save(model.state_dict(), 'weights.pth')"
+    )
+
+
+def _damaged(*, zipped: bool) -> str:
+    if zipped:
+        return f"is cut off or damaged; {FETCH}"
+    return f"is not a file of tensors, or damaged: expected what torch.save or safetensors wrote; {FETCH}"
