@@ -27,7 +27,8 @@ class Protocol:
     """crop: see CROPS; kb: the bottom centre 352 x 1216 of an image of 375 x 1242, in proportion.
     min_depth, max_depth: metres; truth outside is left out, predictions are clamped to it.
     size: height, width in pixels at which predictions and truth are compared. bits: of quantised outputs.
-    rel_denominator: what abs_rel and sq_rel divide by. aggregation: per_image or pooled over all pixels."""
+    rel_denominator: what abs_rel and sq_rel divide by. aggregation: per_image or pooled over all pixels. refinement:
+    how the network was refined on the frames that it predicts, None where it was not."""
 
     split: str
     crop: str
@@ -39,9 +40,14 @@ class Protocol:
     median_scaling: bool
     aggregation: str
     rel_denominator: str
+    refinement: str | None = None
 
     def to_plain(self) -> dict[str, Any]:
-        return asdict(self) | {"size": list(self.size)}
+        """For JSON; refinement only where there was one, as before there was any."""
+        plain = asdict(self) | {"size": list(self.size)}
+        if self.refinement is None:
+            del plain["refinement"]
+        return plain
 
 
 def protocol_of(configuration: Configuration, split: str) -> Protocol:
