@@ -17,7 +17,7 @@ from weightsearch.data.batch import Batch, Neighbours, TrueMotion
 from weightsearch.data.cache import CONTENT, CachedFrames, open_frames
 from weightsearch.data.reading import Progress, place_of
 from weightsearch.data.source import SplitName
-from weightsearch.data.split import cut, with_neighbours
+from weightsearch.data.split import beside, cut, with_neighbours
 from weightsearch.data.truth import Truth, open_truth
 from weightsearch.errors import DataError
 from weightsearch.spec.sections import Configuration
@@ -58,9 +58,9 @@ class Dataset:
         for level, feature in enumerate(self.features):
             parts[f"{FEATURE}{level}"] = feature[indices]
         if self.offsets:
-            beside = indices[:, None] + np.array(self.offsets)
-            parts["beside"] = frames.image[beside]
-            parts["relative"] = relative_poses(frames.pose[indices], frames.pose[beside])
+            others = beside(frames.videos, indices, self.offsets)
+            parts["beside"] = frames.image[others]
+            parts["relative"] = relative_poses(frames.pose[indices], frames.pose[others])
             if frames.flow is not None:
                 parts["flow"] = frames.flow[indices]
             if frames.moving is not None:
