@@ -208,6 +208,9 @@ def cost(
         list[str] | None, typer.Option(metavar="HEIGHTxWIDTH", help="A size to measure; may be repeated.")
     ] = None,
     seconds: Annotated[float, typer.Option(min=0.01, help="How long each rate is measured.")] = 2.5,
+    cpu_time: Annotated[
+        bool, typer.Option("--cpu-time", help="Images per second of processor time, for a machine that is busy.")
+    ] = False,
     device: Device = "auto",
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -232,7 +235,8 @@ def cost(
         view.line(" ".join(["measuring", *row]))
         try:
             configuration = load_base(located(file), [*(sets or ()), *row, *without])
-            costs.append(measure_cost(configuration, choose_device(configuration, device), seconds=seconds))
+            chosen = choose_device(configuration, device)
+            costs.append(measure_cost(configuration, chosen, seconds=seconds, cpu_time=cpu_time))
         except (ModelError, SpecError) as error:
             problems.append(" ".join([*row, str(error)]))
     if as_json:
