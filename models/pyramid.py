@@ -1,4 +1,4 @@
-"""What the depth networks share: a timm encoder, a light decoder and a convolution that says a few numbers a pixel."""
+"""What the depth networks share: a timm encoder, a decoder and a convolution that says a few numbers a pixel."""
 
 from __future__ import annotations
 
@@ -7,23 +7,31 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from weightsearch.models.decoder import Decoder
+from weightsearch.models.decoder import DecoderName, make_decoder
 from weightsearch.models.encoder import Encoder
 
 
 class Pyramid(nn.Module):
-    """encoder, weights, size: see Encoder. channels: of the decoder's finest level. outputs: numbers a pixel.
+    """encoder, weights, size: see Encoder. channels: of the light decoder's finest level. outputs: numbers a pixel.
+    decoder: see `make_decoder`.
 
     `from_features` makes the network's named outputs of its encoder's features: where the encoder is frozen these are
     computed once.
     """
 
     def __init__(
-        self, *, encoder: str, weights: str, channels: int, outputs: int, size: tuple[int, int] | None = None
+        self,
+        *,
+        encoder: str,
+        weights: str,
+        channels: int,
+        outputs: int,
+        size: tuple[int, int] | None = None,
+        decoder: DecoderName = "light",
     ) -> None:
         super().__init__()
         self.encoder = Encoder(encoder, weights, size)
-        self.decoder = Decoder(self.encoder.channels, channels, spread=self.encoder.flat)
+        self.decoder = make_decoder(decoder, self.encoder.channels, channels, spread=self.encoder.flat)
         self.heads = nn.Conv2d(self.decoder.channels, outputs, 3, padding=1)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:

@@ -23,12 +23,16 @@ from weightsearch.cli.app import (
     metrics_line,
     split_of,
 )
-from weightsearch.errors import ModelError, SpecError, WeightsearchError
+from weightsearch.errors import ModelError, OptionError, SpecError, WeightsearchError
 from weightsearch.screen import View, err, out, print_costs
-from weightsearch.spec import load_base, load_configuration
+from weightsearch.spec import load_base, load_configuration, locate
 
 if TYPE_CHECKING:
+    from weightsearch.data.source import SplitName
+    from weightsearch.metrics.protocol import Protocol
     from weightsearch.records import EpochRecord
+    from weightsearch.spec import Configuration
+    from weightsearch.training.refine import Refinement
 
 SHOWN: Final = ("abs_rel", "rmse", "ate", "epe", "epe_noc")  # of an epoch's metrics, in its line
 DRAWN: Final = 8  # frames
@@ -94,26 +98,42 @@ def evaluate(
         Path | None,
         typer.Option(metavar="FOLDER", help="Draw up to eight frames of a checkpoint's split into this folder."),
     ] = None,
+    refine: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="STEPS",
+            help="Train a checkpoint's network for so many steps on each frame before it predicts it, by the study's "
+            "terms that need no ground truth.",
+        ),
+    ] = None,
+    refine_rate: Annotated[
+        float | None, typer.Option(min=1e-9, help="Learning rate of --refine, as a share of the study's (default 0.1).")
+    ] = None,
+    refine_per: Annotated[
+        str | None,
+        typer.Option(help="--refine starts from the checkpoint at every frame (default), or at every video."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the metrics of a checkpoint, or of saved predictions, on a split, with their protocol."""
     if (checkpoint is None) == (predictions is None):
         raise WeightsearchError("give --checkpoint or --predictions")
     name = split_of(split)
+    refinement = _refinement(refine, refine_rate, refine_per)
+    more: dict[str, object] = {}
     if checkpoint is not None:
         if inverse or scale is not None or part is not None:
             raise WeightsearchError("--inverse, --scale and --part are for --predictions")
         configuration = load_configuration(located(config), sets or ())
-        from weightsearch.training.evaluate import evaluate_checkpoint
-        from weightsearch.training.pictures import write_pictures
-
-        look = None if pictures is None else write_pictures(configuration, pictures, DRAWN)
-        with View(quiet=False).progress("reading frames") as progress:
-            metrics, protocol = evaluate_checkpoint(
-                configuration, checkpoint, name, device, progress=progress, look=look
-            )
-    elif pictures is not None:
-        raise WeightsearchError("--pictures is for --checkpoint")
+        if refinement is not None:
+            if pictures is not None:
+                raise WeightsearchError("--pictures draws what the checkpoint predicts as it is: leave out --refine")
+            metrics, protocol, more = _refined(config, sets, configuration, checkpoint, name, refinement, device)
+        else:
+            metrics, protocol = _as_it_is(configuration, checkpoint, name, device, pictures)
+    elif pictures is not None or refinement is not None:
+        raise WeightsearchError(f"{'--refine' if pictures is None else '--pictures'} is for --checkpoint")
     elif predictions is not None:
         from weightsearch.training.predictions import Meaning, evaluate_predictions
 
@@ -122,11 +142,61 @@ def evaluate(
             base = load_base(located(config), sets or ())
             metrics, protocol = evaluate_predictions(base, predictions, name, meaning, progress, _noted)
     if as_json:
-        print(json.dumps({"metrics": metrics, "protocol": protocol.to_plain()}, indent=2))
+        print(json.dumps({"metrics": metrics, "protocol": protocol.to_plain(), **more}, indent=2))
     else:
         out.print(metrics_line(metrics, split), markup=False)
         details = ", ".join(f"{name} {value}" for name, value in protocol.to_plain().items() if name != "split")
         out.print(f"protocol: {details}", markup=False)
+
+
+def _as_it_is(
+    configuration: Configuration, checkpoint: Path, split: SplitName, device: str, pictures: Path | None
+) -> tuple[dict[str, float], Protocol]:
+    """The metrics of a checkpoint's network, and its pictures if a folder is given."""
+    from weightsearch.training.evaluate import evaluate_checkpoint
+    from weightsearch.training.pictures import write_pictures
+
+    look = None if pictures is None else write_pictures(configuration, pictures, DRAWN)
+    with View(quiet=False).progress("reading frames") as progress:
+        return evaluate_checkpoint(configuration, checkpoint, split, device, progress=progress, look=look)
+
+
+def _refinement(steps: int | None, rate: float | None, per: str | None) -> Refinement | None:
+    """Raises WeightsearchError for options that do not go together."""
+    if steps is None:
+        if rate is not None or per is not None:
+            raise WeightsearchError("--refine-rate and --refine-per are for --refine STEPS")
+        return None
+    if per not in (None, "frame", "video"):
+        raise WeightsearchError(f"--refine-per: expected frame or video, found {per!r}")
+    from weightsearch.training.refine import Refinement
+
+    return Refinement(steps, 0.1 if rate is None else rate, "video" if per == "video" else "frame")
+
+
+def _refined(
+    file: Path,
+    sets: list[str] | None,
+    configuration: Configuration,
+    checkpoint: Path,
+    split: SplitName,
+    refinement: Refinement,
+    device: str,
+) -> tuple[dict[str, float], Protocol, dict[str, object]]:
+    """The metrics of a network that is refined on each frame, their protocol, and what else is to be stored."""
+    from weightsearch.training.refine import evaluate_refined
+
+    view = View(quiet=False)
+    try:
+        with view.progress("reading frames") as reading, view.progress("refining frames") as refining:
+            found = evaluate_refined(
+                configuration, checkpoint, split, refinement, device, progress=reading, refining=refining
+            )
+    except OptionError as error:
+        raise locate(file, sets or (), error) from None
+    _noted(f"refinement: the loss of the frames went from {found.before:.4f} to {found.after:.4f} (mean)")
+    plain = asdict(refinement) | {"terms": found.terms, "loss_before": found.before, "loss_after": found.after}
+    return found.metrics, found.protocol, {"refinement": plain}
 
 
 @app.command()
@@ -138,6 +208,9 @@ def cost(
         list[str] | None, typer.Option(metavar="HEIGHTxWIDTH", help="A size to measure; may be repeated.")
     ] = None,
     seconds: Annotated[float, typer.Option(min=0.01, help="How long each rate is measured.")] = 2.5,
+    cpu_time: Annotated[
+        bool, typer.Option("--cpu-time", help="Images per second of processor time, for a machine that is busy.")
+    ] = False,
     device: Device = "auto",
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -162,7 +235,8 @@ def cost(
         view.line(" ".join(["measuring", *row]))
         try:
             configuration = load_base(located(file), [*(sets or ()), *row, *without])
-            costs.append(measure_cost(configuration, choose_device(configuration, device), seconds=seconds))
+            chosen = choose_device(configuration, device)
+            costs.append(measure_cost(configuration, chosen, seconds=seconds, cpu_time=cpu_time))
         except (ModelError, SpecError) as error:
             problems.append(" ".join([*row, str(error)]))
     if as_json:

@@ -93,7 +93,7 @@ def check_data(configuration: Configuration, progress: Progress | None = None) -
     try:
         indices = with_neighbours(cut(videos, data.split), videos, data.neighbours)
         splits = {str(name): len(found) for name, found in indices.items()}
-        if not data.neighbours:
+        if not data.neighbours or any(video.listed is not None for video in videos):
             bad += _shared({name: [readings[index].name for index in found] for name, found in indices.items()})
     except DataError as error:
         bad.append(str(error))

@@ -18,7 +18,7 @@ from weightsearch.data.batch import Batch, Neighbours, TrueMotion
 from weightsearch.data.cache import CONTENT, MEANS, PLACED, CachedFrames, open_frames
 from weightsearch.data.reading import Progress, place_of
 from weightsearch.data.source import SplitName
-from weightsearch.data.split import cut, with_neighbours
+from weightsearch.data.split import beside, cut, with_neighbours
 from weightsearch.data.truth import Truth, What, open_truth
 from weightsearch.errors import ChangedDataError, DataError
 from weightsearch.spec.sections import Configuration, EvaluationSize
@@ -62,9 +62,9 @@ class Dataset:
         for level, feature in enumerate(self.features):
             parts[f"{FEATURE}{level}"] = feature[indices]
         if self.offsets:
-            beside = indices[:, None] + np.array(self.offsets)
-            parts["beside"] = frames.image[beside]
-            parts["relative"] = relative_poses(frames.pose[indices], frames.pose[beside])
+            others = beside(frames.videos, indices, self.offsets)
+            parts["beside"] = frames.image[others]
+            parts["relative"] = relative_poses(frames.pose[indices], frames.pose[others])
             if frames.flow is not None:
                 parts["flow"] = frames.flow[indices]
             if frames.moving is not None:

@@ -7,7 +7,8 @@ Layout: `<root>/<date>/calib_cam_to_cam.txt`, `calib_velo_to_cam.txt`, and for e
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from weightsearch.data.drives import Stretch, listed_stretches, number_of, stretches
 from weightsearch.data.images import PICTURES, one_each, read_colour, read_uint16, scatter_nearest
 from weightsearch.data.source import Frame, SplitName, Video, no_pose
 from weightsearch.data.text import read_text
@@ -44,7 +46,8 @@ class KittiRaw:
     point falls on) or `published`, as the truth of published self-supervised results was made (Monodepth2's
     export_gt_depth): the distance ahead of the laser, at the pixel one to the left and one up. It is .28 m more on
     average, and no truth to train on. Paths are relative to root. neighbours: where frames need some, drives are taken
-    whole, pictures without depth too, and split files, whose frames are those of many drives, are refused.
+    whole, pictures without depth too, and cut where a picture is missing; split files then say which frames of a drive
+    belong to a split, and the others are only their neighbours.
 
     Depth is sparse: about 4 % of the pixels for one scan of the laser. Poses are not known.
     """
@@ -71,38 +74,23 @@ class KittiRaw:
             raise OptionError("depth_root", f"no such folder: {self.depth_root}")
         files: dict[SplitName, str | None] = {"train": train, "validation": validation, "test": test}
         listed = {split: root / name for split, name in files.items() if name is not None}
-        if listed and neighbours:
+        if neighbours and "train" in listed and "validation" not in listed:
             raise OptionError(
-                next(iter(listed)), "a list of frames has no neighbours; without it drives are cut by position"
+                "validation", "found none; where frames need neighbours, a training list needs one to validate on"
             )
         if without_improved == "leave_out" and neighbours:
             raise OptionError("without_improved", "frames that are left out are no neighbours; choose laser")
         self.left_out = 0
-        found: list[tuple[str, SplitName | None, list[Path]]] = []
         if listed:
             if cameras is not None or stride != 1:
                 raise OptionError("cameras" if stride == 1 else "stride", "the split files say which frames there are")
-            found = [(path.name, split, _listed(root, path)) for split, path in listed.items()]
+            frames = {split: _listed(root, path) for split, path in listed.items()}
+            self.parts = listed_stretches(frames, neighbours) if neighbours else _whole_lists(listed, frames)
         else:
-            for drive in _drives(root):
-                for camera in cameras or [2]:
-                    there = one_each((drive / f"image_{camera:02d}" / "data").glob("*"))
-                    scanned = [one for one in there if self.whole or _scan(one).is_file()]
-                    self.left_out += len(there) - len(scanned)
-                    pictures = scanned[::stride]
-                    found.append((f"{drive.name}/image_{camera:02d}", None, pictures))
+            self.parts = self._of_drives(cameras or [2], stride)
         if self.depth_root is not None:
-            improved = {picture for _, _, pictures in found for picture in pictures if self._improved(picture)}
-            if not improved:
-                raise OptionError("depth_root", f"{self.depth_root} has improved depth of none of the frames")
-            if without_improved == "leave_out":
-                self.left_out += sum(one not in improved for _, _, pictures in found for one in pictures)
-                found = [(name, split, [one for one in pictures if one in improved]) for name, split, pictures in found]
-        self.parts = [
-            (Video(name, len(pictures), split, mixed=split is not None, ordered=split is None), pictures)
-            for name, split, pictures in found
-            if pictures
-        ]
+            self._take_improved(without_improved)
+        self.parts = [part for part in self.parts if part[1]]
         if not self.parts:
             where = " or ".join(f"image_{camera:02d}" for camera in cameras or [2])
             with_scan = "" if self.whole else " with a scan of the laser"
@@ -115,6 +103,31 @@ class KittiRaw:
         if options["depth_root"] is None:
             return laser
         return "improved depth" + (f", else {laser}" if options["without_improved"] == "laser" else "")
+
+    def _of_drives(self, cameras: Sequence[Camera], stride: int) -> list[Stretch]:
+        """Every drive; in pieces between which pictures are missing, where frames need neighbours."""
+        found: list[Stretch] = []
+        for drive in _drives(self.root):
+            for camera in cameras:
+                name = f"{drive.name}/image_{camera:02d}"
+                there = one_each((drive / f"image_{camera:02d}" / "data").glob("*"))
+                scanned = [one for one in there if self.whole or _scan(one).is_file()]
+                self.left_out += len(there) - len(scanned)
+                pieces = stretches(scanned) if self.whole else [scanned]
+                for piece in pieces:
+                    own = name if len(pieces) == 1 else f"{name} {number_of(piece[0])}-{number_of(piece[-1])}"
+                    found.append((Video(own, len(piece[::stride])), piece[::stride]))
+        return found
+
+    def _take_improved(self, without: str) -> None:
+        """Raise OptionError where no frame has improved depth; leave out those that have none, if asked."""
+        improved = {picture for _, pictures in self.parts for picture in pictures if self._improved(picture)}
+        if not improved:
+            raise OptionError("depth_root", f"{self.depth_root} has improved depth of none of the frames")
+        if without == "leave_out":
+            self.left_out += sum(one not in improved for _, pictures in self.parts for one in pictures)
+            kept = [(video, [one for one in pictures if one in improved]) for video, pictures in self.parts]
+            self.parts = [(replace(video, length=len(pictures)), pictures) for video, pictures in kept]
 
     def videos(self) -> list[Video]:
         return [video for video, _ in self.parts]
@@ -235,6 +248,14 @@ def read_calibration(path: Path, name: str, shape: tuple[int, int]) -> Array:
     if values.size != shape[0] * shape[1] or not np.isfinite(values).all():
         raise DataError(f"{path}: expected {shape[0] * shape[1]} finite numbers in a line '{name}:'")
     return values.reshape(shape)
+
+
+def _whole_lists(lists: Mapping[SplitName, Path], frames: Mapping[SplitName, list[Path]]) -> list[Stretch]:
+    """A video for each list, of frames of many drives."""
+    return [
+        (Video(lists[split].name, len(pictures), split, mixed=True, ordered=False), pictures)
+        for split, pictures in frames.items()
+    ]
 
 
 def _drives(root: Path) -> list[Path]:

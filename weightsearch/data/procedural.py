@@ -49,20 +49,21 @@ LANE: Final = 2.8  # metres between the lanes of a street with traffic
 
 
 class Procedural:
-    """variety: `indoor`, a camera that turns in a furnished room (0.3-6 m), or `driving`, one that drives down a street
-    between houses, parked cars and trees (from 2 m to the horizon, the sky without depth). scenes: how many, each a
-    video of `frames` frames. seed: of what stands where and of the camera's path. moving: how many things move by
-    themselves in a scene: boxes and spheres that go round a room at a walking pace, cars on each PERIOD metres of a
-    street; where there are any, the room or the street is wider. queues: the share of a street's lanes, drawn lane by
-    lane, in which the cars stand instead, as before a red light. pace: factor on the camera's speed along its way.
+    """variety: `indoor`, a camera that turns in a furnished room (0.3-6 m); `hall`, the same amid pillars and shelves
+    in a hall (0.5-15 m); or `driving`, one that drives down a street between houses, parked cars and trees (from 2 m to
+    the horizon, the sky without depth). scenes: how many, each a video of `frames` frames. seed: of what stands where
+    and of the camera's path. moving: how many things move by themselves in a scene: boxes and spheres that go round a
+    room at a walking pace, cars on each PERIOD metres of a street; where there are any, the room or the street is
+    wider. queues: the share of a street's lanes, drawn lane by lane, in which the cars stand instead, as before a red
+    light. pace: factor on the camera's speed along its way.
     With it, what goes round a room keeps up with the camera's turning, and cars stay slower and faster than it.
-    Raises OptionError for queues in a room, or of no cars."""
+    Raises OptionError for queues in a room, or of no cars, and for things that move in a hall."""
 
     def __init__(
         self,
         *,
         size: tuple[int, int],
-        variety: Literal["indoor", "driving"] = "indoor",
+        variety: Literal["indoor", "hall", "driving"] = "indoor",
         scenes: Annotated[int, Field(ge=1, le=1000)] = 6,
         frames: Annotated[int, Field(ge=1, le=10000)] = 40,
         seed: Annotated[int, Field(ge=0)] = 0,
@@ -72,17 +73,24 @@ class Procedural:
     ) -> None:
         self.size = size
         self.count = frames
-        if variety == "indoor" and queues > 0:
+        if variety != "driving" and queues > 0:
             raise OptionError("queues", "is of streets; a room has no lanes")
+        if variety == "hall" and moving > 0:
+            raise OptionError(
+                "moving", f"found {moving}; in a hall nothing moves by itself: leave it out, or choose indoor"
+            )
         if queues > 0 and moving == 0:
             raise OptionError("queues", "is of the lanes of `moving` cars; there are none")
         draws = [np.random.default_rng([seed, number]) for number in range(scenes)]
-        self.kind = "room" if variety == "indoor" else "street"
-        self.scenes: list[Scene] = (
-            [make_room(rng, moving, pace) for rng in draws]
-            if variety == "indoor"
-            else [make_street(rng, moving, pace, queues) for rng in draws]
-        )
+        self.kind = {"indoor": "room", "hall": "hall", "driving": "street"}[variety]
+        self.scenes: list[Scene] = [
+            make_street(rng, moving, pace, queues)
+            if variety == "driving"
+            else make_hall(rng, pace)
+            if variety == "hall"
+            else make_room(rng, moving, pace)
+            for rng in draws
+        ]
 
     def videos(self) -> list[Video]:
         return [Video(f"{self.kind} {number}", self.count) for number in range(len(self.scenes))]
@@ -268,13 +276,38 @@ def make_room(rng: np.random.Generator, moving: int, pace: float) -> Room:
         if rng.uniform() < 0.5:
             radius = rng.uniform(0.1, 0.3)
             shapes.append(Sphere(centre - [0, size[1] + radius, 0], radius, make_texture(rng, 0.15)))
-    lamp = np.array([rng.uniform(-1, 1), -half[1] + 0.3, rng.uniform(-1, 1)])
-    amplitudes = [*rng.uniform(0.3, 0.55, 3) * [1, 0.3, 1], rng.uniform(0.8, 1.6), rng.uniform(0.05, 0.2)]
-    speeds = rng.uniform(0.04, 0.12, 5) * rng.choice([-1, 1], 5)
-    sway = Sway(np.column_stack([amplitudes, speeds, rng.uniform(0, 2 * np.pi, 5)]))
+    lamp = _lamp(rng, half)
+    sway = _sway(rng)
+    amplitudes = sway.waves[:, 0]
     free = min(half[0], half[2], *(float(np.hypot(*shape.centre[[0, 2]])) - shape.girth for shape in shapes[1:]))
     things = _orbits(rng, moving, float(np.hypot(amplitudes[0], amplitudes[2])) + CLEARANCE, free)
     return Room(tuple(shapes), things, Light(lamp, 0.12, np.ones(3)), sway, pace)
+
+
+def make_hall(rng: np.random.Generator, pace: float) -> Room:
+    """A hall of 16-28 by 16-28 by 3.6-4.8 m, with the origin at its centre. A few shelves and pillars stand just out of
+    the camera's way, the others anywhere beyond, so that each depth from half a metre to the far wall is seen."""
+    half = np.array([rng.uniform(8, 14), rng.uniform(1.8, 2.4), rng.uniform(8, 14)])
+    shapes: list[Shape] = [Box(np.zeros(3), half, 0.0, tuple(make_texture(rng, 1.0) for _ in range(6)), True)]
+    for near in [True] * int(rng.integers(4, 7)) + [False] * int(rng.integers(12, 20)):
+        angle, size = rng.uniform(0, 2 * np.pi), rng.uniform([0.1, 0.6, 0.1], [0.5, half[1], 0.5])
+        girth = float(np.hypot(size[0], size[2]))
+        away = 0.95 + girth + rng.uniform(0, 0.5) if near else rng.uniform(2.5, min(half[0], half[2]) - girth)
+        centre = np.array([away * np.sin(angle), half[1] - size[1], away * np.cos(angle)])
+        shapes.append(Box(centre, size, rng.uniform(0, np.pi), (make_texture(rng, 0.25),)))
+    return Room(tuple(shapes), (), Light(_lamp(rng, half), 0.02, np.ones(3)), _sway(rng), pace)
+
+
+def _lamp(rng: np.random.Generator, half: Array) -> Array:
+    """A place below the ceiling of a room of half this size."""
+    return np.array([rng.uniform(-1, 1), -half[1] + 0.3, rng.uniform(-1, 1)])
+
+
+def _sway(rng: np.random.Generator) -> Sway:
+    """Of a camera in a room: at most .78 m from the centre along the floor."""
+    amplitudes = [*rng.uniform(0.3, 0.55, 3) * [1, 0.3, 1], rng.uniform(0.8, 1.6), rng.uniform(0.05, 0.2)]
+    speeds = rng.uniform(0.04, 0.12, 5) * rng.choice([-1, 1], 5)
+    return Sway(np.column_stack([amplitudes, speeds, rng.uniform(0, 2 * np.pi, 5)]))
 
 
 def make_street(rng: np.random.Generator, moving: int, pace: float, queues: float) -> Street:

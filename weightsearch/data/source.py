@@ -37,11 +37,21 @@ def no_pose() -> NDArray[np.float64]:
 
 
 @dataclass(frozen=True)
+class Listed:
+    """A frame that a list names. split: the list's. place: the frame's in the list. index: the frame's in its video."""
+
+    split: SplitName
+    place: int
+    index: int
+
+
+@dataclass(frozen=True)
 class Video:
     """Frames in the order they were taken. A data set of unordered pictures is a video too, cut by position.
 
     split: the one that all its frames belong to; None for a video that is cut. mixed: its frames may differ in size.
-    ordered: they follow one another in time, so that one has neighbours.
+    ordered: they follow one another in time, so that one has neighbours. listed: the frames that belong to splits,
+    where lists name them; the others are only neighbours. None for a video that no list names frames of.
     """
 
     name: str
@@ -49,6 +59,7 @@ class Video:
     split: SplitName | None = None
     mixed: bool = False
     ordered: bool = True
+    listed: tuple[Listed, ...] | None = None
 
 
 @runtime_checkable

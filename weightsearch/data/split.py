@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from weightsearch.data.source import SplitName, Video
 from weightsearch.errors import DataError
 from weightsearch.spec.sections import Split
@@ -15,14 +18,17 @@ SPLITS: Final[tuple[SplitName, ...]] = ("train", "validation", "test")
 def cut(videos: Sequence[Video], split: Split, needed: Collection[SplitName] = SPLITS) -> dict[SplitName, list[int]]:
     """Indices into the frames of all videos, one after another. A video of a split belongs to it whole; any other is
     cut at the same fractions: train first, then `gap` frames left out, validation, `gap` frames, test. Where a data set
-    has its own training videos and none to validate on, those are cut into train and validation. Raises DataError if a
-    split that is asked for, and needed, gets no frame."""
+    has its own training videos and none to validate on, those are cut into train and validation. Frames that lists name
+    are in the order of their list. Raises DataError if a split that is asked for, and needed, gets no frame."""
     result: dict[SplitName, list[int]] = {name: [] for name in SPLITS}
     given: dict[SplitName, float] = {}
-    own = {video.split for video in videos}
+    own = {split for video in videos for split in _splits_of(video)}
     validates = "validation" in own or None in own
     start = 0
     for video in videos:
+        if video.listed is not None:
+            start += video.length  # see _of_lists
+            continue
         if video.split is None:
             shares: dict[SplitName, float] = {"train": split.train, "validation": split.validation, "test": split.test}
         elif video.split == "train" and not validates:
@@ -34,6 +40,8 @@ def cut(videos: Sequence[Video], split: Split, needed: Collection[SplitName] = S
         for name, first, last in _pieces(shares, video.length, split.gap):
             result[name].extend(range(start + first, start + last))
         start += video.length
+    for name, indices in _of_lists(videos).items():
+        result[name].extend(indices)
     asked = {name for name in SPLITS if getattr(split, name) > 0} if None in own else own - {None}
     if "train" in own:
         asked.add("validation")
@@ -50,8 +58,10 @@ def cut(videos: Sequence[Video], split: Split, needed: Collection[SplitName] = S
 def with_neighbours(
     splits: dict[SplitName, list[int]], videos: Sequence[Video], offsets: Sequence[int]
 ) -> dict[SplitName, list[int]]:
-    """Of each split the frames whose neighbours at these offsets are in the same video and in the split. Raises
-    DataError where no frame of a split is left, and for frames that do not follow one another."""
+    """Of each split the frames whose neighbours at these offsets are in the same video and in the split. Where lists
+    name the frames, their neighbours need not be in the split, and only training frames must have them: what is
+    measured on is what the list says. Raises DataError where no frame of a split is left, and for frames that do not
+    follow one another."""
     if not offsets:
         return splits
     for video in videos:
@@ -61,17 +71,46 @@ def with_neighbours(
     result: dict[SplitName, list[int]] = {}
     for name, indices in splits.items():
         there = set(indices)
-        result[name] = [
-            index
-            for index in indices
-            if all(index + offset in there and owners[index + offset] == owners[index] for offset in offsets)
-        ]
+
+        def stands(index: int, name: SplitName = name, there: set[int] = there) -> bool:
+            listed = videos[owners[index]].listed is not None
+            if listed and name != "train":
+                return True
+            beside = [index + offset for offset in offsets]
+            alike = all(0 <= other < len(owners) and owners[other] == owners[index] for other in beside)
+            return alike and (listed or there.issuperset(beside))
+
+        result[name] = [index for index in indices if stands(index)]
         if indices and not result[name]:
             raise DataError(
                 f"data.neighbours: no frame of the split {name} has neighbours at {', '.join(map(str, offsets))} "
                 "frames in it"
             )
     return result
+
+
+def _splits_of(video: Video) -> set[SplitName | None]:
+    return {video.split} if video.listed is None else {one.split for one in video.listed}
+
+
+def _of_lists(videos: Sequence[Video]) -> dict[SplitName, list[int]]:
+    """The indices of the frames that lists name, in the lists' order."""
+    named: dict[SplitName, list[tuple[int, int]]] = {}
+    start = 0
+    for video in videos:
+        for one in video.listed or ():
+            named.setdefault(one.split, []).append((one.place, start + one.index))
+        start += video.length
+    return {split: [index for _, index in sorted(found)] for split, found in named.items()}
+
+
+def beside(videos: Sequence[Video], indices: NDArray[np.int64], offsets: Sequence[int]) -> NDArray[np.int64]:
+    """The indices of the neighbours of these frames, [B, S]; where a video ends before, its first or last frame."""
+    ends = np.cumsum([video.length for video in videos])
+    owners = np.searchsorted(ends, indices, side="right")
+    first = (ends - [video.length for video in videos])[owners][:, None]
+    found: NDArray[np.int64] = np.clip(indices[:, None] + np.array(offsets), first, ends[owners][:, None] - 1)
+    return found
 
 
 def _pieces(shares: dict[SplitName, float], length: int, gap: int) -> Iterator[tuple[SplitName, int, int]]:

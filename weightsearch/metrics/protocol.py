@@ -41,7 +41,8 @@ class Protocol:
     min_depth, max_depth: metres; truth outside is left out, predictions are clamped to it.
     size: height, width in pixels at which predictions and truth are compared, of depth and of flow; native: those of
     each picture's own files. bits: of quantised outputs. rel_denominator: what abs_rel and sq_rel divide by.
-    aggregation: per_image or pooled over all pixels. truth: which one, of a data set that offers several."""
+    aggregation: per_image or pooled over all pixels. truth: which one, of a data set that offers several. refinement:
+    how the network was refined on the frames that it predicts, None where it was not."""
 
     split: str
     crop: str
@@ -54,10 +55,14 @@ class Protocol:
     aggregation: str
     rel_denominator: str
     truth: str | None = None
+    refinement: str | None = None
 
     def to_plain(self) -> dict[str, Any]:
+        """For JSON; truth and refinement only where there is something to say."""
         plain = asdict(self) | {"size": self.size if self.size == "native" else list(self.size)}
-        return {name: value for name, value in plain.items() if name != "truth" or value is not None}
+        return {
+            name: value for name, value in plain.items() if name not in ("truth", "refinement") or value is not None
+        }
 
 
 def protocol_of(configuration: Configuration, split: str) -> Protocol:

@@ -36,7 +36,8 @@ def inside(space: Mapping[str, Range], values: Mapping[str, Any]) -> dict[str, A
 
 def grid_points(name: str, found: Range, points: int | None) -> list[Any]:
     """The values of one parameter on a grid: its choices or steps, or `points` values from low to high (evenly on a log
-    scale where the range is one). Raises SearchError where a range needs a number of points."""
+    scale where the range is one), to twelve digits: .6 is .6, not .5999999999999999. Raises SearchError where a range
+    needs a number of points."""
     if isinstance(found, Choices):
         return list(found.labels())
     if isinstance(found, IntRange) and (not found.log or points is None):
@@ -48,7 +49,7 @@ def grid_points(name: str, found: Range, points: int | None) -> list[Any]:
         raise SearchError(f"{name} is a continuous range; a grid needs points or choices")
     low, high = (math.log(found.low), math.log(found.high)) if found.log else (found.low, found.high)
     values = [low + (high - low) * index / (points - 1) for index in range(points)]
-    values = [math.exp(value) for value in values] if found.log else values
+    values = [float(f"{math.exp(value) if found.log else value:.12g}") for value in values]
     values[0], values[-1] = found.low, found.high  # not a rounding away from the ends
     if isinstance(found, IntRange):
         return sorted({round(value) for value in values})

@@ -9,6 +9,7 @@ from weightsearch.spec.study import (
     load_configuration,
     load_identity,
     load_study,
+    locate,
     restore_study,
 )
 
@@ -24,5 +25,6 @@ __all__ = [
     "load_configuration",
     "load_identity",
     "load_study",
+    "locate",
     "restore_study",
 ]

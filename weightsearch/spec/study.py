@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from weightsearch.errors import Secret, SpecError
+from weightsearch.errors import OptionError, Secret, SpecError
 from weightsearch.plugins import known_words
 from weightsearch.records import BETTER
 from weightsearch.spec.document import Document, Keys, describe, read_document
@@ -127,6 +127,11 @@ def load_identity(path: Path, overrides: Iterable[str] = ()) -> StudyIdentity:
     search = document.tree.get("search")
     trials = search.get("trials") if isinstance(search, dict) else None
     return StudyIdentity(name, trials if type(trials) is int else None, _storage(document))
+
+
+def locate(path: Path, overrides: Iterable[str], error: OptionError) -> SpecError:
+    """An error of a value, by the value's dotted path, with the file and line that it comes from."""
+    return read_document(path, overrides).error(error.option.split("."), error.message)
 
 
 def fill(tree: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -51,13 +51,19 @@ class Cost:
     memory: int | None
 
 
-def measure_cost(configuration: Configuration, device: torch.device, *, seconds: float = 2.5) -> Cost:
-    """Measure in a process of its own, on made-up frames: nothing is read. seconds: for each rate. Raises
-    WeightsearchError, ModelError for whatever the network raises and where the memory does not suffice."""
+def measure_cost(
+    configuration: Configuration, device: torch.device, *, seconds: float = 2.5, cpu_time: bool = False
+) -> Cost:
+    """Measure in a process of its own, on made-up frames: nothing is read. seconds: for each rate. cpu_time: rates by
+    the processor time of all the process's threads, which other programs on the machine disturb little, instead of the
+    wall clock; on a CPU only. Raises WeightsearchError, ModelError for whatever the network raises and where the memory
+    does not suffice."""
+    if cpu_time and device.type != "cpu":
+        raise WeightsearchError(f"--cpu-time: found the device {device}; processor time says nothing of a GPU")
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
         try:
-            found = pool.submit(_measured, configuration, str(device), seconds).result()
+            found = pool.submit(_measured, configuration, str(device), seconds, cpu_time).result()
         except BrokenProcessPool:  # killed for the memory it took
             found = _no_memory(configuration, str(device))
     if isinstance(found, str):
@@ -65,10 +71,10 @@ def measure_cost(configuration: Configuration, device: torch.device, *, seconds:
     return found
 
 
-def _measured(configuration: Configuration, device: str, seconds: float) -> Cost | str:
+def _measured(configuration: Configuration, device: str, seconds: float, cpu_time: bool) -> Cost | str:
     """The cost, or why there is none: not every exception finds its way from one process to another."""
     try:
-        return _measure(configuration, device, seconds)
+        return _measure(configuration, device, seconds, time.process_time if cpu_time else time.perf_counter)
     except WeightsearchError as error:
         return str(error)
     except Exception as error:  # a network may raise anything
@@ -86,7 +92,7 @@ def _what(configuration: Configuration) -> str:
     return f"batches of {configuration.train.batch_size} images of {height}x{width}"
 
 
-def _measure(configuration: Configuration, device_name: str, seconds: float) -> Cost:
+def _measure(configuration: Configuration, device_name: str, seconds: float, clock: Callable[[], float]) -> Cost:
     device = torch.device(device_name)
     resolve("model", configuration.model.name)
     build_criterion(configuration)
@@ -100,7 +106,7 @@ def _measure(configuration: Configuration, device_name: str, seconds: float) -> 
         order = trainer.dataset.splits["train"]
 
         def rate(work: Callable[[], object]) -> float:
-            return _rate(device, batch_size, work, seconds / ROUNDS)
+            return _rate(device, batch_size, work, seconds / ROUNDS, clock)
 
         trained = rate(lambda: trainer.train_steps(order, Recorder(trainer.criterion, device), 1))
         peak = _memory(device, peak=True)
@@ -139,13 +145,15 @@ def _count(module: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _rate(device: torch.device, images: int, work: Callable[[], object], seconds: float) -> float:
+def _rate(
+    device: torch.device, images: int, work: Callable[[], object], seconds: float, clock: Callable[[], float]
+) -> float:
     """Images a second: the median of some rounds, after one that does not count."""
     work()
     rates: list[float] = []
     for _ in range(ROUNDS):
-        times, started = 0, time.perf_counter()
-        while (passed := time.perf_counter() - started) < seconds:
+        times, started = 0, clock()
+        while (passed := clock() - started) < seconds:
             work()
             times += 1
             if device.type == "cuda":

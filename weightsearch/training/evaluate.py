@@ -23,7 +23,7 @@ from weightsearch.spec.sections import Configuration
 from weightsearch.tensor_files import named_tensors
 from weightsearch.training.checkpoint import essentials, is_own, read_file
 from weightsearch.training.device import Precision, choose_device, choose_precision
-from weightsearch.training.network import build_network, depth_of, predict, quantised
+from weightsearch.training.network import Outputs, build_network, depth_of, predict, quantised
 from weightsearch.training.scores import Predicted, open_truths, score
 
 
@@ -35,11 +35,7 @@ def evaluate(
     split without frames."""
 
     def predictor(batch: Batch, _: slice) -> Predicted:
-        with precision.autocast():
-            prediction = predict(network, batch)
-            depth = as_protocol(network, prediction, batch, protocol) if "depth" in prediction else None
-        poses = pose_matrix(prediction["pose"]) if "pose" in prediction else None  # in full precision
-        return Predicted(depth, poses, prediction.get("flow"))
+        return predicted(network, batch, protocol, precision)[1]
 
     was_training = network.training
     network.eval()
@@ -47,6 +43,15 @@ def evaluate(
         found = score(dataset, split, protocol, precision.device, batch_size, predictor)
     network.train(was_training)
     return found
+
+
+def predicted(network: nn.Module, batch: Batch, protocol: Protocol, precision: Precision) -> tuple[Outputs, Predicted]:
+    """The network's outputs for a batch, and what they say of it as the metrics take it."""
+    with precision.autocast():
+        prediction = predict(network, batch)
+        depth = as_protocol(network, prediction, batch, protocol) if "depth" in prediction else None
+    poses = pose_matrix(prediction["pose"]) if "pose" in prediction else None  # in full precision
+    return prediction, Predicted(depth, poses, prediction.get("flow"))
 
 
 def predicted_depth(network: nn.Module, batch: Batch, protocol: Protocol) -> Tensor:

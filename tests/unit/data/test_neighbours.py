@@ -144,7 +144,7 @@ def test_what_moves_moves_with_the_picture(tmp_path):
     torch.testing.assert_close(mirrored.motion.flow, sign * plain.motion.flow.flip(-1), equal_nan=True)
 
 
-def test_kitti_drives_are_whole_and_split_files_have_no_neighbours(tmp_path, data_root):
+def test_kitti_drives_are_whole(tmp_path, data_root):
     whole = shutil.copytree(data_root / "kitti_raw", tmp_path / "kitti_raw")
     scans = sorted(whole.glob("*/*/velodyne_points/data/*.bin"))
     scans[3].unlink()
@@ -154,11 +154,6 @@ def test_kitti_drives_are_whole_and_split_files_have_no_neighbours(tmp_path, dat
     assert (source.read(0, 3).depth == 0).all()
     assert (source.read(0, 4).depth > 0).mean() > 0.02
     assert len(source.files()) == 78 + 77 + 2
-    (whole / "train.txt").write_text(f"{scans[0].parents[2].parent.name}/{scans[0].parents[2].name} 5 l\n")
-    assert KittiRaw(root=whole, train="train.txt").videos()[0].length == 1
-    with pytest.raises(OptionError, match="a list of frames has no neighbours") as caught:
-        KittiRaw(root=whole, train="train.txt", neighbours=(1,))
-    assert caught.value.option == "train"
 
 
 def pictures(root: Path, names: list[str], source: Path) -> None:

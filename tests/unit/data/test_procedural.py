@@ -5,6 +5,7 @@ import pytest
 
 from weightsearch.data.procedural import AHEAD, EYE, PERIOD, Procedural, shapes_at
 from weightsearch.data.shapes import cast, intrinsics_of
+from weightsearch.errors import OptionError
 
 # Of scenes without things that move, at a pace of 1: variety, video, index, and the sums of the picture, the depth and
 # the pose's upper three rows.
@@ -47,7 +48,7 @@ def test_scenes_in_which_nothing_moves_are_the_ones_they_have_always_been(variet
         assert not source.moving(video, index).any()
 
 
-@pytest.mark.parametrize("variety", ["indoor", "driving"])
+@pytest.mark.parametrize("variety", ["indoor", "hall", "driving"])
 def test_a_camera_of_twice_the_pace_is_where_the_other_is_after_twice_the_frames(variety):
     slow = Procedural(size=(16, 24), variety=variety, scenes=1, seed=3)
     fast = Procedural(size=(16, 24), variety=variety, scenes=1, seed=3, pace=2)
@@ -57,7 +58,7 @@ def test_a_camera_of_twice_the_pace_is_where_the_other_is_after_twice_the_frames
         np.testing.assert_allclose(other.depth, one.depth, rtol=1e-6)
 
 
-@pytest.mark.parametrize("variety", ["indoor", "driving"])
+@pytest.mark.parametrize("variety", ["indoor", "hall", "driving"])
 def test_depth_pose_and_intrinsics_agree_between_frames(variety):
     """Points of one frame, carried into another by the poses, lie on that frame's surfaces."""
     source = Procedural(size=(96, 128), variety=variety, scenes=1, frames=8, seed=4)
@@ -98,8 +99,28 @@ def test_frames_are_rooms_as_one_knows_them():
     assert [video.length for video in source.videos()] == [40] * 6
 
 
-def test_the_camera_moves_smoothly():
-    room = Procedural(size=(32, 32), scenes=1).scenes[0]
+def test_halls_have_every_depth_from_half_a_metre_to_15():
+    source = Procedural(size=(48, 64), variety="hall", scenes=6, frames=40)
+    depth = np.stack([source.read(hall, index).depth for hall in range(6) for index in range(0, 40, 5)])
+    assert np.isfinite(depth).all()
+    assert depth.min() > 0.3  # the camera runs into nothing
+    assert ((depth > 0.5) & (depth < 15)).mean() > 0.97
+    shares, _ = np.histogram(depth, bins=np.r_[0.5, 1:16], density=False)
+    assert (shares / depth.size > 0.005).all()
+    assert [video.name for video in source.videos()] == [f"hall {number}" for number in range(6)]
+    assert source.read(2, 3).name == "hall 2, frame 3"
+
+
+def test_what_a_hall_does_not_have_is_refused():
+    with pytest.raises(OptionError, match="moving: found 2; in a hall nothing moves by itself"):
+        Procedural(size=(32, 32), variety="hall", moving=2)
+    with pytest.raises(OptionError, match="queues: is of streets"):
+        Procedural(size=(32, 32), variety="hall", queues=0.5)
+
+
+@pytest.mark.parametrize("variety", ["indoor", "hall"])
+def test_the_camera_moves_smoothly(variety):
+    room = Procedural(size=(32, 32), variety=variety, scenes=1).scenes[0]
     steps = [np.linalg.norm(room.pose(i + 1)[:3, 3] - room.pose(i)[:3, 3]) for i in range(40)]
     assert max(steps) < 0.12
     for i in range(5):

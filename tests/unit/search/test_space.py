@@ -61,6 +61,8 @@ def test_grid_points():
     found = grid_points("w", SPACE["w"], 9)
     ratios = [math.log(b / a) for a, b in pairwise(found)]
     assert ratios == pytest.approx([ratios[0]] * 8)
+    factors_of_four = grid_points("w", FloatRange(0.0375, 38.4, log=True), 6)
+    assert factors_of_four == [0.0375, 0.15, 0.6, 2.4, 9.6, 38.4]  # as they are written, to the last bit
     assert grid_points("i", IntRange(1, 100, log=True), 3) == [1, 10, 100]
 
 

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from tests.unit.training.test_loop import CPU, configuration
-from weightsearch.errors import ModelError, OptionError
-from weightsearch.training.cost import measure_cost
+from weightsearch.errors import ModelError, OptionError, WeightsearchError
+from weightsearch.training.cost import _rate, measure_cost
 from weightsearch.training.network import build_network
 
 
@@ -93,3 +93,19 @@ def test_a_network_that_fails_is_one_line(tiny, sets, words):
     with pytest.raises(ModelError, match=words) as caught:
         measure_cost(configuration(tiny, *sets), CPU)
     assert "\n" not in str(caught.value)
+
+
+def test_rates_go_by_the_clock_that_is_given():
+    """A clock that only a step moves on, by half a second: eight images a second in batches of four."""
+    now = [0.0]
+
+    def step() -> None:
+        now[0] += 0.5
+
+    assert _rate(CPU, 4, step, 3.0, lambda: now[0]) == 8.0
+
+
+def test_processor_time_is_of_processors(tiny):
+    with pytest.raises(WeightsearchError, match="--cpu-time: found the device cuda"):
+        measure_cost(configuration(tiny), torch.device("cuda"), cpu_time=True)
+    assert measure_cost(configuration(tiny, FLAT), CPU, seconds=0.1, cpu_time=True).predicted > 0

@@ -1,0 +1,110 @@
+"""The shipped studies have in them what their papers did."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from weightsearch.search.space import grid_points
+from weightsearch.spec import StudySpec, load_study
+
+SINGLE = {"mae_only": "mae", "edge_only": "edge", "ssim_only": "ssim"}
+
+
+@pytest.fixture
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("SEVEN_SCENES", "NYU", "KITTI"):
+        monkeypatch.setenv(name, str(tmp_path))
+
+    def load(name: str, *sets: str) -> StudySpec:
+        return load_study(ROOT / "studies" / f"{name}.yaml", sets)
+
+    return load
+
+
+def configured(spec: StudySpec, baseline: str) -> tuple[str, list[float]]:
+    """A baseline's encoder and its weights of MAE, edge and SSIM."""
+    found = spec.configuration(spec.search.baselines[baseline])
+    return found.model.options["encoder"], [found.loss[name].weight for name in ("mae", "edge", "ssim")]
+
+
+class TestTransfer:
+    @pytest.mark.parametrize("name", ["transfer_nyu", "transfer_kitti"])
+    def test_its_baselines_are_the_papers(self, study, name):
+        spec = study(name)
+        published = {
+            "published": "tf_efficientnet_b0",
+            "published_b4": "tf_efficientnet_b4",
+            "published_densenet121": "densenet121",
+            "published_densenet169": "densenet169",
+            "published_densenet201": "densenet201",
+        }
+        for baseline, encoder in published.items():
+            assert configured(spec, baseline) == (encoder, [0.6, 0.2, 1])
+        assert configured(spec, "equal") == ("densenet121", [1, 1, 1])  # its first experiment
+        for baseline, term in SINGLE.items():
+            weights = [float(other == term) for other in ("mae", "edge", "ssim")]
+            assert configured(spec, baseline) == ("densenet121", weights)
+
+    def test_the_short_study_has_those_of_its_two_encoders(self, study):
+        spec = study("transfer")
+        assert configured(spec, "published") == ("tf_efficientnet_lite0", [0.6, 0.2, 1])
+        assert configured(spec, "published_densenet121") == ("densenet121", [0.6, 0.2, 1])
+        assert configured(spec, "equal") == ("densenet121", [1, 1, 1])
+        assert set(SINGLE) <= set(spec.search.baselines)
+        assert (spec.search.trials, spec.base.train.epochs) == (20, 6)  # it stays short
+
+    @pytest.mark.parametrize("variant", ["", "_7scenes", "_kitti", "_nyu"])
+    def test_the_grid_has_the_published_weights_among_its_points(self, study, variant):
+        spec = study(f"transfer_grid{variant}")
+        points = [grid_points(name, found, spec.search.sampler.options["points"]) for name, found in spec.space.items()]
+        assert list(spec.space) == ["loss.mae.weight", "loss.edge.weight"]
+        assert (0.6, 0.2) in set(itertools.product(*points))
+        assert spec.base.loss["ssim"].weight == 1
+        assert spec.search.trials == len(points[0]) * len(points[1]) + len(spec.search.baselines)
+
+    @pytest.mark.parametrize("kind", ["", "_grid", "_random", "_ablation"])
+    def test_on_nyu_it_is_set_up_as_published_and_may_stop_near_epoch_23(self, study, kind):
+        found = study(f"transfer{kind}_nyu").base
+        train = found.train
+        assert (train.optimizer, train.lr, train.batch_size) == ("adam", 1e-4, 8)
+        assert found.data.size == (240, 320)
+        assert (found.model.options["decoder"], found.model.options["resolution"]) == ("densedepth", "half")
+        assert train.epochs > 23
+        curve = [1 / epoch for epoch in range(1, 19)]  # best at epoch 18, from there on no better
+        ends = next(epoch for epoch in itertools.count(18) if train.early_stopping.over(curve + [1] * (epoch - 18)))
+        assert ends == 23
+
+
+def test_the_dual_head_has_a_study_at_the_published_range_and_weights(study):
+    spec = study("dualhead_15m")
+    assert (spec.base.data.min_depth, spec.base.data.max_depth) == (0.5, 15)
+    published = spec.configuration(spec.search.baselines["published"])
+    assert [term.weight for term in published.loss.values()] == [1, 10, 0.5]
+    assert list(published.loss) == ["integer", "fractional", "consistency"]
+
+
+class TestCotraining:
+    @pytest.mark.parametrize("name", ["cotraining", "cotraining_7scenes", "cotraining_kitti"])
+    def test_the_epipolar_term_is_searched(self, study, name):
+        assert "loss.epipolar.weight" in study(name).space
+
+    def test_on_7_scenes_a_learned_pose_stands_beside_the_solved_one(self, study):
+        spec = study("cotraining_7scenes")
+        learned = spec.configuration(spec.search.baselines["learned_pose"])
+        assert spec.base.model.options["motion_from"] == "depth_and_images"
+        assert learned.model.options["motion_from"] == "both"
+        assert (learned.loss["epipolar"].options["learns"], learned.loss["epipolar"].weight) == ("pose", 0.001)
+
+    def test_on_kitti_it_is_the_eigen_split_under_its_preset(self, study):
+        found = study("cotraining_kitti").base
+        assert found.evaluation.preset == "kitti_eigen"
+        assert (found.evaluation.crop, found.evaluation.median_scaling) == ("garg", True)
+        assert {name: found.data.options[name] for name in ("train", "validation", "test")} == {
+            "train": "splits/eigen_zhou/train_files.txt",
+            "validation": "splits/eigen_zhou/val_files.txt",
+            "test": "splits/eigen/test_files.txt",
+        }

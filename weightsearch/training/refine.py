@@ -1,0 +1,221 @@
+"""Test-time refinement: before it predicts a frame, a trained network learns on from it and its neighbours, without any
+ground truth. Source: Chen et al. 2019 (GLNet); Casser et al. 2019 for the start from the checkpoint at every frame."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import torch
+from torch import Tensor, nn
+
+from weightsearch.data.batch import Batch, TrueMotion
+from weightsearch.data.dataset import Dataset, open_dataset
+from weightsearch.data.reading import Progress
+from weightsearch.data.source import SplitName
+from weightsearch.errors import OptionError, TrialFailure
+from weightsearch.losses.criterion import CriterionResult, build_criterion
+from weightsearch.losses.rebalancing import Rebalancing
+from weightsearch.losses.term import Prediction
+from weightsearch.metrics.protocol import Protocol, protocol_of
+from weightsearch.spec.sections import Configuration
+from weightsearch.training.device import Precision, choose_device, choose_precision
+from weightsearch.training.evaluate import load_network, predicted
+from weightsearch.training.network import predict
+from weightsearch.training.optimizer import make_optimizer
+from weightsearch.training.scores import Predicted, score
+
+PHOTOMETRIC: Final = ("photometric_rigid", "photometric_flow")
+# The terms that compare with no ground truth. Others, a user's own among them, take no part.
+WITHOUT_TRUTH: Final = (
+    *PHOTOMETRIC,
+    "edge_aware_smoothness",
+    "epipolar",
+    "flow_depth_consistency",
+    "smooth_depth",
+    "smooth_flow",
+)
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """steps: of the optimizer for each frame. rate: the learning rate, as a share of the study's own. per: `frame`
+    starts from the checkpoint's weights at every frame; `video` does so at the first frame of each video and goes on
+    from one frame to the next."""
+
+    steps: int
+    rate: float
+    per: Literal["frame", "video"]
+
+
+@dataclass(frozen=True)
+class Refined:
+    """metrics, protocol: of the refined predictions. terms: that were learned from. before, after: their weighted sum
+    on the frames as the checkpoint's network (`video`: as the network that came to the frame) predicts them, and after
+    the steps; means over the frames."""
+
+    metrics: dict[str, float]
+    protocol: Protocol
+    terms: tuple[str, ...]
+    before: float
+    after: float
+
+
+def self_supervised(configuration: Configuration) -> Configuration:
+    """The configuration with no loss terms but those that refinement may learn from. Raises OptionError with the path
+    of what stands against it."""
+    if not configuration.data.neighbours:
+        raise OptionError(
+            "data.neighbours",
+            "found none; refinement learns from the frames beside each frame: give their offsets, such as [-1, 1]",
+        )
+    names = {name: term.term or name for name, term in configuration.loss.items() if term.weight > 0}
+    if not any(term in PHOTOMETRIC for term in names.values()):
+        raise OptionError(
+            "loss",
+            f"found {', '.join(names) or 'no weight above 0'}; refinement needs {' or '.join(PHOTOMETRIC)} with a "
+            "weight above 0",
+        )
+    kept = {name: configuration.loss[name] for name, term in names.items() if term in WITHOUT_TRUTH}
+    for name, term in kept.items():
+        if term.options.get("pose", "predicted") != "predicted":
+            raise OptionError(
+                f"loss.{name}.pose",
+                f"found {term.options['pose']!r}, which is ground truth; refinement may not see it: set predicted",
+            )
+    if configuration.rebalance is not None and configuration.rebalance.method == "oracle":
+        raise OptionError(
+            "rebalance.method",
+            "found 'oracle', which is ground truth; refinement may not see it: set none, or another method",
+        )
+    return configuration.model_copy(update={"loss": kept})
+
+
+def evaluate_refined(
+    configuration: Configuration,
+    checkpoint: Path,
+    split: SplitName,
+    refinement: Refinement,
+    device_name: str = "auto",
+    *,
+    progress: Progress | None = None,
+    refining: Progress | None = None,
+) -> Refined:
+    """A checkpoint's metrics on a split with test-time refinement; the file stays as it is. Raises WeightsearchError,
+    OptionError with the path of what stands against refinement among them."""
+    own = self_supervised(configuration)
+    device = choose_device(configuration, device_name)
+    torch.set_num_threads(configuration.resources.cpus_per_trial)
+    network = load_network(configuration, checkpoint, device)
+    if not getattr(network, "takes_neighbours", False):
+        raise OptionError(
+            "model.name",
+            f"found {configuration.model.name!r}, which sees no neighbours; refinement needs a network that does, such "
+            "as co_training",
+        )
+    dataset = open_dataset(configuration, progress=progress)
+    plain = protocol_of(configuration, split)
+    dataset.truth(split, plain.size, progress)
+    refiner = Refiner(network, own, refinement, dataset, split, choose_precision(configuration.train.amp, device))
+    frames = len(dataset.splits[split])
+
+    def predictor(batch: Batch, here: slice) -> Predicted:
+        found = refiner(batch, here, plain)
+        if refining is not None:
+            refining(here.stop, frames)
+        return found
+
+    metrics = score(dataset, split, plain, device, 1, predictor)
+    terms = tuple(own.loss)
+    said = (
+        f"{refinement.steps} steps a frame from the weights of the checkpoint at every {refinement.per}, "
+        f"{refinement.rate:g} of the learning rate, on {' '.join(terms)}"
+    )
+    before, after = (sum(values) / max(len(values), 1) for values in (refiner.before, refiner.after))
+    return Refined(metrics, replace(plain, refinement=said), terms, before, after)
+
+
+class Refiner:
+    """Refines a network frame by frame. configuration: with the terms that it learns from, see `self_supervised`.
+    before, after: see Refined, a value for each frame.
+
+    It is deterministic on a CPU: nothing is augmented, dropped out or shuffled, and batch normalisation keeps its
+    statistics."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        configuration: Configuration,
+        refinement: Refinement,
+        dataset: Dataset,
+        split: SplitName,
+        precision: Precision,
+    ) -> None:
+        self.network = network.eval()
+        self.refinement = refinement
+        self.precision = precision
+        self.criterion = build_criterion(configuration).to(precision.device)
+        self.rebalancing = None if configuration.rebalance is None else Rebalancing(configuration.rebalance)
+        self.epoch = configuration.train.epochs  # as in the last one of the training
+        train, rate = configuration.train, refinement.rate
+        encoder = None if train.encoder_lr is None else rate * train.encoder_lr
+        self.train = train.model_copy(update={"lr": rate * train.lr, "encoder_lr": encoder})
+        self.start = {name: value.detach().clone() for name, value in network.state_dict().items()}
+        self.videos = [video for video, _ in dataset.places(dataset.splits[split])]
+        self.video: int | None = None  # that the network has been refined on
+        self.optimizer: Any = None
+        self.before: list[float] = []
+        self.after: list[float] = []
+
+    def __call__(self, batch: Batch, here: slice, protocol: Protocol) -> Predicted:
+        """What the network predicts of a batch of one frame once it is refined on it. here: the frame's place in the
+        split. Raises TrialFailure for a loss that is not finite."""
+        video = self.videos[here.start]
+        if self.refinement.per == "frame" or video != self.video:
+            self.network.load_state_dict(self.start)
+            self.optimizer = make_optimizer(self.network, self.train)
+            self.video = video
+        seen = without_truth(batch)
+        for step in range(self.refinement.steps):
+            value = self._step(seen)
+            if step == 0:
+                self.before.append(value)
+        with torch.no_grad():
+            prediction, found = predicted(self.network, batch, protocol, self.precision)
+            self.after.append(float(self._loss(prediction, seen).total))
+        return found
+
+    def _step(self, batch: Batch) -> float:
+        """One step, in full precision; the loss before it."""
+        self.optimizer.zero_grad(set_to_none=True)
+        total = self._loss(predict(self.network, batch), batch).total
+        if not torch.isfinite(total):
+            raise TrialFailure("the refinement's loss is not finite; try a smaller --refine-rate")
+        if total.requires_grad:  # not where no pixel is seen in a neighbour
+            total.backward()  # type: ignore[no-untyped-call]
+            if self.train.clip_norm is not None:
+                torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.train.clip_norm)
+            self.optimizer.step()
+        return float(total.detach())
+
+    def _loss(self, prediction: Prediction, batch: Batch) -> CriterionResult:
+        masks: Mapping[str, Tensor] = {}
+        if self.rebalancing is not None:
+            masks = self.rebalancing(prediction, batch, self.epoch).masks
+        result: CriterionResult = self.criterion(prediction, batch, masks)
+        return result
+
+
+def without_truth(batch: Batch) -> Batch:
+    """The pictures and the camera of a batch, and nothing of what is to be predicted."""
+    beside = batch.neighbours
+    return replace(
+        batch,
+        depth=torch.zeros_like(batch.depth),
+        valid=torch.zeros_like(batch.valid),
+        pose=torch.full_like(batch.pose, torch.nan),
+        neighbours=None if beside is None else replace(beside, pose=torch.full_like(beside.pose, torch.nan)),
+        motion=TrueMotion(),
+    )
