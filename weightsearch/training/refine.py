@@ -25,7 +25,7 @@ from weightsearch.training.device import Precision, choose_device, choose_precis
 from weightsearch.training.evaluate import load_network, predicted
 from weightsearch.training.network import predict
 from weightsearch.training.optimizer import make_optimizer
-from weightsearch.training.scores import Predicted, score
+from weightsearch.training.scores import Predicted, open_truths, score
 
 PHOTOMETRIC: Final = ("photometric_rigid", "photometric_flow")
 # The terms that compare with no ground truth. Others, a user's own among them, take no part.
@@ -117,7 +117,7 @@ def evaluate_refined(
         )
     dataset = open_dataset(configuration, progress=progress)
     plain = protocol_of(configuration, split)
-    dataset.truth(split, plain.size, progress)
+    open_truths(dataset, split, plain, progress)
     refiner = Refiner(network, own, refinement, dataset, split, choose_precision(configuration.train.amp, device))
     frames = len(dataset.splits[split])
 
