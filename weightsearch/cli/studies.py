@@ -73,11 +73,11 @@ def validate(study: Study, sets: Sets = None) -> None:
     spec = load_study(located(study), sets or ())
     from weightsearch.data.noise import noise
     from weightsearch.search.samplers import check_sampler
-    from weightsearch.training.preflight import learning, preflight
+    from weightsearch.training.preflight import learning, preflight, used_terms
 
     check_sampler(spec)
     with tempfile.TemporaryDirectory() as folder:
-        preflight(learning(spec), noise(spec.base, 2, Path(folder)))
+        preflight(learning(spec), noise(spec.base, 2, Path(folder)), terms=used_terms(spec))
     out.print(f"{study}: study {spec.name!r} is valid", markup=False)
     for name, found in spec.space.items():
         if isinstance(found, Choices):

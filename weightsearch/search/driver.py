@@ -44,7 +44,7 @@ from weightsearch.study.summary import StudySummary, summarise
 from weightsearch.study.writer import Writer
 from weightsearch.training.evaluate import evaluate_checkpoint
 from weightsearch.training.naive import TOLD, naive_metrics
-from weightsearch.training.preflight import learning, preflight
+from weightsearch.training.preflight import learning, preflight, used_terms
 
 SLOTS_SECONDS: Final = 5.0  # between looks at what the cluster has
 CLUSTERS_LOST: Final = 3  # in a row, without an epoch between them
@@ -106,7 +106,7 @@ class StudyRun:
         base = self.spec.base
         dataset = open_dataset(base, progress=progress)
         self._check_content(dataset.content)
-        preflight(learning(self.spec), dataset, self.spec.search.objectives)
+        preflight(learning(self.spec), dataset, self.spec.search.objectives, used_terms(self.spec))
         protocol = protocol_of(base, "validation")
         dataset.truth("validation", protocol.size, progress)
         if NAIVE not in self.store.spec:

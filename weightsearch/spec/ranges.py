@@ -55,12 +55,40 @@ class Choices:
         """What stands for each value in the database: the value itself, or its JSON text."""
         return tuple(label(value) for value in self.values)
 
+    def index(self, value: Any) -> int | None:
+        """The place of the choice that a value is, None if it is none of them."""
+        return next((place for place, choice in enumerate(self.values) if same(choice, value)), None)
+
 
 Range = FloatRange | IntRange | Choices
 
 
 def label(value: Any) -> Any:
     return json.dumps(value, sort_keys=True) if isinstance(value, (list, dict)) else value
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values of a study file mean the same: equal numbers do, `10` and `10.0`, but `1` and `true` do not.
+    Lists and mappings are compared part by part."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, (int, float)) and isinstance(other, (int, float)):
+        return one == other
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    return type(one) is type(other) and bool(one == other)
+
+
+def as_written(found: Range, value: Any) -> Any:
+    """A value as its range writes it: the choice that it equals, an int in a range of whole numbers; any other value
+    as it is."""
+    if isinstance(found, Choices):
+        place = found.index(value)
+        return value if place is None else found.values[place]
+    whole = isinstance(found, IntRange) and isinstance(value, float) and value.is_integer()
+    return int(value) if whole else value
 
 
 def is_range(value: object) -> bool:
@@ -142,9 +170,13 @@ def _choices(document: Document, path: Keys, value: dict[str, Any]) -> Choices:
     values = value["choices"]
     if not isinstance(values, list) or len(values) < 2:
         raise document.error(path, f"choices must be a list of two values or more, found {describe(values)}")
-    for item in values:
-        if sum(item == other for other in values) > 1:
-            raise document.error(path, f"the choice {describe(item)} is written twice")
+    for place, item in enumerate(values):
+        for other in values[:place]:
+            if same(item, other):
+                raise document.error(path, f"the choice {describe(item)} is written twice")
+            if item == other:  # true equals 1 in the database
+                text = f"the choices {describe(other)} and {describe(item)} cannot be told apart; quote one of them"
+                raise document.error(path, text)
     return Choices(tuple(values))
 
 

@@ -22,6 +22,7 @@ from weightsearch.spec.ranges import (
     Range,
     as_real,
     as_whole,
+    as_written,
     find_ranges,
     is_range,
     parse_range,
@@ -89,6 +90,7 @@ def _study(document: Document, tree: dict[str, Any]) -> StudySpec:
     ray = validate(document, Ray, document.tree.get("ray", {}), ("ray",))
     if not space:
         raise document.error((), "nothing to search: no value is a range such as {low: 0.1, high: 10, log: true}")
+    search = search.model_copy(update={"baselines": _as_written(space, search.baselines)})
     check_objectives(document, search, list(base.loss))
     for kind in ("sampler", "pruner"):
         section = getattr(search, kind)
@@ -232,6 +234,14 @@ def _typed(
         value = checked[key] if key in checked else value.get(key) if isinstance(value, dict) else None
     whole = isinstance(value, int) and all(isinstance(end, int) for end in found.ends())
     return as_whole(document, path, found) if whole else as_real(found)
+
+
+def _as_written(space: Mapping[str, Range], baselines: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Baselines with each searched value as its range writes it: 10 for 10.0."""
+    return {
+        name: {path: as_written(space[path], value) if path in space else value for path, value in values.items()}
+        for name, values in baselines.items()
+    }
 
 
 def _check_baselines(spec: StudySpec) -> None:
