@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import traceback
 from dataclasses import dataclass
 from typing import Final
@@ -19,6 +20,12 @@ def hide(text: str) -> str:
 def one_line(text: str) -> str:
     """Text on one line, with whatever a terminal would not print written out, and passwords in URLs hidden."""
     return hide("".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in " ".join(text.split())))
+
+
+def command(*words: object) -> str:
+    """A command line that can be copied into a shell whatever its words are: `weightsearch run 'a b.yaml'`. Placeholders
+    in capitals stay as they are."""
+    return shlex.join(str(word) for word in words)
 
 
 class Secret(str):
@@ -119,6 +126,10 @@ class TrialFailure(WeightsearchError):
 
 class StoreError(WeightsearchError):
     """A study database that cannot be opened, read or written."""
+
+
+class StoreMissing(StoreError):
+    """A study database that is not there."""
 
 
 class StoreUnavailable(StoreError):

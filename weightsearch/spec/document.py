@@ -224,7 +224,9 @@ def _apply(document: Document, override: str) -> None:
     if not equals or not all(keys):
         raise SpecError((Problem("", "expected path=value, such as train.epochs=4", place),))
     try:
-        value, _ = _load(text, place)
+        value: Any = text.strip() if keys == ("storage",) and not text.strip().startswith(("'", '"')) else None
+        if value is None:  # an unquoted URL may be something else to YAML
+            value, _ = _load(text, place)
     except SpecError as error:
         raise SpecError((Problem(name, error.problems[0].message, place),)) from None
     branch: Any = document.tree

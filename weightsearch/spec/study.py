@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from weightsearch.errors import Secret, SpecError
+from weightsearch.files import expanded
 from weightsearch.plugins import known_words
 from weightsearch.records import BETTER, IN_PIXELS
 from weightsearch.spec.document import Document, Keys, describe, read_document
@@ -63,11 +64,13 @@ class StudySpec:
 
 @dataclass(frozen=True)
 class StudyIdentity:
-    """What is needed to find a study in its database. trials: that it will have, if the file says so."""
+    """What is needed to find a study in its database. trials: that it will have, if the file says so. place: where its
+    storage is written."""
 
     name: str
     trials: int | None
     storage: str = field(repr=False)
+    place: str = ""
 
 
 def load_study(path: Path, overrides: Iterable[str] = ()) -> StudySpec:
@@ -128,7 +131,9 @@ def load_identity(path: Path, overrides: Iterable[str] = ()) -> StudyIdentity:
         raise document.error(("name",), f"expected the study's name, found {describe(name)}")
     search = document.tree.get("search")
     trials = search.get("trials") if isinstance(search, dict) else None
-    return StudyIdentity(name, trials if type(trials) is int else None, _storage(document))
+    return StudyIdentity(
+        name, trials if type(trials) is int else None, _storage(document), document.place(("storage",))
+    )
 
 
 def fill(tree: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -304,11 +309,26 @@ def _storage(document: Document) -> str:
             ("storage",),
             f"expected a URL that starts with sqlite:/// or postgresql://, found {found}",
         )
-    return url
+    sqlite = re.match(r"(sqlite(?:\+[a-z0-9_]+)?)://(/?)(.*)", url, re.DOTALL)
+    if sqlite is None:
+        return url
+    kind, slash, database = sqlite.groups()
+    if not slash and database:
+        text = (
+            f"found two slashes before {describe(database)}; sqlite takes three, and a fourth for a path from the root"
+        )
+        raise document.error(("storage",), text)
+    if database in ("", ":memory:"):
+        raise document.error(("storage",), "a database in memory would be lost; write sqlite:///file.db")
+    return Secret(f"{kind}:///{expanded(database)}")
 
 
 def _absolute(document: Document) -> None:
-    """Make relative paths absolute, so that a configuration trains from any folder and on a worker."""
+    """Make relative paths absolute, so that a configuration trains from any folder and on a worker; `~` is the home
+    folder wherever a path may stand."""
+    for section in ("data", "model", "resources"):
+        if isinstance(document.tree.get(section), dict):
+            document.tree[section] = _at_home(document.tree[section])
     for section, key in PATHS:
         branch = document.tree.get(section)
         if not isinstance(branch, dict) or key not in branch:
@@ -323,7 +343,16 @@ def _absolute(document: Document) -> None:
 def _absolute_path(value: Any) -> Any:
     if not isinstance(value, str) or value in NOT_FILES or value.startswith("${") or not value:
         return value
-    return os.path.abspath(os.path.expanduser(value))
+    return os.path.abspath(expanded(value))
+
+
+def _at_home(value: Any) -> Any:
+    """The same with every text that begins with `~` as a path in the home folder."""
+    if isinstance(value, dict):
+        return {key: _at_home(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_at_home(item) for item in value]
+    return expanded(value) if isinstance(value, str) and value.startswith("~") else value
 
 
 def _expanded(document: Document, tree: Mapping[str, Any]) -> dict[str, Any]:
