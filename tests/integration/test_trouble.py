@@ -225,7 +225,7 @@ def test_vanished_checkpoints_are_told_and_what_was_stored_stays(tmp_path):
         (["run", "tiny.yaml", "--set", "train.epoch=3"], "train.epoch: unknown key; did you mean 'epochs'?"),
         (["validate", "tiny.yaml", "--set", "data.root=gone"], "data.root: no such folder"),
         (["train", "tiny.yaml"], "is a range"),
-        (["show", "tiny.yaml"], "there is no study database tiny.db yet"),
+        (["show", "tiny.yaml"], "tiny.db (the storage sqlite:///tiny.db lies in the working folder"),
         (["export", "tiny.yaml"], "there is no study database"),
         (["dashboard", "tiny.yaml"], "there is no study database"),
         (["evaluate", "tiny.yaml", "--checkpoint", "c.pt", "--split", "tset"], "expected train, validation, test"),

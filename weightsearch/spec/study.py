@@ -314,9 +314,7 @@ def _storage(document: Document) -> str:
         return url
     kind, slash, database = sqlite.groups()
     if not slash and database:
-        text = (
-            f"found two slashes before {describe(database)}; sqlite takes three, and a fourth for a path from the root"
-        )
+        text = "found sqlite:// with two slashes; write sqlite:///file.db, with a fourth for a path from the root"
         raise document.error(("storage",), text)
     if database in ("", ":memory:"):
         raise document.error(("storage",), "a database in memory would be lost; write sqlite:///file.db")
@@ -370,7 +368,9 @@ def _variables(document: Document, path: Keys, text: str) -> str:
     def value(match: re.Match[str]) -> str:
         name = match.group(1)
         if name not in os.environ:
-            raise document.error(path, f"the environment variable {name} is not set")
+            # what is written in capitals is a name; another word may be a password that stands between the signs
+            known = name if path != ("storage",) or re.fullmatch(r"[A-Z][A-Z0-9_]*", name) else "between ${ and }"
+            raise document.error(path, f"the environment variable {known} is not set")
         return os.environ[name]
 
     return re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", value, text)

@@ -47,7 +47,7 @@ def look(
 
 def foreign_study(name: str, study: str) -> StoreError:
     return StoreError(
-        f"{name}: the study {study!r} there was not made by weightsearch; take another name, with --force-new NAME or "
+        f"{name}: the study {study!r} was not made by weightsearch; take another name, with --force-new NAME or "
         "in the study file, or another storage"
     )
 

@@ -48,7 +48,7 @@ def test_a_study_of_that_name_that_optuna_made(tiny, storage):
     file = Path(storage.removeprefix("sqlite:///"))
     data = file.read_bytes() if storage.startswith("sqlite") else b""
     spec = load_study(tiny, [f"storage={storage}"])
-    with pytest.raises(StoreError, match="the study 'tiny' there was not made by weightsearch; take another name"):
+    with pytest.raises(StoreError, match="the study 'tiny' was not made by weightsearch; take another name"):
         StudyRun(spec)
     assert schema_of(storage) == before
     assert not any("weightsearch" in name for name in before)
@@ -62,7 +62,7 @@ def test_a_study_of_another_name_beside_those_of_optuna(tiny, storage):
     optunas(storage, "theirs")
     spec = load_study(tiny, [f"storage={storage}"])
     StudyStore.create(storage, "tiny", ["minimize"], stored_spec(spec)).close()
-    with pytest.raises(StoreError, match="the study 'theirs' there was not made by weightsearch"):
+    with pytest.raises(StoreError, match="the study 'theirs' was not made by weightsearch"):
         StudyStore.create(storage, "theirs", ["minimize"], stored_spec(spec))
     assert optuna.load_study(study_name="theirs", storage=storage).best_value is not None
 
