@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from weightsearch.plugins import known_words
 from weightsearch.spec.document import Document, Keys, describe
+from weightsearch.spec.forms import HIGH, KIND, LOW, nearest
 
 RANGE_KEYS: Final = ("low", "high", "log", "step")
 MAX_STEPS: Final = 1_000_000
@@ -113,12 +114,14 @@ def parse_range(document: Document, path: Keys, value: dict[str, Any]) -> FloatR
         return _choices(document, path, value)
     for key in value:
         if key not in RANGE_KEYS:
-            raise document.error((*path, key), f"unknown key in a range{known_words(key, RANGE_KEYS)}")
+            hint = nearest(value, "float_type", ranges=True) if key.lower() in (*LOW, *HIGH, *KIND) else ""
+            raise document.error((*path, key), f"unknown key in a range{known_words(key, RANGE_KEYS)}{hint}")
     for key in ("low", "high"):
         if key not in value:
             raise document.error(path, f"the range has no {key!r}; write {{low: ..., high: ...}}")
         if not _is_number(value[key]):
-            raise document.error((*path, key), f"expected a finite number, found {describe(value[key])}")
+            hint = nearest(value[key], "float_type", ranges=False)
+            raise document.error((*path, key), f"expected a finite number, found {describe(value[key])}{hint}")
     found = FloatRange(value["low"], value["high"], value.get("log", False), value.get("step"))
     _check_order(document, path, found)
     return found
@@ -127,7 +130,8 @@ def parse_range(document: Document, path: Keys, value: dict[str, Any]) -> FloatR
 def _check_order(document: Document, path: Keys, found: FloatRange) -> None:
     low, high, log, step = found.low, found.high, found.log, found.step
     if not isinstance(log, bool):
-        raise document.error((*path, "log"), f"expected true or false, found {describe(log)}")
+        hint = nearest(log, "bool_type", ranges=False)
+        raise document.error((*path, "log"), f"expected true or false, found {describe(log)}{hint}")
     if low > high:
         raise document.error(path, f"low {low} is above high {high}")
     if low == high:

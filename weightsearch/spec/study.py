@@ -29,9 +29,8 @@ from weightsearch.spec.ranges import (
     parse_range,
 )
 from weightsearch.spec.sections import CONFIGURATION_KEYS, KNOWN_KEYS, Configuration, Ray, Search
-from weightsearch.spec.validate import check_plugin, validate
+from weightsearch.spec.validate import RANGE_SECTIONS, check_plugin, validate
 
-RANGE_SECTIONS: Final = ("augmentation", "data", "model", "loss", "rebalance", "train")
 PATHS: Final[tuple[Keys, ...]] = (("data", "root"), ("model", "weights"))
 NOT_FILES: Final = ("none", "pretrained")
 
@@ -94,7 +93,7 @@ def _study(document: Document, tree: dict[str, Any]) -> StudySpec:
     if not space:
         raise document.error((), "nothing to search: no value is a range such as {low: 0.1, high: 10, log: true}")
     search = search.model_copy(update={"baselines": _as_written(space, search.baselines)})
-    check_objectives(document, search, list(base.loss))
+    check_objectives(document, search, list(base.loss), base.possible_metrics)
     for kind in ("sampler", "pruner"):
         section = getattr(search, kind)
         check_plugin(document, kind, section.name, section.options, {"epochs": base.train.epochs}, ("search", kind))
