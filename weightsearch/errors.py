@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import re
+import shlex
 import traceback
 from dataclasses import dataclass
 from typing import Final
 
-# In a URL, from the first colon after the user to the last @ of the word; and as an option.
-PASSWORDS: Final = (re.compile(r"(:/{1,2}[^:/@\s]*):\S+(?=@)"), re.compile(r"(\w*password(?:=|%3D))[^&\s'\"]+", re.I))
+# In a URL, from the first colon after the user to the last @, spaces in it or not; to the end of the word where there
+# is no @ and no port either; and as an option.
+PASSWORDS: Final = (
+    (re.compile(r"(:/{1,2}[^:/@\s\[]*):[^\n]{1,200}(?=@)"), r"\1:***"),
+    (re.compile(r"(:/{1,2}[^:/@\s\[]*):(?!\*\*\*|PORT\b|\d{1,5}(?![^/?#\s'\"),;]))[^\s'\"]+"), r"\1:***"),
+    (re.compile(r"(\w*password(?:=|%3D))[^&\s'\"]+", re.I), r"\1***"),
+)
 
 
 def hide(text: str) -> str:
     """Text without the passwords of the URLs in it."""
-    return PASSWORDS[1].sub(r"\1***", PASSWORDS[0].sub(r"\1:***", text))
+    for pattern, shown in PASSWORDS:
+        text = pattern.sub(shown, text)
+    return text
 
 
 def one_line(text: str) -> str:
     """Text on one line, with whatever a terminal would not print written out, and passwords in URLs hidden."""
     return hide("".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in " ".join(text.split())))
+
+
+def command(*words: object) -> str:
+    """A command line that can be copied into a shell whatever its words are: `weightsearch run 'a b.yaml'`."""
+    return shlex.join(str(word) for word in words)
 
 
 class Secret(str):
@@ -123,6 +136,10 @@ class TrialFailure(WeightsearchError):
 
 class StoreError(WeightsearchError):
     """A study database that cannot be opened, read or written."""
+
+
+class StoreMissing(StoreError):
+    """A study database that is not there."""
 
 
 class StoreUnavailable(StoreError):

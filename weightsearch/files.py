@@ -1,4 +1,4 @@
-"""Writing files whole or not at all."""
+"""Paths as people write them, and writing files whole or not at all."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from weightsearch.errors import WriteError
+
+
+def expanded(path: str) -> str:
+    """A path with `~`, or `~name`, at its beginning replaced by that home folder."""
+    return os.path.expanduser(path)
 
 
 def write_bytes(path: Path, data: bytes | memoryview, what: str = "") -> None:

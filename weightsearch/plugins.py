@@ -114,7 +114,7 @@ def options_model(target: Callable[..., Any]) -> type[BaseModel]:
     extra = False
     for parameter in parameters:
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
-            extra = True
+            extra = not _has_torchs_constructor(target)
         elif parameter.kind is not inspect.Parameter.VAR_POSITIONAL:
             default = ... if parameter.default is inspect.Parameter.empty else parameter.default
             fields[parameter.name] = (hints.get(parameter.name, Any), default)
@@ -130,6 +130,13 @@ def options_model(target: Callable[..., Any]) -> type[BaseModel]:
         return create_model(_name(target), __config__=config, **fields)
     except Exception as error:  # names and annotations that pydantic does not take
         raise OptionError("", f"the options of {_name(target)} cannot be checked: {kind_and_line(error)}") from None
+
+
+def _has_torchs_constructor(target: Callable[..., Any]) -> bool:
+    """Whether it is a module without a constructor of its own: torch's takes keyword arguments and refuses them all."""
+    classes = inspect.getmro(target) if inspect.isclass(target) else ()
+    owner = next((one for one in classes if "__init__" in vars(one)), object)
+    return owner.__module__.startswith("torch.nn.")
 
 
 def plain_options(target: Callable[..., Any], options: Mapping[str, Any], context: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from weightsearch.errors import WeightsearchError
+from weightsearch.errors import StoreError, StoreMissing, WeightsearchError
 from weightsearch.spec import load_identity
 
 if TYPE_CHECKING:
@@ -46,11 +46,32 @@ def opened(study: Path, sets: list[str] | None, *, mode: Mode = "read") -> Itera
     from weightsearch.study.store import StudyStore
 
     identity = load_identity(study, sets or ())
-    store = StudyStore.open(identity.storage, identity.name, mode=mode)
+    check_storage(identity.storage, identity.place)
+    try:
+        store = StudyStore.open(identity.storage, identity.name, mode=mode)
+    except StoreMissing as error:
+        raise StoreMissing(f"{error}{_beside(study, identity.storage)}") from None
     try:
         yield store
     finally:
         store.close()
+
+
+def check_storage(storage: str, place: str) -> None:
+    """Raise StoreError, with the place where it is written, for a storage that is no database URL."""
+    from weightsearch.study.database import parse_url
+
+    try:
+        parse_url(storage)
+    except StoreError as error:
+        raise StoreError(f"{error} ({place})") from None
+
+
+def _beside(study: Path, storage: str) -> str:
+    """Where a database that the working folder lacks may be: beside the study file."""
+    name = Path(storage.partition(":///")[2])
+    there = study.absolute().parent / name
+    return "" if name.is_absolute() or not there.is_file() else f"; there is one beside the study file: {there}"
 
 
 def split_of(name: str) -> SplitName:

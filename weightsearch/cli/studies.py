@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from weightsearch.cli.app import AsJson, Device, Quiet, Sets, Study, app, located, opened
+from weightsearch.cli.app import AsJson, Device, Quiet, Sets, Study, app, check_storage, located, opened
 from weightsearch.errors import StoreError, StoreUnavailable, WeightsearchError
 from weightsearch.files import write_text
 from weightsearch.screen import View, err, out, print_compared, print_result
@@ -33,6 +33,7 @@ def run(
 ) -> None:
     """Create or continue a study: search until it has all its trials, then compare the best with the baselines."""
     spec = load_study(located(study), [*(sets or ()), *([] if force_new is None else [f"name={force_new}"])])
+    check_storage(spec.storage, spec.document.place(("storage",)))
     from weightsearch.dashboards.notes import Notes
     from weightsearch.search.driver import StudyRun
     from weightsearch.search.status import Status
@@ -71,13 +72,14 @@ def validate(study: Study, sets: Sets = None) -> None:
     """Check a study file, take a batch of noise through its network and loss, and print what would be searched; no data
     is read."""
     spec = load_study(located(study), sets or ())
+    check_storage(spec.storage, spec.document.place(("storage",)))
     from weightsearch.data.noise import noise
     from weightsearch.search.samplers import check_sampler
-    from weightsearch.training.preflight import learning, preflight
+    from weightsearch.training.preflight import learning, preflight, used_terms
 
     check_sampler(spec)
     with tempfile.TemporaryDirectory() as folder:
-        preflight(learning(spec), noise(spec.base, 2, Path(folder)))
+        preflight(learning(spec), noise(spec.base, 2, Path(folder)), terms=used_terms(spec))
     out.print(f"{study}: study {spec.name!r} is valid", markup=False)
     for name, found in spec.space.items():
         if isinstance(found, Choices):

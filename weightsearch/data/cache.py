@@ -27,6 +27,7 @@ from weightsearch.data.images import resize_colour, resize_flow, resize_intrinsi
 from weightsearch.data.reading import Progress, Reading, place_of, read_all, resized_depth, usable
 from weightsearch.data.source import Frame, Source, Video, knows_flow, knows_moving
 from weightsearch.errors import DataError, OptionError
+from weightsearch.files import expanded
 from weightsearch.plugins import build, plain_options, resolve
 from weightsearch.spec.sections import Configuration
 
@@ -91,8 +92,8 @@ def plan_of(source: Source, size: tuple[int, int], neighbours: tuple[int, ...]) 
 def cache_folder() -> Path:
     """Where caches lie: WEIGHTSEARCH_CACHE, or `weightsearch` in the user's cache folder."""
     if chosen := os.environ.get("WEIGHTSEARCH_CACHE"):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "weightsearch"
+        return Path(expanded(chosen))
+    return Path(expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache")) / "weightsearch"
 
 
 def open_frames(

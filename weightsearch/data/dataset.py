@@ -39,7 +39,7 @@ class Dataset:
     """configuration: what it was opened for. frames: all of them, in the host's memory map. splits: the indices of each
     split's frames, in video order. min_depth, max_depth: metres; depth outside is not valid. features: of a frozen
     encoder, for every frame, finest first, each [N, C, h, w]; none where they are not kept. offsets: of the neighbours
-    that batches have."""
+    that batches have. made_up: the frames are noise, from which little follows."""
 
     configuration: Configuration
     frames: CachedFrames
@@ -48,6 +48,7 @@ class Dataset:
     max_depth: float
     features: tuple[NDArray[np.float32], ...] = ()
     offsets: tuple[int, ...] = ()
+    made_up: bool = False
 
     def gather(self, indices: NDArray[np.int64], *, pin: bool = False) -> Parts:
         """Copies of these frames, and of their neighbours, as they are stored, in pinned memory if asked, ready for

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from weightsearch.data.cache import CONTENT, CachedFrames
 from weightsearch.data.dataset import Dataset
-from weightsearch.data.source import Video
+from weightsearch.data.source import SplitName, Video
 from weightsearch.spec.sections import Configuration
 
 STEP: Final = 0.05  # metres that the camera moves between two frames
@@ -40,5 +41,5 @@ def noise(configuration: Configuration, count: int, folder: Path) -> Dataset:
         np.zeros((every, height, width), dtype=np.bool_) if offsets else None,
     )
     middle = np.arange(before, before + count)
-    splits = {"train": middle, "validation": middle, "test": middle}
-    return Dataset(configuration, frames, splits, data.min_depth, data.max_depth, offsets=offsets)  # type: ignore[arg-type]
+    splits: dict[SplitName, NDArray[np.int64]] = {"train": middle, "validation": middle, "test": middle}
+    return Dataset(configuration, frames, splits, data.min_depth, data.max_depth, offsets=offsets, made_up=True)

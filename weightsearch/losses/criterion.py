@@ -69,6 +69,10 @@ class Criterion(nn.Module):
         total = sum(used[1:], start=used[0])
         return CriterionResult(total, torch.stack(values), gradients, tuple(weighted), learning)
 
+    def value(self, index: int, prediction: Prediction, batch: Batch) -> Tensor:
+        """One unweighted term by itself, a scalar. Raises ModelError as `forward` does."""
+        return self._value(index, _Outputs(self.names[index], prediction), batch)
+
     def _value(self, index: int, outputs: _Outputs, batch: Batch) -> Tensor:
         try:
             value = self.terms[index](outputs, batch)

@@ -45,7 +45,7 @@ from weightsearch.study.summary import StudySummary, summarise
 from weightsearch.study.writer import Writer
 from weightsearch.training.evaluate import evaluate_checkpoint
 from weightsearch.training.naive import TOLD, naive_metrics
-from weightsearch.training.preflight import learning, preflight
+from weightsearch.training.preflight import learning, preflight, used_terms
 from weightsearch.training.scores import open_truths
 
 CLUSTERS_LOST: Final = 3  # in a row, without an epoch between them
@@ -85,9 +85,9 @@ class StudyRun:
         self.spec = spec
         self.folder = Path(spec.base.resources.run_dir).absolute() / spec.name
         self.listener = listener or (lambda _: None)
-        _make_folder(self.folder)
         with ExitStack() as stack:
-            self.store = _open_store(spec, new=new)
+            with _folder_made(self.folder):
+                self.store = _open_store(spec, new=new)
             stack.callback(self.store.close)
             self.lease = Lease.take(self.store, join=join)
             stack.callback(self._release)
@@ -106,7 +106,7 @@ class StudyRun:
         base = self.spec.base
         dataset = open_dataset(base, progress=progress)
         self._check_content(dataset.content)
-        preflight(learning(self.spec), dataset, self.spec.search.objectives)
+        preflight(learning(self.spec), dataset, self.spec.search.objectives, used_terms(self.spec))
         protocol = protocol_of(base, "validation")
         open_truths(dataset, "validation", protocol, progress)
         if NAIVE not in self.store.spec:
@@ -316,8 +316,22 @@ def _how_to_go_on(ledger: Ledger) -> str:
     return f"stopped; {what} on from the last checkpoint when the same command is given again"
 
 
+@contextmanager
+def _folder_made(folder: Path) -> Iterator[None]:
+    """The run folder, which is removed again if it is new and what is done inside fails. Raises SearchError for one
+    that cannot be written."""
+    new = [one for one in (folder, *folder.parents) if not one.exists()]
+    _make_folder(folder)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # others have put something into it
+            for one in new:
+                one.rmdir()
+        raise
+
+
 def _make_folder(folder: Path) -> None:
-    """Raises SearchError for a run folder that cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

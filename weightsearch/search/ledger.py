@@ -17,7 +17,7 @@ from weightsearch.plugins import build
 from weightsearch.records import EpochRecord, Picture
 from weightsearch.search.pruners import NonDominated
 from weightsearch.search.samplers import Grid, MakeSampler
-from weightsearch.search.space import distributions, inside
+from weightsearch.search.space import as_stored, distributions, inside
 from weightsearch.spec import Configuration, StudySpec
 from weightsearch.study.store import BASELINE
 from weightsearch.study.summary import parameters
@@ -85,7 +85,8 @@ class Ledger:
         self.pruner: BasePruner | NonDominated | None = None
         if search.pruner.name != "none":
             self.pruner = build("pruner", search.pruner.name, search.pruner.options, context)
-        self.space = distributions(spec.space)
+        self.ranges = as_stored(spec.space, self.store.spec["tree"])
+        self.space = distributions(self.ranges)
         self.running: dict[int, Assignment] = {}
         self.order = 0  # of attempts from now on
         self.failed_in_a_row: list[str] = []
@@ -253,7 +254,7 @@ class Ledger:
         return isinstance(sampler, Grid) and len(sampler.taken(self.store.study)) >= sampler.size
 
     def _sampler(self, number: int) -> BaseSampler:
-        return self.make_sampler(self.spec.base.seed, number, self.spec.space)
+        return self.make_sampler(self.spec.base.seed, number, self.ranges)
 
     def _take(
         self, assignment: Assignment, attempt: Attempt, record: EpochRecord, pictures: Sequence[Picture]
@@ -291,10 +292,13 @@ class Ledger:
     def _enqueue_baselines(self) -> None:
         baselines: Mapping[str, Mapping[str, Any]] = self.store.spec["baselines"]
         with self.writer.act():
-            known = {trial.user_attrs.get(BASELINE) for trial in self.store.trials()}
+            known = {trial.user_attrs.get(BASELINE): trial for trial in self.store.trials()}
             for name, values in baselines.items():
+                params = inside(self.ranges, values)
                 if name not in known:
-                    self.writer.enqueue_baseline(name, inside(self.spec.space, values))
+                    self.writer.enqueue_baseline(name, params)
+                elif known[name].state == TrialState.WAITING:
+                    self.writer.correct_baseline(known[name].number, params)
 
     def _given_back(self, number: int) -> None:
         assignment = self.running.pop(number)

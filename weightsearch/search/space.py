@@ -9,7 +9,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from weightsearch.errors import SearchError
-from weightsearch.spec.ranges import Choices, FloatRange, IntRange, Range, label
+from weightsearch.spec.ranges import Choices, FloatRange, IntRange, Range, as_written, find_ranges, label
 
 
 def distribution(found: Range) -> BaseDistribution:
@@ -27,11 +27,21 @@ def distributions(space: Mapping[str, Range]) -> dict[str, BaseDistribution]:
 def inside(space: Mapping[str, Range], values: Mapping[str, Any]) -> dict[str, Any]:
     """The values that are parameters of the space and lie in it, as the database stores them. A baseline's others are
     left out, so that no sampler takes the logarithm of 0."""
-    kept: dict[str, Any] = {}
-    for name, value in values.items():
-        if name in space and _contains(space[name], value):
-            kept[name] = label(value)
-    return kept
+    return {
+        name: label(as_written(space[name], value))
+        for name, value in values.items()
+        if name in space and _contains(space[name], value)
+    }
+
+
+def as_stored(space: Mapping[str, Range], tree: Mapping[str, Any]) -> dict[str, Range]:
+    """The space with its choices as a study's stored tree writes them: `[32, 48]` where the file now says `[32.0, 48]`,
+    since the database knows a list by its text."""
+    stored = {".".join(path): found["choices"] for path, found in find_ranges(tree) if "choices" in found}
+    return {
+        name: Choices(tuple(stored[name])) if isinstance(found, Choices) and name in stored else found
+        for name, found in space.items()
+    }
 
 
 def grid_points(name: str, found: Range, points: int | None) -> list[Any]:
@@ -58,7 +68,7 @@ def grid_points(name: str, found: Range, points: int | None) -> list[Any]:
 
 def _contains(found: Range, value: Any) -> bool:
     if isinstance(found, Choices):
-        return any(label(value) == known and type(label(value)) is type(known) for known in found.labels())
+        return found.index(value) is not None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not found.low <= value <= found.high:
         return False  # Optuna raises for the logarithm of 0 rather than saying no
     space = distribution(found)

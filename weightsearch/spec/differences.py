@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
+
+from weightsearch.spec.ranges import same
+
+ABSENT: Final = object()
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -19,5 +23,5 @@ def differences(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return [
         f"{path}: {stored.get(path, 'nothing')} -> {now.get(path, 'nothing')}"
         for path in sorted(stored.keys() | now.keys())
-        if stored.get(path) != now.get(path)
+        if not same(stored.get(path, ABSENT), now.get(path, ABSENT))
     ]

@@ -11,6 +11,7 @@ from typing import Any, Final
 import yaml
 
 from weightsearch.errors import Problem, SpecError, hide
+from weightsearch.spec.yaml_faults import QUOTE, explain
 
 Keys = tuple[str, ...]
 
@@ -135,11 +136,11 @@ def _load(text: str, source: str) -> tuple[Any, dict[Keys, str]]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
-        what = " ".join((error.problem or error.context or "malformed").split())
+        what = explain(error.problem or error.context or "malformed")
         raise SpecError((Problem("", f"not valid YAML: {what}", f"{source}:{line}"),)) from None
     except yaml.YAMLError as error:
         line = text.count("\n", 0, getattr(error, "position", 0)) + 1
-        what = " ".join(str(getattr(error, "reason", error)).split())
+        what = explain(str(getattr(error, "reason", error)))
         raise SpecError((Problem("", f"not valid YAML: {what}", f"{source}:{line}"),)) from None
     except RecursionError:
         raise SpecError((Problem("", f"nested deeper than {MAX_DEPTH} levels", f"{source}:1"),)) from None
@@ -168,7 +169,7 @@ class _Walker:
             raise self.fail(path[:3], f"more than {MAX_NODES} values", node)
         self.places.setdefault(path, f"{self.source}:{node.start_mark.line + 1}")
         if node.tag.removeprefix("tag:yaml.org,2002:") not in TAGS:
-            raise self.fail(path, f"the tag {node.tag!r} is not allowed", node)
+            raise self.fail(path, f"text that begins with ! is a tag, which is not allowed; {QUOTE}", node)
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node, path, depth)
         if isinstance(node, yaml.SequenceNode):
@@ -176,8 +177,9 @@ class _Walker:
         try:
             value = self.loader.construct_object(node)
         except (ValueError, OverflowError, yaml.YAMLError) as error:
-            what = getattr(error, "problem", None) or str(error).splitlines()[0]
-            raise self.fail(path, f"cannot read {describe(node.value)}: {what}", node) from None
+            what = explain(getattr(error, "problem", None) or str(error).splitlines()[0])
+            found = "the value" if path[:1] == ("storage",) else describe(node.value)
+            raise self.fail(path, f"cannot read {found}: {what}", node) from None
         if isinstance(value, str) and not value.isascii():
             try:
                 value.encode()
@@ -196,7 +198,9 @@ class _Walker:
             name = self.walk(key, (*path, "<key>"), depth + 1)
             self.places.pop((*path, "<key>"), None)
             if not isinstance(name, str):
-                raise self.fail(path, f"the key {describe(name)} is not text; quote it", key)
+                comma = isinstance(name, (int, float)) and value.tag.endswith(":null")
+                hint = "; numbers are written with a point, such as 0.1" if comma else "; quote it"
+                raise self.fail(path, f"the key {describe(name)} is not text{hint}", key)
             if name in lines:
                 raise self.fail((*path, name), f"written twice, first in line {lines[name]}", key)
             lines[name] = key.start_mark.line + 1
@@ -224,7 +228,9 @@ def _apply(document: Document, override: str) -> None:
     if not equals or not all(keys):
         raise SpecError((Problem("", "expected path=value, such as train.epochs=4", place),))
     try:
-        value, _ = _load(text, place)
+        value: Any = text.strip() if keys == ("storage",) and not text.strip().startswith(("'", '"')) else None
+        if value is None:  # an unquoted URL may be something else to YAML
+            value, _ = _load(text, place)
     except SpecError as error:
         raise SpecError((Problem(name, error.problems[0].message, place),)) from None
     branch: Any = document.tree

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-from weightsearch.plugins import known_words
 from weightsearch.records import BETTER
 from weightsearch.spec.document import Document
+from weightsearch.spec.known_metrics import refusal
 from weightsearch.spec.sections import Search
 
 OF_SEVERAL: Final = ("non_dominated", "none")  # pruners that know several objectives
 
 
-def check_objectives(document: Document, search: Search, terms: Iterable[str]) -> None:
-    """Raise SpecError for an objective that depends on the weights, is unknown or points the wrong way."""
+def check_objectives(document: Document, search: Search, terms: Iterable[str], possible: Sequence[str]) -> None:
+    """Raise SpecError for an objective that depends on the weights, is unknown, points the wrong way or is none of the
+    possible ones."""
     section = ("search", "objectives")
     if not search.objectives:
-        raise document.error(section, f"no objective; known: {', '.join(BETTER)}")
+        raise document.error(section, f"no objective; known: {', '.join(possible)}")
     for name, direction in search.objectives.items():
         if name in BETTER:
             if direction != BETTER[name]:
@@ -30,10 +31,12 @@ def check_objectives(document: Document, search: Search, terms: Iterable[str]) -
             raise document.error(
                 (*section, name),
                 "depends on the loss weights, so that zero weights would win; use a validation metric: "
-                + ", ".join(BETTER),
+                + ", ".join(possible),
             )
         else:
-            raise document.error((*section, name), f"unknown metric{known_words(name, BETTER)}")
+            raise document.error((*section, name), refusal(name, possible))
+        if name not in possible:
+            raise document.error((*section, name), refusal(name, possible))
     if len(search.objectives) > 1 and search.pruner.name not in OF_SEVERAL:
         raise document.error(
             ("search", "pruner"),

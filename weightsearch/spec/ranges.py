@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from weightsearch.plugins import known_words
 from weightsearch.spec.document import Document, Keys, describe
+from weightsearch.spec.forms import HIGH, KIND, LOW, nearest
 
 RANGE_KEYS: Final = ("low", "high", "log", "step")
 MAX_STEPS: Final = 1_000_000
@@ -55,12 +56,40 @@ class Choices:
         """What stands for each value in the database: the value itself, or its JSON text."""
         return tuple(label(value) for value in self.values)
 
+    def index(self, value: Any) -> int | None:
+        """The place of the choice that a value is, None if it is none of them."""
+        return next((place for place, choice in enumerate(self.values) if same(choice, value)), None)
+
 
 Range = FloatRange | IntRange | Choices
 
 
 def label(value: Any) -> Any:
     return json.dumps(value, sort_keys=True) if isinstance(value, (list, dict)) else value
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values of a study file mean the same: equal numbers do, `10` and `10.0`, but `1` and `true` do not.
+    Lists and mappings are compared part by part."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, (int, float)) and isinstance(other, (int, float)):
+        return one == other
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    return type(one) is type(other) and bool(one == other)
+
+
+def as_written(found: Range, value: Any) -> Any:
+    """A value as its range writes it: the choice that it equals, an int in a range of whole numbers; any other value
+    as it is."""
+    if isinstance(found, Choices):
+        place = found.index(value)
+        return value if place is None else found.values[place]
+    whole = isinstance(found, IntRange) and isinstance(value, float) and value.is_integer()
+    return int(value) if whole else value
 
 
 def is_range(value: object) -> bool:
@@ -85,12 +114,14 @@ def parse_range(document: Document, path: Keys, value: dict[str, Any]) -> FloatR
         return _choices(document, path, value)
     for key in value:
         if key not in RANGE_KEYS:
-            raise document.error((*path, key), f"unknown key in a range{known_words(key, RANGE_KEYS)}")
+            hint = nearest(value, "float_type", ranges=True) if key.lower() in (*LOW, *HIGH, *KIND) else ""
+            raise document.error((*path, key), f"unknown key in a range{known_words(key, RANGE_KEYS)}{hint}")
     for key in ("low", "high"):
         if key not in value:
             raise document.error(path, f"the range has no {key!r}; write {{low: ..., high: ...}}")
         if not _is_number(value[key]):
-            raise document.error((*path, key), f"expected a finite number, found {describe(value[key])}")
+            hint = nearest(value[key], "float_type", ranges=False)
+            raise document.error((*path, key), f"expected a finite number, found {describe(value[key])}{hint}")
     found = FloatRange(value["low"], value["high"], value.get("log", False), value.get("step"))
     _check_order(document, path, found)
     return found
@@ -99,7 +130,8 @@ def parse_range(document: Document, path: Keys, value: dict[str, Any]) -> FloatR
 def _check_order(document: Document, path: Keys, found: FloatRange) -> None:
     low, high, log, step = found.low, found.high, found.log, found.step
     if not isinstance(log, bool):
-        raise document.error((*path, "log"), f"expected true or false, found {describe(log)}")
+        hint = nearest(log, "bool_type", ranges=False)
+        raise document.error((*path, "log"), f"expected true or false, found {describe(log)}{hint}")
     if low > high:
         raise document.error(path, f"low {low} is above high {high}")
     if low == high:
@@ -142,9 +174,13 @@ def _choices(document: Document, path: Keys, value: dict[str, Any]) -> Choices:
     values = value["choices"]
     if not isinstance(values, list) or len(values) < 2:
         raise document.error(path, f"choices must be a list of two values or more, found {describe(values)}")
-    for item in values:
-        if sum(item == other for other in values) > 1:
-            raise document.error(path, f"the choice {describe(item)} is written twice")
+    for place, item in enumerate(values):
+        for other in values[:place]:
+            if same(item, other):
+                raise document.error(path, f"the choice {describe(item)} is written twice")
+            if item == other:  # true equals 1 in the database
+                text = f"the choices {describe(other)} and {describe(item)} cannot be told apart; quote one of them"
+                raise document.error(path, text)
     return Choices(tuple(values))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -20,6 +21,7 @@ from pydantic import (
 
 from weightsearch.plugins import known_words
 from weightsearch.records import BETTER, Direction
+from weightsearch.spec.known_metrics import possible, refusal
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -27,16 +29,26 @@ Count = Annotated[int, Field(ge=1)]
 Pixels = Annotated[int, Field(ge=16, le=4096)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Reach = Annotated[float, Field(ge=0, lt=1)]
-TermName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]*$")]
+STUDY_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+TERM_NAME: Final = r"^[A-Za-z_][A-Za-z0-9_-]*$"
+FOLDER: Final = r"^[^\x00]+$"
+TermName = Annotated[str, Field(pattern=TERM_NAME)]
+# Pattern -> what an error says of it, and the signs that a name may have and begin with.
+RULES: Final[Mapping[str, tuple[str, str, str]]] = MappingProxyType(
+    {
+        STUDY_NAME: ("a name of A-Z, a-z, 0-9, '.', '_' and '-', at most 100, the first a letter or digit",
+                     "A-Za-z0-9._-", "A-Za-z0-9"),
+        TERM_NAME: ("a name of A-Z, a-z, 0-9, '_' and '-', the first a letter or '_'", "A-Za-z0-9_-", "A-Za-z_"),
+        FOLDER: ("a folder", "", ""),
+    }
+)  # fmt: skip
 
 
-def _metric(name: str) -> str:
-    if name not in BETTER:
-        raise ValueError(f"unknown metric {name!r}{known_words(name, BETTER)}")
-    return name
-
-
-Metric = Annotated[str, AfterValidator(_metric)]
+def _address(address: str) -> str:
+    found = re.fullmatch(r"(?:ray://)?(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(\d{1,5})", address)
+    if address != "auto" and (found is None or not 0 < int(found[1]) < 65536):
+        raise ValueError(f"expected auto, HOST:PORT (such as 10.0.0.1:6379) or ray://HOST:PORT, found {address!r}")
+    return address
 
 
 def _named(value: object) -> object:
@@ -146,7 +158,7 @@ class EarlyStopping(Section):
     first objective unless given."""
 
     patience: Count
-    metric: Metric = "abs_rel"
+    metric: str = "abs_rel"
 
     def best(self, curve: Sequence[float]) -> int:
         """The best epoch, counted from 1, of the metric's values, one an epoch; of equal ones the first."""
@@ -306,7 +318,7 @@ class Resources(Section):
     gpus_per_trial: NonNegative | Literal["auto"] = "auto"
     max_concurrent: Count | None = None
     max_failures: Annotated[int, Field(ge=0)] = 2
-    run_dir: Annotated[str, Field(pattern=r"^[^\x00]+$")] = "runs"
+    run_dir: Annotated[str, Field(pattern=FOLDER)] = "runs"
 
     @model_validator(mode="after")
     def _shares(self) -> Resources:
@@ -319,13 +331,13 @@ class Resources(Section):
 class Ray(Section):
     """address: of a running cluster (`auto`, `host:port`, `ray://host:port`); null starts Ray on this machine."""
 
-    address: str | None = None
+    address: Annotated[str, AfterValidator(_address)] | None = None
 
 
 class Configuration(Section):
     """Everything a training depends on: a study file without ranges."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+    name: Annotated[str, Field(pattern=STUDY_NAME)]
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     data: Data
     model: Model
@@ -381,6 +393,20 @@ class Configuration(Section):
         late = {part: epoch for part, epoch in self.train.start_epochs.items() if epoch > self.train.epochs}
         for part, epoch in late.items():
             raise ValueError(f"train.start_epochs.{part}: would begin at epoch {epoch} of {self.train.epochs}")
+        return self
+
+    @property
+    def possible_metrics(self) -> tuple[str, ...]:
+        """The metrics that this network and data set can have."""
+        return possible(self.model.name, self.data.name, self.data.neighbours)
+
+    @model_validator(mode="after")
+    def _stops(self) -> Configuration:
+        stopping, known = self.train.early_stopping, self.possible_metrics
+        if stopping is not None and stopping.metric not in known:
+            why = f"{stopping.metric!r} {refusal(stopping.metric, known)}"
+            unknown = f"unknown metric {stopping.metric!r}{known_words(stopping.metric, known)}"
+            raise ValueError(f"train.early_stopping.metric: {why if stopping.metric in BETTER else unknown}")
         return self
 
     @model_validator(mode="after")

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from weightsearch.errors import OptionError, Secret, SpecError
+from weightsearch.files import expanded
 from weightsearch.plugins import known_words
 from weightsearch.records import BETTER
 from weightsearch.spec.document import Document, Keys, describe, read_document
@@ -22,14 +23,14 @@ from weightsearch.spec.ranges import (
     Range,
     as_real,
     as_whole,
+    as_written,
     find_ranges,
     is_range,
     parse_range,
 )
 from weightsearch.spec.sections import CONFIGURATION_KEYS, KNOWN_KEYS, Configuration, Ray, Search
-from weightsearch.spec.validate import check_plugin, validate
+from weightsearch.spec.validate import RANGE_SECTIONS, check_plugin, validate
 
-RANGE_SECTIONS: Final = ("augmentation", "data", "model", "loss", "rebalance", "train")
 PATHS: Final[tuple[Keys, ...]] = (("data", "root"), ("model", "weights"))
 NOT_FILES: Final = ("none", "pretrained")
 
@@ -62,11 +63,13 @@ class StudySpec:
 
 @dataclass(frozen=True)
 class StudyIdentity:
-    """What is needed to find a study in its database. trials: that it will have, if the file says so."""
+    """What is needed to find a study in its database. trials: that it will have, if the file says so. place: where its
+    storage is written."""
 
     name: str
     trials: int | None
     storage: str = field(repr=False)
+    place: str = ""
 
 
 def load_study(path: Path, overrides: Iterable[str] = ()) -> StudySpec:
@@ -89,7 +92,8 @@ def _study(document: Document, tree: dict[str, Any]) -> StudySpec:
     ray = validate(document, Ray, document.tree.get("ray", {}), ("ray",))
     if not space:
         raise document.error((), "nothing to search: no value is a range such as {low: 0.1, high: 10, log: true}")
-    check_objectives(document, search, list(base.loss))
+    search = search.model_copy(update={"baselines": _as_written(space, search.baselines)})
+    check_objectives(document, search, list(base.loss), base.possible_metrics)
     for kind in ("sampler", "pruner"):
         section = getattr(search, kind)
         check_plugin(document, kind, section.name, section.options, {"epochs": base.train.epochs}, ("search", kind))
@@ -126,7 +130,9 @@ def load_identity(path: Path, overrides: Iterable[str] = ()) -> StudyIdentity:
         raise document.error(("name",), f"expected the study's name, found {describe(name)}")
     search = document.tree.get("search")
     trials = search.get("trials") if isinstance(search, dict) else None
-    return StudyIdentity(name, trials if type(trials) is int else None, _storage(document))
+    return StudyIdentity(
+        name, trials if type(trials) is int else None, _storage(document), document.place(("storage",))
+    )
 
 
 def locate(path: Path, overrides: Iterable[str], error: OptionError) -> SpecError:
@@ -239,6 +245,14 @@ def _typed(
     return as_whole(document, path, found) if whole else as_real(found)
 
 
+def _as_written(space: Mapping[str, Range], baselines: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Baselines with each searched value as its range writes it: 10 for 10.0."""
+    return {
+        name: {path: as_written(space[path], value) if path in space else value for path, value in values.items()}
+        for name, values in baselines.items()
+    }
+
+
 def _check_baselines(spec: StudySpec) -> None:
     document = spec.document
     section = ("search", "baselines")
@@ -293,11 +307,24 @@ def _storage(document: Document) -> str:
             ("storage",),
             f"expected a URL that starts with sqlite:/// or postgresql://, found {found}",
         )
-    return url
+    sqlite = re.match(r"(sqlite(?:\+[a-z0-9_]+)?)://(/?)(.*)", url, re.DOTALL)
+    if sqlite is None:
+        return url
+    kind, slash, database = sqlite.groups()
+    if not slash and database:
+        text = "found sqlite:// with two slashes; write sqlite:///file.db, with a fourth for a path from the root"
+        raise document.error(("storage",), text)
+    if database in ("", ":memory:"):
+        raise document.error(("storage",), "a database in memory would be lost; write sqlite:///file.db")
+    return Secret(f"{kind}:///{expanded(database)}")
 
 
 def _absolute(document: Document) -> None:
-    """Make relative paths absolute, so that a configuration trains from any folder and on a worker."""
+    """Make relative paths absolute, so that a configuration trains from any folder and on a worker; `~` is the home
+    folder wherever a path may stand."""
+    for section in ("data", "model", "resources"):
+        if isinstance(document.tree.get(section), dict):
+            document.tree[section] = _at_home(document.tree[section])
     for section, key in PATHS:
         branch = document.tree.get(section)
         if not isinstance(branch, dict) or key not in branch:
@@ -312,7 +339,16 @@ def _absolute(document: Document) -> None:
 def _absolute_path(value: Any) -> Any:
     if not isinstance(value, str) or value in NOT_FILES or value.startswith("${") or not value:
         return value
-    return os.path.abspath(os.path.expanduser(value))
+    return os.path.abspath(expanded(value))
+
+
+def _at_home(value: Any) -> Any:
+    """The same with every text that begins with `~` as a path in the home folder."""
+    if isinstance(value, dict):
+        return {key: _at_home(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_at_home(item) for item in value]
+    return expanded(value) if isinstance(value, str) and value.startswith("~") else value
 
 
 def _expanded(document: Document, tree: Mapping[str, Any]) -> dict[str, Any]:
@@ -330,7 +366,9 @@ def _variables(document: Document, path: Keys, text: str) -> str:
     def value(match: re.Match[str]) -> str:
         name = match.group(1)
         if name not in os.environ:
-            raise document.error(path, f"the environment variable {name} is not set")
+            # what is written in capitals is a name; another word may be a password that stands between the signs
+            known = name if path != ("storage",) or re.fullmatch(r"[A-Z][A-Z0-9_]*", name) else "between ${ and }"
+            raise document.error(path, f"the environment variable {known} is not set")
         return os.environ[name]
 
     return re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", value, text)

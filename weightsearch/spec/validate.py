@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 import types
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Any, Final, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from weightsearch.errors import OptionError, Problem, SpecError
 from weightsearch.plugins import arguments, known_words, options_model, plain_options, resolve
 from weightsearch.spec.document import Document, Keys, describe
+from weightsearch.spec.forms import name_like, nearest
+from weightsearch.spec.sections import RULES, Data, Term
 
 M = TypeVar("M", bound=BaseModel)
+
+
+RANGE_SECTIONS: Final = ("augmentation", "data", "model", "loss", "rebalance", "train")
+# Keys of a section that names a plug-in which are not the plug-in's options.
+OWN_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
+    "data": tuple(Data.model_fields),
+    "loss": tuple(Term.model_fields),
+    "model": ("name",),
+    "search": ("name",),
+}
 
 
 def validate(document: Document, model: type[M], tree: Any, path: Keys = ()) -> M:
@@ -52,9 +65,13 @@ def _problems(
         keys = _written(tree, detail["loc"], absent=absent)
         if absent:
             section = (*path, *keys[:-1])
-            missing.setdefault(section, []).append(keys[-1])
+            if (written := _misspelt(model, tree, keys)) is None:
+                missing.setdefault(section, []).append(keys[-1])
+            else:
+                message = f"unknown key; did you mean {keys[-1]!r}?"
+                found[(*section, written)] = document.problem((*section, written), message)
             continue
-        keys, message = _named(model, keys, _message(model, keys, detail))
+        keys, message = _named(model, keys, _message(model, keys, detail, path))
         full = (*path, *keys)
         problem = document.problem(full, message)
         if full in found:  # alternatives of one value, such as a number or 'auto'
@@ -100,20 +117,33 @@ def _named(model: type[BaseModel], keys: Keys, message: str) -> tuple[Keys, str]
     return keys, message
 
 
-def _message(model: type[BaseModel], keys: Keys, detail: Any) -> str:
+def _misspelt(model: type[BaseModel], tree: Any, keys: Keys) -> str | None:
+    """The key that stands where one is missing, such as `wieght` for `weight`, in a section with options of its own."""
+    for key in keys[:-1]:
+        tree = tree[key] if isinstance(tree, dict) else {}
+    others = [key for key in tree if key not in _known_keys(model, keys[:-1])] if isinstance(tree, dict) else []
+    return next(iter(difflib.get_close_matches(keys[-1], others, n=1, cutoff=0.7)), None)
+
+
+def _message(model: type[BaseModel], keys: Keys, detail: Any, path: Keys) -> str:
     kind = detail["type"]
+    whole = (*path, *keys)
     if kind == "extra_forbidden":
-        known = _known_keys(model, keys[:-1])
+        own = OWN_KEYS.get(path[0], ()) if path and len(keys) == 1 else ()
+        known = [*_known_keys(model, keys[:-1]), *own]
         return f"unknown key{known_words(keys[-1], known)}" if known else "unknown key; there are no options"
     if kind == "value_error":
         return str(detail["ctx"]["error"])
     if kind == "string_pattern_mismatch":
-        return f"expected text like {detail['ctx']['pattern']}, found {describe(detail['input'])}"
+        pattern, given = detail["ctx"]["pattern"], detail["input"]
+        rule, allowed, first = RULES.get(pattern, (f"text that the pattern {pattern} fits", "", ""))
+        return f"expected {rule}, found {describe(given)}{name_like(given, allowed, first) if allowed else ''}"
     text = re.sub(r"^Input should be (a valid |an |a )?", "", detail["msg"])
     text = re.sub(r"^(Tuple|List|Dictionary|Data) should ", "should ", text)
     text = {"object": "mapping"}.get(text, text)
     expected = text if text.startswith("should") else f"expected {text}"
-    return f"{expected}, found {describe(detail['input'])}"
+    hint = nearest(detail["input"], kind, ranges=bool(whole) and whole[0] in RANGE_SECTIONS, path=whole)
+    return f"{expected}, found {describe(detail['input'])}{hint}"
 
 
 def _known_keys(model: type[BaseModel], keys: Keys) -> list[str]:

@@ -6,11 +6,12 @@ import os
 import sqlite3
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, unquote
 
 import optuna
 import sqlalchemy as sa
@@ -19,7 +20,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from weightsearch.errors import StoreError, StoreUnavailable, one_line
+from weightsearch.errors import StoreError, StoreMissing, StoreUnavailable, one_line
 from weightsearch.study import schema
 
 BUSY_SECONDS = 30
@@ -57,29 +58,33 @@ Mode = Literal["read", "write", "create"]
 class Database:
     """url: of the database; its password is in no text that this class makes. mode: `read` changes nothing, `write`
     may, `create` also makes what is not there. clock: seconds, in place of the database's own (for simulations).
+    study: that will be asked for; if another program made one of that name, nothing is changed either.
 
     storage: Optuna's. engine: shared. Raises StoreError for whatever is no study database.
     """
 
-    def __init__(self, url: str, *, mode: Mode, clock: Callable[[], float] | None = None) -> None:
-        self.url = _parse(url)
-        self.name = self.url.set(query={}).render_as_string(hide_password=True)
+    def __init__(
+        self, url: str, *, mode: Mode, clock: Callable[[], float] | None = None, study: str | None = None
+    ) -> None:
+        self.url = parse_url(url)
+        self.name = shown(self.url)
         self.clock = clock
         self.sqlite = self.url.get_backend_name() == "sqlite"
         if mode != "create" and self.sqlite and not Path(str(self.url.database)).exists():
-            raise StoreError(f"there is no study database {self.url.database} yet; `weightsearch run` creates it")
+            raise _missing(Path(str(self.url.database)))
         self._optuna = sa.MetaData()  # what was read of Optuna's tables
         self._local = threading.local()
         self._file: tuple[int, int] | None = None
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         with self.errors(), self._opening():
-            version = self._look(read=mode == "read")
+            version, self._optunas = self._look(read=mode == "read", study=study)
             if version is None and mode != "create":
                 raise StoreError(f"{self.name}: there are no studies of weightsearch in this database")
             if mode == "read" and version != schema.VERSION:
                 Database(url, mode="write").close()  # brings the tables up to date
-            if self.sqlite and version is None and mode == "create":
+            if self.sqlite and not self._optunas:
                 self._make_file()
+                self._optunas = True
             self._open(read=mode == "read")
 
     def close(self) -> None:
@@ -96,6 +101,13 @@ class Database:
             raise self._error(error.__cause__ or error) from None
         except SQLAlchemyError as error:
             raise self._error(error) from None
+        except (ValueError, LookupError, TypeError, AssertionError) as error:
+            if not _while_reading(error):
+                raise
+            what = one_line(f"{type(error).__name__}: {error}")
+            raise StoreError(
+                f"{self.name}: what is stored there cannot be read: {what}{schema.rescue(self.name)}"
+            ) from None
 
     @contextmanager
     def _opening(self) -> Iterator[None]:
@@ -161,19 +173,20 @@ class Database:
     def _held(self) -> sa.Connection | None:
         return getattr(self._local, "connection", None)
 
-    def _look(self, *, read: bool) -> int | None:
-        """Check what is there before anything is written to it; the version of our tables."""
+    def _look(self, *, read: bool, study: str | None) -> tuple[int | None, bool]:
+        """Check what is there before anything is written to it; the version of our tables, and whether Optuna's are
+        there."""
         engine = sa.create_engine(self._url(read=read), **self._options(read=read))
         try:
             with engine.connect() as connection:
-                return schema.look(connection, self.name, create_file=not read)
+                return schema.look(connection, self.name, create_file=not read, study=study)
         finally:
             engine.dispose()
 
     def _make_file(self) -> None:
         """Optuna's tables in one transaction. It makes them one by one in SQLite, so that other processes, or this one
         after it was killed, would come upon half of them."""
-        engine = sa.create_engine(self.url, **self._options(read=False))
+        engine = sa.create_engine(self._url(read=False), **self._options(read=False))
         sa.event.listen(engine, "connect", _read_pragmas)
         sa.event.listen(engine, "begin", _begin)
         try:
@@ -190,7 +203,9 @@ class Database:
         patience = time.monotonic() + BUSY_SECONDS
         while True:
             try:
-                self.storage = optuna.storages.RDBStorage(text, engine_kwargs=self._options(read=read))
+                self.storage = optuna.storages.RDBStorage(
+                    text, engine_kwargs=self._options(read=read), skip_table_creation=self._optunas
+                )
                 break
             except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
                 if not _made_already(error) or time.monotonic() > patience:
@@ -213,9 +228,14 @@ class Database:
             raise
 
     def _url(self, *, read: bool) -> URL:
-        if not (self.sqlite and read):
+        if not self.sqlite:
             return self.url
         path = Path(str(self.url.database)).absolute()
+        if not read:
+            if "?" not in str(path):  # which SQLAlchemy before 2.1 takes for the beginning of options
+                return self.url
+            options = {**self.url.query, "uri": "true", "mode": "rwc"}
+            return self.url.set(database=f"file:{quote(str(path))}", query=options)
         options = {"uri": "true", "mode": "ro"}
         if not schema.has_log(path) and not schema.can_be_written(path):
             options["immutable"] = "1"  # SQLite wants to make files beside it even to read
@@ -237,10 +257,10 @@ class Database:
     def _reason(self, error: BaseException) -> str:
         original: Any = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
         lines = [line.strip() for line in str(original).splitlines() if line.strip()]
-        text = one_line(lines[0]) if lines else type(original).__name__
+        text = one_line(lines[0]).partition(" with text ")[0] if lines else type(original).__name__
         for secret in passwords(self.url):
             text = text.replace(secret, "***")
-        return f"{text}{_advice(original)}"
+        return f"{text}{_advice(original, self.name)}"
 
 
 def passwords(url: URL) -> list[str]:
@@ -272,42 +292,79 @@ def _passes(error: BaseException) -> bool:
     )
 
 
+def _while_reading(error: BaseException) -> bool:
+    """Whether it was raised where rows are made of bytes: in SQLAlchemy, Optuna, or the JSON and text that they
+    decode, such as a damaged page brings it about."""
+    frames = traceback.extract_tb(error.__traceback__)
+    words = Path(frames[-1].filename).parts if frames else ()
+    return isinstance(error, UnicodeDecodeError) or any(name in words for name in ("sqlalchemy", "optuna", "json"))
+
+
 def _made_already(error: BaseException) -> bool:
     """Whether another process made the same table or row at the same time."""
     error = error.__cause__ or error if isinstance(error, optuna.exceptions.StorageInternalError) else error
     return isinstance(error, sa.exc.IntegrityError) or "already exists" in str(error)
 
 
-def _advice(original: object) -> str:
+def _advice(original: object, file: str) -> str:
     name = getattr(original, "sqlite_errorname", "")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return f"; another program has held it for {BUSY_SECONDS} s"
     if name.startswith("SQLITE_READONLY"):
         return "; neither the file nor its folder may be read-only"
-    if name.startswith("SQLITE_CORRUPT"):
-        return schema.DAMAGED
+    if name.startswith("SQLITE_CORRUPT") or "Could not decode" in str(original):
+        return schema.rescue(file)
     if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
         return "; what was stored before is safe"
     return ""
 
 
-def _parse(text: str) -> URL:
+def shown(url: URL) -> str:
+    """A database as a message names it: without password and options, an SQLite file by its absolute path."""
+    if url.get_backend_name() == "sqlite":
+        return f"sqlite:///{Path(str(url.database)).absolute()}"
+    return url.set(query={}).render_as_string(hide_password=True)
+
+
+def parse_url(text: str) -> URL:
+    """A database URL. Raises StoreError, without the text, which may hold a password."""
+    if text.startswith("sqlite"):
+        return _parse_file(text)
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):  # ValueError of a port that is no number: its text may be a password
         raise StoreError(
-            "storage: not a database URL; write sqlite:///file.db or postgresql://user@host/name"
+            "storage: not a database URL; write sqlite:///file.db or postgresql://user@host/name, where : / @ ? # % in "
+            "a user or password are written %3A %2F %40 %3F %23 %25"
         ) from None
-    backend = url.get_backend_name()
-    if backend == "postgresql" and "@" in f"{url.host}{url.database}":
-        raise StoreError("storage: an @ in the password of a database URL is written %40")
-    if url.drivername in ("postgresql", "postgresql+psycopg"):
-        return url.set(drivername="postgresql+psycopg")
-    if url.drivername not in ("sqlite", "sqlite+pysqlite"):
+    if url.get_backend_name() != "postgresql":
+        raise StoreError("storage: not a database URL that can be used; write sqlite:///file.db or postgresql://...")
+    if "@" in f"{url.host}{url.database}{text.partition('?')[2]}":
+        raise StoreError("storage: in the password of a database URL @ is written %40, / %2F, ? %3F, # %23")
+    if url.drivername not in ("postgresql", "postgresql+psycopg"):
         raise StoreError(f"storage: {url.drivername} is not supported; use sqlite or postgresql")
-    if backend == "sqlite" and url.database in (None, "", ":memory:"):
+    return url.set(drivername="postgresql+psycopg")
+
+
+def _parse_file(text: str) -> URL:
+    """An SQLite URL. Everything up to the last slash is a path, whatever is in it; `%41` is `A`, as in every URL."""
+    kind, _, rest = text.partition("://")
+    if kind not in ("sqlite", "sqlite+pysqlite"):
+        raise StoreError(f"storage: {kind} is not supported; use sqlite or postgresql")
+    folder, slash, name = rest.removeprefix("/").rpartition("/")
+    name, _, options = name.partition("?")
+    database = unquote(f"{folder}{slash}{name}")
+    if not rest.startswith("/") or database in ("", ":memory:"):
         raise StoreError("storage: a database in memory would be lost; write sqlite:///file.db")
-    return url
+    return URL.create(kind, database=database, query=dict(parse_qsl(options)))
+
+
+def _missing(path: Path) -> StoreMissing:
+    whole = path.absolute()
+    where = ""
+    if not path.is_absolute():
+        where = f" (the storage sqlite:///{path} lies in the working folder: go to the folder where the study was run)"
+    return StoreMissing(f"there is no study database {whole}{where}; `weightsearch run` would begin a new one there")
 
 
 def _identity(url: URL) -> tuple[int, int] | None:

@@ -9,17 +9,19 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from weightsearch.errors import StoreError
+from weightsearch.errors import StoreError, command
 from weightsearch.study import tables
 
 VERSION: Final = 4
-DAMAGED: Final = "; a damaged file may be saved in part: sqlite3 FILE .recover | sqlite3 NEW"
 OPTUNA: Final = frozenset({"version_info", "studies", "trials"})
 
 
-def look(connection: sa.Connection, name: str, *, create_file: bool) -> int | None:
-    """The version of our tables, None if there are none. Raises StoreError for a file that is damaged or another
-    program's, and for tables that a newer weightsearch made."""
+def look(
+    connection: sa.Connection, name: str, *, create_file: bool, study: str | None = None
+) -> tuple[int | None, bool]:
+    """The version of our tables, None if there are none, and whether Optuna's are there. Raises StoreError for a file
+    that is damaged or another program's, for tables that a newer weightsearch made, and for a study of this name that
+    another program made."""
     sqlite = connection.dialect.name == "sqlite"
     if sqlite:
         _check_file(connection, name)
@@ -31,12 +33,23 @@ def look(connection: sa.Connection, name: str, *, create_file: bool) -> int | No
                 f"{name}: its tables have version {version}, this weightsearch reads {VERSION}; "
                 "use the weightsearch that wrote it, or a newer one"
             )
-        return version
+        return version, True
     optunas = found >= OPTUNA
     if create_file and not optunas and (found if sqlite else found & OPTUNA):
         some = ", ".join(sorted(found)[:3])
         raise StoreError(f"{name}: another program's database (its tables: {some}, ...); name another one")
-    return None
+    if optunas and study is not None:
+        names = sa.Table("studies", sa.MetaData(), sa.Column("study_name", sa.String))
+        if connection.scalar(sa.select(names.c.study_name).where(names.c.study_name == study)) is not None:
+            raise foreign_study(name, study)
+    return None, optunas
+
+
+def foreign_study(name: str, study: str) -> StoreError:
+    return StoreError(
+        f"{name}: the study {study!r} was not made by weightsearch; take another name, with --force-new NAME or "
+        "in the study file, or another storage"
+    )
 
 
 def bring_up_to_date(connection: sa.Connection) -> None:
@@ -63,11 +76,17 @@ def can_be_written(path: Path) -> bool:
     return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
 
 
+def rescue(name: str) -> str:
+    """What to do with a damaged file. name: as in messages, sqlite:///PATH."""
+    file = command("sqlite3", name.removeprefix("sqlite:///"), ".recover")
+    return f"; restore a copy, or save what can be saved with: {file} | sqlite3 NEW.db, and set storage to NEW.db"
+
+
 def _check_file(connection: sa.Connection, name: str) -> None:
     problem = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
     if problem != "ok":
         lines = str(problem).splitlines()
-        raise StoreError(f"{name}: the file is damaged: {lines[-1]}{DAMAGED}")
+        raise StoreError(f"{name}: the file is damaged: {lines[-1]}{rescue(name)}")
 
 
 def _drivers_and_assignments(_: sa.Connection) -> None:

@@ -18,6 +18,7 @@ from weightsearch.errors import StoreError
 from weightsearch.records import Direction, Picture, TermRecord
 from weightsearch.study import tables
 from weightsearch.study.database import Database, Mode
+from weightsearch.study.schema import foreign_study
 
 BASELINE: Final = "baseline"
 REASON: Final = "reason"
@@ -61,7 +62,7 @@ class StudyStore:
         spec: plain values, kept with the study: `tree` (the configuration's sections with ranges), `baselines`,
         `objectives`. The stored one wins: it is what the trials were made from.
         """
-        with _closed_if_it_fails(Database(url, mode="create", clock=clock)) as database:
+        with _closed_if_it_fails(Database(url, mode="create", clock=clock, study=name)) as database:
             return cls.create_in(database, name, directions, spec, new=new)
 
     @classmethod
@@ -101,7 +102,7 @@ class StudyStore:
             mine = tables.studies.c.study_id == study._study_id
             spec = connection.scalar(sa.select(tables.studies.c.spec).where(mine))
         if spec is None:
-            raise StoreError(f"{database.name}: the study {name!r} was not made by weightsearch; choose another name")
+            raise foreign_study(database.name, name)
         return cls(database, study, spec)
 
     @property

@@ -10,7 +10,7 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from weightsearch.analysis.domination import non_dominated
-from weightsearch.spec.ranges import find_ranges, label
+from weightsearch.spec.ranges import Choices, as_written, find_ranges, label
 from weightsearch.study.store import BASELINE, NAIVE, REASON, StudyStore
 
 STATES: Final = ("COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING")
@@ -99,19 +99,25 @@ def parameters(spec: Mapping[str, Any], frozen: FrozenTrial) -> dict[str, Any]:
     """The values that a trial puts into the configuration, by dotted path."""
     baseline = frozen.user_attrs.get(BASELINE)
     if baseline is not None:
-        return dict(spec["baselines"][baseline])
+        choices = {name: Choices(tuple(found)) for name, found in _choices(spec).items()}
+        values = dict(spec["baselines"][baseline])
+        return {name: as_written(choices[name], value) if name in choices else value for name, value in values.items()}
     return decode(spec, frozen.params)
 
 
 def decode(spec: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters as the database has them -> values of the study file: lists and mappings are stored as JSON text."""
     result = dict(params)
-    for path, found in find_ranges(spec["tree"]):
-        name = ".".join(path)
-        for choice in found.get("choices", ()):
+    for name, choices in _choices(spec).items():
+        for choice in choices:
             if isinstance(choice, (list, dict)) and name in params and label(choice) == params[name]:
                 result[name] = choice
     return result
+
+
+def _choices(spec: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """The choices of the study file by the parameter's path."""
+    return {".".join(path): found["choices"] for path, found in find_ranges(spec["tree"]) if "choices" in found}
 
 
 def _trial(spec: Mapping[str, Any], frozen: FrozenTrial, epochs: int) -> TrialSummary:

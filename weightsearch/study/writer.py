@@ -100,6 +100,14 @@ class Writer:
         with self.act():
             self.store.study.enqueue_trial(dict(params), user_attrs={BASELINE: name})
 
+    def correct_baseline(self, number: int, params: Mapping[str, Any]) -> None:
+        """Give a waiting baseline the values that an older weightsearch left out, such as 10.0 for the choice 10."""
+        with self.act():
+            trial_id = self.store.trial_id(number)
+            fixed = self.store.storage.get_trial_system_attrs(trial_id).get("fixed_params")
+            if fixed != dict(params):
+                self.store.storage.set_trial_system_attr(trial_id, "fixed_params", dict(params))
+
     def ask(self, sampler: BaseSampler, space: Mapping[str, BaseDistribution]) -> FrozenTrial:
         """The next waiting trial, or a new one, with a value for every parameter of the space, set to RUNNING and
         assigned to this driver.

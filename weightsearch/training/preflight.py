@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 import numpy as np
@@ -20,6 +20,7 @@ from weightsearch.spec import Configuration, StudySpec
 from weightsearch.training.batches import batches
 from weightsearch.training.network import build_network, depth_of, predict, quantised, waiting_parts
 from weightsearch.training.scores import check_measurable, knows_depth
+from weightsearch.training.term_check import check_terms, weighted_terms
 
 OF_CAMERAS: Final = ("photometric_rigid", "epipolar", "flow_depth_consistency")  # terms that need intrinsics
 
@@ -31,9 +32,23 @@ def learning(spec: StudySpec) -> Configuration:
     return next(found, spec.base)
 
 
-def preflight(configuration: Configuration, dataset: Dataset, metrics: Iterable[str] = ()) -> None:
-    """Build network and criterion and take one or two frames, augmented, through them on the CPU. Raises
-    WeightsearchError for whatever would end every trial: weights that do not fit, outputs that a term lacks, frames
+def used_terms(spec: StudySpec) -> frozenset[str]:
+    """The loss terms that have a weight above 0 in some trial of a study."""
+    first = {name: found.ends()[0] for name, found in spec.space.items()}
+    tried = [first | {name: value} for name, found in spec.space.items() for value in found.ends()]
+    used = [weighted_terms(spec.configuration(values)) for values in (*tried, *spec.search.baselines.values())]
+    return frozenset().union(*used)
+
+
+def preflight(
+    configuration: Configuration,
+    dataset: Dataset,
+    metrics: Iterable[str] = (),
+    terms: Collection[str] | None = None,
+) -> None:
+    """Build network and criterion and take one or two frames, augmented, through them on the CPU, each of the terms
+    (those of a weight above 0 unless given) by itself first. Raises WeightsearchError for whatever would end every
+    trial or make it useless: weights that do not fit, outputs that a term lacks, a term without a gradient, frames
     without valid depth, metrics that go by what the data set does not know."""
     for name in ("train", "validation"):
         if not len(dataset.splits[name]):
@@ -50,6 +65,7 @@ def preflight(configuration: Configuration, dataset: Dataset, metrics: Iterable[
     try:
         batch = augment(plain, configuration.augmentation, np.random.SeedSequence(configuration.seed))
         network.train()
+        check_terms(configuration, network, batch, dataset, weighted_terms(configuration) if terms is None else terms)
         for part in waiting_parts(network, configuration.train.start_epochs, 1):
             part.requires_grad_(False)
         prediction = predict(network, batch)

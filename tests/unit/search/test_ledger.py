@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 from tests.stores import NOBODY
 from weightsearch.errors import SearchError, StoreError
 from weightsearch.records import Environment, EpochRecord, TermRecord
+from weightsearch.search.driver import check_unchanged
 from weightsearch.search.ledger import Assignment, Event, Ledger, stored_spec
 from weightsearch.spec import StudySpec, load_study
 from weightsearch.study.lease import Lease
@@ -597,3 +598,68 @@ def test_events_tell_the_story(study):
     one.train(one.ledger.next())
     assert [event.kind for event in one.events] == ["started", "epoch", "epoch", "epoch", "epoch", "complete"]
     assert one.events[0].baseline == "published"
+
+
+CHOICES = (
+    "loss.fractional.weight={choices: [1, 10]}",
+    "model.channels={choices: [4, 8]}",
+    "data.size={choices: [[32, 48], [48, 32]]}",
+    "evaluation.size=[32, 48]",
+)
+WRITTEN_OTHERWISE = (
+    "search.baselines={published: {loss.fractional.weight: 10.0, loss.consistency.weight: 1, "
+    "model.channels: 8.0, data.size: [48.0, 32]}}"
+)
+
+
+def test_a_baseline_has_its_parameters_however_its_numbers_are_written(study):
+    made = study(*CHOICES, WRITTEN_OTHERWISE)
+    made.run()
+    first = made.store.trial(0)
+    assert first.params == {
+        "loss.fractional.weight": 10,
+        "loss.consistency.weight": 1,
+        "model.channels": 8,
+        "data.size": "[48, 32]",
+    }
+    assert summarise(made.store).trials[0].params["data.size"] == [48, 32]
+
+
+def test_a_study_goes_on_when_its_file_writes_the_same_numbers_otherwise(study, tiny):
+    made = study(*CHOICES, WRITTEN_OTHERWISE, "search.trials=2")
+    made.run()
+    otherwise = [
+        "loss.fractional.weight={choices: [1.0, 10.0]}",
+        "model.channels={choices: [4, 8]}",
+        "search.baselines={published: {loss.fractional.weight: 10, loss.consistency.weight: 1.0, "
+        "model.channels: 8, data.size: [48, 32]}}",
+    ]
+    spec = load_study(tiny, [*CHOICES, *otherwise, "search.trials=5"])
+    check_unchanged(made.store, stored_spec(spec))
+    made.spec = spec
+    made.reopen()
+    made.run()
+    found = [trial.params["data.size"] for trial in made.store.trials()]
+    assert len(found) == 5
+    assert set(found) <= {"[32, 48]", "[48, 32]"}
+
+
+def test_true_is_another_value_than_1(study):
+    made = study()
+    changed = stored_spec(made.spec)
+    changed["tree"] = {**changed["tree"], "seed": 1}
+    changed["baselines"] = {"published": {"loss.fractional.weight": 1}}
+    other = {**changed, "baselines": {"published": {"loss.fractional.weight": True}}}
+    made.store.spec = changed
+    with pytest.raises(StoreError, match="loss.fractional.weight: 1 -> True"):
+        check_unchanged(made.store, other)
+
+
+def test_a_waiting_baseline_of_an_older_database_gets_its_parameters(study):
+    made = study(*CHOICES, WRITTEN_OTHERWISE)
+    trial_id = made.store.trial_id(0)
+    made.store.storage.set_trial_system_attr(trial_id, "fixed_params", {"loss.consistency.weight": 1})
+    made.reopen()
+    made.run()
+    assert made.store.trial(0).params["loss.fractional.weight"] == 10
+    assert made.store.trial(0).params["data.size"] == "[48, 32]"

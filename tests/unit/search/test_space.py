@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from weightsearch.errors import SearchError
-from weightsearch.search.space import distributions, grid_points, inside
+from weightsearch.search.space import as_stored, distributions, grid_points, inside
 from weightsearch.spec import Choices, FloatRange, IntRange
 
 SPACE = {
@@ -69,3 +69,35 @@ def test_grid_points():
 def test_a_continuous_range_needs_points():
     with pytest.raises(SearchError, match="w is a continuous range; a grid needs points or choices"):
         grid_points("w", SPACE["w"], None)
+
+
+class TestEqualNumbersAreOneChoice:
+    """10.0 is the choice 10; true is not 1."""
+
+    @pytest.mark.parametrize(
+        ("choices", "value", "stored"),
+        [
+            ((1, 10), 10.0, 10),
+            ((1.0, 10.0), 10, 10.0),
+            ((0, 1), True, None),
+            ((True, False), 1, None),
+            (([1, 2], [3, 4]), [3.0, 4], "[3, 4]"),
+            (({"a": 1}, {"a": 2}), {"a": 2.0}, '{"a": 2}'),
+            (("10", "1"), 10, None),
+        ],
+    )
+    def test_as_the_database_stores_it(self, choices, value, stored):
+        found = inside({"c": Choices(choices)}, {"c": value})
+        assert found == ({} if stored is None else {"c": stored})
+        assert [type(one) for one in found.values()] == ([] if stored is None else [type(stored)])
+
+    def test_a_whole_number_in_a_range_of_whole_numbers(self):
+        found = inside({"n": IntRange(2, 8)}, {"n": 5.0})
+        assert found == {"n": 5}
+        assert type(found["n"]) is int
+
+    def test_choices_are_those_that_the_database_knows(self):
+        space = {"c": Choices(([1.0, 2], [3, 4])), "n": IntRange(2, 8)}
+        tree = {"c": {"choices": [[1, 2], [3, 4]]}, "n": {"low": 2, "high": 8}}
+        assert as_stored(space, tree)["c"].labels() == ("[1, 2]", "[3, 4]")
+        assert as_stored(space, tree)["n"] == IntRange(2, 8)

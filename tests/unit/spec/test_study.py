@@ -168,14 +168,18 @@ MISTAKES = [
     ("evaluation={min_depth: 7}", "evaluation.min_depth", "7 must lie below max_depth 6"),
     ("model={name: 'torch:zeros'}", "model", "the options of zeros cannot be read"),
     ("model={name: 'builtins:dict'}", "model", "cannot be read"),
-    ("loss={'a.b': {weight: 1}}", "loss.a.b", "expected text like ^[A-Za-z_]"),
+    (
+        "loss={'a.b': {weight: 1}}",
+        "loss.a.b",
+        "expected a name of A-Z, a-z, 0-9, '_' and '-', the first a letter or '_', found 'a.b'; write a_b",
+    ),
     ('data.root="\\ud800"', "data.root", "surrogate"),
     ('storage="sqlite:///a\\0b.db"', "storage", "no such characters"),
     ("storage=mysql://host/x", "storage", "found mysql"),
     ("storage=tiny.db", "storage", "found no scheme"),
     ("resources.gpus_per_trial=1.5", "resources.gpus_per_trial", "only whole GPUs"),
     ("resources.gpus_per_trial=all", "resources.gpus_per_trial", "found 'all'"),
-    ("name=../up", "name", "expected text like ^[A-Za-z0-9]"),
+    ("name=../up", "name", "at most 100, the first a letter or digit, found '../up'; write up"),
     ("seed=-1", "seed", "greater than or equal to 0"),
 ]
 

@@ -1,0 +1,202 @@
+"""What people write in place of a study file's forms is answered with the form that they mean."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import TINY
+from weightsearch.errors import SpecError
+from weightsearch.spec import load_study
+
+WEIGHT = "weight: {low: 0.1, high: 100, log: true}"
+# (what stands for the weight of `fractional`, the last words of the message without the place)
+WEIGHTS = [
+    ("[0.1, 10]", "for a range write {low: 0.1, high: 10}, for these two values {choices: [0.1, 10]}"),
+    ("[1, 2, 3]", "for a choice write {choices: [1, 2, 3]}"),
+    ("{min: 0.1, max: 10}", "write {low: 0.1, high: 10}"),
+    ("{min: 0.1, max: 10, log: true}", "write {low: 0.1, high: 10, log: true}"),
+    ("{lower: 1, upper: 2, step: 0.5}", "write {low: 1, high: 2, step: 0.5}"),
+    ("{distribution: log_uniform_values, min: 1e-4, max: 1e-1}", "write {low: 0.0001, high: 0.1, log: true}"),
+    ("{distribution: log_uniform, min: -2, max: 3}", "write {low: 0.1353, high: 20.09, log: true}"),
+    ("{distribution: uniform, min: 1, max: 2}", "write {low: 1, high: 2}"),
+    ("{values: [1, 2]}", "write {choices: [1, 2]}"),
+    ("{value: 3}", "write the value itself: 3"),
+    ("{loguniform: [0.1, 10]}", "write {low: 0.1, high: 10, log: true}"),
+    ("{low: 0.1, max: 10}", "write {low: 0.1, high: 10}"),
+    ("{low: 0.1, high: 10, distribution: log}", "write {low: 0.1, high: 10, log: true}"),
+    ("{low: 0.1, high: 10, log: yes}", "write true"),
+    ("{low: 0.1, high: 10, log: off}", "write false"),
+    ("{low: '0,1', high: 10}", "write 0.1: numbers have a point"),
+    ("0,001", "write 0.001: numbers have a point"),
+    ("1,000", "write 1.000 or 1000: numbers have a point"),
+    ("'1e-4'", "write 1e-4 without quotes"),
+    ("0.1..10", "write {low: 0.1, high: 10}"),
+    ("0.1 to 10", "write {low: 0.1, high: 10}"),
+    ("'tune.loguniform(1e-4, 1e-1)'", "write {low: 1e-4, high: 1e-1, log: true}"),
+    ("'tune.choice([1, 2, 3])'", "write {choices: [1, 2, 3]}"),
+    ("'tune.randint(1, 10)'", "write {low: 1, high: 9}"),
+    ("'suggest_float(\"w\", 0.1, 10, log=True)'", "write {low: 0.1, high: 10, log: true}"),
+    ("'trial.suggest_int(1, 8)'", "write {low: 1, high: 8}"),
+    ("loguniform", "a range is written {low: 0.1, high: 10, log: true}, a choice {choices: [a, b]}"),
+]
+
+
+def said(tmp_path, text: str) -> str:
+    path = tmp_path / "s.yaml"
+    path.write_text(text)
+    with pytest.raises(SpecError) as error:
+        load_study(path)
+    found = str(error.value)
+    assert found.endswith(")")
+    return found.rpartition(" (")[0]
+
+
+@pytest.mark.parametrize(("written", "words"), WEIGHTS, ids=[written for written, _ in WEIGHTS])
+def test_a_weight(tmp_path, monkeypatch, written, words):
+    monkeypatch.chdir(tmp_path)
+    text = TINY.replace(f"fractional: {{{WEIGHT}}}", f"fractional:\n    weight: {written}")
+    found = said(tmp_path, text)
+    assert "loss.fractional.weight" in found
+    assert found.endswith(f"; {words}")
+
+
+# (a piece of the tiny study, what stands for it, the whole message without the place)
+PIECES = [
+    (WEIGHT, "wieght: 1", "loss.fractional.wieght: unknown key; did you mean 'weight'?"),
+    (
+        WEIGHT,
+        f"{WEIGHT}, wieght: 1",
+        "loss.fractional.wieght: unknown key; did you mean 'weight'? known: weight, term",
+    ),
+    (
+        WEIGHT,
+        "weight: {low: 0,1, high: 100}",
+        "loss.fractional.weight: the key 1 is not text; numbers are written with a point, such as 0.1",
+    ),
+    (
+        "name: tiny",
+        "name: my first study",
+        "name: expected a name of A-Z, a-z, 0-9, '.', '_' and '-', at most 100, the first a letter or digit, "
+        "found 'my first study'; write my_first_study",
+    ),
+    (
+        "  integer: {weight: 1.0}",
+        "  integer: 1.0",
+        "loss.integer: expected mapping, found 1.0; write {weight: 1}, or a range as its weight",
+    ),
+    ("lr: 1.0e-3", "lr: '1e-3'", "train.lr: expected number, found '1e-3'; write 1e-3 without quotes"),
+    ("lr: 1.0e-3", "lr: 1.0e-3, channels_last: yes", "train.channels_last: expected boolean, found 'yes'; write true"),
+    ("lr: 1.0e-3", "lr: 1.0e-3, channels_last: off", "train.channels_last: expected boolean, found 'off'; write false"),
+    (
+        "lr: 1.0e-3",
+        "lr: 1.0e-3, optimizer: [adam, sgd]",
+        "train.optimizer: expected 'adam', 'adamw' or 'sgd', found ['adam', 'sgd']; for a choice write "
+        "{choices: [adam, sgd]}",
+    ),
+    ("seed: 3", "seed: 3\nseed: 4", "seed: written twice, first in line 2"),
+    ("seed: 3", "seed:\t3\n\tx: 1", "not valid YAML: a tab; lines are indented with spaces"),
+    (
+        "{abs_rel: minimize}",
+        "{absrel: minimize}",
+        "search.objectives.absrel: unknown metric; did you mean 'abs_rel'? known: abs_rel, sq_rel, rmse, rmse_log, "
+        "log10, silog, a1, a2, a3",
+    ),
+    (
+        "{abs_rel: minimize}",
+        "{ate: minimize}",
+        "search.objectives.ate: cannot be measured with this network and data set; possible: abs_rel, sq_rel, rmse, "
+        "rmse_log, log10, silog, a1, a2, a3",
+    ),
+    (
+        "epochs: 4",
+        "epochs: 4, early_stopping: {patience: 1, metric: absrel}",
+        "train.early_stopping.metric: unknown metric 'absrel'; did you mean 'abs_rel'? known: abs_rel, sq_rel, rmse, "
+        "rmse_log, log10, silog, a1, a2, a3",
+    ),
+    (
+        "resources:",
+        "ray: {address: 10.0.0.1}\nresources:",
+        "ray.address: expected auto, HOST:PORT (such as 10.0.0.1:6379) or ray://HOST:PORT, found '10.0.0.1'",
+    ),
+    (
+        "resources:",
+        "ray: {address: 'http://head:8265'}\nresources:",
+        "ray.address: expected auto, HOST:PORT (such as 10.0.0.1:6379) or ray://HOST:PORT, found 'http://head:8265'",
+    ),
+    (
+        "storage: sqlite:///tiny.db",
+        "storage: sqlite://tiny.db",
+        "storage: found sqlite:// with two slashes; write sqlite:///file.db, with a fourth for a path from the root",
+    ),
+    (
+        "storage: sqlite:///tiny.db",
+        "storage: sqlite://",
+        "storage: a database in memory would be lost; write sqlite:///file.db",
+    ),
+]
+
+
+@pytest.mark.parametrize(("piece", "written", "message"), PIECES, ids=[written for _, written, _ in PIECES])
+def test_a_piece(tmp_path, monkeypatch, piece, written, message):
+    monkeypatch.chdir(tmp_path)
+    assert piece in TINY
+    assert said(tmp_path, TINY.replace(piece, written, 1)) == message
+
+
+@pytest.mark.parametrize("address", ["auto", "10.0.0.1:6379", "ray://head-1.example:10001", "[::1]:6379"])
+def test_addresses_that_ray_takes(tiny, address):
+    assert load_study(tiny, [f"ray.address='{address}'"]).ray.address == address
+
+
+def test_the_metrics_of_video_are_offered_where_there_is_video(tiny):
+    with pytest.raises(SpecError) as error:
+        load_study(tiny, ["search.objectives={x: minimize}", "data.neighbours=[-1, 1]"])
+    assert "abs_rel_moving" in str(error.value)
+    assert " ate" not in str(error.value)
+    sets = ["data.neighbours=[-1, 1]", "model={name: flow}", "search.objectives={x: minimize}"]
+    photometric = ["loss={photometric_flow: {weight: 1.0}, smooth_flow: {weight: {low: 0.1, high: 1}}}"]
+    with pytest.raises(SpecError) as error:
+        load_study(tiny, [*sets, *photometric, "search.baselines={}"])
+    assert "known: epe, epe_static" in str(error.value)
+    assert "abs_rel" not in str(error.value)
+
+
+class TestHome:
+    """`~` is the home folder wherever a path stands."""
+
+    @pytest.fixture(autouse=True)
+    def home(self, tmp_path, monkeypatch):
+        (tmp_path / "home" / "data").mkdir(parents=True)
+        monkeypatch.setenv("HOME", str(tmp_path / "home"))
+        return tmp_path / "home"
+
+    def test_in_a_study_file(self, tiny, home):
+        spec = load_study(
+            tiny,
+            [
+                "storage=sqlite:///~/x.db",
+                "resources.run_dir=~/runs",
+                "data.root=~/data",
+            ],
+        )
+        assert spec.storage == f"sqlite:///{home}/x.db"
+        assert spec.base.resources.run_dir == f"{home}/runs"
+        assert spec.base.data.root == f"{home}/data"
+
+    def test_in_lists_and_choices(self, tiny, home):
+        (home / "data" / "t.txt").write_text("a.png a.png\n")
+        listed = "data={name: file_list, root: ~/data, train: ~/data/t.txt, size: [32, 48], min_depth: 1, max_depth: 6}"
+        assert load_study(tiny, [listed]).base.data.options["train"] == f"{home}/data/t.txt"
+        for name in ("a", "b"):
+            (home / f"{name}.safetensors").write_bytes(b"")
+        spec = load_study(tiny, ["model.weights={choices: [~/a.safetensors, ~/b.safetensors]}", "search.baselines={}"])
+        assert spec.space["model.weights"].values == (f"{home}/a.safetensors", f"{home}/b.safetensors")
+
+    def test_of_the_cache(self, home, monkeypatch):
+        from weightsearch.data.cache import cache_folder
+
+        monkeypatch.setenv("WEIGHTSEARCH_CACHE", "~/cache")
+        assert cache_folder() == home / "cache"
+        monkeypatch.delenv("WEIGHTSEARCH_CACHE")
+        monkeypatch.setenv("XDG_CACHE_HOME", "~/other")
+        assert cache_folder() == home / "other" / "weightsearch"

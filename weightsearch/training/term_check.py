@@ -1,0 +1,140 @@
+"""Each loss term alone: that it can be computed, is finite, and moves at least one parameter of the network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from weightsearch.data.augmentation import augment
+from weightsearch.data.batch import Batch
+from weightsearch.data.dataset import Dataset
+from weightsearch.errors import ModelError, WeightsearchError, fault_line
+from weightsearch.losses.criterion import Criterion, build_criterion
+from weightsearch.spec import Configuration
+from weightsearch.training.batches import batches
+from weightsearch.training.network import predict
+
+TRIED_FRAMES: Final = 16  # of the training split, before a term that is 0 on all of them is refused
+SPREAD: Final = 0.2  # of the factors on the network's outputs where its own say nothing
+
+
+@dataclass(frozen=True)
+class Response:
+    """A term on one batch. value: unweighted. moves: whether any parameter gets a gradient that is not 0."""
+
+    value: float
+    moves: bool
+
+
+def weighted_terms(configuration: Configuration) -> frozenset[str]:
+    """The terms that count."""
+    return frozenset(name for name, term in configuration.loss.items() if term.weight > 0)
+
+
+def check_terms(
+    configuration: Configuration, network: nn.Module, batch: Batch, dataset: Dataset, wanted: Collection[str]
+) -> None:
+    """Raise ModelError for the first of the wanted terms that raises, is not finite, or passes no gradient to any
+    parameter: whatever its weight, the training would be the same. batch: the first one of the dataset.
+
+    A value of 0 may be right for a batch, or for outputs that are the same everywhere, and has no gradient then: such a
+    term is tried again on other outputs and other frames, and on frames of noise it is let pass.
+    """
+    criterion = _alone(configuration)
+    prediction = predict(network, batch)
+    for index, name in enumerate(criterion.names):
+        if name not in wanted:
+            continue
+        found = _respond(criterion, index, network, prediction, batch)
+        if found.moves:
+            continue
+        tried = [found, *_tried_again(criterion, index, configuration, network, batch, dataset)]
+        values = [one.value for one in tried]
+        if not any(one.moves for one in tried) and (any(values) or not dataset.made_up):
+            raise ModelError(f"loss.{name}: {_refusal(values)}")
+
+
+def _refusal(values: list[float]) -> str:
+    value = next((value for value in values if value), 0.0)
+    return (
+        f"passes no gradient to any parameter of the network (its value is {value:.4g}), so that its weight changes "
+        "nothing; compute it from the network's outputs, without detach(), item(), rounding or whole numbers, or "
+        "remove the term"
+    )
+
+
+def _alone(configuration: Configuration) -> Criterion:
+    """The criterion with every weight 1: a weight of 0 would leave its term out."""
+    terms = {name: term.model_copy(update={"weight": 1.0}) for name, term in configuration.loss.items()}
+    return build_criterion(configuration.model_copy(update={"loss": terms}))
+
+
+def _tried_again(
+    criterion: Criterion,
+    index: int,
+    configuration: Configuration,
+    network: nn.Module,
+    batch: Batch,
+    dataset: Dataset,
+) -> Iterator[Response]:
+    """The term on outputs that differ from pixel to pixel, then on further frames, until it moves a parameter."""
+    yield _respond(criterion, index, network, _shaken(predict(network, batch)), batch)
+    order = dataset.splits["train"]
+    chosen = order[np.linspace(0, len(order) - 1, min(TRIED_FRAMES, len(order))).astype(np.int64)]
+    for other in batches(dataset, chosen, len(batch), torch.device("cpu")):
+        other = augment(other, configuration.augmentation, np.random.SeedSequence(configuration.seed))
+        found = _respond(criterion, index, network, _shaken(predict(network, other)), other)
+        yield found
+        if found.moves:
+            return
+
+
+def _shaken(prediction: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Outputs times random factors near 1; those that may be 0 or below also get a random summand."""
+    generator = torch.Generator().manual_seed(0)
+    found: dict[str, Tensor] = {}
+    for name, output in prediction.items():
+        if not output.is_floating_point():
+            found[name] = output
+            continue
+        random = torch.randn(output.shape, generator=generator)
+        shaken = output * (SPREAD * random).exp()
+        if bool((output <= 0).any()):
+            shaken = shaken + SPREAD * random * output.detach().abs().mean().clamp(min=1e-3)
+        found[name] = shaken
+    return found
+
+
+def _respond(
+    criterion: Criterion, index: int, network: nn.Module, prediction: Mapping[str, Tensor], batch: Batch
+) -> Response:
+    name = criterion.names[index]
+    try:
+        value = criterion.value(index, prediction, batch)
+        number = float(value.detach())
+        if not math.isfinite(number):
+            raise ModelError(
+                f"loss.{name}: is {number} on a first batch of {len(batch)} frames; its value must be finite"
+            )
+        return Response(number, _moves(value, network))
+    except WeightsearchError:
+        raise
+    except Exception as error:  # a user's term may raise anything
+        raise ModelError(f"loss.{name}: a first batch of {len(batch)} frames failed: {fault_line(error)}") from error
+
+
+def _moves(value: Tensor, network: nn.Module) -> bool:
+    """Whether a scalar gives any parameter a gradient other than 0. The parameters' own are kept as they are: None."""
+    if not value.requires_grad:
+        return False
+    value.backward(retain_graph=True)  # type: ignore[no-untyped-call] # grad() does not go through checkpointed parts
+    gradients: list[Any] = [parameter.grad for parameter in network.parameters()]
+    moved = any(gradient is not None and bool(gradient.any()) for gradient in gradients)
+    network.zero_grad(set_to_none=True)
+    return moved
