@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import pandas as pd
@@ -12,15 +13,15 @@ from weightsearch.analysis.claims import all_claims
 from weightsearch.analysis.conflict import conflict_matrix, strongest_conflict
 from weightsearch.analysis.contribution import contributions, values
 from weightsearch.analysis.convergence import convergence
-from weightsearch.analysis.gradient_ratio import gradient_ratios
+from weightsearch.analysis.gradient_ratio import WORDS, gradient_ratios
 from weightsearch.analysis.quantisation import quantisation, relative_errors
 from weightsearch.analysis.redundancy import redundancy
 from weightsearch.dashboards import figures
 from weightsearch.dashboards.findings import Findings
 from weightsearch.dashboards.part import Part, Table, number
+from weightsearch.records import HEADS, SHARED, heads_of, several_units
 
 NOTHING: Final = "No epoch of the best trial or of a baseline has been trained yet."
-PLACES: Final = {"heads": "at the heads", "shared": "at the shared parameters"}
 OPPOSED: Final = 0.1  # a cosine below its negative is called a conflict
 FEW: Final = 3  # probes that say little
 LOOKED_AT: Final = 6  # trials that are drawn side by side
@@ -59,9 +60,13 @@ def contributions_part(found: Findings) -> Part:
     figures.epochs_on_x(figure, _last_epoch(found))
     text = [
         "Each term's share of the weighted sum, |weight × term| over the sum of all, an epoch a bar. A share says how "
-        "much a term adds to the number that is printed; how strongly it pulls is told by its gradient, below."
+        "much a term adds to the number that is printed; its influence is its gradient, below."
     ]
-    table = Table(["", "term", "weight", "term (unweighted)", "contribution"], rows, "In the last epoch.")
+    table = Table(
+        ["", "term", "weight", "term (unweighted)", "contribution"],
+        rows,
+        "In the last epoch. Each unweighted term has its own unit.",
+    )
     return Part("contributions", title, text, {"contributions": figure}, [table], data=pd.concat(data))
 
 
@@ -70,61 +75,75 @@ def gradients_part(found: Findings) -> Part:
     trials = _looked_at(found)
     if not trials:
         return Part("gradients", title, [NOTHING])
-    probes = found.frames.gradients[found.frames.gradients["place"] == "shared"]
-    probed = [label for label, trial in trials.items() if trial in set(probes["number"])]
-    panels = {"outputs": list(trials), "shared": probed}
-    drawn = {where: figures.panels(labels) for where, labels in panels.items() if labels}
-    data, rows = [], []
+    measured = {
+        where: {label: norm for label, trial in trials.items() if not (norm := _norms(found, trial, where)).empty}
+        for where in _places(found)
+    }
+    drawn = {where: figures.panels(list(norms)) for where, norms in measured.items() if norms}
+    data: list[pd.DataFrame] = []
+    cells: dict[tuple[str, str], dict[str, str]] = {(label, term): {} for label in trials for term in found.terms}
     told: set[tuple[str, str]] = set()  # terms that stand in a legend
-    for label, trial in trials.items():
-        terms = found.frames.of("terms", trial)
-        norms = {"outputs": terms.rename(columns={"gradient": "norm"})[["epoch", "term", "norm"]]}
-        measured = found.frames.of("gradients", trial)
-        norms |= {where: measured[measured["place"] == where][["epoch", "term", "norm"]] for where in PLACES}
-        cells: dict[str, dict[str, str]] = {term: {} for term in found.terms}
-        for where, table in norms.items():
-            if table.empty:
-                continue
+    for where, norms in measured.items():
+        for position, (label, table) in enumerate(norms.items()):
             ratios = gradient_ratios(table)
             data.append(ratios.reset_index().melt("epoch", value_name="ratio").assign(trial=label, place=where))
             for which, term in enumerate(found.terms):
                 kept = ratios[term].dropna() if term in ratios else pd.Series(dtype=float)
                 if kept.empty:
                     continue
-                cells[term][where] = number(float(kept.mean()), 3)
-                if where == "heads":
-                    continue
+                cells[label, term][where] = number(float(kept.mean()), 3)
                 first = (where, term) not in told
                 told.add((where, term))
                 line = figures.line(kept.index, kept.astype(float), term, which, legendgroup=term, showlegend=first)
                 line.update(hovertemplate=f"{term}, epoch %{{x}}: %{{y:.3g}}<extra></extra>")
-                drawn[where].add_trace(line, **figures.cell(panels[where].index(label), len(panels[where])))
-        rows += [[label, term, *(known.get(where, "–") for where in norms)] for term, known in cells.items()]
+                drawn[where].add_trace(line, **figures.cell(position, len(norms)))
     for one in drawn.values():
         figures.ratios_on_y(one)
         figures.epochs_on_x(one, _last_epoch(found))
         one.update_yaxes(title_text="norm / mean norm", col=1)
+    columns = ["", "term", *(WORDS[where] for where in drawn)]
+    rows = [[label, term, *(known.get(where, "–") for where in drawn)] for (label, term), known in cells.items()]
+    tables = [Table(columns, rows, "Means over the epochs with a measurement.")] if drawn else []
+    captions = {where: WORDS[where].capitalize() for where in drawn}
+    table = pd.concat(data) if data else pd.DataFrame(columns=["epoch", "term", "ratio", "trial", "place"])
+    return Part("gradients", title, _about_gradients(found, list(drawn)), drawn, tables, captions=captions, data=table)
+
+
+def _places(found: Findings) -> list[str]:
+    """Where gradients of different terms can be compared; the most telling place first."""
+    return [SHARED] if several_units(*heads_of(found.tree)) else [SHARED, HEADS]
+
+
+def _norms(found: Findings, trial: int, where: str) -> pd.DataFrame:
+    rows = found.frames.of("gradients", trial)
+    return rows[rows["place"] == where][["epoch", "term", "norm"]]
+
+
+def _about_gradients(found: Findings, drawn: Sequence[str]) -> list[str]:
+    """What the ratios are, and where they were measured."""
     text = [
-        "The norm of each weighted term's gradient against the mean of all terms: at 1 a term pulls as hard as the "
-        "average one. First at the network's outputs, each a variable of its own, measured at every step."
+        "The norm of each weighted term's gradient divided by the mean norm of all terms: at 1 a term pulls as "
+        "strongly as the average one. Ratios at different places are ratios of different gradients: each place has a "
+        "figure of its own."
     ]
-    if found.tree["data"].get("neighbours"):
+    if SHARED in drawn:
         text.append(
-            "Here the outputs have several units, metres, radians and pixels: between terms of different outputs those "
-            "ratios say nothing, and only the ones at the shared parameters can be compared."
-        )
-    if probed:
-        text.append(
-            "Then at the shared parameters, where the terms meet: measured by probes as often as their budget "
-            f"({100 * _budget(found):g} % of the time) allows. Heads are outputs that are not computed from others: "
-            "what a term sends into a depth that two heads make counts where it arrives."
+            "The shared parameters are where all terms meet: these ratios say which term decides what the network "
+            f"learns. Probes measure them as often as their budget ({100 * _budget(found):g} % of the time) allows."
         )
     else:
-        text.append(f"At the shared parameters nothing was measured{_why(found)}.")
-    columns = ["", "term", "at the outputs", "at the heads", "at the shared parameters"]
-    captions = {"outputs": "At the outputs", "shared": "At the shared parameters"}
-    means = Table(columns, rows, "Means over the epochs.")
-    return Part("gradients", title, text, drawn, [means], captions=captions, data=pd.concat(data))
+        text.append(f"Nothing was measured at the shared parameters{_why(found)}.")
+    if HEADS in drawn:
+        text.append(
+            "Heads are outputs that are not computed from other outputs: a term on the depth that two heads make is "
+            "carried to both heads by the chain rule."
+        )
+    if several_units(*heads_of(found.tree)):
+        text.append(
+            "The heads of this network have several units, such as metres, radians and pixels, so gradients at "
+            "different heads are not compared."
+        )
+    return text
 
 
 def conflicts_part(found: Findings) -> Part:
@@ -135,15 +154,15 @@ def conflicts_part(found: Findings) -> Part:
     if not trials:
         return Part("conflicts", title, [NOTHING])
     drawn, text, data = {}, [], []
-    for where in PLACES:
+    for where in _places(found):
         matrices = {}
         for label, trial in trials.items():
-            rows = found.frames.of("conflicts", trial)
-            rows = rows[rows["place"] == where]
-            if not rows.empty:
-                matrices[label] = conflict_matrix(rows, found.terms)
+            cosines = found.frames.of("conflicts", trial)
+            cosines = cosines[cosines["place"] == where]
+            if not cosines.empty:
+                matrices[label] = conflict_matrix(cosines, found.terms)
                 data.append(
-                    rows.groupby(["term", "other"])["cosine"].mean().reset_index().assign(trial=label, place=where)
+                    cosines.groupby(["term", "other"])["cosine"].mean().reset_index().assign(trial=label, place=where)
                 )
         if not matrices:
             continue
@@ -163,12 +182,14 @@ def conflicts_part(found: Findings) -> Part:
         drawn[where] = figure
     if not drawn:
         return Part("conflicts", title, [f"Nothing was measured{_why(found)}."])
-    names = " and then ".join(PLACES[where] for where in drawn)
+    names = " and then ".join(WORDS[where] for where in drawn)
     intro = (
-        f"Cosines between the terms' gradients, {names}: 1 is the same direction, -1 the opposite, 0 none of either. "
-        "Each probe is one batch. At the heads, terms that share none have 0 by construction."
+        f"Cosines between the terms' gradients, {names}: 1 is the same direction, -1 the opposite, 0 neither. "
+        "Each probe is one batch."
     )
-    captions = {where: words.capitalize() for where, words in PLACES.items()}
+    if HEADS in drawn:
+        intro += " At the heads, terms that share none have 0 by construction."
+    captions = {where: words.capitalize() for where, words in WORDS.items()}
     return Part("conflicts", title, [intro, *text], drawn, captions=captions, data=pd.concat(data))
 
 
@@ -187,7 +208,7 @@ def convergence_part(found: Findings) -> Part:
         return Part("convergence", title, ["Three epochs or more are needed."])
     text = [
         "A term has levelled off from the epoch on from which it stays within 5 % of its whole fall of its lowest "
-        "value."
+        "value. Each unweighted term has its own unit."
     ]
     columns = ["", "term (unweighted)", "first epoch", "last epoch", "fall", "levelled off"]
     data = pd.DataFrame(rows, columns=["trial", *columns[1:]])

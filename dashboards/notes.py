@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 from optuna_dashboard import save_note, save_plotly_graph_object
 from sqlalchemy.exc import SQLAlchemyError
 
+from weightsearch.analysis.gradient_ratio import Pull, pull_of
 from weightsearch.dashboards.artifacts import artifact_meta
 from weightsearch.dashboards.figures import small
 from weightsearch.dashboards.findings import Findings, read_findings
@@ -82,17 +83,19 @@ class Notes:
         if state == TrialState.FAIL:
             return f"{head}\n\nFailed: {plain(frozen.user_attrs.get(REASON, 'no reason was given'))}\n"
         terms = self.store.terms(trial)
-        pulls = [term.gradient for term in terms.values() if term.gradient > 0]
-        mean = sum(pulls) / len(pulls) if pulls else 1.0
-        rows = [_term_row(name, term, mean) for name, term in terms.items()]
-        columns = ["term", "weight", "unweighted", "contribution", "gradient ratio at the outputs"]
+        pull = pull_of(self.store.norms(trial))
+        where = "not measured" if pull is None else f"{pull.words}, epoch {pull.epoch}"
+        rows = [_term_row(name, term, pull) for name, term in terms.items()]
+        columns = ["term", "weight", "unweighted", "contribution", f"gradient ratio ({where})"]
         metrics = ", ".join(f"{metric} {value:.4f}" for metric, value in self.store.metrics(trial).items())
-        return f"{head}\n\n{markdown(Table(columns, rows))}\n\nOn the validation split: {metrics}.\n"
+        table = markdown(Table(columns, rows))
+        return f"{head}\n\n{table}\n\nEach unweighted term has its own unit. On the validation split: {metrics}.\n"
 
 
-def _term_row(name: str, term: TermRecord, mean: float) -> list[str]:
-    ratio = number(term.gradient / mean, 3) if term.gradient > 0 else "–"
-    return [name, number(term.weight), number(term.value), f"{100 * term.contribution:.1f} %", ratio]
+def _term_row(name: str, term: TermRecord, pull: Pull | None) -> list[str]:
+    ratio = None if pull is None else pull.ratios.get(name)
+    shown = number(ratio, 3)
+    return [name, number(term.weight), number(term.value), f"{100 * term.contribution:.1f} %", shown]
 
 
 def study_note(found: Findings) -> str:
@@ -109,7 +112,8 @@ def study_figures(found: Findings) -> dict[str, Any]:
     for make in PARTS:
         part = make(found)
         for name, figure in part.figures.items():
-            title = part.title if name == part.name else f"{part.title}: {name}"
+            caption = part.captions.get(name, name)
+            title = part.title if name == part.name else f"{part.title}: {caption[:1].lower()}{caption[1:]}"
             figure.update_layout(title={"text": title, "y": 0.99}, height=None)
             figure.update_layout(margin={"t": 110}, legend={"y": 0.93})
             if len(figure.to_json()) > FIGURE_BYTES:

@@ -27,6 +27,8 @@ from weightsearch.study.store import StudyStore
 from weightsearch.study.writer import Attempt, Writer
 
 EPOCHS = 8
+DEPTH_GAIN = 6.1  # of a term on the depth that two heads make: its gradient at the heads by that at the depth
+SHARED_GAIN = 9.2  # the same at the shared parameters
 TERMS = ("integer", "fractional", "consistency")
 SPACE: dict[str, BaseDistribution] = {
     "loss.fractional.weight": FloatDistribution(0.1, 100, log=True),
@@ -124,13 +126,15 @@ def record(weights: dict[str, float], epoch: int, seed: int, rebalance: Rebalanc
             weights[term],
             sizes[term] / sum(sizes.values()),
             0.01 * weights[term],
+            0.01 * weights[term] * (DEPTH_GAIN if term == "consistency" else 1),
         )
         for term in TERMS
     }
     abs_rel = quality(weights, epoch, noise)
-    norms = {term: 0.5 * weights[term] for term in TERMS}
+    norms = {term: 0.5 * weights[term] * (SHARED_GAIN if term == "consistency" else 1) for term in TERMS}
+    at_heads = {term: 0.02 * weights[term] * (DEPTH_GAIN if term == "consistency" else 1) for term in TERMS}
     cosines = {"integer": {"fractional": 0.0, "consistency": 0.9}, "fractional": {"consistency": -0.2}}
-    gradients = Gradients(norms, cosines)
+    places = {"heads": Gradients(at_heads, cosines), "shared": Gradients(norms, cosines)}
     return EpochRecord(
         epoch=epoch,
         seconds=2.0,
@@ -139,7 +143,7 @@ def record(weights: dict[str, float], epoch: int, seed: int, rebalance: Rebalanc
         lr=1e-3,
         terms=terms,
         metrics={"abs_rel": abs_rel, "rmse": 3 * abs_rel + noise.gauss(0, 0.02), "a1": 1 - abs_rel},
-        probe=ProbeRecord(1, 0.03, {"heads": gradients, "shared": gradients}) if epoch % 3 == 0 else None,
+        probe=ProbeRecord(1, 0.03, places) if epoch % 3 == 0 else None,
         rebalance=rebalance,
     )
 

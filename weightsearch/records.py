@@ -48,6 +48,27 @@ BETTER: Final[Mapping[str, Direction]] = MappingProxyType(
 )
 
 
+# Where terms' gradients are measured. Heads: outputs that are not computed from other outputs, see losses/heads.py.
+HEADS: Final = "heads"
+SHARED: Final = "shared"  # parameters
+OUTPUTS: Final = "outputs"  # each output a variable of its own
+
+
+ONE_UNIT: Final = ("dual_head", "encoder_decoder", "disparity", "flow")  # networks whose heads have the same unit
+
+
+def several_units(model: str, neighbours: Any) -> bool:
+    """Whether a network's heads may have several units, so that gradients at different heads cannot be compared:
+    networks that see neighbouring frames may predict depth, camera motion in radians and flow in pixels. model,
+    neighbours: of the study file."""
+    return bool(neighbours) and model not in ONE_UNIT
+
+
+def heads_of(tree: Mapping[str, Any]) -> tuple[str, Any]:
+    """What `several_units` asks for, from the sections of a study file."""
+    return str(tree.get("model", {}).get("name", "")), tree.get("data", {}).get("neighbours")
+
+
 @dataclass(frozen=True)
 class TermRecord:
     """One loss term over one epoch of training.
@@ -55,13 +76,15 @@ class TermRecord:
     value: mean of the unweighted term over the epoch's steps, in the term's unit. weight: its weight.
     contribution: its share of the sum of all |weight * value|, in [0, 1].
     gradient: root mean square over the steps of the norm of its weighted gradient at the network's outputs, each output
-    a variable of its own.
+    a variable of its own: of several outputs the norm mixes units. at_heads: the same at the heads; None where heads
+    are not defined or have several units.
     """
 
     value: float
     weight: float
     contribution: float
     gradient: float
+    at_heads: float | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +101,7 @@ class Gradients:
 
 @dataclass(frozen=True)
 class ProbeRecord:
-    """What an epoch's probes found. places: `heads` and `shared` (parameters), see training/probe.py. seconds: what
+    """What an epoch's probes found. places: HEADS and SHARED (parameters), see training/probe.py. seconds: what
     they took. problem: why no more of them are made."""
 
     probes: int

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from weightsearch.analysis.claim import Claim
+    from weightsearch.analysis.gradient_ratio import Pull
     from weightsearch.analysis.quantisation import Quantisation
     from weightsearch.data.check import DataCheck
     from weightsearch.search.comparison import Entry
@@ -131,7 +132,7 @@ class View:
 
 def progress_group(now: Progress) -> Group:
     """A study's progress: what has ended, the best so far against the baselines, and of each running trial how much
-    every loss term contributes and how hard it pulls."""
+    every loss term contributes, and its gradient ratio with the place where that was measured."""
     states = now.states
     head = f"{now.ended}{'' if now.total is None else f'/{now.total}'} trials: {states['COMPLETE']} done, "
     head += f"{states['PRUNED']} pruned, {states['FAIL']} failed; {states['RUNNING']} running"
@@ -160,12 +161,21 @@ def _running_lines(trial: RunningTrial, now: Progress) -> list[Text]:
     value = "" if trial.value is None else f"  {now.objective} {trial.value:.4f}"
     done = trial.epoch / now.epochs if now.epochs else 0.0
     lines = [Text(f"{name}: {_bar(done)} epoch {trial.epoch}/{now.epochs}{value}")]
+    if trial.contributions:
+        where = "not measured yet" if trial.pull is None else f"{trial.pull.words}, epoch {trial.pull.epoch}"
+        lines.append(Text(f"    share of the loss; gradients: {where}", style="dim"))
     width = max((len(term) for term in trial.contributions), default=0)
     for term, share in trial.contributions.items():
-        ratio = trial.ratios.get(term)
-        pull = "no gradient" if ratio is None else f"{_bar(ratio / len(trial.ratios))} {ratio:.2g} of the mean gradient"
-        lines.append(Text(f"    {term:{width}}  {_bar(share)} {100 * share:3.0f} % of the loss  {pull}", style="dim"))
+        line = f"    {term:{width}}  {_bar(share)} {100 * share:3.0f} % of the loss"
+        if trial.pull is not None:
+            ratio = trial.pull.ratios.get(term)
+            line += "  no gradient" if ratio is None else f"  {_pull(ratio, trial.pull)}"
+        lines.append(Text(line, style="dim"))
     return lines
+
+
+def _pull(ratio: float, pull: Pull) -> str:
+    return f"{_bar(ratio / len(pull.ratios))} {ratio:.2g} of the mean gradient"
 
 
 def _bar(share: float) -> str:

@@ -56,7 +56,7 @@ def test_a_report_opens_offline_on_any_screen(opened, ran, width, scheme):
         "curves-curves",
         "slices-slices",
         "contributions-contributions",
-        "gradients-outputs",
+        "gradients-heads",
         "gradients-shared",
         "conflicts-heads",
         "conflicts-shared",
@@ -112,14 +112,14 @@ def test_optuna_dashboard_shows_note_figures_and_pictures(opened, tmp_path):
         page.goto(here)
         for title in (
             "Contributions",
-            "Gradient ratios: outputs",
-            "Gradient ratios: shared",
-            "Conflicts: shared",
+            "Gradient ratios: at the heads",
+            "Gradient ratios: at the shared parameters",
+            "Conflicts: at the shared parameters",
             "What matters",
         ):
             page.get_by_text(title, exact=True).first.wait_for()
         page.goto(f"{here}/trials?numbers={best}")
-        page.get_by_text("gradient ratio at the outputs").wait_for()
+        page.get_by_text("gradient ratio (at the shared parameters, epoch").wait_for()
         picture = page.locator("img[src*='/artifacts/']").first
         picture.wait_for()
         page.wait_for_function("document.querySelector(\"img[src*='/artifacts/']\").naturalWidth > 200")

@@ -1,8 +1,61 @@
-"""How strongly each loss term pulls: its gradient's norm against the mean of all (GradNorm, Chen et al. 2018)."""
+"""How strongly each loss term pulls: its gradient's norm against the mean of all (GradNorm, Chen et al. 2018).
+
+Ratios are comparable only between gradients with respect to the same variables. At the shared parameters and at heads
+of one unit they are; at outputs that are computed from other outputs, or have several units, they are not.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
 import pandas as pd
+
+from weightsearch.records import HEADS, SHARED, EpochRecord
+
+WORDS: Final[Mapping[str, str]] = MappingProxyType({SHARED: "at the shared parameters", HEADS: "at the heads"})
+
+
+@dataclass(frozen=True)
+class Pull:
+    """Gradient ratios of one epoch at one place, SHARED or HEADS; terms without a gradient are left out."""
+
+    place: str
+    epoch: int
+    ratios: Mapping[str, float]
+
+    @property
+    def words(self) -> str:
+        """Where they were measured."""
+        return WORDS[self.place]
+
+
+def pull_of(norms: Mapping[str, tuple[int, Mapping[str, float]]]) -> Pull | None:
+    """norms: place -> the last epoch with a measurement there, and each weighted term's gradient norm. Takes the shared
+    parameters, before their first measurement the heads; None where neither was measured."""
+    for place in WORDS:
+        epoch, found = norms.get(place, (0, {}))
+        pulls = {name: norm for name, norm in found.items() if math.isfinite(norm) and norm > 0}
+        if pulls:
+            mean = sum(pulls.values()) / len(pulls)
+            return Pull(place, epoch, {name: norm / mean for name, norm in pulls.items()})
+    return None
+
+
+def later_pull(before: Pull | None, record: EpochRecord) -> Pull | None:
+    """What is known after one more epoch: the last measurement at the shared parameters or, before the first one, the
+    epoch's own at the heads."""
+    at_heads = {name: term.at_heads for name, term in record.terms.items() if term.at_heads is not None}
+    norms: dict[str, tuple[int, Mapping[str, float]]] = {HEADS: (record.epoch, at_heads)}
+    if record.probe is not None and SHARED in record.probe.places:
+        norms[SHARED] = (record.epoch, record.probe.places[SHARED].norms)
+    now = pull_of(norms)
+    if before is not None and before.place == SHARED and before.epoch <= record.epoch:
+        return now if now is not None and now.place == SHARED else before
+    return now
 
 
 def gradient_ratios(norms: pd.DataFrame) -> pd.DataFrame:

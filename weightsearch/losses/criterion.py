@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -12,8 +13,10 @@ from torch import Tensor, nn
 
 from weightsearch.data.batch import Batch
 from weightsearch.errors import ModelError, OptionError
+from weightsearch.losses.heads import HeadGradients, heads_among
 from weightsearch.losses.term import LossTerm, Prediction
 from weightsearch.plugins import build
+from weightsearch.records import several_units
 from weightsearch.spec.sections import Configuration
 
 
@@ -23,13 +26,30 @@ class CriterionResult:
     output_gradients: norms of each weighted term's gradient at the network's outputs, [K]; they are filled in by the
     backward pass, as multiples of the factor it starts from, and 0 before it and for terms of weight 0. weighted: the
     weighted terms, None for those of weight 0. outputs: the network's outputs that have a gradient, each once, in the
-    precision in which it made them."""
+    precision in which it made them. heads: what the terms send into the heads, where heads are not the same as
+    outputs. heads_known: whether heads are defined."""
 
     total: Tensor
     values: Tensor
     output_gradients: Tensor
     weighted: tuple[Tensor | None, ...]
     outputs: tuple[Tensor, ...]
+    heads: HeadGradients | None = None
+    heads_known: bool = False
+
+    @property
+    def head_gradients(self) -> Tensor | None:
+        """As output_gradients, at the heads: outputs that are not computed from other outputs. None where heads are
+        not defined or not measured."""
+        if self.heads is None:
+            return self.output_gradients if self.heads_known else None
+        return None if self.heads.failed else self.heads.norms(self.output_gradients)
+
+    def forget(self) -> None:
+        """Begin the gradients anew, after a backward pass that was not the training's own."""
+        self.output_gradients.zero_()
+        if self.heads is not None:
+            self.heads.forget()
 
 
 class Criterion(nn.Module):
@@ -37,15 +57,18 @@ class Criterion(nn.Module):
 
     Every term gets its own view of the network's outputs, so that one backward pass shows each term's own gradient
     there at no further cost. masks: what terms find among the outputs beside them, without a gradient. Raises
-    ModelError if a term asks for an output that the network does not give.
+    ModelError if a term asks for an output that the network does not give. at_heads: whether each term's gradient is
+    also measured at the heads, see losses/heads.py.
     """
 
-    def __init__(self, terms: Mapping[str, LossTerm], weights: Mapping[str, float]) -> None:
+    def __init__(self, terms: Mapping[str, LossTerm], weights: Mapping[str, float], *, at_heads: bool = False) -> None:
         super().__init__()
         self.names = tuple(terms)
         self.terms: tuple[Any, ...] = tuple(terms.values())
         self.modules_of_terms = nn.ModuleList(term for term in self.terms if isinstance(term, nn.Module))
         self.weights = tuple(float(weights[name]) for name in self.names)
+        self.at_heads = at_heads
+        self._heads: dict[tuple[bool, ...], list[int]] = {}  # by which outputs have a gradient
 
     def forward(
         self, prediction: Prediction, batch: Batch, masks: Mapping[str, Tensor] = MappingProxyType({})
@@ -54,9 +77,14 @@ class Criterion(nn.Module):
         values: list[Tensor] = []
         first = next(iter(prediction.values()))
         gradients = torch.zeros(len(self.names), device=first.device)
+        made = tuple(getattr(prediction, "made", prediction.values()))
+        learning = tuple({id(output): output for output in made if output.requires_grad}.values())
+        places = self._head_places(made, learning)
+        heads = HeadGradients(len(self.names), [learning[place] for place in places])
+        derived = 0 < len(places) < len(learning)
         for index, weight in enumerate(self.weights):
             with torch.set_grad_enabled(torch.is_grad_enabled() and weight > 0):
-                outputs = self._outputs(prediction, gradients, index)
+                outputs = self._outputs(prediction, gradients, index, heads if derived else None)
                 outputs.update(masks)
                 value = self._value(index, outputs, batch)
             values.append(value.detach())
@@ -64,10 +92,23 @@ class Criterion(nn.Module):
         used = [value for value in weighted if value is not None]
         if not used:
             raise ModelError("loss: every weight is 0; nothing can be learned")
-        made = getattr(prediction, "made", prediction.values())
-        learning = tuple({id(output): output for output in made if output.requires_grad}.values())
         total = sum(used[1:], start=used[0])
-        return CriterionResult(total, torch.stack(values), gradients, tuple(weighted), learning)
+        return CriterionResult(
+            total, torch.stack(values), gradients, tuple(weighted), learning, heads if derived else None, bool(places)
+        )
+
+    def _head_places(self, made: Sequence[Tensor], learning: Sequence[Tensor]) -> list[int]:
+        """Where the heads are among the outputs that have a gradient; empty where they are not defined, or not asked
+        for."""
+        if not self.at_heads or not torch.is_grad_enabled() or not learning:
+            return []
+        kind = tuple(output.requires_grad for output in made)
+        if kind not in self._heads:
+            try:
+                self._heads[kind] = heads_among(learning)
+            except Exception:  # a network that cannot go backward twice
+                self._heads[kind] = []
+        return self._heads[kind]
 
     def value(self, index: int, prediction: Prediction, batch: Batch) -> Tensor:
         """One unweighted term by itself, a scalar. Raises ModelError as `forward` does."""
@@ -83,18 +124,20 @@ class Criterion(nn.Module):
             raise ModelError(f"loss.{outputs.term}: a term must return a scalar tensor, found {found}")
         return value.reshape(()).float()
 
-    def _outputs(self, prediction: Prediction, gradients: Tensor, index: int) -> _Outputs:
+    def _outputs(self, prediction: Prediction, gradients: Tensor, index: int, heads: HeadGradients | None) -> _Outputs:
         """The network's outputs as one term sees them: what flows back through them is that term's gradient alone."""
         outputs = _Outputs(self.names[index], prediction)
 
-        def note(gradient: Tensor) -> None:
+        def note(gradient: Tensor, output: Tensor) -> None:
             gradients[index] = torch.hypot(gradients[index], torch.linalg.vector_norm(gradient.detach()).float())
+            if heads is not None:
+                heads.add(index, output, gradient.detach())
 
         if torch.is_grad_enabled():
             for name, output in prediction.items():
                 if output.requires_grad:
                     outputs[name] = output.view_as(output)
-                    outputs[name].register_hook(note)  # type: ignore[no-untyped-call]
+                    outputs[name].register_hook(partial(note, output=output))  # type: ignore[no-untyped-call]
         return outputs
 
 
@@ -117,4 +160,7 @@ def build_criterion(configuration: Configuration) -> Criterion:
             terms[name] = build("loss", term.term or name, term.options, configuration.loss_context)
         except OptionError as error:
             raise ModelError(f"loss.{name}.{error.option}: {error.message}") from None
-    return Criterion(terms, {name: term.weight for name, term in configuration.loss.items()})
+    weights = {name: term.weight for name, term in configuration.loss.items()}
+    return Criterion(
+        terms, weights, at_heads=not several_units(configuration.model.name, configuration.data.neighbours)
+    )

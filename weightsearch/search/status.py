@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from weightsearch.analysis.gradient_ratio import Pull, later_pull
 from weightsearch.records import EpochRecord, TermRecord
 from weightsearch.search.ledger import COMPLETE, FAILED, PRUNED, Event
 from weightsearch.spec.sections import EarlyStopping, Train
@@ -22,8 +23,9 @@ class Status:
 
     states: ended trials by state. values: the objective's last value by trial. full: the trials that are COMPLETE.
     stopping: under early stopping a trial's value is that of its best epoch so far. kept: then the curves that decide.
-    baselines: name -> trial. running: trial -> epochs done. terms: trial -> those of its last epoch. lengths: epochs of
-    the trials that ended here. away: why the database does not answer, while it does not.
+    baselines: name -> trial. running: trial -> epochs done. terms: trial -> those of its last epoch. pulls: trial ->
+    its gradient ratios. lengths: epochs of the trials that ended here. away: why the database
+    does not answer, while it does not.
     """
 
     objective: str
@@ -36,6 +38,7 @@ class Status:
     baselines: dict[str, int] = field(default_factory=dict)
     running: dict[int, int] = field(default_factory=dict)
     terms: dict[int, dict[str, TermRecord]] = field(default_factory=dict)
+    pulls: dict[int, Pull | None] = field(default_factory=dict)
     lengths: list[int] = field(default_factory=list)
     epochs_here: int = 0
     first_epoch: float | None = None
@@ -75,6 +78,7 @@ class Status:
         elif event.kind == "epoch" and event.record is not None:
             self.running[event.number] = event.record.epoch
             self.terms[event.number] = event.record.terms
+            self.pulls[event.number] = later_pull(self.pulls.get(event.number), event.record)
             self.epochs_here += 1
             self.first_epoch = self.clock() if self.first_epoch is None else self.first_epoch
             if self.objective in event.record.metrics and self._counts(event.number, event.record):
@@ -84,6 +88,7 @@ class Status:
             self.states[state] += 1
             length = self.running.pop(event.number, 0)
             self.terms.pop(event.number, None)
+            self.pulls.pop(event.number, None)
             if state == "COMPLETE":
                 self.full.add(event.number)
             if event.baseline is None:
@@ -116,6 +121,7 @@ class Status:
                     self.terms.get(number, {}),
                     self.values.get(number) if epoch else None,
                     names.get(number),
+                    self.pulls.get(number),
                 )
                 for number, epoch in sorted(self.running.items())
             ),

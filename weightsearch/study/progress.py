@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from optuna.trial import TrialState
 
+from weightsearch.analysis.gradient_ratio import Pull, pull_of
 from weightsearch.records import TermRecord
 from weightsearch.study.lease import holders
 from weightsearch.study.store import BASELINE, StudyStore
@@ -17,14 +18,14 @@ from weightsearch.study.summary import summarise
 @dataclass(frozen=True)
 class RunningTrial:
     """epoch: the last one that is known, 0 before the first. value: of the objective there. contributions: by term.
-    ratios: of each term's gradient at the outputs to the mean of all, by term; those without one are left out."""
+    pull: gradient ratios, with the place and the epoch of their measurement; None before the first."""
 
     number: int
     epoch: int
     baseline: str | None = None
     value: float | None = None
     contributions: Mapping[str, float] = field(default_factory=dict)
-    ratios: Mapping[str, float] = field(default_factory=dict)
+    pull: Pull | None = None
 
 
 @dataclass(frozen=True)
@@ -53,19 +54,16 @@ class Progress:
 
 
 def running_trial(
-    number: int, epoch: int, terms: Mapping[str, TermRecord], value: float | None, baseline: str | None
+    number: int,
+    epoch: int,
+    terms: Mapping[str, TermRecord],
+    value: float | None,
+    baseline: str | None,
+    pull: Pull | None = None,
 ) -> RunningTrial:
-    """A trial as its last epoch's record tells of it."""
-    pulls = {name: term.gradient for name, term in terms.items() if term.gradient > 0}
-    mean = sum(pulls.values()) / len(pulls) if pulls else 0.0
-    return RunningTrial(
-        number,
-        epoch,
-        baseline,
-        value,
-        {name: term.contribution for name, term in terms.items()},
-        {name: pull / mean for name, pull in pulls.items()},
-    )
+    """A trial after its last epoch."""
+    shares = {name: term.contribution for name, term in terms.items()}
+    return RunningTrial(number, epoch, baseline, value, shares, pull)
 
 
 def read_progress(store: StudyStore, total: int | None = None) -> Progress:
@@ -100,4 +98,5 @@ def read_progress(store: StudyStore, total: int | None = None) -> Progress:
 def _running(store: StudyStore, number: int, objective: str, baseline: str | None) -> RunningTrial:
     if not (epoch := store.epoch_that_counts(number)):
         return RunningTrial(number, 0, baseline)
-    return running_trial(number, epoch, store.terms(number), store.metrics(number).get(objective), baseline)
+    value = store.metrics(number).get(objective)
+    return running_trial(number, epoch, store.terms(number), value, baseline, pull_of(store.norms(number)))

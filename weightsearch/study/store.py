@@ -15,7 +15,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from weightsearch.errors import StoreError
-from weightsearch.records import Direction, Picture, TermRecord
+from weightsearch.records import HEADS, Direction, Picture, TermRecord, heads_of, several_units
 from weightsearch.study import tables
 from weightsearch.study.database import Database, Mode
 from weightsearch.study.schema import foreign_study
@@ -259,6 +259,22 @@ class StudyStore:
             rows = connection.execute(sa.select(*columns).where(mine)).all()
         found = {row[0]: TermRecord(*(math.nan if value is None else value for value in row[1:])) for row in rows}
         return {name: found[name] for name in self.spec["tree"]["loss"] if name in found}
+
+    def norms(self, number: int) -> dict[str, tuple[int, dict[str, float]]]:
+        """The weighted terms' gradient norms of a trial by place: the last epoch with a measurement there, and the norm
+        by term. Heads that may have several units are left out."""
+        table = tables.gradients
+        mine = table.c.trial_id == self.trial_id(number)
+        if several_units(*heads_of(self.spec["tree"])):
+            mine &= table.c.place != HEADS
+        query = sa.select(table.c.place, table.c.epoch, table.c.term, table.c.norm).where(mine).order_by(table.c.epoch)
+        found: dict[str, tuple[int, dict[str, float]]] = {}
+        with self.database.reading() as connection:
+            for place, epoch, term, norm in connection.execute(query):
+                if place not in found or found[place][0] < epoch:
+                    found[place] = (epoch, {})
+                found[place][1][term] = math.nan if norm is None else norm
+        return found
 
     def protocol_and_environment(self, number: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """As plain values; empty for a trial that never reported."""

@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql, sqlite
 
-from weightsearch.records import SHARED_PICTURES, Environment, EpochRecord, Picture, ProbeRecord, RebalanceRecord
+from weightsearch.records import HEADS, SHARED_PICTURES, Environment, EpochRecord, Picture, ProbeRecord, RebalanceRecord
 from weightsearch.study import lease as leases
 from weightsearch.study import tables
 from weightsearch.study.lease import Lease
@@ -307,8 +307,10 @@ def _insert_details(connection: Connection, trial_id: int, record: EpochRecord) 
     if rows:
         connection.execute(sa.insert(tables.terms), rows)
     connection.execute(sa.insert(tables.metrics), _metric_rows(trial_id, record.epoch, "validation", record.metrics))
+    key = {"trial_id": trial_id, "epoch": record.epoch}
     if record.probe is not None:
-        _insert_probe(connection, {"trial_id": trial_id, "epoch": record.epoch}, record.probe)
+        _insert_probe(connection, key, record.probe)
+    _insert_norms(connection, key, record)
     if record.rebalance is not None:
         row = _rebalance_row(trial_id, record.epoch, record.rebalance)
         connection.execute(sa.insert(tables.rebalancing).values(**row))
@@ -317,18 +319,30 @@ def _insert_details(connection: Connection, trial_id: int, record: EpochRecord) 
 def _insert_probe(connection: Connection, key: dict[str, int], probe: ProbeRecord) -> None:
     row = {"probes": probe.probes, "seconds": probe.seconds, "problem": probe.problem}
     connection.execute(sa.insert(tables.probes).values(**key, **row))
-    norms: list[dict[str, Any]] = []
-    cosines: list[dict[str, Any]] = []
-    for place, found in probe.places.items():
-        norms += [key | {"place": place, "term": name, "norm": _finite(norm)} for name, norm in found.norms.items()]
-        cosines += [
-            key | {"place": place, "term": name, "other": other, "cosine": cosine}
-            for name, row_of in found.cosines.items()
-            for other, cosine in row_of.items()
-        ]
-    for table, rows in ((tables.gradients, norms), (tables.conflicts, cosines)):
-        if rows:
-            connection.execute(sa.insert(table), rows)
+    cosines = [
+        key | {"place": place, "term": name, "other": other, "cosine": cosine}
+        for place, found in probe.places.items()
+        for name, row_of in found.cosines.items()
+        for other, cosine in row_of.items()
+    ]
+    if cosines:
+        connection.execute(sa.insert(tables.conflicts), cosines)
+
+
+def _insert_norms(connection: Connection, key: dict[str, int], record: EpochRecord) -> None:
+    """Gradient norms by place. At the heads those of all steps, where they were measured, take the place of those of
+    the probes."""
+    places = {} if record.probe is None else {place: one.norms for place, one in record.probe.places.items()}
+    at_heads = {name: term.at_heads for name, term in record.terms.items() if term.at_heads is not None}
+    if at_heads:
+        places[HEADS] = at_heads
+    rows = [
+        key | {"place": place, "term": name, "norm": _finite(norm)}
+        for place, norms in places.items()
+        for name, norm in norms.items()
+    ]
+    if rows:
+        connection.execute(sa.insert(tables.gradients), rows)
 
 
 def _rebalance_row(trial_id: int, epoch: int, found: RebalanceRecord) -> dict[str, Any]:

@@ -12,14 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.autograd.function import BackwardCFunction
 
 from weightsearch.errors import ModelError, fault_line
 from weightsearch.losses.criterion import Criterion, CriterionResult
-from weightsearch.records import Gradients, ProbeRecord
+from weightsearch.losses.heads import gradients_of, heads_among
+from weightsearch.records import HEADS, SHARED, Gradients, ProbeRecord
 
-HEADS: Final = "heads"
-SHARED: Final = "shared"
 BACKWARD: Final = 1.0  # steps that a backward pass takes at most, for want of better until the first probe
 
 Clock = Callable[[], float]
@@ -113,7 +111,7 @@ class Probe:
             self.found.append(found)
         except Exception as error:  # a network or a term that cannot go backward twice, or no memory for it
             self.problem = fault_line(error)
-        result.output_gradients.zero_()  # its hooks have seen these passes
+        result.forget()  # its hooks have seen these passes
         self.timing.pause()
 
     def finish(self) -> None:
@@ -166,16 +164,16 @@ class Probe:
             raise MemoryError("no memory on the GPU for the gradients of single terms")
         terms = {index: term if found.scale is None else term * found.scale for index, term in active.items()}
         if self.heads is None:
-            self.heads = _heads(result.outputs)
+            self.heads = heads_among(result.outputs)
         if self.heads:
             heads = [result.outputs[place] for place in self.heads]
-            at_heads = {index: _gradients_of(term, heads) for index, term in terms.items()}
+            at_heads = {index: gradients_of(term, heads) for index, term in terms.items()}
             rows = [at_heads.get(index) for index in range(len(self.names))]
             found.heads = _unscaled(_products(rows, heads).sum(dim=0), found.scale)
         found.left_out = self.left_out if self.left_out in active else None
         for index, term in terms.items():
             if index != found.left_out:
-                found.gradients[index] = _gradients_of(term, self.parameters)
+                found.gradients[index] = gradients_of(term, self.parameters)
 
     def _has_room(self, terms: int) -> bool:
         """Whether the gradients of so many terms fit beside what the step itself will need: a training that goes
@@ -244,48 +242,6 @@ class _Found:
 def _active(result: CriterionResult) -> dict[int, Tensor]:
     """The weighted terms that have a gradient, by their place."""
     return {index: term for index, term in enumerate(result.weighted) if term is not None and term.requires_grad}
-
-
-def _gradients_of(value: Tensor, at: Sequence[Tensor]) -> list[Tensor | None]:
-    """None where the value does not depend on something."""
-    here = [index for index, one in enumerate(at) if one.requires_grad]  # a part may learn from a later epoch on
-    found = torch.autograd.grad(value, [at[index] for index in here], retain_graph=True, allow_unused=True)
-    gradients: list[Tensor | None] = [None] * len(at)
-    for index, gradient in zip(here, found, strict=True):
-        gradients[index] = gradient
-    return gradients
-
-
-def _heads(outputs: Sequence[Tensor]) -> list[int]:
-    """The places of the outputs that are not computed from others; none where that is not defined."""
-    if len(outputs) == 1:
-        return [0]
-    functions = [output.grad_fn for output in outputs]
-    if any(isinstance(function, BackwardCFunction) for function in functions):
-        return []  # one that is compiled, or somebody's own: what is inside is not known
-    heads: list[int] = []
-    for place, output in enumerate(outputs):
-        others = [other for other in outputs if other is not output]
-        if all(gradient is None for gradient in _gradients_of(output.sum(), others)):
-            heads.append(place)
-        elif _has_path_of_its_own(output, [function for function in functions if function is not output.grad_fn]):
-            return []
-    return heads
-
-
-def _has_path_of_its_own(output: Tensor, others: Sequence[Any]) -> bool:
-    """Whether an output depends on a leaf other than through the outputs that these functions made."""
-    waiting: list[Any] = [output.grad_fn]
-    seen = {None, *others}
-    while waiting:
-        function = waiting.pop()
-        if function in seen:
-            continue
-        seen.add(function)
-        if hasattr(function, "variable"):
-            return True
-        waiting.extend(following for following, _ in function.next_functions)
-    return False
 
 
 def _shared(reached: NDArray[np.bool_]) -> NDArray[np.intp]:

@@ -16,8 +16,8 @@ NEVER: Final = 2**62
 
 
 class Recorder:
-    """Sums over one epoch of each term's value, contribution and output gradient, and the first step at which anything
-    was not finite. balances: what rebalancing did."""
+    """Sums over one epoch of each term's value, contribution and gradient at outputs and heads, and the first step at
+    which anything was not finite. balances: what rebalancing did."""
 
     def __init__(self, criterion: Criterion, device: torch.device) -> None:
         self.names = criterion.names
@@ -26,6 +26,8 @@ class Recorder:
         self.values = torch.zeros(count, dtype=torch.float64, device=device)
         self.weighted = torch.zeros(count, dtype=torch.float64, device=device)
         self.squares = torch.zeros(count, dtype=torch.float64, device=device)
+        self.at_heads = torch.zeros(count, dtype=torch.float64, device=device)
+        self.heads_known = True
         self.empty = torch.zeros((), dtype=torch.int64, device=device)
         self.first_bad = torch.full((2 * count + 1,), NEVER, dtype=torch.int64, device=device)
         used = self.weights > 0
@@ -41,6 +43,10 @@ class Recorder:
         self.values += values
         self.weighted += torch.where(self.weights > 0, (self.weights * values).abs(), 0)
         self.squares += gradients.double() ** 2
+        at_heads = result.head_gradients
+        self.heads_known = self.heads_known and at_heads is not None
+        if at_heads is not None:
+            self.at_heads += (at_heads if scale is None else at_heads / scale).double() ** 2
         self.empty += ~valid.any()
         watched = torch.cat([result.values, gradients, network_gradient.reshape(1)])
         bad = ~torch.isfinite(watched) & self.watched
@@ -60,22 +66,23 @@ class Recorder:
         elif position < 2 * count:
             reason = f"the gradient of the loss term {self.names[position - count]!r} is not finite"
         else:
-            largest = self.names[int(torch.nan_to_num(self.squares).argmax())]
-            reason = (
-                "the gradient of the network is not finite although every term's gradient at its outputs is; the "
-                f"largest there is of {largest!r}"
-            )
+            reason = "the gradient of the network is not finite although every term's gradient at its outputs is"
+            if self.heads_known:  # at several outputs norms have several units
+                largest = self.names[int(torch.nan_to_num(self.at_heads).argmax())]
+                reason += f"; at the heads the largest is that of {largest!r}"
         raise TrialFailure(f"{reason}, {where}")
 
     def terms(self) -> dict[str, TermRecord]:
         """Means over the epoch. Waits for the device."""
         steps = max(self.steps, 1)
         shares = self.weighted / self.weighted.sum().clamp(min=1e-300)
+        known = self.heads_known and self.steps > 0
         columns = zip(
             (self.values / steps).tolist(),
             self.weights.tolist(),
             shares.tolist(),
             (self.squares / steps).sqrt().tolist(),
+            (self.at_heads / steps).sqrt().tolist() if known else [None] * len(self.names),
             strict=True,
         )
         return {name: TermRecord(*row) for name, row in zip(self.names, columns, strict=True)}

@@ -64,7 +64,9 @@ def test_a_trial_has_its_note_and_pictures_as_soon_as_it_has_ended(url, client):
     trial = detail(ask)["trials"][0]
     note = trial["note"]["body"]
     assert "Baseline **published**" in note
-    assert "| fractional | 10 | 0.02268 | 75.8 % | 2.61 |" in note  # .25 exp(-2.4); 10 / mean(1, 10, .5)
+    assert "gradient ratio (at the shared parameters, epoch 6)" in note
+    assert "| fractional | 10 | 0.02268 | 75.8 % | 1.92 |" in note  # .25 exp(-2.4); 10 / mean(1, 10, .5 * 9.2)
+    assert "| consistency | 0.5 | 0.1089 | 18.2 % | 0.885 |" in note  # at the outputs it would be .13
     assert "abs\\_rel" not in note
     assert "abs_rel 0.1" in note
     (artifact,) = trial["artifacts"]
@@ -98,7 +100,7 @@ def test_the_study_has_a_summary_and_figures_and_they_are_replaced(url, client):
     assert sorted(names) == sorted(set(names))
     assert set(names) == {
         "contributions-contributions",
-        "gradients-outputs",
+        "gradients-heads",
         "gradients-shared",
         "conflicts-heads",
         "conflicts-shared",

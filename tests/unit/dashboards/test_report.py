@@ -16,7 +16,7 @@ from tests.stores import driving
 from tests.synthetic import BASELINES, EPOCHS, spec, synthetic
 from weightsearch.dashboards.files import write_figures, write_tables
 from weightsearch.dashboards.findings import Findings, read_findings
-from weightsearch.dashboards.loss_parts import gradients_part
+from weightsearch.dashboards.loss_parts import conflicts_part, gradients_part
 from weightsearch.dashboards.part import number
 from weightsearch.dashboards.report import PARTS, chosen_parts, render
 from weightsearch.dashboards.summary_part import summary_part
@@ -76,9 +76,16 @@ class Page(HTMLParser):
 
 
 def test_outputs_of_several_units_are_not_compared(found):
-    words = "only the ones at the shared parameters can be compared"
-    video = replace(found, tree={**found.tree, "data": {**found.tree["data"], "neighbours": [-1, 1]}})
-    assert [any(words in text for text in gradients_part(one).text) for one in (found, video)] == [False, True]
+    words = "gradients at different heads are not compared"
+    data = {**found.tree["data"], "neighbours": [-1, 1]}
+    video = replace(found, tree={**found.tree, "data": data, "model": {"name": "co_training"}})
+    depth_alone = replace(found, tree={**found.tree, "data": data})
+    parts = [gradients_part(one) for one in (found, depth_alone, video)]
+    assert [any(words in text for text in part.text) for part in parts] == [False, False, True]
+    assert [list(part.figures) for part in parts] == [["shared", "heads"], ["shared", "heads"], ["shared"]]
+    assert list(parts[2].tables[0].columns) == ["", "term", "at the shared parameters"]
+    assert set(parts[2].data["place"]) == {"shared"}
+    assert list(conflicts_part(video).figures) == ["shared"]
 
 
 def test_a_best_that_a_predictor_without_pictures_beats_is_told(found):
@@ -170,8 +177,9 @@ def test_the_best_ratio_is_found_by_the_analysis(found):
     contribution = {(row[0], row[1]): row[4] for row in parts["contributions"].tables[0].rows}
     assert contribution["published", "fractional"] == "75.8 %"  # 10 * .25 / (.2 + 2.5 + .6)
     ratio = {(row[0], row[1]): row for row in parts["gradients"].tables[0].rows}
-    assert ratio["equal", "integer"][2:] == ["1", "1", "1"]
-    assert ratio["published", "fractional"][4] == "2.61"  # 10 / mean(1, 10, .5)
+    assert list(parts["gradients"].tables[0].columns[2:]) == ["at the shared parameters", "at the heads"]
+    assert ratio["published", "fractional"][2:] == ["1.92", "2.14"]  # 10 / mean(1, 10, .5 * 9.2), and * 6.1
+    assert ratio["published", "consistency"][2:] == ["0.885", "0.651"]
 
 
 def test_cost_counts_what_pruning_saved(found):

@@ -9,9 +9,11 @@ from optuna.samplers import RandomSampler
 from rich.console import Console
 
 from tests.stores import driving
-from tests.synthetic import SPACE, fill, record, spec, train
+from tests.synthetic import DEPTH_GAIN, SHARED_GAIN, SPACE, fill, record, spec, train
 from weightsearch.records import TermRecord
 from weightsearch.screen import progress_group
+from weightsearch.search.ledger import Event
+from weightsearch.search.status import Status
 from weightsearch.study.progress import Progress, read_progress, running_trial
 from weightsearch.study.store import StudyStore
 
@@ -30,7 +32,7 @@ def test_contributions_and_ratios_of_a_running_trial():
     }
     found = running_trial(7, 2, terms, 0.5, None)
     assert found.contributions == {"a": 0.25, "b": 0.75, "off": 0.0}
-    assert found.ratios == {"a": 0.5, "b": 1.5}
+    assert found.pull is None  # norms at the outputs mix units
 
 
 def test_a_study_that_another_process_runs_is_seen_as_it_is(storage):
@@ -46,7 +48,8 @@ def test_a_study_that_another_process_runs_is_seen_as_it_is(storage):
         assert (trial.epoch, now.epochs, now.best) == (3, 8, None)
         assert trial.value == pytest.approx(record(weights, 3, number).metrics["abs_rel"])
         assert list(trial.contributions) == ["integer", "fractional", "consistency"]
-        assert trial.ratios["fractional"] == pytest.approx(10 / (11.5 / 3))
+        assert (trial.pull.place, trial.pull.epoch) == ("shared", 3)
+        assert trial.pull.ratios["fractional"] == pytest.approx(10 / (15.6 / 3))
         assert len(now.drivers) == 1
         train(writer, number, weights)
         writer.complete(number)
@@ -56,7 +59,38 @@ def test_a_study_that_another_process_runs_is_seen_as_it_is(storage):
         reader.close()
     text = shown(now)
     assert "trial 0: ███▊░░░░░░ epoch 3/8  abs_rel 0.2" in text
-    assert "fractional   ███████▋░░  76 % of the loss  ████████▊░ 2.6 of the mean gradient" in text
+    assert "share of the loss; gradients: at the shared parameters, epoch 3" in text
+    assert "fractional   ███████▋░░  76 % of the loss  ██████▍░░░ 1.9 of the mean gradient" in text
+    assert "consistency  █▉░░░░░░░░  18 % of the loss  ███░░░░░░░ 0.88 of the mean gradient" in text
+
+
+def test_gradients_are_those_at_the_heads_until_a_probe_has_seen_the_shared_parameters():
+    weights = {"integer": 1.0, "fractional": 10.0, "consistency": 0.5}
+    status = Status("abs_rel", True, 1, 8, {"COMPLETE": 0, "PRUNED": 0, "FAIL": 0}, clock=lambda: 0.0)
+    status.take(Event("started", 0))
+    assert "gradients" not in shown(status.progress("s"))
+    for epoch, place, at in ((1, "heads", 1), (2, "heads", 2), (3, "shared", 3), (4, "shared", 3), (6, "shared", 6)):
+        status.take(Event("epoch", 0, record=record(weights, epoch, 0)))
+        (trial,) = status.progress("s").running
+        assert (trial.pull.place, trial.pull.epoch) == (place, at)
+        gain = {"heads": DEPTH_GAIN, "shared": SHARED_GAIN}[place]
+        assert trial.pull.ratios["consistency"] == pytest.approx(0.5 * gain / ((11 + 0.5 * gain) / 3))
+        assert {"heads": "at the heads", "shared": "at the shared parameters"}[place] in shown(status.progress("s"))
+
+
+def test_without_a_place_where_gradients_can_be_compared_none_are_shown(storage):
+    """Video: the heads are metres, radians and pixels, and no probe has seen the shared parameters yet."""
+    weights = {"integer": 1.0, "fractional": 10.0, "consistency": 0.5}
+    kept = spec({"abs_rel": "minimize"}, {})
+    kept["tree"] |= {"model": {"name": "co_training"}, "data": {**kept["tree"]["data"], "neighbours": [-1, 1]}}
+    with driving(storage, "synthetic", kept) as writer:
+        number = writer.ask(RandomSampler(seed=0), SPACE).number
+        train(writer, number, weights, epochs=2)
+        text = shown(read_progress(writer.store))
+        assert "share of the loss; gradients: not measured yet" in text
+        assert "of the mean gradient" not in text
+        train(writer, number, weights, epochs=3)
+        assert "gradients: at the shared parameters, epoch 3" in shown(read_progress(writer.store))
 
 
 def test_the_screen_has_the_best_against_the_baselines_and_many_trials_in_short(tmp_path):

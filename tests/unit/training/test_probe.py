@@ -252,6 +252,38 @@ def test_at_the_heads_an_l1_term_s_gradient_is_its_weight_by_the_root_of_the_pix
     assert found.places["heads"].cosines["a"]["b"] == 0.0
 
 
+def test_every_step_s_gradient_at_the_heads_is_the_probe_s_and_needs_none():
+    torch.manual_seed(1)
+    expected = probed(Heads()).places["heads"].norms
+    torch.manual_seed(1)
+    network, batch = Heads(), a_batch()
+    result = Criterion(TERMS, WEIGHTS, at_heads=True)(network(batch.image), batch)
+    result.total.backward()
+    assert result.head_gradients.tolist() == pytest.approx(list(expected.values()), rel=1e-5)
+    assert result.output_gradients[2] < 0.5 * result.head_gradients[2]  # the depth as a variable of its own
+
+
+def test_the_consistency_term_of_1_to_10_to_a_half_pulls_more_than_the_mean_at_the_heads(tiny):
+    """Of maximal depth M it sends .5 * M into the integer and .5 into the fractional head; at the outputs, where depth
+    is a variable of its own, its ratio would be .13."""
+    configuration = load_base(tiny, ["loss.fractional.weight=10", "loss.consistency.weight=0.5", "data.max_depth=15"])
+    terms = Trainer(configuration, open_dataset(configuration), CPU, account=Account(0.0)).train_epoch().terms
+    ratio = {name: term.at_heads / terms["integer"].at_heads for name, term in terms.items()}
+    assert ratio == pytest.approx({"integer": 1, "fractional": 10, "consistency": 0.5 * (15**2 + 1) ** 0.5}, rel=1e-4)
+    assert ratio["consistency"] / (sum(ratio.values()) / 3) == pytest.approx(1.22, abs=0.005)
+    assert terms["consistency"].gradient / terms["integer"].gradient == pytest.approx(0.5, rel=1e-5)
+
+
+def test_heads_of_several_units_and_heads_that_are_not_defined_are_not_measured():
+    torch.manual_seed(7)
+    batch = a_batch()
+    refining = Criterion(TERMS, WEIGHTS, at_heads=True)(Refining()(batch.image), batch)
+    not_asked = Criterion(TERMS, WEIGHTS)(Heads()(batch.image), batch)
+    for result in (refining, not_asked):
+        result.total.backward()
+        assert result.head_gradients is None
+
+
 def test_at_the_outputs_the_ratio_of_l1_terms_is_that_of_their_weights(tiny):
     configuration = load_base(tiny, GIVEN)
     trainer = Trainer(configuration, open_dataset(configuration), CPU)

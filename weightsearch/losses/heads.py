@@ -1,0 +1,98 @@
+"""Heads: the outputs of a network that are not computed from other outputs, and what terms send into them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import BackwardCFunction
+
+
+def gradients_of(value: Tensor, at: Sequence[Tensor]) -> list[Tensor | None]:
+    """None where the value does not depend on something."""
+    here = [index for index, one in enumerate(at) if one.requires_grad]  # a part may learn from a later epoch on
+    found = torch.autograd.grad(value, [at[index] for index in here], retain_graph=True, allow_unused=True)
+    gradients: list[Tensor | None] = [None] * len(at)
+    for index, gradient in zip(here, found, strict=True):
+        gradients[index] = gradient
+    return gradients
+
+
+def heads_among(outputs: Sequence[Tensor]) -> list[int]:
+    """The places of the outputs that are not computed from others; none where that is not defined."""
+    if len(outputs) == 1:
+        return [0]
+    functions = [output.grad_fn for output in outputs]
+    if any(isinstance(function, BackwardCFunction) for function in functions):
+        return []  # one that is compiled, or somebody's own: what is inside is not known
+    heads: list[int] = []
+    for place, output in enumerate(outputs):
+        others = [other for other in outputs if other is not output]
+        if all(gradient is None for gradient in gradients_of(output.sum(), others)):
+            heads.append(place)
+        elif _has_path_of_its_own(output, [function for function in functions if function is not output.grad_fn]):
+            return []
+    return heads
+
+
+def _has_path_of_its_own(output: Tensor, others: Sequence[Any]) -> bool:
+    """Whether an output depends on a leaf other than through the outputs that these functions made."""
+    waiting: list[Any] = [output.grad_fn]
+    seen = {None, *others}
+    while waiting:
+        function = waiting.pop()
+        if function in seen:
+            continue
+        seen.add(function)
+        if hasattr(function, "variable"):
+            return True
+        waiting.extend(following for following, _ in function.next_functions)
+    return False
+
+
+class HeadGradients:
+    """Sums up each term's gradient at the heads during a backward pass.
+
+    A term's gradient at an output that is computed from heads, such as the depth that two heads make, is carried on to
+    them by the chain rule, so that it counts where it arrives. The training's own gradients stay as they are.
+    heads: the outputs themselves, as the network made them.
+    """
+
+    def __init__(self, terms: int, heads: Sequence[Tensor]) -> None:
+        self.heads = list(heads)
+        self.failed = False
+        self.sums: list[list[Tensor | None]] = []
+        self.terms = terms
+        self.forget()
+
+    def add(self, term: int, output: Tensor, gradient: Tensor) -> None:
+        """gradient: the term's at an output, which is a head or computed from heads. A graph that cannot be followed
+        ends the measuring, not the training."""
+        if self.failed:
+            return
+        try:
+            found = torch.autograd.grad(output, self.heads, gradient, retain_graph=True, allow_unused=True)
+        except Exception:
+            self.failed = True
+            return
+        row = self.sums[term]
+        for place, arrived in enumerate(found):
+            if arrived is not None:
+                before = row[place]
+                row[place] = arrived.detach() if before is None else before + arrived.detach()
+
+    def forget(self) -> None:
+        """Begin anew, after a backward pass that was not the training's own."""
+        self.sums = [[None] * len(self.heads) for _ in range(self.terms)]
+
+    def norms(self, like: Tensor) -> Tensor:
+        """The norm over all heads of each term's gradient, [K], of the type and on the device of `like`; 0 for terms
+        that reach no head."""
+        found = torch.zeros_like(like)
+        for term, row in enumerate(self.sums):
+            for gradient in row:
+                if gradient is not None:
+                    found[term] = torch.hypot(found[term], torch.linalg.vector_norm(gradient).to(like))
+        return found
