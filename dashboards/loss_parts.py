@@ -13,7 +13,7 @@ from weightsearch.analysis.conflict import conflict_matrix, strongest_conflict
 from weightsearch.analysis.contribution import contributions, values
 from weightsearch.analysis.convergence import convergence
 from weightsearch.analysis.gradient_ratio import gradient_ratios
-from weightsearch.analysis.quantisation import quantisation, relative_errors
+from weightsearch.analysis.quantisation import Decode, quantisation, relative_errors
 from weightsearch.analysis.redundancy import redundancy
 from weightsearch.dashboards import figures
 from weightsearch.dashboards.findings import Findings
@@ -252,9 +252,10 @@ def quantisation_part(found: Findings) -> Part | None:
     low = found.tree["data"].get("min_depth", 0.0)
     if not all(isinstance(one, (int, float)) for one in (deepest, low)):
         return None
+    decode: Decode = "rounded" if model.get("decode") == "rounded" else "linear"
     rows = []
     for bits in (6, 8, 10, 12):
-        one = quantisation(max_depth=float(deepest), min_depth=float(low), bits=bits)
+        one = quantisation(max_depth=float(deepest), min_depth=float(low), bits=bits, decode=decode)
         rows.append(
             [
                 f"{bits} bits",
@@ -264,7 +265,7 @@ def quantisation_part(found: Findings) -> Part | None:
                 f"{1000 * one.mean_error:.3g} mm",
             ]
         )
-    one = quantisation(max_depth=float(deepest), min_depth=float(low), bits=8)
+    one = quantisation(max_depth=float(deepest), min_depth=float(low), bits=8, decode=decode)
     depths = [depth for depth in DEPTHS if low <= depth <= deepest]
     errors = [
         [name, *(f"{100 * share:.2g} %" for share in relative_errors(error, depths))]
@@ -272,7 +273,8 @@ def quantisation_part(found: Findings) -> Part | None:
     ]
     text = [
         f"Two heads over 0 to {deepest:g} m: the integer target has {one.targets} values "
-        f"({one.target_bits:.2f} bits for evenly spread depth). Errors are those of rounding alone, decoded linearly."
+        f"({one.target_bits:.2f} bits for evenly spread depth). Errors are those of rounding to the levels alone; "
+        f"the depth is decoded by the form `{decode}`."
     ]
     columns = ["", "one head, largest", "mean", "two heads, largest", "mean"]
     tables = [Table(columns, rows)]

@@ -229,7 +229,7 @@ def print_quantisation(found: Sequence[Quantisation]) -> None:
     out.print(table)
     out.print(
         f"depth {first.min_depth:g} to {first.max_depth:g} m; the integer target has {first.targets} values, "
-        f"{first.target_bits:.2f} bits for evenly spread depth",
+        f"{first.target_bits:.2f} bits for evenly spread depth; the two outputs are decoded by the form {first.decode}",
         markup=False,
     )
     depths = [depth for depth in (0.5, 1, 2, 3, 5, 10, 15, 20, 40, 80) if first.min_depth <= depth <= first.max_depth]
