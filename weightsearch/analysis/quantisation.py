@@ -36,8 +36,9 @@ class Head:
 class Quantisation:
     """single: one output for the whole range. integer, fractional: each output of the dual head by itself; the integer
     one's errors are those of its targets floor(y) / max_depth before decoding. largest_error, mean_error: metres, of
-    the two heads together as they are decoded. Mean errors are for depth evenly spread from 0 to max_depth. targets: values that
-    the integer target can have; target_bits: its entropy for depth evenly spread over min_depth to max_depth."""
+    the two heads together as they are decoded. Mean errors are for depth evenly spread from 0 to max_depth. targets:
+    values that the integer target can have; target_bits: its entropy for depth evenly spread over min_depth to
+    max_depth."""
 
     max_depth: float
     min_depth: float
