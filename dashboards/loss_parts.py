@@ -18,11 +18,13 @@ from weightsearch.analysis.redundancy import redundancy
 from weightsearch.dashboards import figures
 from weightsearch.dashboards.findings import Findings
 from weightsearch.dashboards.part import Part, Table, number
+from weightsearch.records import pixel_warnings
 
 NOTHING: Final = "No epoch of the best trial or of a baseline has been trained yet."
 PLACES: Final = {"heads": "at the heads", "shared": "at the shared parameters"}
 OPPOSED: Final = 0.1  # a cosine below its negative is called a conflict
 FEW: Final = 3  # probes that say little
+FEW_WARNINGS: Final = 6  # that are written out
 LOOKED_AT: Final = 6  # trials that are drawn side by side
 QUANTISED: Final = ["bits", "one_largest", "one_mean", "two_largest", "two_mean"]
 DEPTHS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0)
@@ -61,8 +63,21 @@ def contributions_part(found: Findings) -> Part:
         "Each term's share of the weighted sum, |weight × term| over the sum of all, an epoch a bar. A share says how "
         "much a term adds to the number that is printed; how strongly it pulls is told by its gradient, below."
     ]
+    text += _without_pixels(found)
     table = Table(["", "term", "weight", "term (unweighted)", "contribution"], rows, "In the last epoch.")
     return Part("contributions", title, text, {"contributions": figure}, [table], data=pd.concat(data))
+
+
+def _without_pixels(found: Findings) -> list[str]:
+    """A sentence for each trial with a term that had no pixel to learn from at many of its steps."""
+    steps = found.frames.epochs.groupby("number")["steps"].sum()
+    counts = found.frames.without_pixels.groupby(["number", "term"], sort=False)["steps"].sum()
+    said = []
+    for trial in dict.fromkeys(counts.index.get_level_values("number")):
+        warnings = pixel_warnings(counts[trial].astype(int).to_dict(), int(steps[trial]), found.weights(trial))
+        said += [f"Trial {trial}: {warning}." for warning in warnings]
+    more = f"The same holds for {len(said) - FEW_WARNINGS} more."
+    return said if len(said) <= FEW_WARNINGS + 1 else [*said[:FEW_WARNINGS], more]
 
 
 def gradients_part(found: Findings) -> Part:

@@ -87,7 +87,8 @@ class Notes:
         rows = [_term_row(name, term, mean) for name, term in terms.items()]
         columns = ["term", "weight", "unweighted", "contribution", "gradient ratio at the outputs"]
         metrics = ", ".join(f"{metric} {value:.4f}" for metric, value in self.store.metrics(trial).items())
-        return f"{head}\n\n{markdown(Table(columns, rows))}\n\nOn the validation split: {metrics}.\n"
+        text = f"{head}\n\n{markdown(Table(columns, rows))}\n\nOn the validation split: {metrics}.\n"
+        return text + "".join(f"\nWarning: {plain(warning)}.\n" for warning in self.store.pixel_warnings(trial))
 
 
 def _term_row(name: str, term: TermRecord, mean: float) -> list[str]:

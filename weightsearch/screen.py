@@ -53,6 +53,7 @@ class View:
         self.status: Status | None = None
         self.study = ""
         self.last = 0.0
+        self.warned: set[int] = set()  # trials of which a loss term without pixels was told
 
     def line(self, text: str) -> None:
         if not self.quiet:
@@ -107,6 +108,10 @@ class View:
         status.take(event)
         if told is not None:
             return
+        if event.number is not None and event.number not in self.warned and event.record is not None:
+            for warning in event.record.warnings:
+                self.warned.add(event.number)
+                err.print(f"trial {event.number}, epoch {event.record.epoch}: {warning}", markup=False)
         if self.quiet and event.kind == "failed":
             err.print(f"trial {event.number} failed: {event.reason}", markup=False)
         now = time.monotonic()

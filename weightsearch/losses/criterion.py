@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from weightsearch.data.batch import Batch
 from weightsearch.errors import ModelError, OptionError
+from weightsearch.losses.masked import counted_pixels
 from weightsearch.losses.term import LossTerm, Prediction
 from weightsearch.plugins import build
 from weightsearch.spec.sections import Configuration
@@ -23,13 +24,15 @@ class CriterionResult:
     output_gradients: norms of each weighted term's gradient at the network's outputs, [K]; they are filled in by the
     backward pass, as multiples of the factor it starts from, and 0 before it and for terms of weight 0. weighted: the
     weighted terms, None for those of weight 0. outputs: the network's outputs that have a gradient, each once, in the
-    precision in which it made them."""
+    precision in which it made them. empty: bool, [K], the terms whose masked means had no pixel: their value says
+    nothing; a term that takes none is never called so."""
 
     total: Tensor
     values: Tensor
     output_gradients: Tensor
     weighted: tuple[Tensor | None, ...]
     outputs: tuple[Tensor, ...]
+    empty: Tensor
 
 
 class Criterion(nn.Module):
@@ -52,13 +55,16 @@ class Criterion(nn.Module):
     ) -> CriterionResult:
         weighted: list[Tensor | None] = []
         values: list[Tensor] = []
+        empty: list[Tensor] = []
         first = next(iter(prediction.values()))
         gradients = torch.zeros(len(self.names), device=first.device)
         for index, weight in enumerate(self.weights):
             with torch.set_grad_enabled(torch.is_grad_enabled() and weight > 0):
                 outputs = self._outputs(prediction, gradients, index)
                 outputs.update(masks)
-                value = self._value(index, outputs, batch)
+                with counted_pixels() as counts:
+                    value = self._value(index, outputs, batch)
+            empty.append(torch.stack(counts).sum() == 0 if counts else torch.zeros((), device=first.device).bool())
             values.append(value.detach())
             weighted.append(weight * value if weight > 0 else None)  # leaves a term out, even one that is not finite
         used = [value for value in weighted if value is not None]
@@ -67,7 +73,7 @@ class Criterion(nn.Module):
         made = getattr(prediction, "made", prediction.values())
         learning = tuple({id(output): output for output in made if output.requires_grad}.values())
         total = sum(used[1:], start=used[0])
-        return CriterionResult(total, torch.stack(values), gradients, tuple(weighted), learning)
+        return CriterionResult(total, torch.stack(values), gradients, tuple(weighted), learning, torch.stack(empty))
 
     def _value(self, index: int, outputs: _Outputs, batch: Batch) -> Tensor:
         try:

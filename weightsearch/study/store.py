@@ -15,7 +15,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from weightsearch.errors import StoreError
-from weightsearch.records import Direction, Picture, TermRecord
+from weightsearch.records import WITHOUT_PIXELS, Direction, Picture, TermRecord, pixel_warnings
 from weightsearch.study import tables
 from weightsearch.study.database import Database, Mode
 
@@ -258,6 +258,17 @@ class StudyStore:
             rows = connection.execute(sa.select(*columns).where(mine)).all()
         found = {row[0]: TermRecord(*(math.nan if value is None else value for value in row[1:])) for row in rows}
         return {name: found[name] for name in self.spec["tree"]["loss"] if name in found}
+
+    def pixel_warnings(self, number: int) -> list[str]:
+        """A sentence for each loss term of a trial that had no pixel to learn from at many steps of the epoch that
+        counts."""
+        epoch = self.epoch_that_counts(number)
+        table = tables.epochs
+        query = sa.select(table.c.steps).where(table.c.trial_id == self.trial_id(number), table.c.epoch == epoch)
+        with self.database.reading() as connection:
+            steps = connection.scalar(query) or 0
+        counts = {term: int(count) for term, count in self.metrics(number, WITHOUT_PIXELS).items()}
+        return pixel_warnings(counts, steps, {name: term.weight for name, term in self.terms(number).items()})
 
     def protocol_and_environment(self, number: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """As plain values; empty for a trial that never reported."""
