@@ -14,16 +14,17 @@ from weightsearch.analysis.conflict import conflict_matrix, strongest_conflict
 from weightsearch.analysis.contribution import contributions, values
 from weightsearch.analysis.convergence import convergence
 from weightsearch.analysis.gradient_ratio import WORDS, gradient_ratios
-from weightsearch.analysis.quantisation import quantisation, relative_errors
+from weightsearch.analysis.quantisation import Decode, quantisation, relative_errors
 from weightsearch.analysis.redundancy import redundancy
 from weightsearch.dashboards import figures
 from weightsearch.dashboards.findings import Findings
 from weightsearch.dashboards.part import Part, Table, number
-from weightsearch.records import HEADS, SHARED, heads_of, several_units
+from weightsearch.records import HEADS, SHARED, heads_of, pixel_warnings, several_units
 
 NOTHING: Final = "No epoch of the best trial or of a baseline has been trained yet."
 OPPOSED: Final = 0.1  # a cosine below its negative is called a conflict
 FEW: Final = 3  # probes that say little
+FEW_WARNINGS: Final = 6  # that are written out
 LOOKED_AT: Final = 6  # trials that are drawn side by side
 QUANTISED: Final = ["bits", "one_largest", "one_mean", "two_largest", "two_mean"]
 DEPTHS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0)
@@ -62,12 +63,25 @@ def contributions_part(found: Findings) -> Part:
         "Each term's share of the weighted sum, |weight × term| over the sum of all, an epoch a bar. A share says how "
         "much a term adds to the number that is printed; its influence is its gradient, below."
     ]
+    text += _without_pixels(found)
     table = Table(
         ["", "term", "weight", "term (unweighted)", "contribution"],
         rows,
         "In the last epoch. Each unweighted term has its own unit.",
     )
     return Part("contributions", title, text, {"contributions": figure}, [table], data=pd.concat(data))
+
+
+def _without_pixels(found: Findings) -> list[str]:
+    """A sentence for each trial with a term that had no pixel to learn from at many of its steps."""
+    steps = found.frames.epochs.groupby("number")["steps"].sum()
+    counts = found.frames.without_pixels.groupby(["number", "term"], sort=False)["steps"].sum()
+    said = []
+    for trial in dict.fromkeys(counts.index.get_level_values("number")):
+        warnings = pixel_warnings(counts[trial].astype(int).to_dict(), int(steps[trial]), found.weights(trial))
+        said += [f"Trial {trial}: {warning}." for warning in warnings]
+    more = f"The same holds for {len(said) - FEW_WARNINGS} more."
+    return said if len(said) <= FEW_WARNINGS + 1 else [*said[:FEW_WARNINGS], more]
 
 
 def gradients_part(found: Findings) -> Part:
@@ -273,9 +287,10 @@ def quantisation_part(found: Findings) -> Part | None:
     low = found.tree["data"].get("min_depth", 0.0)
     if not all(isinstance(one, (int, float)) for one in (deepest, low)):
         return None
+    decode: Decode = "rounded" if model.get("decode") == "rounded" else "linear"
     rows = []
     for bits in (6, 8, 10, 12):
-        one = quantisation(max_depth=float(deepest), min_depth=float(low), bits=bits)
+        one = quantisation(max_depth=float(deepest), min_depth=float(low), bits=bits, decode=decode)
         rows.append(
             [
                 f"{bits} bits",
@@ -285,7 +300,7 @@ def quantisation_part(found: Findings) -> Part | None:
                 f"{1000 * one.mean_error:.3g} mm",
             ]
         )
-    one = quantisation(max_depth=float(deepest), min_depth=float(low), bits=8)
+    one = quantisation(max_depth=float(deepest), min_depth=float(low), bits=8, decode=decode)
     depths = [depth for depth in DEPTHS if low <= depth <= deepest]
     errors = [
         [name, *(f"{100 * share:.2g} %" for share in relative_errors(error, depths))]
@@ -293,7 +308,8 @@ def quantisation_part(found: Findings) -> Part | None:
     ]
     text = [
         f"Two heads over 0 to {deepest:g} m: the integer target has {one.targets} values "
-        f"({one.target_bits:.2f} bits for evenly spread depth). Errors are those of rounding alone, decoded linearly."
+        f"({one.target_bits:.2f} bits for evenly spread depth). Errors are those of rounding to the levels alone; "
+        f"the depth is decoded by the form `{decode}`."
     ]
     columns = ["", "one head, largest", "mean", "two heads, largest", "mean"]
     tables = [Table(columns, rows)]

@@ -89,7 +89,8 @@ class Notes:
         columns = ["term", "weight", "unweighted", "contribution", f"gradient ratio ({where})"]
         metrics = ", ".join(f"{metric} {value:.4f}" for metric, value in self.store.metrics(trial).items())
         table = markdown(Table(columns, rows))
-        return f"{head}\n\n{table}\n\nEach unweighted term has its own unit. On the validation split: {metrics}.\n"
+        text = f"{head}\n\n{table}\n\nEach unweighted term has its own unit. On the validation split: {metrics}.\n"
+        return text + "".join(f"\nWarning: {plain(warning)}.\n" for warning in self.store.pixel_warnings(trial))
 
 
 def _term_row(name: str, term: TermRecord, pull: Pull | None) -> list[str]:

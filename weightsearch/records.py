@@ -73,7 +73,8 @@ def heads_of(tree: Mapping[str, Any]) -> tuple[str, Any]:
 class TermRecord:
     """One loss term over one epoch of training.
 
-    value: mean of the unweighted term over the epoch's steps, in the term's unit. weight: its weight.
+    value: mean of the unweighted term over the epoch's steps at which it had a pixel, in the term's unit; NaN if it
+    never had. weight: its weight.
     contribution: its share of the sum of all |weight * value|, in [0, 1].
     gradient: root mean square over the steps of the norm of its weighted gradient at the network's outputs, each output
     a variable of its own: of several outputs the norm mixes units. at_heads: the same at the heads; None where heads
@@ -146,15 +147,19 @@ class RebalanceRecord:
 
 
 REBALANCE_BINS: Final = 128
+SELDOM: Final = 0.05  # of an epoch's steps; a term that has no pixel more often than that is told of
+WITHOUT_PIXELS: Final = "without_pixels"  # in place of a split, in the table of metrics: counts of steps by loss term
 
 
 @dataclass(frozen=True)
 class EpochRecord:
     """One epoch. epoch counts from 1. metrics: on the validation split, under the study's protocol.
 
-    seconds: training and validation together. train_loss: mean of the weighted sum. lr: at the epoch's end.
-    empty_steps: steps whose batch had no valid pixel at all. probe: None for an epoch without one; when they are made
-    goes by the clock, so that records of the same training may differ in it. rebalance: None without a `rebalance`
+    seconds: training and validation together. train_loss: mean of the weighted sum; a term counts at the steps at
+    which it had a pixel. lr: at the epoch's end. empty_steps: steps whose batch had no pixel with valid depth.
+    without_pixels: loss term -> steps at which it had no pixel to learn from, because depth and pose led out of the
+    neighbour's picture for instance; only terms with such steps. probe: None for an epoch without one; when they are
+    made goes by the clock, so that records of the same training may differ in it. rebalance: None without a `rebalance`
     section.
     """
 
@@ -166,8 +171,15 @@ class EpochRecord:
     terms: dict[str, TermRecord]
     metrics: dict[str, float]
     empty_steps: int = 0
+    without_pixels: dict[str, int] = field(default_factory=dict)
     probe: ProbeRecord | None = field(default=None, compare=False)
     rebalance: RebalanceRecord | None = None
+
+    @property
+    def warnings(self) -> list[str]:
+        """See pixel_warnings."""
+        weights = {name: term.weight for name, term in self.terms.items()}
+        return pixel_warnings(self.without_pixels, self.steps, weights)
 
     def to_plain(self) -> dict[str, Any]:
         """Numbers, texts and mappings only: for JSON, for a checkpoint, for Ray."""
@@ -183,6 +195,16 @@ class EpochRecord:
             "rebalance": None if rebalance is None else RebalanceRecord.from_plain(rebalance),
         }
         return cls(**{**plain, **details})
+
+
+def pixel_warnings(without_pixels: Mapping[str, int], steps: int, weights: Mapping[str, float]) -> list[str]:
+    """A sentence for each term in use that had no pixel to learn from at more than a few of an epoch's steps."""
+    return [
+        f"the loss term {term!r} had no pixel to learn from at {count} of {steps} steps, which gave it no "
+        "gradient and do not count in its mean"
+        for term, count in without_pixels.items()
+        if weights.get(term, 0) > 0 and count > SELDOM * steps
+    ]
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,7 @@ class View:
         self.status: Status | None = None
         self.study = ""
         self.last = 0.0
+        self.warned: set[int] = set()  # trials of which a loss term without pixels was told
 
     def line(self, text: str) -> None:
         if not self.quiet:
@@ -108,6 +109,10 @@ class View:
         status.take(event)
         if told is not None:
             return
+        if event.number is not None and event.number not in self.warned and event.record is not None:
+            for warning in event.record.warnings:
+                self.warned.add(event.number)
+                err.print(f"trial {event.number}, epoch {event.record.epoch}: {warning}", markup=False)
         if self.quiet and event.kind == "failed":
             err.print(f"trial {event.number} failed: {event.reason}", markup=False)
         now = time.monotonic()
@@ -239,7 +244,7 @@ def print_quantisation(found: Sequence[Quantisation]) -> None:
     out.print(table)
     out.print(
         f"depth {first.min_depth:g} to {first.max_depth:g} m; the integer target has {first.targets} values, "
-        f"{first.target_bits:.2f} bits for evenly spread depth",
+        f"{first.target_bits:.2f} bits for evenly spread depth; the two outputs are decoded by the form {first.decode}",
         markup=False,
     )
     depths = [depth for depth in (0.5, 1, 2, 3, 5, 10, 15, 20, 40, 80) if first.min_depth <= depth <= first.max_depth]

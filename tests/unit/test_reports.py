@@ -67,6 +67,9 @@ def test_quantisation_for_any_depth_levels_and_bits():
     assert re.search(r"256 +8\.00 +58\.82 +29\.41 +14\.71 +1\.961 +0\.9804", text)
     found = json.loads(said("quantisation", "--max-depth", "80", "--levels", "48", "--bits", "10", "--json"))
     assert [one["single"]["levels"] for one in found] == [48, 1024]
+    rounded = json.loads(said("quantisation", "--max-depth", "80", "--decode", "rounded", "--json"))
+    assert rounded[0]["largest_error"] == pytest.approx(0.5 / 255)
+    assert str(refused("quantisation", "--decode", "x")) == "--decode: expected linear or rounded, found 'x'"
     assert "expected 0 <= min_depth < max_depth <= 10000" in str(refused("quantisation", "--max-depth", "-1"))
 
 

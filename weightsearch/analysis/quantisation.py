@@ -6,14 +6,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from weightsearch.errors import WeightsearchError
 
+Decode = Literal["linear", "rounded"]
+Array = NDArray[np.float64]
+
+DECODES: Final[dict[str, Decode]] = {"linear": "linear", "rounded": "rounded"}
 DEEPEST: Final = 10_000  # metres
-STEPS: Final = 4096  # of the fraction, over which errors are averaged
 
 
 @dataclass(frozen=True)
@@ -31,9 +35,10 @@ class Head:
 @dataclass(frozen=True)
 class Quantisation:
     """single: one output for the whole range. integer, fractional: each output of the dual head by itself; the integer
-    one's errors are those of its targets floor(y) / max_depth. largest_error, mean_error: metres, of the two together
-    under linear decoding, for depths evenly spread from 0 to max_depth. targets: values that the integer target can
-    have; target_bits: its entropy for depth evenly spread over min_depth to max_depth."""
+    one's errors are those of its targets floor(y) / max_depth before decoding. largest_error, mean_error: metres, of
+    the two heads together as they are decoded. Mean errors are for depth evenly spread from 0 to max_depth. targets:
+    values that the integer target can have; target_bits: its entropy for depth evenly spread over min_depth to
+    max_depth."""
 
     max_depth: float
     min_depth: float
@@ -44,10 +49,19 @@ class Quantisation:
     mean_error: float
     targets: int
     target_bits: float
+    decode: Decode
 
 
-def quantisation(*, max_depth: float, bits: int = 8, levels: int | None = None, min_depth: float = 0.0) -> Quantisation:
-    """Error and information of quantised heads. levels: in place of 2 ** bits. Raises WeightsearchError."""
+def quantisation(
+    *,
+    max_depth: float,
+    bits: int = 8,
+    levels: int | None = None,
+    min_depth: float = 0.0,
+    decode: Decode = "linear",
+) -> Quantisation:
+    """Error and information of quantised heads, exact for any depth range. levels: in place of 2 ** bits. decode: see
+    models.dual_head.decode_depth. Raises WeightsearchError."""
     if not (0 <= min_depth < max_depth <= DEEPEST):
         raise WeightsearchError(
             f"depth from {min_depth:g} to {max_depth:g} m: expected 0 <= min_depth < max_depth <= {DEEPEST}"
@@ -56,28 +70,51 @@ def quantisation(*, max_depth: float, bits: int = 8, levels: int | None = None, 
     if not 2 <= count <= 2**24:
         raise WeightsearchError(f"{count} levels: expected 2 to {2**24}")
     top = count - 1
-    whole = np.arange(math.ceil(max_depth))
-    rounded = np.round(whole / max_depth * top) / top * max_depth - whole
-    fraction = (np.arange(STEPS) + 0.5) / STEPS
-    of_fraction = np.round(fraction * top) / top - fraction
-    # A last metre that is not whole ends early, and counts less.
-    parts = interval_shares(0.0, max_depth)
-    ends = [of_fraction if end >= 1 else of_fraction[fraction < end] for end in max_depth - whole]
-    means = [float(np.abs(start + end).mean()) for start, end in zip(rounded, ends, strict=True)]
+    whole = np.arange(math.ceil(max_depth), dtype=np.float64)
+    decoded = np.round(whole / max_depth * top) / top * max_depth
+    off = decoded - whole
+    decoded_off = np.round(decoded) - whole if decode == "rounded" else off
+    ends = np.minimum(1.0, max_depth - whole)  # the last metre may end early
+    means, largest = _with_fraction(decoded_off, ends, top)
+    metres = np.array(interval_shares(0.0, max_depth))
     shares = interval_shares(min_depth, max_depth)
     return Quantisation(
         max_depth=max_depth,
         min_depth=min_depth,
         single=_even(count, max_depth),
         integer=Head(
-            count, max_depth / top, float(np.abs(rounded).max()), float(np.abs(rounded).mean()), math.log2(count)
+            count, max_depth / top, float(np.abs(off).max()), float((metres * np.abs(off)).sum()), math.log2(count)
         ),
         fractional=_even(count, 1.0),
-        largest_error=float(np.abs(rounded).max()) + 0.5 / top,
-        mean_error=sum(share * mean for share, mean in zip(parts, means, strict=True)),
+        largest_error=float(largest.max()),
+        mean_error=float((metres * means).sum()),
         targets=len(shares),
         target_bits=entropy(shares),
+        decode=decode,
     )
+
+
+def _with_fraction(off: Array, ends: Array, top: int) -> tuple[Array, Array]:
+    """Mean and largest size of off + q(f) - f over a fraction f that is evenly spread from 0 to end, where q rounds to
+    multiples of 1 / top. off, ends: metres, [N].
+
+    As f grows, q(f) - f falls from 0 to -half of a step, then jumps to +half and falls again: the integral of its size
+    is a sum of whole steps and of the two parts at the ends.
+    """
+    step, half = 1 / top, 0.5 / top
+    first = np.minimum(ends, half)  # up to the first jump
+    steps = np.floor(np.maximum(ends - half, 0) * top)
+    rest = np.maximum(ends - half - steps * step, 0)
+    rest = np.where(rest < 1e-12, 0.0, rest)
+    total = _area(off - first, off) + steps * _area(off - half, off + half) + _area(off + half - rest, off + half)
+    lowest = np.where(ends >= half, off - half, off - first)
+    highest = np.where((steps > 0) | (rest > 0), off + half, off)
+    return total / ends, np.maximum(np.abs(lowest), np.abs(highest))
+
+
+def _area(low: Array, high: Array) -> Array:
+    """The integral of |u| from low to high."""
+    return (high * np.abs(high) - low * np.abs(low)) / 2
 
 
 def interval_shares(low: float, high: float) -> list[float]:

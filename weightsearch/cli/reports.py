@@ -105,13 +105,19 @@ def quantisation(
     levels: Annotated[
         list[int] | None, typer.Option(min=2, help="Levels of an output, in place of bits; may be repeated.")
     ] = None,
+    decode: Annotated[str, typer.Option(help="How the two outputs are decoded: linear or rounded.")] = "linear",
     as_json: AsJson = False,
 ) -> None:
     """Print what quantised outputs cost a depth: one output, and the dual head's two."""
+    from weightsearch.analysis.quantisation import DECODES
     from weightsearch.analysis.quantisation import quantisation as quantise
 
+    if decode not in DECODES:
+        raise WeightsearchError(f"--decode: expected {' or '.join(DECODES)}, found {decode!r}")
     counts = [*(levels or []), *(2**one for one in bits or ([] if levels else [8]))]
-    found = [quantise(max_depth=max_depth, min_depth=min_depth, levels=count) for count in counts]
+    found = [
+        quantise(max_depth=max_depth, min_depth=min_depth, levels=count, decode=DECODES[decode]) for count in counts
+    ]
     if as_json:
         print(json.dumps([asdict(one) for one in found], indent=2))
     else:

@@ -61,6 +61,8 @@ def train(
             f"{'  '.join(f'{name} {record.metrics[name]:.4f}' for name in SHOWN if name in record.metrics)}  "
             f"contributions {shares}  {record.seconds:.1f} s"
         )
+        for warning in record.warnings:
+            err.print(f"epoch {record.epoch}: {warning}", markup=False)
 
     with view.progress("reading frames") as progress:
         result = train_configuration(

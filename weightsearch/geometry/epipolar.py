@@ -29,8 +29,9 @@ def fundamental_matrix(pose: Tensor, intrinsics: Tensor) -> Tensor:
     return back.mT @ essential_matrix(pose) @ back
 
 
-def epipolar_distance(flow: Tensor, pose: Tensor, intrinsics: Tensor) -> Tensor:
-    """Distance in pixels of p + flow(p) from the epipolar line of p, [B, 1, H, W], not signed. flow: pixels,
+def epipolar_distance(flow: Tensor, pose: Tensor, intrinsics: Tensor) -> tuple[Tensor, Tensor]:
+    """Distance in pixels of p + flow(p) from the epipolar line of p, [B, 1, H, W], not signed, and the pixels that have
+    such a line, bool: none where the camera only turns, and not the epipole; the distance is 0 there. flow: pixels,
     [B, 2, H, W]. pose: [B, 4, 4]. intrinsics: pixels, [B, 3, 3]. It is blind to motion along the line."""
     size = (flow.shape[-2], flow.shape[-1])
     grid = pixel_grid(size, flow)
@@ -42,4 +43,4 @@ def epipolar_distance(flow: Tensor, pose: Tensor, intrinsics: Tensor) -> Tensor:
     floor = NEAREST / (intrinsics[:, 0, 0] * intrinsics[:, 1, 1])
     none = square <= floor[:, None, None] ** 2
     away = (a * x + b * y + c).abs() / square.masked_fill(none, 1).sqrt()
-    return away.masked_fill(none, 0).unsqueeze(1)
+    return away.masked_fill(none, 0).unsqueeze(1), ~none.unsqueeze(1)

@@ -11,28 +11,47 @@ SMALL = 1e-8  # squared angle below which the series' first terms are exact in f
 
 def axis_angle_matrix(vector: Tensor) -> Tensor:
     """Rotation matrices [..., 3, 3] of rotation vectors [..., 3], whose length is the angle in radians (Rodrigues).
-    The gradient is finite at 0 too."""
+    The gradient is finite at 0 too. 1 - cos is taken as 2 sin² of half the angle: in float32 it is 0 up to 2e-4 rad."""
     square = (vector**2).sum(dim=-1, keepdim=True)[..., None]
     near = square < SMALL
     angle = torch.where(near, 1, square).sqrt()
     first = torch.where(near, 1 - square / 6, angle.sin() / angle)
-    second = torch.where(near, 0.5 - square / 24, (1 - angle.cos()) / angle**2)
+    second = torch.where(near, 0.5 - square / 24, 2 * ((angle / 2).sin() / angle) ** 2)
     cross = cross_matrix(vector)
     return torch.eye(3, dtype=vector.dtype, device=vector.device) + first * cross + second * (cross @ cross)
 
 
 def axis_angle(matrix: Tensor) -> Tensor:
-    """Rotation vectors [..., 3] of rotation matrices [..., 3, 3], of angles below pi radians: the inverse of
-    axis_angle_matrix."""
-    x = matrix[..., 2, 1] - matrix[..., 1, 2]
-    y = matrix[..., 0, 2] - matrix[..., 2, 0]
-    z = matrix[..., 1, 0] - matrix[..., 0, 1]
-    twice = torch.stack([x, y, z], dim=-1)  # the axis times twice the angle's sine
-    sine = torch.linalg.vector_norm(twice, dim=-1, keepdim=True) / 2
-    cosine = (matrix.diagonal(dim1=-2, dim2=-1).sum(dim=-1, keepdim=True) - 1) / 2
-    near = sine < SMALL
-    angle = torch.atan2(sine, cosine)
-    return twice * torch.where(near, 0.5, angle / (2 * torch.where(near, 1, sine)))
+    """Rotation vectors [..., 3], of angles up to pi radians, of rotation matrices [..., 3, 3]: the inverse of
+    axis_angle_matrix. Precise, with a finite gradient, at every angle: near 0, near pi and at pi, where of the two
+    vectors ±pi n one is given. By way of quaternions (Shepperd 1978), since the sine of an angle near pi says nothing
+    of it."""
+    quaternion = _quaternion(matrix)
+    # q and -q are the same rotation; with a part w >= 0 the angle is at most pi.
+    quaternion = torch.where(quaternion[..., :1] < 0, -quaternion, quaternion)
+    w, axis = quaternion[..., :1], quaternion[..., 1:]
+    square = (axis**2).sum(dim=-1, keepdim=True)  # of the sine of half the angle
+    near = square < SMALL
+    sine = torch.where(near, 1, square).sqrt()
+    series = (2 - 2 * square / (3 * w.clamp(min=0.5) ** 2)) / w.clamp(min=0.5)
+    return axis * torch.where(near, series, 2 * torch.atan2(sine, w) / sine)
+
+
+def _quaternion(matrix: Tensor) -> Tensor:
+    """Unit quaternions (w, x, y, z) [..., 4] of rotation matrices [..., 3, 3], of either sign. Of the four rows of
+    4 q qᵀ, which is linear in the matrix, the one with the largest diagonal is taken: it is at least 1."""
+    (a, b, c), (d, e, f), (g, h, i) = (row.unbind(dim=-1) for row in matrix.unbind(dim=-2))
+    rows = [
+        [1 + a + e + i, h - f, c - g, d - b],
+        [h - f, 1 + a - e - i, b + d, c + g],
+        [c - g, b + d, 1 - a + e - i, f + h],
+        [d - b, c + g, f + h, 1 - a - e + i],
+    ]
+    products = torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
+    squares = products.diagonal(dim1=-2, dim2=-1)
+    largest = squares.argmax(dim=-1, keepdim=True)
+    row = products.gather(-2, largest[..., None].expand(*largest.shape, 4))[..., 0, :]
+    return row / (2 * squares.gather(-1, largest).sqrt())
 
 
 def cross_matrix(vector: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from weightsearch.data.batch import Batch
 from weightsearch.errors import ModelError, OptionError
 from weightsearch.losses.heads import HeadGradients, heads_among
+from weightsearch.losses.masked import counted_pixels
 from weightsearch.losses.term import LossTerm, Prediction
 from weightsearch.plugins import build
 from weightsearch.records import several_units
@@ -27,13 +28,15 @@ class CriterionResult:
     backward pass, as multiples of the factor it starts from, and 0 before it and for terms of weight 0. weighted: the
     weighted terms, None for those of weight 0. outputs: the network's outputs that have a gradient, each once, in the
     precision in which it made them. heads: what the terms send into the heads, where heads are not the same as
-    outputs. heads_known: whether heads are defined."""
+    outputs. heads_known: whether heads are defined. empty: bool, [K], the terms whose masked means had no pixel: their
+    value says nothing; a term that takes none is never called so."""
 
     total: Tensor
     values: Tensor
     output_gradients: Tensor
     weighted: tuple[Tensor | None, ...]
     outputs: tuple[Tensor, ...]
+    empty: Tensor
     heads: HeadGradients | None = None
     heads_known: bool = False
 
@@ -75,6 +78,7 @@ class Criterion(nn.Module):
     ) -> CriterionResult:
         weighted: list[Tensor | None] = []
         values: list[Tensor] = []
+        empty: list[Tensor] = []
         first = next(iter(prediction.values()))
         gradients = torch.zeros(len(self.names), device=first.device)
         made = tuple(getattr(prediction, "made", prediction.values()))
@@ -86,7 +90,9 @@ class Criterion(nn.Module):
             with torch.set_grad_enabled(torch.is_grad_enabled() and weight > 0):
                 outputs = self._outputs(prediction, gradients, index, heads if derived else None)
                 outputs.update(masks)
-                value = self._value(index, outputs, batch)
+                with counted_pixels() as counts:
+                    value = self._value(index, outputs, batch)
+            empty.append(torch.stack(counts).sum() == 0 if counts else torch.zeros((), device=first.device).bool())
             values.append(value.detach())
             weighted.append(weight * value if weight > 0 else None)  # leaves a term out, even one that is not finite
         used = [value for value in weighted if value is not None]
@@ -94,7 +100,14 @@ class Criterion(nn.Module):
             raise ModelError("loss: every weight is 0; nothing can be learned")
         total = sum(used[1:], start=used[0])
         return CriterionResult(
-            total, torch.stack(values), gradients, tuple(weighted), learning, heads if derived else None, bool(places)
+            total,
+            torch.stack(values),
+            gradients,
+            tuple(weighted),
+            learning,
+            torch.stack(empty),
+            heads if derived else None,
+            bool(places),
         )
 
     def _head_places(self, made: Sequence[Tensor], learning: Sequence[Tensor]) -> list[int]:

@@ -17,10 +17,10 @@ from weightsearch.losses.term import Prediction
 
 class Epipolar(nn.Module):
     """mean distance, pixels, of p + flow(p) from the epipolar line of p under the predicted pose, over the pixels that
-    stay in the picture and that rebalancing keeps for depth and pose. It is blind to motion along the line, and 0 where
-    the camera only turns. learns: what its gradient reaches, `both`, `pose` or `flow`; through a pose that is worked
-    out it reaches the depth. Source: Ranjan et al. 2019 and CoopNet (WACV 2023), with the absolute value that the
-    latter's print lacks."""
+    stay in the picture, that have such a line and that rebalancing keeps for depth and pose. It is blind to motion
+    along the line. A camera that only turns has no lines: such a pair does not count. learns: what its gradient
+    reaches, `both`, `pose` or `flow`; through a pose that is worked out it reaches the depth. Source: Ranjan et al.
+    2019 and CoopNet (WACV 2023), with the absolute value that the latter's print lacks."""
 
     def __init__(self, *, learns: Literal["both", "pose", "flow"] = "both") -> None:
         super().__init__()
@@ -31,6 +31,7 @@ class Epipolar(nn.Module):
         flow = flow.detach() if self.learns == "pose" else flow
         poses = poses.detach() if self.learns == "flow" else poses
         count, steps = flow.shape[1], flow.flatten(0, 1)
-        distance = epipolar_distance(steps, poses.flatten(0, 1), each_pair(batch.intrinsics, count))
-        kept = kept_by(RIGID_PIXELS, prediction, inside(steps).reshape(-1, count, 1, *steps.shape[-2:]))
+        distance, known = epipolar_distance(steps, poses.flatten(0, 1), each_pair(batch.intrinsics, count))
+        seen = (inside(steps) & known).reshape(-1, count, 1, *steps.shape[-2:])
+        kept = kept_by(RIGID_PIXELS, prediction, seen)
         return masked_mean(distance.reshape_as(kept).masked_fill(~kept, 0), kept)

@@ -11,7 +11,7 @@ from torch import Tensor
 from weightsearch.data.batch import Batch
 from weightsearch.losses.depth_term import DepthTerm, Space
 from weightsearch.losses.gradient import forward_differences
-from weightsearch.losses.masked import masked_mean
+from weightsearch.losses.masked import sum_over_pixels
 from weightsearch.losses.term import Prediction
 
 
@@ -32,6 +32,6 @@ class GradientMatching(DepthTerm):
         for scale in range(self.scales):
             step = 2**scale
             residual, valid = compared.difference[..., ::step, ::step], compared.valid[..., ::step, ::step]
-            for along, _ in forward_differences(residual, valid):
-                total = total + masked_mean(along.abs(), valid)
+            for along, pairs in forward_differences(residual, valid):
+                total = total + sum_over_pixels(along.abs(), pairs, valid)
         return total

@@ -2,7 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import torch
 from torch import Tensor
+
+_counts: ContextVar[list[Tensor] | None] = ContextVar("pixels that masked means were taken over", default=None)
+
+
+@contextmanager
+def counted_pixels() -> Iterator[list[Tensor]]:
+    """Within it every masked mean adds the number of its valid pixels, a scalar, to the list. Does not wait for the
+    device."""
+    counts: list[Tensor] = []
+    token = _counts.set(counts)
+    try:
+        yield counts
+    finally:
+        _counts.reset(token)
+
+
+def _count(mask: Tensor) -> Tensor:
+    pixels = mask.sum()
+    if (counts := _counts.get()) is not None:
+        counts.append(pixels)
+    return pixels
 
 
 def masked_difference(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
@@ -13,8 +39,24 @@ def masked_difference(prediction: Tensor, target: Tensor, mask: Tensor) -> Tenso
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """The sum of the values over the number of valid pixels, a scalar. The values must be 0 outside the mask. Without a
-    valid pixel the mean is 0, attached to the graph, and so is its gradient."""
+    valid pixel the mean is 0, attached to the graph, and so is its gradient; `counted_pixels` tells it from a mean that
+    is 0."""
+    return values.sum() / _count(mask).clamp(min=1)
+
+
+def sum_over_pixels(values: Tensor, part: Tensor, mask: Tensor) -> Tensor:
+    """The sum of the values over the number of pixels in `mask`, a scalar. The values must be 0 outside `part`, whose
+    pixels are those that `counted_pixels` is told of."""
+    _count(part)
     return values.sum() / mask.sum().clamp(min=1)
+
+
+def mean_of_means(parts: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """The mean, over the parts that have a valid pixel, of each part's masked mean, a scalar. parts: values and mask,
+    as `masked_mean` takes them."""
+    means = torch.stack([masked_mean(values, mask) for values, mask in parts])
+    some = torch.stack([mask.any() for _, mask in parts])
+    return means.sum() / some.sum().clamp(min=1)
 
 
 def image_means(values: Tensor, mask: Tensor) -> Tensor:
@@ -24,6 +66,7 @@ def image_means(values: Tensor, mask: Tensor) -> Tensor:
 
 def mean_of_images(values: Tensor, mask: Tensor) -> Tensor:
     """The mean of one value an image, [B], over the images that have a valid pixel, a scalar."""
+    _count(mask)
     some = mask.flatten(1).any(dim=1)
     return (values * some).sum() / some.sum().clamp(min=1)
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from weightsearch.data.batch import Batch
-from weightsearch.losses.masked import masked_mean
+from weightsearch.losses.masked import mean_of_means
 from weightsearch.losses.pairs import depth_flow, each_pair, neighbours_of, predicted_poses, warped
 from weightsearch.losses.photometric_error import ALPHA, photometric_error
 from weightsearch.losses.rebalancing import RIGID_PIXELS, kept_by
@@ -20,7 +20,7 @@ from weightsearch.losses.term import Prediction
 class PhotometricRigid(nn.Module):
     """mean of alpha clip((1 - SSIM) / 2, 0, 1) + (1 - alpha) |I - I'|, in [0, 1], where I' is the frame as a neighbour
     shows it through the predicted depth and pose, over the pixels that lie in the neighbour's picture and that
-    rebalancing keeps; mean over the scales of depth, each brought to the full size.
+    rebalancing keeps; mean over the scales of depth, each brought to the full size, that have such a pixel.
 
     over: `mean` over the neighbours, or at each pixel the `minimum`, which forgives what one neighbour hides.
     auto_mask: leave out pixels that the unmoved neighbour shows as well, which stand still in the picture: those
@@ -47,22 +47,24 @@ class PhotometricRigid(nn.Module):
         poses, known = self._poses(prediction, batch)
         still = self._unmoved(batch) if self.auto_mask else None
         kept = kept_by(RIGID_PIXELS, prediction, known[..., None, None, None])
-        values = [self._one(depth, poses, kept, still, batch) for depth in depth_scales(prediction)]
-        return torch.stack(values).mean()
+        return mean_of_means([self._one(depth, poses, kept, still, batch) for depth in depth_scales(prediction)])
 
-    def _one(self, depth: Tensor, poses: Tensor, kept: Tensor, still: Tensor | None, batch: Batch) -> Tensor:
+    def _one(
+        self, depth: Tensor, poses: Tensor, kept: Tensor, still: Tensor | None, batch: Batch
+    ) -> tuple[Tensor, Tensor]:
+        """The errors by one scale of depth, 0 where they do not count, and the mask of those that do."""
         flow, seen = depth_flow(depth, poses, batch)
         error = warped(flow, batch, self.alpha).error
         kept = kept & seen
         if still is not None and self.over == "mean":
             kept = kept & (error < still)
         if self.over == "mean":
-            return masked_mean(error.masked_fill(~kept, 0), kept)
+            return error.masked_fill(~kept, 0), kept
         least = error.masked_fill(~kept, torch.inf).amin(dim=1)
         some = kept.any(dim=1)
         if still is not None:
             some = some & (least < still.amin(dim=1))
-        return masked_mean(least.masked_fill(~some, 0), some)
+        return least.masked_fill(~some, 0), some
 
     def _poses(self, prediction: Prediction, batch: Batch) -> tuple[Tensor, Tensor]:
         """[B, S, 4, 4], and which of them are known, [B, S] bool."""

@@ -72,7 +72,9 @@ class DepthMetrics:
         still, protocol = mask & ~moving, self.protocol
         if protocol.median_scaling:
             scaled_by = torch.where(still.any(dim=1, keepdim=True), still, mask)
-            predicted = predicted * (_masked_median(true, scaled_by) / _masked_median(predicted, scaled_by))[:, None]
+            scale = _masked_median(true, scaled_by) / _masked_median(predicted, scaled_by)
+            self.finite &= ((torch.isfinite(scale) & (scale > 0)) | ~scaled_by.any(dim=1)).all()
+            predicted = predicted * scale[:, None]
         predicted = predicted.clamp(protocol.min_depth, protocol.max_depth)
         true = torch.where(mask, true, predicted)
         relative = (predicted - true).abs() / (true if protocol.rel_denominator == "truth" else predicted)

@@ -28,7 +28,9 @@ class OdometryMetrics:
     all 5 consecutive frames of a chain, the camera's positions in the first one's coordinates, the predicted ones times
     the factor that fits them best to the true ones by least squares; the root of the sum of the squared distances,
     divided by 5 (which is less than their root mean square, by a factor of the root of 5); the mean of all. A chain of
-    fewer frames counts once, with its own number of frames.
+    fewer frames counts once, with its own number of frames. Where the true camera stands still (each step less than
+    1e-6 m) the factor is 0, and so is the error, whatever is predicted: such snippets count as published, but a split
+    that has no other has no ate.
     rpe_rot: angle of the rotation between a predicted and a true step, degrees. rpe_dir: angle between their
     translations, degrees, of the steps whose true translation is at least 1e-6 m; a prediction that has none counts as
     90 degrees, as a guess would on average. Means over all steps.
@@ -75,7 +77,8 @@ class OdometryMetrics:
         for chain in _chains([(self.places[step], step) for step in known.tolist()]):
             snippets += _snippet_errors(predicted[chain], truth[chain])
             ends += _end_errors(_trajectory(predicted[chain]), _trajectory(truth[chain]))
-        result["ate"] = float(np.mean(snippets))
+        if (np.linalg.norm(truth[known, :3, 3], axis=1) >= STANDING).any():
+            result["ate"] = float(np.mean(snippets))
         if ends:
             share, radians = np.mean(ends, axis=0)
             result |= {"t_err": 100 * float(share), "r_err": 100 * float(np.rad2deg(radians))}

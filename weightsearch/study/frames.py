@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import sqlalchemy as sa
 
+from weightsearch.records import WITHOUT_PIXELS
 from weightsearch.study import tables
 from weightsearch.study.store import StudyStore
 from weightsearch.study.summary import StudySummary
@@ -23,7 +24,8 @@ class Frames:
     metric, value: the objectives on the validation split. probes: number, epoch, probes, seconds, problem. gradients:
     number, epoch, place, term, norm. conflicts: number, epoch, place, term, other, cosine. confirmations: number, seed,
     split, metric, value. rebalancing: number, epoch and the fields of records.RebalanceRecord: NaN for what is not
-    known, lists for the histograms. objectives: name -> direction.
+    known, lists for the histograms. without_pixels: number, epoch, term, steps (see
+    records.EpochRecord). objectives: name -> direction.
     """
 
     trials: pd.DataFrame
@@ -35,6 +37,7 @@ class Frames:
     conflicts: pd.DataFrame
     confirmations: pd.DataFrame
     rebalancing: pd.DataFrame
+    without_pixels: pd.DataFrame
     objectives: dict[str, str]
 
     def of(self, name: str, number: int) -> pd.DataFrame:
@@ -49,6 +52,7 @@ def read_frames(store: StudyStore, summary: StudySummary) -> Frames:
     metric = tables.metrics.c
     wanted = (metric.split == "validation") & metric.metric.in_(list(objectives))
     tested = _read(store, tables.metrics, (metric.split == "test") & metric.metric.in_(list(objectives)))
+    empty = _read(store, tables.metrics, metric.split == WITHOUT_PIXELS).drop(columns="split")
     curves = _read(store, tables.metrics, wanted).drop(columns="split")
     return Frames(
         trials=_trials(store, summary, tested),
@@ -60,6 +64,7 @@ def read_frames(store: StudyStore, summary: StudySummary) -> Frames:
         conflicts=_read(store, tables.conflicts),
         confirmations=_read(store, tables.confirmations),
         rebalancing=_with_nan(_read(store, tables.rebalancing), tables.rebalancing),
+        without_pixels=empty.rename(columns={"metric": "term", "value": "steps"}),
         objectives=dict(objectives),
     )
 

@@ -15,7 +15,16 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from weightsearch.errors import StoreError
-from weightsearch.records import HEADS, Direction, Picture, TermRecord, heads_of, several_units
+from weightsearch.records import (
+    HEADS,
+    WITHOUT_PIXELS,
+    Direction,
+    Picture,
+    TermRecord,
+    heads_of,
+    pixel_warnings,
+    several_units,
+)
 from weightsearch.study import tables
 from weightsearch.study.database import Database, Mode
 from weightsearch.study.schema import foreign_study
@@ -275,6 +284,17 @@ class StudyStore:
                     found[place] = (epoch, {})
                 found[place][1][term] = math.nan if norm is None else norm
         return found
+
+    def pixel_warnings(self, number: int) -> list[str]:
+        """A sentence for each loss term of a trial that had no pixel to learn from at many steps of the epoch that
+        counts."""
+        epoch = self.epoch_that_counts(number)
+        table = tables.epochs
+        query = sa.select(table.c.steps).where(table.c.trial_id == self.trial_id(number), table.c.epoch == epoch)
+        with self.database.reading() as connection:
+            steps = connection.scalar(query) or 0
+        counts = {term: int(count) for term, count in self.metrics(number, WITHOUT_PIXELS).items()}
+        return pixel_warnings(counts, steps, {name: term.weight for name, term in self.terms(number).items()})
 
     def protocol_and_environment(self, number: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """As plain values; empty for a trial that never reported."""

@@ -107,7 +107,7 @@ metrics = Table(
     "weightsearch_metrics",
     metadata,
     *_epoch_of_a_trial(),
-    Column("split", String(20), primary_key=True),
+    Column("split", String(20), primary_key=True),  # or records.WITHOUT_PIXELS: then `metric` is a loss term
     Column("metric", String(100), primary_key=True),
     Column("value", Float(53)),
 )

@@ -22,7 +22,16 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql, sqlite
 
-from weightsearch.records import HEADS, SHARED_PICTURES, Environment, EpochRecord, Picture, ProbeRecord, RebalanceRecord
+from weightsearch.records import (
+    HEADS,
+    SHARED_PICTURES,
+    WITHOUT_PIXELS,
+    Environment,
+    EpochRecord,
+    Picture,
+    ProbeRecord,
+    RebalanceRecord,
+)
 from weightsearch.study import lease as leases
 from weightsearch.study import tables
 from weightsearch.study.lease import Lease
@@ -306,7 +315,9 @@ def _insert_details(connection: Connection, trial_id: int, record: EpochRecord) 
     ]
     if rows:
         connection.execute(sa.insert(tables.terms), rows)
-    connection.execute(sa.insert(tables.metrics), _metric_rows(trial_id, record.epoch, "validation", record.metrics))
+    rows = _metric_rows(trial_id, record.epoch, "validation", record.metrics)
+    rows += _metric_rows(trial_id, record.epoch, WITHOUT_PIXELS, record.without_pixels)
+    connection.execute(sa.insert(tables.metrics), rows)
     key = {"trial_id": trial_id, "epoch": record.epoch}
     if record.probe is not None:
         _insert_probe(connection, key, record.probe)

@@ -120,6 +120,7 @@ class Trainer:
             terms=recorder.terms(),
             metrics=metrics,
             empty_steps=int(recorder.empty),
+            without_pixels=recorder.steps_without_pixels(),
             probe=self.probe.end(recorder.steps),
             rebalance=recorder.balances.record(),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import torch
@@ -17,7 +18,8 @@ NEVER: Final = 2**62
 
 class Recorder:
     """Sums over one epoch of each term's value, contribution and gradient at outputs and heads, and the first step at
-    which anything was not finite. balances: what rebalancing did."""
+    which anything was not finite. without_pixels: of each term, the steps at which it had no pixel. balances: what
+    rebalancing did."""
 
     def __init__(self, criterion: Criterion, device: torch.device) -> None:
         self.names = criterion.names
@@ -29,6 +31,7 @@ class Recorder:
         self.at_heads = torch.zeros(count, dtype=torch.float64, device=device)
         self.heads_known = True
         self.empty = torch.zeros((), dtype=torch.int64, device=device)
+        self.without_pixels = torch.zeros(count, dtype=torch.int64, device=device)
         self.first_bad = torch.full((2 * count + 1,), NEVER, dtype=torch.int64, device=device)
         used = self.weights > 0
         self.watched = torch.cat([used, used, torch.ones(1, dtype=torch.bool, device=device)])
@@ -48,6 +51,7 @@ class Recorder:
         if at_heads is not None:
             self.at_heads += (at_heads if scale is None else at_heads / scale).double() ** 2
         self.empty += ~valid.any()
+        self.without_pixels += result.empty
         watched = torch.cat([result.values, gradients, network_gradient.reshape(1)])
         bad = ~torch.isfinite(watched) & self.watched
         self.first_bad = torch.where(bad, self.first_bad.clamp(max=self.steps), self.first_bad)
@@ -75,10 +79,11 @@ class Recorder:
     def terms(self) -> dict[str, TermRecord]:
         """Means over the epoch. Waits for the device."""
         steps = max(self.steps, 1)
+        means = self._means()
         shares = self.weighted / self.weighted.sum().clamp(min=1e-300)
         known = self.heads_known and self.steps > 0
         columns = zip(
-            (self.values / steps).tolist(),
+            means.tolist(),
             self.weights.tolist(),
             shares.tolist(),
             (self.squares / steps).sqrt().tolist(),
@@ -88,6 +93,21 @@ class Recorder:
         return {name: TermRecord(*row) for name, row in zip(self.names, columns, strict=True)}
 
     def train_loss(self) -> float:
-        """Mean of the weighted sum over the steps. Waits for the device."""
-        kept = torch.where(self.weights > 0, self.values, 0)
-        return float((self.weights * kept).sum()) / max(self.steps, 1)
+        """The weighted sum of the terms' means, without those that never had a pixel; NaN if none ever had. Waits for
+        the device."""
+        means = torch.where(self.weights > 0, self._means(), torch.nan)
+        known = ~means.isnan()
+        total = float(torch.where(known, self.weights * means, 0).sum())
+        return total if bool(known.any()) or not self.steps else math.nan
+
+    def steps_without_pixels(self) -> dict[str, int]:
+        """By term, of those that had no pixel at some step. Waits for the device."""
+        counts = zip(self.names, self.without_pixels.tolist(), strict=True)
+        return {name: count for name, count in counts if count}
+
+    def _means(self) -> Tensor:
+        """Each term's mean over the steps at which it had a pixel, [K]; NaN where there was none."""
+        if not self.steps:
+            return self.values
+        seen = self.steps - self.without_pixels
+        return torch.where(seen > 0, self.values / seen, torch.nan)

@@ -74,7 +74,7 @@ def test_the_flow_of_a_still_scene_is_the_true_one(video, number):
 def test_true_flow_of_what_stands_still_lies_on_the_epipolar_lines(video, number):
     _, pose, intrinsics, flow, still = pair(video, number)
     known = still & flow.isfinite().all(dim=1, keepdim=True)
-    distance = epipolar_distance(flow.nan_to_num(), pose, intrinsics)
+    distance, _ = epipolar_distance(flow.nan_to_num(), pose, intrinsics)
     assert float(distance[known].max()) < 1e-3
     moving = video.motion.moving & flow.isfinite().all(dim=1, keepdim=True)
     assert float(distance[moving].mean()) > 0.02  # what moves by itself does not
@@ -95,7 +95,9 @@ def test_epipolar_distance_by_points_of_two_cameras():
     along = seen[1] - seen[0]
     there = pixel_grid((48, 64), flow)[:2] + flow - seen[0]
     expected = (along[:, 0] * there[:, 1] - along[:, 1] * there[:, 0]).abs() / along.norm(dim=1)
-    torch.testing.assert_close(epipolar_distance(flow, pose, intrinsics)[:, 0], expected, rtol=1e-6, atol=1e-9)
+    distance, known = epipolar_distance(flow, pose, intrinsics)
+    assert bool(known.all())
+    torch.testing.assert_close(distance[:, 0], expected, rtol=1e-6, atol=1e-9)
     assert int(torch.linalg.matrix_rank(fundamental_matrix(pose, intrinsics)[0], rtol=1e-9)) == 2
 
 
@@ -108,15 +110,18 @@ def test_epipolar_distance_beside_the_epipole(focal):
     flow = torch.tensor([0.0, 3.0], dtype=torch.float64).view(1, 2, 1, 1).expand(1, 2, 25, 41)
     y, x = torch.meshgrid(torch.arange(25.0) - 12, torch.arange(41.0) - 20, indexing="ij")
     expected = (3 * x.abs() / (x**2 + y**2).sqrt()).nan_to_num(0).double()
-    torch.testing.assert_close(epipolar_distance(flow, pose, intrinsics)[0, 0], expected, rtol=1e-5, atol=1e-9)
-    single = epipolar_distance(flow.float(), pose.float(), intrinsics.float())[0, 0]
-    torch.testing.assert_close(single, expected.float(), rtol=1e-2, atol=1e-3)
+    distance, known = epipolar_distance(flow, pose, intrinsics)
+    torch.testing.assert_close(distance[0, 0], expected, rtol=1e-5, atol=1e-9)
+    assert (~known[0, 0]).nonzero().tolist() == [[12, 20]]  # the epipole itself
+    single, _ = epipolar_distance(flow.float(), pose.float(), intrinsics.float())
+    torch.testing.assert_close(single[0, 0], expected.float(), rtol=1e-2, atol=1e-3)
 
 
 def test_a_camera_that_only_turns_has_no_lines_and_no_gradient_that_explodes():
     pose = pose_matrix(torch.tensor([[0.1, 0.0, 0.0, 0.0, 0.0, 0.0]])).requires_grad_()
     intrinsics = torch.tensor([[[80.0, 0, 31], [0, 85, 23], [0, 0, 1]]])
-    distance = epipolar_distance(torch.ones(1, 2, 48, 64), pose, intrinsics)
+    distance, known = epipolar_distance(torch.ones(1, 2, 48, 64), pose, intrinsics)
+    assert not bool(known.any())
     distance.sum().backward()
     assert float(distance.detach().abs().max()) == 0
     assert bool(pose.grad.isfinite().all())

@@ -14,6 +14,7 @@ from weightsearch.data.batch import Batch, TrueMotion
 from weightsearch.errors import ModelError
 from weightsearch.geometry.camera import rigid_flow
 from weightsearch.geometry.warp import inside, warp
+from weightsearch.losses.criterion import Criterion
 from weightsearch.losses.photometric_error import photometric_error
 from weightsearch.losses.rebalancing import FLOW_PIXELS, RIGID_PIXELS
 from weightsearch.plugins import build
@@ -136,6 +137,55 @@ def test_pixels_outside_the_mask_have_no_influence(batch, name):
     alone = make(name)({**first, MASKED[name]: mask[: len(batch) // 2]}, part(batch, slice(0, len(batch) // 2)))
     together = make(name)({**guess(batch), MASKED[name]: half}, batch)
     assert float(together.detach()) == pytest.approx(float(alone), rel=1e-9)
+
+
+def empties(name: str, outputs, batch: Batch, **options) -> tuple[float, bool]:
+    """A term's value, and whether the criterion calls it empty."""
+    result = Criterion({name: make(name, **options)}, {name: 1.0})(outputs, batch)
+    return float(result.values[0]), bool(result.empty[0])
+
+
+@pytest.mark.parametrize("name", BETWEEN_FRAMES)
+def test_a_term_without_pixels_is_told_from_one_that_is_perfect(batch, name):
+    nothing = torch.zeros(len(batch), 2, 1, *batch.image.shape[-2:], dtype=torch.bool)
+    assert empties(name, {**guess(batch), MASKED[name]: nothing}, batch) == (0, True)
+    value, empty = empties(name, guess(batch), batch)
+    assert value > 0
+    assert not empty
+
+
+@pytest.mark.parametrize("options", [{}, {"over": "minimum"}])
+def test_depth_and_pose_that_lead_out_of_the_picture_are_no_perfect_depth(batch, options):
+    """All of the picture moves 100 m aside: no pixel is seen, and 0 is no error."""
+    outputs = guess(batch)
+    away = outputs["pose"].detach().clone()
+    away[..., 3] = 100.0
+    assert empties("photometric_rigid", {**outputs, "pose": away.requires_grad_()}, batch, **options) == (0, True)
+    assert empties("flow_depth_consistency", {**outputs, "pose": away}, batch) == (0, True)
+    flow = torch.full_like(outputs["flow"], 1000.0).requires_grad_()
+    for name in ("photometric_flow", "epipolar"):
+        assert empties(name, {**outputs, "flow": flow}, batch) == (0, True)
+
+
+def test_a_scale_without_pixels_does_not_make_the_error_smaller(batch, truth):
+    """Depth at half the size lies behind the camera's next place, so that none of its pixels is seen."""
+    outputs = {name: tensor.detach() for name, tensor in truth.items()}
+    outputs["pose"] = outputs["pose"].clone()
+    outputs["pose"][..., 5] = -3.0  # backwards by 3 m along the view
+    alone = float(make("photometric_rigid")(outputs, batch))
+    near = torch.full_like(outputs["depth"][..., ::2, ::2], 1.0)
+    assert float(make("photometric_rigid")({**outputs, "depth_2": near}, batch)) == pytest.approx(alone, rel=1e-12)
+
+
+def test_a_pair_whose_camera_only_turns_has_no_say_in_the_epipolar_distance(batch):
+    outputs = {name: tensor.detach() for name, tensor in guess(batch).items()}
+    alone = {**outputs, "flow": outputs["flow"][:, :1], "pose": outputs["pose"][:, :1]}
+    turning = outputs["pose"].clone()
+    turning[:, 1, 3:] = 0
+    term = make("epipolar")
+    assert float(term({**outputs, "pose": turning}, batch)) == pytest.approx(float(term(alone, batch)), rel=1e-12)
+    turning[:, 0, 3:] = 0
+    assert empties("epipolar", {**outputs, "pose": turning.requires_grad_()}, batch) == (0, True)
 
 
 def part(batch: Batch, which: slice) -> Batch:

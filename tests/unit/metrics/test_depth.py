@@ -297,6 +297,15 @@ def test_what_stands_still_is_right_however_much_of_the_picture_moves():
     assert found["abs_rel"] == pytest.approx(0.75 / 3)  # what stands still is taken for the nearest depth, .5 m
 
 
+def test_what_stands_still_has_no_factor_below_zero():
+    """The whole image's median is positive, that of what stands still is not: no factor makes such depth right."""
+    truth = torch.full((1, 1, 12, 16), 2.0)
+    moving = torch.zeros_like(truth, dtype=torch.bool)
+    moving[:, :, :8] = True
+    with pytest.raises(TrialFailure, match="have no positive median"):
+        measure_parts(torch.where(moving, 2.0, -2.0), truth, moving, median_scaling=True)
+
+
 def test_standing_and_moving_pixels_are_left_out_where_there_are_none():
     predicted, truth, moving = moving_maps(12)
     for aggregation in ("per_image", "pooled"):

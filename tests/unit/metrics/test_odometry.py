@@ -304,7 +304,16 @@ def test_a_camera_that_stands_has_no_direction():
     expected = measure(guess[:6], truth[:6])["rpe_dir"]
     truth[6:, :3, 3] *= 1e-7 / np.linalg.norm(truth[6:, :3, 3], axis=1, keepdims=True)
     assert measure(guess, truth)["rpe_dir"] == pytest.approx(expected, rel=1e-9)
-    assert set(measure(guess[6:], truth[6:])) == {"ate", "rpe_rot"}
+    assert set(measure(guess[6:], truth[6:])) == {"rpe_rot"}
+
+
+def test_a_camera_that_only_stands_has_no_trajectory_to_be_wrong_about():
+    """By the published formula the factor is 0 and so is the error of every prediction: no result at all."""
+    truth = np.stack([np.eye(4)] * 8)
+    guess = steps_of(path(15, 9))
+    assert "ate" not in measure(guess, truth)
+    truth[3, 2, 3] = -1.0
+    assert measure(guess, truth)["ate"] == pytest.approx(zhou(world(guess), world(truth)), rel=1e-9)
 
 
 def test_a_prediction_of_no_motion_is_not_rewarded():

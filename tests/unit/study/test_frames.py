@@ -79,6 +79,21 @@ def test_without_rebalancing_the_table_is_empty_and_has_its_columns(writer, stor
     assert set(table.columns) == {"number", "epoch", "known", "static", "moving", *NUMBERS}
 
 
+def test_steps_without_pixels_are_stored_with_their_epoch_and_warned_of(writer, store):
+    number = ask(writer)
+    report(writer, number, attempt(), record(1), replace(record(2), without_pixels={"a": 4, "b": 1}))
+    table = frames(store).of("without_pixels", number)
+    assert table.to_dict("list") == {"epoch": [2, 2], "term": ["a", "b"], "steps": [4.0, 1.0]}
+    assert set(store.metrics(number)) == set(record(2).metrics)  # they are no metrics of a split
+    steps = record(2).steps
+    assert [warning.split(", which")[0] for warning in store.pixel_warnings(number)] == [
+        f"the loss term {name!r} had no pixel to learn from at {count} of {steps} steps"
+        for name, count in (("a", 4), ("b", 1))
+        if count > 0.05 * steps
+    ]
+    assert store.pixel_warnings(number)
+
+
 def test_rows_go_with_their_epoch_and_are_stored_once(writer, store):
     number = ask(writer)
     report(writer, number, attempt("one"), balanced(1, KNOWN), balanced(2, KNOWN), balanced(3, KNOWN))

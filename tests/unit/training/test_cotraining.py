@@ -55,6 +55,17 @@ def test_an_epoch_measures_depth_odometry_and_flow(tmp_path):
     assert EpochRecord.from_plain(record.to_plain()) == record
 
 
+def test_a_training_whose_mask_leaves_nothing_says_so(tmp_path):
+    """No pixel's Delta lies within 1e-12 of its mode: depth and pose learn nothing, and 0 is no result."""
+    record = trainer(tmp_path, "rebalance.method=neighbourhood", "rebalance.eta=1e-12").train_epoch()
+    rigid = [name for name in record.terms if name in RIGID]
+    assert record.without_pixels == dict.fromkeys(rigid, record.steps)
+    assert [name for name, term in record.terms.items() if math.isnan(term.value)] == rigid
+    assert math.isfinite(record.train_loss)
+    assert [warning.split("'")[1] for warning in record.warnings] == rigid
+    assert EpochRecord.from_plain(record.to_plain()).without_pixels == record.without_pixels
+
+
 def test_a_resumed_training_is_the_undisturbed_one_bit_for_bit(tmp_path):
     options = ("train.start_epochs={depth: 2}", "rebalance.method=one_sided", "augmentation.mirror=0.5")
     whole = trainer(tmp_path, *options)
