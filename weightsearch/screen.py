@@ -96,6 +96,7 @@ class View:
         told = {
             "waiting": f"{event.reason}; the workers go on, their reports wait here until it is back",
             "back": "the database is back",
+            "doubt": f"warning: {event.reason}",
             "note": f"no more notes for optuna-dashboard: {event.reason}",
             "cluster": f"{event.reason}; starting Ray again, the trials go on from their checkpoints",
             "retried": f"trial {event.number} goes on after a failure of its worker: {event.reason}",

@@ -72,6 +72,7 @@ def train(
             progress=progress,
             on_epoch=on_epoch,
             on_resume=lambda epoch: view.line(f"going on after epoch {epoch}, from the checkpoint in {folder}"),
+            on_doubt=_warned,
         )
     view.line(metrics_line(result["metrics"], "validation"))
     view.line(f"{folder}: checkpoint.pt, config.yaml, metrics.json")
@@ -90,7 +91,11 @@ def evaluate(
     device: Device = "auto",
     inverse: Annotated[bool, typer.Option("--inverse", help="The predictions are of 1/depth.")] = False,
     scale: Annotated[
-        float | None, typer.Option(min=1e-6, help="What predicted whole numbers hold a metre; 1000 unless given.")
+        float | None,
+        typer.Option(
+            min=1e-6,
+            help="Units per metre of the predictions; unless given floats are metres, integers data.depth_scale.",
+        ),
     ] = None,
     part: Annotated[
         str | None,
@@ -247,6 +252,10 @@ def cost(
         print_costs(costs)
     if problems:
         raise WeightsearchError("; ".join(problems))
+
+
+def _warned(text: str) -> None:
+    err.print(f"warning: {text}", style="bold", markup=False)
 
 
 def _noted(text: str) -> None:

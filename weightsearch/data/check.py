@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from weightsearch.data.cache import build_source
+from weightsearch.data.plausible import reading_of, sample_of, truth_doubts
 from weightsearch.data.reading import Progress, Reading, place_of, problems, read_all
 from weightsearch.data.source import Choosing, Frame, Source, SplitName, Video, knows_flow, knows_moving
 from weightsearch.data.split import cut, with_neighbours
@@ -20,7 +22,7 @@ from weightsearch.spec.sections import Configuration
 @dataclass(frozen=True)
 class FrameCheck:
     """Depth of one frame. low, median, high: metres, NaN if none is known. known, valid: shares of its pixels whose
-    depth is known, and lies between `data.min_depth` and `data.max_depth`."""
+    depth is known, and lies between `data.min_depth` and `data.max_depth`. sample: some of its known depths, metres."""
 
     low: float
     median: float
@@ -28,6 +30,7 @@ class FrameCheck:
     known: float
     valid: float
     pose: bool
+    sample: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -81,14 +84,16 @@ def check_data(configuration: Configuration, progress: Progress | None = None) -
         valid = np.count_nonzero((depth > data.min_depth) & (depth < data.max_depth)) / size
         pose = bool(np.isfinite(frame.pose).all())
         if not len(depth):
-            return FrameCheck(np.nan, np.nan, np.nan, 0.0, 0.0, pose)
+            return FrameCheck(np.nan, np.nan, np.nan, 0.0, 0.0, pose, depth)
         low, high = float(depth.min()), float(depth.max())
-        return FrameCheck(low, float(np.median(depth)), high, len(depth) / size, valid, pose)
+        return FrameCheck(low, float(np.median(depth)), high, len(depth) / size, valid, pose, sample_of(depth))
 
     readings = read_all(source, videos, look, progress)
     bad = problems(readings, videos)
     if not data.neighbours:  # video and pairs are learned from without the truth
         bad += _without_truth(readings, data.min_depth, data.max_depth)
+    samples = [one.found.sample for one in readings if one.found is not None]
+    bad += [doubt.text for doubt in truth_doubts(samples, configuration, lambda: reading_of(configuration, source))]
     splits: dict[str, int] | None = None
     try:
         indices = with_neighbours(cut(videos, data.split), videos, data.neighbours)

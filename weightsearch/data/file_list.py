@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from weightsearch.data.images import read_array, read_colour, read_uint16
+from weightsearch.data.lists import Row, check_folder, list_file, listed, read_rows
 from weightsearch.data.source import Frame, SplitName, Video, no_pose
 from weightsearch.data.text import read_text
+from weightsearch.data.units import Stored, Unit, stored_as, to_metres
 from weightsearch.errors import DataError, OptionError
 
 NONE: Final = "None"
@@ -31,16 +33,17 @@ class Entry:
 
 
 class FileList:
-    """root: the folder that all other paths are relative to (there a `/` before a path does not matter). train,
-    validation, test: the lists; without one to validate on, the end of the training list is left for it. train_root,
-    validation_root, test_root: the folder of the paths in that list (BTS has `sync` and `official_splits/test`).
-    depth_root: of the second column of all lists, if it is another folder. depth_scale: what the 16-bit depth pictures
-    hold a metre (NYU 1000, KITTI 256); `.npy` files are metres, with 0, NaN or infinity where depth is not known.
+    """root: the folder that all other paths are relative to. train, validation, test: the lists, read as `lists.py`
+    says; without one to validate on, the end of the training list is left for it. train_root, validation_root,
+    test_root: the folder of the paths in that list (BTS has `sync` and `official_splits/test`). depth_root: of the
+    second column of all lists, if it is another folder. depth_scale: units per metre of depth that is stored as
+    integers, in 16-bit images and integer `.npy` files (NYU 1000, KITTI 256, TUM RGB-D 5000). float_scale: of `.npy`
+    files of floats (1: metres). Unknown depth is 0, NaN, infinity or the largest value of an integer type (65535).
     sparse: depth is known at single pixels. intrinsics: a file of three rows of three numbers, pixels of the pictures'
     own size, for all frames; without it the principal point is taken to be the picture's centre. Frames whose depth is
-    `None` are left out; a focal length (pixels) may be `None` too. Paths have no spaces in them. neighbours: where
-    frames need some, the pictures of one folder that follow one another in a list are a video, those without depth too,
-    and a line may be a picture alone.
+    `None` are left out; a focal length (pixels) may be `None` too. neighbours: where frames need some, the pictures of
+    one folder that follow one another in a list are a video, those without depth too, and a line may be a picture
+    alone.
 
     Poses are not known.
     """
@@ -57,11 +60,12 @@ class FileList:
         test_root: str = ".",
         depth_root: str | None = None,
         depth_scale: Annotated[float, Field(gt=0)] = 1000.0,
+        float_scale: Annotated[float, Field(gt=0)] = 1.0,
         sparse: bool = False,
         intrinsics: str | None = None,
         neighbours: tuple[int, ...] = (),
     ) -> None:
-        self.depth_scale = depth_scale
+        self.unit = Unit(depth_scale, float_scale, adjustable=True)
         self.sparse = sparse
         self.camera = None if intrinsics is None else CameraFile(root / intrinsics)
         lists: dict[SplitName, tuple[str | None, str]] = {
@@ -76,9 +80,9 @@ class FileList:
             if name is not None:
                 place = root / folder
                 depths = place if depth_root is None else root / depth_root
-                entries, without = read_list(root / name, place, depths, whole=bool(neighbours))
+                self.lists.append(list_file(root, name))
+                entries, without = read_list(self.lists[-1], place, depths, f"{split}_root", whole=bool(neighbours))
                 self.left_out += without
-                self.lists.append(root / name)
                 if neighbours:
                     self.parts += [(Video(str(where), len(own), split), own) for where, own in _by_folder(entries)]
                 else:
@@ -95,6 +99,14 @@ class FileList:
         ]
         return [*self.lists, *frames] + ([] if self.camera is None else [self.camera.path])
 
+    def stored(self) -> Stored:
+        """How depth is stored: as in the first `.npy` file of a list of such files, else in 16-bit images."""
+        files = (entry.depth for _, entries in self.parts for entry in entries if entry.depth is not None)
+        first = next(files, None)
+        if first is None or first.suffix.lower() != ".npy":
+            return "integers"
+        return stored_as(read_array(first, mapped=True))
+
     def name(self, video: int, index: int) -> str:
         return str(self.parts[video][1][index].colour)
 
@@ -105,7 +117,7 @@ class FileList:
         if entry.depth is None:
             depth = np.zeros((height, width), dtype=np.float32)
         else:
-            depth = read_depth(entry.depth, self.depth_scale)
+            depth = read_depth(entry.depth, self.unit)
         if depth.shape != (height, width):
             raise DataError(
                 f"{entry.depth}: {depth.shape[1]}x{depth.shape[0]} pixels, its colour picture has {width}x{height}"
@@ -117,36 +129,51 @@ class FileList:
         return Frame(self.name(video, index), image, depth, matrix, no_pose(), sparse=self.sparse)
 
 
-def read_list(path: Path, root: Path, depth_root: Path, *, whole: bool = False) -> tuple[list[Entry], int]:
-    """The frames of a list that have depth, and how many have none. whole: take those too. Raises DataError that names
-    the line at fault."""
-    lines = read_text(path, "the list").splitlines()
+def read_list(path: Path, root: Path, depth_root: Path, option: str, *, whole: bool = False) -> tuple[list[Entry], int]:
+    """The frames of a list that have depth, and how many have none. root, option: the folder of the list's images, and
+    the key of the data section that names it. whole: take those without depth too. Raises DataError that names the
+    line at fault."""
     entries: list[Entry] = []
     without = 0
-    for number, line in enumerate(lines, start=1):
-        words = line.split()
-        if not words:
-            continue
-        if whole and len(words) == 1:
-            words.append(NONE)
-        if len(words) not in (2, 3):
-            alone = "'rgb', " if whole else ""
-            raise DataError(f"{path}:{number}: expected {alone}'rgb depth' or 'rgb depth focal', found {line!r}")
-        try:
-            focal = float(words[2]) if len(words) == 3 and words[2] != NONE else np.nan
-            right = len(words) == 2 or words[2] == NONE or 0 < focal < np.inf
-        except ValueError:
-            right = False
-        if not right:
-            raise DataError(f"{path}:{number}: expected a focal length in pixels or {NONE}, found {words[2]!r}")
-        depth = None if words[1] == NONE else depth_root / words[1].lstrip("/")
-        if depth is None and not whole:
+    for number, row in enumerate(read_rows(path, "the list")):
+        colour, depth, focal = _entry(row, whole=whole)
+        picture = listed(root, colour)
+        if number == 0:
+            check_folder(row, picture, colour, root, option)
+        if depth == NONE and not whole:
             without += 1
         else:
-            entries.append(Entry(root / words[0].lstrip("/"), depth, focal))
+            entries.append(Entry(picture, None if depth == NONE else listed(depth_root, depth), focal))
     if not entries:
         raise DataError(f"{path}: the list has no frame" if whole else f"{path}: no frame of the list has depth")
     return entries, without
+
+
+def _entry(row: Row, *, whole: bool) -> tuple[str, str, float]:
+    """A row's image, its depth and its focal length in pixels, NaN without one. Raises DataError."""
+    words = (*row.words, NONE) if whole and len(row.words) == 1 else row.words
+    if len(words) == 4 and _is_number(words[0]) and _is_number(words[2]):
+        words = (words[1], words[3])  # TUM RGB-D: `time rgb time depth`
+    quotes = "; names with spaces stand in quotes"
+    if len(words) not in (2, 3):
+        alone = "'rgb', " if whole else ""
+        more = quotes if len(words) > 3 else ""
+        raise DataError(f"{row.place}: expected {alone}'rgb depth' or 'rgb depth focal', found {row.text!r}{more}")
+    if len(words) == 2 or words[2] == NONE:
+        return words[0], words[1], np.nan
+    focal = float(words[2]) if _is_number(words[2]) else np.nan
+    if not 0 < focal < np.inf:
+        more = quotes if "." in words[2] and np.isnan(focal) else ""
+        raise DataError(f"{row.place}: expected a focal length in pixels or {NONE}, found {words[2]!r}{more}")
+    return words[0], words[1], focal
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 def _by_folder(entries: Iterable[Entry]) -> list[tuple[Path, list[Entry]]]:
@@ -176,9 +203,9 @@ class CameraFile:
 
 def _read_intrinsics(path: Path) -> NDArray[np.float64]:
     """Pixels, [3, 3]. Raises DataError."""
-    text = read_text(path, "the intrinsics")
+    lines = [line.split("#")[0] for line in read_text(path, "the intrinsics").splitlines()]
     try:
-        matrix = np.array([[float(word) for word in line.split()] for line in text.splitlines() if line.strip()])
+        matrix = np.array([[float(word) for word in line.replace(",", " ").split()] for line in lines if line.strip()])
     except ValueError:
         matrix = np.empty(0)
     right = matrix.shape == (3, 3) and np.isfinite(matrix).all() and (matrix[[0, 1], [0, 1]] > 0).all()
@@ -187,14 +214,12 @@ def _read_intrinsics(path: Path) -> NDArray[np.float64]:
     return matrix
 
 
-def read_depth(path: Path, scale: float) -> NDArray[np.float32]:
+def read_depth(path: Path, unit: Unit) -> NDArray[np.float32]:
     """Metres, [H, W], 0 where unknown. Raises DataError."""
-    if path.suffix.lower() != ".npy":
-        return read_uint16(path).astype(np.float32) / np.float32(scale)
-    depth = read_array(path)
+    depth = read_uint16(path) if path.suffix.lower() != ".npy" else read_array(path)
     if depth.ndim != 2:
         raise DataError(f"{path}: expected an array [H, W], found {list(depth.shape)}")
-    metres = np.nan_to_num(depth.astype(np.float32), nan=0.0, posinf=0.0)
+    metres = to_metres(depth, unit)
     if (metres < 0).any():
         raise DataError(f"{path}: depth is negative; unknown depth is 0")
     return metres

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from weightsearch.data.file_list import CameraFile
 from weightsearch.data.flow_files import read_flow
 from weightsearch.data.images import read_colour
+from weightsearch.data.lists import check_folder, list_file, listed, read_rows
 from weightsearch.data.source import Frame, SplitName, Video, no_pose
-from weightsearch.data.text import read_text
 from weightsearch.errors import DataError, OptionError
 
 NONE: Final = "None"
@@ -32,7 +32,7 @@ class FlowPairs:
     """root: the folder that all paths are relative to. train, validation, test: lists with a pair a line, `first second
     flow`; the flow is a `.flo` file or KITTI's 16-bit `.png`, or `None`. A pair may stand in several lists: flow learns
     without the truth. intrinsics: a file of three rows of three numbers, pixels, for all pictures, if they are known.
-    neighbours: [1], from the first picture to the second. Paths have no spaces in them.
+    neighbours: [1], from the first picture to the second. Lists are read as `weightsearch/data/lists.py` says.
 
     Neither depth nor poses are known.
     """
@@ -55,8 +55,8 @@ class FlowPairs:
         self.parts: list[tuple[Video, Pair]] = []
         for split, name in names.items():
             if name is not None:
-                self.lists.append(root / name)
-                for pair in read_pairs(root / name, root):
+                self.lists.append(list_file(root, name))
+                for pair in read_pairs(self.lists[-1], root):
                     self.parts.append((Video(f"{split}: {pair.pictures[0]}", 2, split), pair))
         if not self.parts:
             raise OptionError("train", "is missing; a data set needs one of the lists train, validation, test")
@@ -88,13 +88,14 @@ class FlowPairs:
 def read_pairs(path: Path, root: Path) -> list[Pair]:
     """The pairs of a list. Raises DataError that names the line at fault."""
     pairs: list[Pair] = []
-    for number, line in enumerate(read_text(path, "the list").splitlines(), start=1):
-        words = line.split()
-        if words and len(words) != 3:
-            raise DataError(f"{path}:{number}: expected 'first second flow' (or {NONE}), found {line!r}")
-        if words:
-            first, second, flow = words
-            pairs.append(Pair((root / first, root / second), None if flow == NONE else root / flow))
+    for row in read_rows(path, "the list"):
+        if len(row.words) != 3:
+            raise DataError(f"{row.place}: expected 'first second flow' (or {NONE}), found {row.text!r}")
+        first, second = (listed(root, word) for word in row.words[:2])
+        if not pairs:
+            check_folder(row, first, row.words[0], root, "root")
+        flow = row.words[2]
+        pairs.append(Pair((first, second), None if flow == NONE else listed(root, flow)))
     if not pairs:
         raise DataError(f"{path}: the list has no pair")
     return pairs

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from weightsearch.data.hidden import is_companion
 from weightsearch.errors import DataError
 
 Image.MAX_IMAGE_PIXELS = 200_000_000
@@ -30,9 +31,9 @@ TURNED: Final = {
 
 
 def one_each(paths: Iterable[Path]) -> list[Path]:
-    """The pictures among these files, in order; of several of one name, such as .jpg and .png, the last in the
-    alphabet: where both are there the .png is what was recorded."""
-    pictures = sorted(path for path in paths if path.suffix.lower() in PICTURES)
+    """The pictures among these files, in order, without other systems' hidden companions. Of several of one name, such
+    as .jpg and .png, the last in the alphabet: where both are there the .png is what was recorded."""
+    pictures = sorted(path for path in paths if path.suffix.lower() in PICTURES and not is_companion(path.name))
     return list({path.with_suffix(""): path for path in pictures}.values())
 
 

@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from weightsearch.data.drives import Stretch, listed_stretches, number_of, stretches
+from weightsearch.data.hidden import visible
 from weightsearch.data.images import PICTURES, one_each, read_colour, read_uint16, scatter_nearest
+from weightsearch.data.lists import list_file, read_rows
 from weightsearch.data.source import Frame, SplitName, Video, no_pose
-from weightsearch.data.text import read_text
+from weightsearch.data.units import Unit, to_metres
 from weightsearch.errors import DataError, OptionError
 
 Array = NDArray[np.float64]
@@ -32,7 +34,6 @@ LASER_DEPTHS: Final[Mapping[str, str]] = {
     "camera": "laser (camera: along the camera's axis)",
     "published": "laser (published: distance ahead of the laser, pixels shifted by -1)",
 }
-DEPTH_UNITS: Final = 256  # of the improved depth's PNGs, a metre
 
 
 class KittiRaw:
@@ -51,6 +52,8 @@ class KittiRaw:
 
     Depth is sparse: about 4 % of the pixels for one scan of the laser. Poses are not known.
     """
+
+    unit = Unit(integers=256.0)
 
     def __init__(
         self,
@@ -73,7 +76,7 @@ class KittiRaw:
         if self.depth_root is not None and not self.depth_root.is_dir():
             raise OptionError("depth_root", f"no such folder: {self.depth_root}")
         files: dict[SplitName, str | None] = {"train": train, "validation": validation, "test": test}
-        listed = {split: root / name for split, name in files.items() if name is not None}
+        listed = {split: list_file(root, name) for split, name in files.items() if name is not None}
         if neighbours and "train" in listed and "validation" not in listed:
             raise OptionError(
                 "validation", "found none; where frames need neighbours, a training list needs one to validate on"
@@ -160,7 +163,7 @@ class KittiRaw:
             raw = read_uint16(file)
             if raw.shape != size:
                 raise DataError(f"{file}: {raw.shape[1]}x{raw.shape[0]} pixels, its picture has {size[1]}x{size[0]}")
-            depth = raw.astype(np.float32) / np.float32(DEPTH_UNITS)
+            depth = to_metres(raw, self.unit)
         else:
             depth = (published if self.published else project)(read_scan(file), velodyne_to_image(date, camera), size)
         return Frame(str(picture), image, depth, projection[:, :3].copy(), no_pose(), sparse=True)
@@ -260,7 +263,9 @@ def _whole_lists(lists: Mapping[SplitName, Path], frames: Mapping[SplitName, lis
 
 def _drives(root: Path) -> list[Path]:
     return sorted(
-        folder for folder in root.glob("*/*") if (folder / "image_02").is_dir() or (folder / "image_03").is_dir()
+        folder
+        for folder in visible(root.glob("*/*"), root)
+        if (folder / "image_02").is_dir() or (folder / "image_03").is_dir()
     )
 
 
@@ -271,19 +276,16 @@ def _scan(picture: Path) -> Path:
 def _listed(root: Path, path: Path) -> list[Path]:
     """The pictures that a split file names. Raises DataError for a line that cannot be read or a picture that is not
     there."""
-    lines = read_text(path, "the split file").splitlines()
     found: list[Path] = []
-    for number, line in enumerate(lines, start=1):
-        words = line.split()
-        if not words:
-            continue
+    for row in read_rows(path, "the split file", paths=False):
+        words = row.words
         if (
             len(words) not in (2, 3)
             or not re.fullmatch("[0-9]{1,10}", words[1])
             or (len(words) == 3 and words[2] not in SIDES)
         ):
             raise DataError(
-                f"{path}:{number}: expected 'drive frame side' such as '2011_09_26/..._sync 12 l', found {line!r}"
+                f"{row.place}: expected 'drive frame side' such as '2011_09_26/..._sync 12 l', found {row.text!r}"
             )
         camera = SIDES[words[2]] if len(words) == 3 else 2
         stem = root / words[0].strip("/") / f"image_{camera:02d}" / "data" / f"{int(words[1]):010d}"

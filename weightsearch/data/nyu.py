@@ -16,9 +16,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from weightsearch.data.hidden import visible
 from weightsearch.data.images import one_each, read_colour, read_uint16
+from weightsearch.data.lists import list_file, read_rows
 from weightsearch.data.source import Frame, SplitName, Video, no_pose
-from weightsearch.data.text import read_text
+from weightsearch.data.units import Unit, to_metres
 from weightsearch.errors import DataError, OptionError
 
 LABELLED: Final = "nyu_depth_v2_labeled.mat"
@@ -30,7 +32,10 @@ class Nyu:
     """root: the folder of the labelled file, or of the parts. file: its name. depth: of the labelled file, with its
     holes `filled` as the published evaluations use it, or `raw`. train, validation, test: of the labelled file, text
     files with the numbers of their frames, counted from 1; of folders, the parts' names (`sync`,
-    `official_splits/test`). Without any, the labelled frames, or every scene's frames, are cut by position."""
+    `official_splits/test`). Without any, the labelled frames, or every scene's frames, are cut by position. Paths are
+    relative to root."""
+
+    unit = Unit()
 
     def __init__(
         self,
@@ -53,7 +58,7 @@ class Nyu:
                 raise OptionError("depth", f"raw depth is in {file} alone, which is not read")
             self.source: _Labelled | _Folders = _Folders(root, parts, file)
         else:
-            self.source = _Labelled(path, NAMES[depth], parts)
+            self.source = _Labelled(root, path, NAMES[depth], parts)
 
     @staticmethod
     def truth_of(options: Mapping[str, Any]) -> str:
@@ -74,7 +79,7 @@ class Nyu:
 
 
 class _Labelled:
-    def __init__(self, path: Path, name: str, parts: dict[SplitName, str]) -> None:
+    def __init__(self, root: Path, path: Path, name: str, parts: dict[SplitName, str]) -> None:
         self.path = path
         self.depth = name
         with self._open() as file:
@@ -85,9 +90,9 @@ class _Labelled:
         if len(images) != 4 or images[1] != 3 or depths != (images[0], *images[2:]):
             raise DataError(f"{path}: images {images} and {name} {depths} are not [N, 3, W, H] and [N, W, H]")
         self.parts: list[tuple[Video, list[int]]] = []
-        self.lists = [path.parent / listed for listed in parts.values()]
-        for split, listed in parts.items():
-            numbers = _numbers(path.parent / listed, images[0])
+        self.lists = [list_file(root, listed) for listed in parts.values()]
+        for place, (split, listed) in zip(self.lists, parts.items(), strict=True):
+            numbers = _numbers(place, images[0])
             self.parts.append((Video(listed, len(numbers), split, ordered=False), numbers))
         if not parts:
             self.parts.append((Video(path.name, images[0], ordered=False), list(range(images[0]))))
@@ -116,7 +121,7 @@ class _Labelled:
         number = self.parts[video][1][index]
         with self._open() as file:
             image = np.ascontiguousarray(file["images"][number].transpose(2, 1, 0))
-            depth = np.ascontiguousarray(file[self.depth][number].T, dtype=np.float32)
+            depth = np.ascontiguousarray(to_metres(file[self.depth][number].T, Nyu.unit))
         return Frame(self.name(video, index), image, depth, _intrinsics(depth), no_pose())
 
 
@@ -153,12 +158,12 @@ class _Folders:
                 f"{_depth_of(picture)}: {raw.shape[1]}x{raw.shape[0]} pixels, its colour picture has "
                 f"{image.shape[1]}x{image.shape[0]}"
             )
-        depth = raw.astype(np.float32) / np.float32(1000)
+        depth = to_metres(raw, Nyu.unit)
         return Frame(str(picture), image, depth, _intrinsics(depth), no_pose())
 
 
 def _pictures(folder: Path) -> list[Path]:
-    return one_each(folder.rglob("rgb_*"))
+    return one_each(visible(folder.rglob("rgb_*"), folder))
 
 
 def _depth_of(picture: Path) -> Path:
@@ -172,13 +177,17 @@ def _intrinsics(depth: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def _numbers(path: Path, count: int) -> list[int]:
-    """Frame numbers of a text file, counted from 0. Raises DataError."""
-    try:
-        numbers = [float(word) for word in read_text(path, "the frame numbers in").replace(",", " ").split()]
-    except ValueError as error:
-        raise DataError(f"cannot read the frame numbers in {path}: {error}") from None
-    wrong = [number for number in numbers if not (1 <= number <= count and number == int(number))]
-    if wrong or not numbers:
-        what = f"number {wrong[0]:g}" if wrong else "no number"
-        raise DataError(f"{path}: {what}; the frames are 1 to {count}")
-    return [int(number) - 1 for number in numbers]
+    """Frame numbers of a text file, counted from 0. Raises DataError with file and line."""
+    numbers: list[int] = []
+    for row in read_rows(path, "the frame numbers in", paths=False):
+        for word in row.words:
+            try:
+                number = float(word)
+            except ValueError:
+                raise DataError(f"{row.place}: expected the number of a frame, found {word!r}") from None
+            if not (1 <= number <= count and number == int(number)):
+                raise DataError(f"{row.place}: number {number:g}; the frames are 1 to {count}")
+            numbers.append(int(number) - 1)
+    if not numbers:
+        raise DataError(f"{path}: no number; the frames are 1 to {count}")
+    return numbers

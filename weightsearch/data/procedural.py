@@ -33,6 +33,7 @@ from weightsearch.data.shapes import (
     shifted,
 )
 from weightsearch.data.source import Frame, Video
+from weightsearch.data.units import Unit
 from weightsearch.errors import OptionError
 
 SUPERSAMPLING: Final = 2
@@ -58,6 +59,8 @@ class Procedural:
     light. pace: factor on the camera's speed along its way.
     With it, what goes round a room keeps up with the camera's turning, and cars stay slower and faster than it.
     Raises OptionError for queues in a room, or of no cars, and for things that move in a hall."""
+
+    unit = Unit()
 
     def __init__(
         self,

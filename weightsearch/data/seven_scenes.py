@@ -16,9 +16,9 @@ from pydantic import Field
 
 from weightsearch.data.images import one_each, read_colour, read_uint16
 from weightsearch.data.source import Frame, Video
+from weightsearch.data.units import Unit, to_metres
 from weightsearch.errors import DataError
 
-UNKNOWN: Final = (0, 65535)
 FOCAL: Final = 585.0
 
 
@@ -27,6 +27,8 @@ class SevenScenes:
     stride: use every n-th frame. focal: of the colour camera, pixels at a width of 640. depth_focal: of the depth
     camera, if it is another one (585): depth is then brought into the colour camera's picture, as if both stood at one
     place. The data set names 585 for both; its colour pictures fit 525 better, which matters for warping."""
+
+    unit = Unit()
 
     def __init__(
         self,
@@ -82,9 +84,8 @@ class SevenScenes:
                 f"{depth_file}: {raw.shape[1]}x{raw.shape[0]} pixels, its colour picture has "
                 f"{image.shape[1]}x{image.shape[0]}"
             )
-        depth = np.where(np.isin(raw, UNKNOWN), 0, raw).astype(np.float32) / np.float32(1000)
         height, width = raw.shape
-        depth = zoomed(depth, self.zoom)
+        depth = zoomed(to_metres(raw, self.unit), self.zoom)
         focal = self.focal * width / 640
         intrinsics = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1.0]])
         return Frame(str(colour_file), image, depth, intrinsics, _read_pose(pose_file))

@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 from optuna.trial import TrialState
 
 from weightsearch.data.dataset import changed_content, check_content, of_any_size, open_dataset
+from weightsearch.data.plausible import doubts_of_training
 from weightsearch.data.reading import Progress
 from weightsearch.errors import (
     CheckpointError,
@@ -106,6 +107,8 @@ class StudyRun:
         base = self.spec.base
         dataset = open_dataset(base, progress=progress)
         self._check_content(dataset.content)
+        for doubt in doubts_of_training(dataset):
+            self.listener(Event("doubt", reason=doubt.text))
         preflight(learning(self.spec), dataset, self.spec.search.objectives, used_terms(self.spec))
         protocol = protocol_of(base, "validation")
         open_truths(dataset, "validation", protocol, progress)

@@ -304,10 +304,12 @@ class Search(Section):
 
 class Analysis(Section):
     """What is measured beside the training, which it leaves as it is. budget: the share of its time that probes of the
-    terms' gradients may cost, 0 for none. pictures: frames of the validation split whose depth is kept as pictures."""
+    terms' gradients may cost, 0 for none. pictures: frames of the validation split whose depth is kept as pictures.
+    check_units: warn if depth seems to be in another unit than it is read in; false if the unit is right."""
 
     budget: Probability = 0.02
     pictures: Annotated[int, Field(ge=0, le=16)] = 4
+    check_units: bool = True
 
 
 class Resources(Section):

@@ -14,15 +14,19 @@ import torch
 from numpy.typing import NDArray
 
 from weightsearch.data.cache import build_source
+from weightsearch.data.hidden import visible
 from weightsearch.data.images import PICTURES, read_array, read_uint16
+from weightsearch.data.plausible import reading_of, sample_of, truth_doubts
 from weightsearch.data.reading import Progress, names_of, read_all, resized_depth, usable
 from weightsearch.data.source import Frame, Size, SplitName, Video
 from weightsearch.data.split import cut, with_neighbours
+from weightsearch.data.units import Stored, Unit, convention, stored_as, to_metres, unit_of
 from weightsearch.errors import DataError
 from weightsearch.metrics.depth import DepthMetrics
 from weightsearch.metrics.protocol import CROPS, Protocol, crop_box, crop_size, protocol_of
 from weightsearch.plugins import known_words
 from weightsearch.spec.sections import Configuration, EvaluationSize
+from weightsearch.training.prediction_units import Samples
 
 SUFFIXES: Final = (".npy", ".png")
 SMALLEST: Final = 1e-6  # inverse depth, 1/metres
@@ -37,9 +41,8 @@ Note = Callable[[str], None]
 @dataclass(frozen=True)
 class Meaning:
     """What the numbers are. inverse: of 1/depth (or disparity, if the protocol scales by medians) instead of depth.
-    scale: what whole numbers (16-bit pictures, arrays of integers) hold a metre, 1000 if None; real ones are metres, or
-    1/metres. part: what the maps show, `whole` pictures of whatever proportions or a crop; if None their size says
-    it."""
+    scale: units per metre; if None they are the data set's own: floats metres, integers `data.depth_scale` units. part:
+    what the maps show, `whole` pictures of whatever proportions or a crop; if None their size says it."""
 
     inverse: bool = False
     scale: float | None = None
@@ -75,22 +78,26 @@ def evaluate_predictions(
     may be more of them), or numbered from 0 or 1 on in the frames' order. A map of the proportions of the truth or of
     the frame's own picture shows it whole, whatever its size; one that has just the size of the protocol's crop shows
     that crop; of any other meaning.part must say what it shows. note: told which file was taken for which frame where
-    their names are not the same, and which crop a map was taken for. Raises DataError that names what is wrong."""
+    their names are not the same, which crop a map was taken for, in which unit integers were read, and what looks wrong
+    about the unit. Raises DataError that names what is wrong, a unit that cannot be right among it."""
     if meaning.part is not None and meaning.part not in PARTS:
         raise DataError(f"unknown part {meaning.part!r}{known_words(meaning.part, PARTS)}")
-    array = _Array(path, meaning) if path.is_file() else None
+    source = build_source(configuration)
+    unit = unit_of(source) if meaning.scale is None else Unit(meaning.scale, meaning.scale)
+    array = _Array(path, meaning, unit) if path.is_file() else None
     if array is None and not path.is_dir():
         raise DataError(f"{path}: no such file or folder")
     names = frame_names(configuration, split)
-    predictions: _Predictions = array or _Folder(path, meaning, names, note)
+    predictions: _Predictions = array or _Folder(path, meaning, unit, names, note)
     if len(predictions) != len(names):
         ends = f" ({names[0]} ... {names[-1]}; `weightsearch data frames` lists them)" if names else ""
         raise DataError(f"{path}: {len(predictions)} predictions, the {split} split has {len(names)} frames{ends}")
     protocol = replace(protocol_of(configuration, split), flip_average=False, bits=None)
     metrics = DepthMetrics(protocol, torch.device("cpu"))
+    samples, depths = Samples(protocol, meaning.inverse), []
     told: str | None = None
     for place, (true, native) in enumerate(_truths(configuration, split, protocol.size, progress)):
-        name, values = predictions.read(place)
+        name, stored, values = predictions.read(place)
         if not values.size:
             raise DataError(f"{name}: an empty prediction, {list(values.shape)}")
         size = (true.shape[0], true.shape[1])
@@ -100,8 +107,20 @@ def evaluate_predictions(
         if part != told and meaning.part is None and part != WHOLE:
             note(f"{name}: {_by(values.shape)} pixels are taken for the crop {part}")
         told = part
-        metrics.update(_depth(name, values, meaning, part, size), torch.from_numpy(true)[None, None])
-    return metrics.compute(), protocol
+        predicted, truth = _depth(name, values, meaning, part, size), torch.from_numpy(true)[None, None]
+        metrics.update(predicted, truth)
+        samples.update(predicted, truth, stored)
+        depths.append(sample_of(true))
+    if samples.stored == "integers" and meaning.scale is None:
+        note(f"integers of {path} are read as {convention(unit.integers)}, as the data set's are; --scale sets others")
+    wrong = truth_doubts(depths, configuration, lambda: reading_of(configuration, source))
+    for doubt in wrong:
+        note(f"warning: {doubt.text}")
+    found = metrics.compute()
+    if configuration.analysis.check_units:
+        for line in samples.doubts(unit, wrong[0].factor if wrong else None):
+            note(f"warning: {line}")
+    return found, protocol
 
 
 def _truths(
@@ -129,15 +148,16 @@ def _truths(
 class _Predictions(Kind):
     def __len__(self) -> int: ...
 
-    def read(self, place: int) -> tuple[str, Map]:
-        """What an error calls it, and the numbers, [h, w]."""
+    def read(self, place: int) -> tuple[str, Stored, Map]:
+        """What an error calls it, how it is stored, and the numbers, metres (1/metres if inverse), [h, w]."""
         ...
 
 
 class _Array:
-    def __init__(self, path: Path, meaning: Meaning) -> None:
+    def __init__(self, path: Path, meaning: Meaning, unit: Unit) -> None:
         self.path = path
         self.meaning = meaning
+        self.unit = unit
         self.values = read_array(path, mapped=True)
         if self.values.ndim == 4 and self.values.shape[1] == 1:
             self.values = self.values[:, 0]
@@ -147,14 +167,15 @@ class _Array:
     def __len__(self) -> int:
         return len(self.values)
 
-    def read(self, place: int) -> tuple[str, Map]:
+    def read(self, place: int) -> tuple[str, Stored, Map]:
         name = f"{self.path}, number {place}"
-        return name, _metres(name, self.values[place], self.meaning)
+        values = self.values[place]
+        return name, stored_as(values), _metres(name, values, self.meaning, self.unit)
 
 
 class _Folder:
-    def __init__(self, path: Path, meaning: Meaning, names: Sequence[str], note: Note) -> None:
-        files = [file for file in path.iterdir() if file.suffix.lower() in SUFFIXES]
+    def __init__(self, path: Path, meaning: Meaning, unit: Unit, names: Sequence[str], note: Note) -> None:
+        files = [file for file in visible(path.iterdir(), path) if file.suffix.lower() in SUFFIXES]
         by_stem = {file.stem: file for file in files}
         if len(by_stem) < len(files):
             raise DataError(f"{path}: two files of one name, such as .npy and .png of the same frame")
@@ -162,27 +183,24 @@ class _Folder:
         if how and self.files:
             note(f"{how}: {self.files[0].name} is taken for {names[0]}, {self.files[-1].name} for {names[-1]}")
         self.meaning = meaning
+        self.unit = unit
 
     def __len__(self) -> int:
         return len(self.files)
 
-    def read(self, place: int) -> tuple[str, Map]:
+    def read(self, place: int) -> tuple[str, Stored, Map]:
         file = self.files[place]
-        if file.suffix.lower() == ".png":
-            return str(file), _metres(str(file), read_uint16(file), self.meaning)
-        values = np.squeeze(read_array(file))
+        values: NDArray[Any] = read_uint16(file) if file.suffix.lower() == ".png" else np.squeeze(read_array(file))
         if values.ndim != 2:
             raise DataError(f"{file}: expected an array [h, w], found {list(values.shape)}")
-        return str(file), _metres(str(file), values, self.meaning)
+        return str(file), stored_as(values), _metres(str(file), values, self.meaning, self.unit)
 
 
-def _metres(name: str, values: NDArray[Any], meaning: Meaning) -> Map:
-    found = np.array(values, dtype=np.float32)
-    if values.dtype.kind in "iu":
-        return found / np.float32(meaning.scale or 1000)
-    if meaning.scale is not None:
-        raise DataError(f"{name}: real numbers, which are metres as they stand; a scale is for whole numbers")
-    return found
+def _metres(name: str, values: NDArray[Any], meaning: Meaning, unit: Unit) -> Map:
+    """Metres, or 1/metres, 0 where an integer says that there is no prediction."""
+    if not np.isfinite(values).all():
+        raise DataError(f"{name}: a prediction that is not finite")
+    return to_metres(values, unit, holes=not meaning.inverse)
 
 
 def _paired(folder: Path, files: Mapping[str, Path], stems: Sequence[str]) -> tuple[list[Path], str]:
@@ -259,8 +277,6 @@ def _by(size: Sequence[int]) -> str:
 def _depth(name: str, values: Map, meaning: Meaning, part: str, size: Size) -> torch.Tensor:
     """Metres at the truth's size, [1, 1, H, W]; 1/depth is resized before it is turned round, as it was learnt.
     Outside of the part, where the protocol counts no pixel, it is 1."""
-    if not np.isfinite(values).all():
-        raise DataError(f"{name}: a prediction that is not finite")
     if not (values > 0).any():
         raise DataError(f"{name}: no number of the prediction is above 0")
     found = torch.from_numpy(values)[None, None]

@@ -59,7 +59,7 @@ def test_lists_of_numbers_choose_the_frames(tmp_path):
     assert np.array_equal(source.read(1, 1).image, expected[4])
     for number in ("6", "0", "1.5", "inf", "nan"):
         (tmp_path / "test.txt").write_text(f"2 {number}")
-        with pytest.raises(DataError, match=rf"test.txt: number {number}; the frames are 1 to 5"):
+        with pytest.raises(DataError, match=rf"test.txt:1: number {number}; the frames are 1 to 5"):
             Nyu(root=tmp_path, test="test.txt")
 
 

@@ -111,8 +111,6 @@ def test_what_cannot_be_measured_is_named(tiny, tmp_path):
     assert "nothing.npy, number 0: an empty prediction, [0, 0]" in problem(tmp_path / "nothing.npy")
     np.save(tmp_path / "zeros.npy", np.zeros((count, 8, 12)))
     assert "zeros.npy, number 0: no number of the prediction is above 0" in problem(tmp_path / "zeros.npy")
-    np.save(tmp_path / "metres.npy", np.ones((count, 8, 12)))
-    assert "real numbers, which are metres as they stand" in problem(tmp_path / "metres.npy", Meaning(scale=256))
     assert problem(tmp_path / "gone").endswith("gone: no such file or folder")
     (tmp_path / "one.png").write_bytes(b"\x89PNG")
     assert problem(tmp_path / "one.png").endswith("one.png: not a .npy file of numbers, or a damaged one")
@@ -248,7 +246,8 @@ def test_files_that_do_not_say_their_frame_are_told(tiny, tmp_path):
         np.save(tmp_path / "many" / f"{number}.npy", np.full((8, 12), 2000, dtype=np.uint16))
     told: list[str] = []
     metrics, _ = evaluate_predictions(found, tmp_path / "many", "test", Meaning(), note=told.append)
-    assert len(told) == 1
+    assert len(told) == 2
+    assert told[1].startswith(f"integers of {tmp_path / 'many'} are read as 1000 units per metre")
     assert told[0].startswith("files in the order of their numbers: 0.npy is taken for room 0, frame ")
     for number in range(count):  # whole numbers are millimetres, as in pictures
         np.save(tmp_path / "many" / f"{number}.npy", np.full((8, 12), 2.0))

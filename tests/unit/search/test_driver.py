@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from weightsearch.search.driver import StudyRun
+from weightsearch.search.ledger import Event
+from weightsearch.spec import load_study
+
+
+@pytest.mark.parametrize(("scale", "told"), [(1000, 1), (5000, 0)])
+def test_depth_in_another_unit_is_told_before_ray_starts(tiny, tmp_path, scale, told):
+    """A room of 1.5 to 5 m, stored as TUM RGB-D stores it."""
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        Image.fromarray(rng.integers(0, 256, (32, 48, 3)).astype(np.uint8)).save(tmp_path / f"{number}.png")
+        depth = np.linspace(1.5, 5, 48)[None].repeat(32, 0) + 0.01 * number
+        Image.fromarray((5000 * depth).astype(np.uint16)).save(tmp_path / f"{number}.depth.png")
+    lines = [f"{number}.png {number}.depth.png\n" for number in range(12)]
+    (tmp_path / "train.txt").write_text("".join(lines[:9]))
+    (tmp_path / "validation.txt").write_text("".join(lines[9:]))
+    data = (
+        f"data={{name: file_list, root: '{tmp_path}', train: train.txt, validation: validation.txt, size: [32, 48], "
+        f"min_depth: 0.1, max_depth: 10.0, depth_scale: {scale}}}"
+    )
+    events: list[Event] = []
+    running = StudyRun(load_study(tiny, [data]), events.append)
+    try:
+        running.check()
+    finally:
+        running.close()
+    reasons = [event.reason for event in events if event.kind == "doubt"]
+    assert len(reasons) == told
+    assert all("set data.depth_scale: 5000; if the unit is right, set analysis" in reason for reason in reasons)

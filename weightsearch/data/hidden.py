@@ -1,0 +1,20 @@
+"""Files that other systems put beside the user's own: macOS's `._name` and `.DS_Store`, Windows' `Thumbs.db`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+COMPANIONS: Final = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir"})
+
+
+def is_companion(name: str) -> bool:
+    """Whether a file or folder of this name is hidden, or a system's companion of others."""
+    return name.startswith(".") or name.lower() in COMPANIONS
+
+
+def visible(paths: Iterable[Path], below: Path) -> list[Path]:
+    """The paths without hidden files, companions, and whatever lies in a folder that is one. below: the folder that was
+    searched; its own name and those above it do not matter."""
+    return [path for path in paths if not any(is_companion(part) for part in path.relative_to(below).parts)]

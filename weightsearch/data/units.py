@@ -1,0 +1,75 @@
+"""The unit of stored depth: one rule for ground truth and for predictions.
+
+Floats are metres, integers are `data.depth_scale` units per metre; 0, NaN, infinity and the largest value of an integer
+type (65535 of 16 bits) mean that the depth is unknown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Stored = Literal["integers", "floats"]
+
+# Units per metre -> whose convention it is; the most common first.
+CONVENTIONS: Final[dict[float, str]] = {
+    1000.0: "millimetres: NYU, 7-Scenes, ScanNet",
+    256.0: "KITTI",
+    5000.0: "TUM RGB-D",
+    100.0: "centimetres: Virtual KITTI",
+    1.0: "metres",
+    4000.0: "Matterport3D",
+    6553.5: "Replica",
+}
+
+
+@dataclass(frozen=True)
+class Unit:
+    """integers, floats: units per metre of depth that is stored as integers (16-bit images, integer arrays) or as
+    floats. adjustable: set by the data set's options `depth_scale` and `float_scale`; otherwise its format says it."""
+
+    integers: float = 1000.0
+    floats: float = 1.0
+    adjustable: bool = False
+
+    def of(self, stored: Stored) -> float:
+        """Units per metre of depth that is stored in this way."""
+        return self.integers if stored == "integers" else self.floats
+
+
+@runtime_checkable
+class HasUnit(Protocol):
+    """A data set that says in which unit its files hold depth."""
+
+    unit: Unit
+
+
+def unit_of(source: object) -> Unit:
+    """The unit of a data set's files; the usual one where the data set does not say it."""
+    return source.unit if isinstance(source, HasUnit) and isinstance(source.unit, Unit) else Unit()
+
+
+def stored_as(values: NDArray[Any]) -> Stored:
+    """How an array stores numbers."""
+    return "integers" if values.dtype.kind in "iu" else "floats"
+
+
+def to_metres(values: NDArray[Any], unit: Unit, *, holes: bool = True) -> NDArray[np.float32]:
+    """Stored depth as float32 metres, 0 where unknown. holes: the largest value of an integer type is unknown; False
+    for inverse depth, whose largest value is the nearest depth. Negative numbers stay."""
+    metres = values.astype(np.float32)
+    scale = unit.of(stored_as(values))
+    if scale != 1:
+        metres = metres / np.float32(scale)
+    if stored_as(values) == "floats":
+        return np.where(np.isnan(metres) | np.isposinf(metres), np.float32(0), metres)
+    return np.where(values == np.iinfo(values.dtype).max, np.float32(0), metres) if holes else metres
+
+
+def convention(units: float) -> str:
+    """`5000 units per metre (TUM RGB-D)`."""
+    name = CONVENTIONS.get(units)
+    return f"{units:g} units per metre" + (f" ({name})" if name else "")

@@ -1,0 +1,168 @@
+"""Whether predictions look as if they were in another unit than they are read in, or of 1/depth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+from torch import Tensor
+
+from weightsearch.data.plausible import FLOATS
+from weightsearch.data.units import CONVENTIONS, Stored, Unit, convention
+from weightsearch.errors import DataError
+from weightsearch.metrics.protocol import Protocol, crop_mask
+
+TRUST: Final = "if it is right as it is, --set analysis.check_units=false"
+SAMPLED: Final = 400  # counted pixels of an image
+LIKELY: Final = 2.0  # medians that differ by a factor below it say nothing about a unit
+NEAR: Final = 1.4  # factor by which the median may be off under another unit
+BETTER: Final = 0.5  # of abs_rel: at most so much is left of it under another unit
+UNEXPLAINED: Final = 4.0  # medians that differ by this factor are told if no unit explains them
+IMPOSSIBLE: Final = 10.0  # medians that differ by this factor, which a known unit explains, are an error
+OPPOSED: Final = -0.5  # median rank correlation with the truth below which the prediction is 1/depth, an error
+DOUBTFUL: Final = -0.2  # the same, below which it is told
+CLAMPED: Final = 0.25  # share of clamped pixels that is told by itself
+FEWEST: Final = 30  # pixels of an image that a correlation needs
+RARER: Final = 0.05  # what each place in CONVENTIONS costs, as the logarithm of the ratio does
+MISSING: Final = 1e-3  # share of pixels without a prediction that is told
+
+
+@dataclass
+class Samples:
+    """Some counted pixels of every image. inverse: whether predictions were read as 1/depth. stored: how the images'
+    predictions are stored, None before the first."""
+
+    protocol: Protocol
+    inverse: bool
+    stored: Stored | None = None
+    images: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = field(default_factory=list)
+
+    def update(self, predicted: Tensor, truth: Tensor, stored: Stored) -> None:
+        """predicted, truth: metres, [1, 1, H, W], not clamped."""
+        self.stored = stored if self.stored in (None, stored) else "floats"
+        inside = crop_mask(self.protocol.crop, (truth.shape[-2], truth.shape[-1]), truth.device)
+        known = (truth > self.protocol.min_depth) & (truth < self.protocol.max_depth) & inside
+        pixels = torch.nonzero(known.flatten()).flatten()
+        pixels = pixels[:: max(1, -(-len(pixels) // SAMPLED))]
+        if len(pixels):
+            one, other = (values.flatten()[pixels].double().numpy() for values in (predicted, truth))
+            self.images.append((one, other))
+
+    def doubts(self, unit: Unit, truth_factor: float | None) -> list[str]:
+        """What looks wrong, a line each. unit: that predictions were read in. truth_factor: what the ground truth would
+        have to be multiplied by, where it seems to be in another unit itself. Raises DataError for what cannot be
+        right."""
+        if not self.images:
+            return []
+        lines = []
+        missing = float(np.mean(np.concatenate([predicted for predicted, _ in self.images]) <= 0))
+        if missing > MISSING and not self.inverse:
+            lines.append(
+                f"{missing:.1%} of the counted pixels have no prediction (0, or the largest value of an integer type): "
+                f"they count as min_depth {self.protocol.min_depth:g} m"
+            )
+        opposed = self._opposed()
+        if opposed is not None:
+            return [*lines, opposed]
+        if not self.protocol.median_scaling:
+            lines += self._ratio(unit, truth_factor)
+        return lines
+
+    def _predicted(self) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        """The pixels that have a prediction, of the images that have such pixels."""
+        pairs = [(one[one > 0], true[one > 0]) for one, true in self.images]
+        return [pair for pair in pairs if len(pair[0])]
+
+    def _opposed(self) -> str | None:
+        """The line about predictions that fall where the truth rises. Raises DataError if they are opposed."""
+        found = [value for pair in self._predicted() if (value := _rank_correlation(*pair)) is not None]
+        correlation = float(np.median(found)) if found else 0.0
+        if correlation > DOUBTFUL:
+            return None
+        remedy = "leave out --inverse" if self.inverse else "pass --inverse"
+        looks = "depth, not 1/depth" if self.inverse else "1/depth or disparity"
+        line = (
+            f"the predictions fall where the ground truth rises (rank correlation {correlation:.2f}): they look like "
+            f"{looks}: {remedy}; {TRUST}"
+        )
+        if correlation <= OPPOSED:
+            raise DataError(f"predictions: {line}")
+        return line
+
+    def _ratio(self, unit: Unit, truth_factor: float | None) -> list[str]:
+        """The line about predictions whose medians are not those of the truth. Raises DataError if a unit explains that
+        nothing else would."""
+        medians = [np.median(predicted) / np.median(true) for predicted, true in self._predicted()]
+        ratio = float(np.median(medians)) if medians else 0.0
+        clamped = self._clamped(1.0)
+        head = (
+            f"the median prediction is {ratio:.4g} times the median ground truth, and {clamped:.0%} of the counted "
+            "predictions are clamped to the depth range"
+        )
+        if 1 / LIKELY < ratio < LIKELY:
+            return [f"{head}; {TRUST}"] if clamped > CLAMPED else []
+        if truth_factor is not None and 1 / LIKELY < ratio / truth_factor < LIKELY:
+            return []  # the same unit would mend both, or the truth's alone
+        best = self._best(ratio, unit)
+        if best is None and 1 / UNEXPLAINED < ratio < UNEXPLAINED:
+            return []  # bad predictions
+        if best is None:
+            return [
+                f"{head}: no usual unit explains that. Predictions without a scale need "
+                f"--set evaluation.median_scaling=true; a unit of their own --scale; {TRUST}"
+            ]
+        units, name, factor = best
+        now, then = self._abs_rel(1.0), self._abs_rel(factor)
+        remedy = f"pass --scale {units:g}"
+        line = (
+            f"{head}: they look like {name}: {remedy} (abs_rel of a sample of pixels {then:.3g} instead of {now:.3g}); "
+            f"{TRUST}"
+        )
+        if not 1 / IMPOSSIBLE < ratio < IMPOSSIBLE:
+            raise DataError(f"predictions: {line}")
+        return [line]
+
+    def _best(self, ratio: float, unit: Unit) -> tuple[float, str, float] | None:
+        """Units per metre, their name, and what predictions must be multiplied by, of the unit that explains the ratio
+        best; None if none does."""
+        scale = unit.of(self.stored or "floats")
+        found: list[tuple[float, float, str, float]] = []
+        for rank, (units, name) in enumerate(self._names().items()):
+            factor = units / scale if self.inverse else scale / units
+            off = abs(float(np.log(ratio * factor))) if ratio > 0 else np.inf
+            if off < np.log(NEAR) and self._abs_rel(factor) < BETTER * self._abs_rel(1.0):
+                found.append((off + RARER * rank, units, name, factor))
+        if not found:
+            return None
+        _, units, name, factor = min(found)
+        return units, name, factor
+
+    def _names(self) -> dict[float, str]:
+        """Units per metre that predictions may be in, the most common first, and what they are called."""
+        share = 1 / self.protocol.max_depth
+        if self.inverse:
+            return {units: f"{units:g} units per 1/metre" for units in CONVENTIONS if self.stored == "integers"}
+        if self.stored == "integers":
+            named = {units: convention(units) for units in CONVENTIONS}
+            return named | {65535 * share: "shares of max_depth, 0 to 65535"}
+        return FLOATS | {share: "shares of max_depth, 0 to 1"}
+
+    def _clamped(self, factor: float) -> float:
+        values = factor * np.concatenate([predicted for predicted, _ in self.images])
+        return float(np.mean((values < self.protocol.min_depth) | (values > self.protocol.max_depth)))
+
+    def _abs_rel(self, factor: float) -> float:
+        low, high = self.protocol.min_depth, self.protocol.max_depth
+        found = [np.mean(np.abs((factor * one).clip(low, high) - true) / true) for one, true in self.images]
+        return float(np.mean(found))
+
+
+def _rank_correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float | None:
+    """Spearman's; None of few pixels, or where one of them is constant."""
+    if len(one) < FEWEST or np.ptp(one) == 0 or np.ptp(other) == 0:
+        return None
+    return float(np.corrcoef(rankdata(one), rankdata(other))[0, 1])
