@@ -110,7 +110,7 @@ def evaluate(
         look = None if pictures is None else write_pictures(configuration, pictures, DRAWN)
         with View(quiet=False).progress("reading frames") as progress:
             metrics, protocol = evaluate_checkpoint(
-                configuration, checkpoint, name, device, progress=progress, look=look
+                configuration, checkpoint, name, device, progress=progress, look=look, note=_noted
             )
     elif pictures is not None:
         raise WeightsearchError("--pictures is for --checkpoint")

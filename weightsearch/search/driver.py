@@ -30,7 +30,7 @@ from weightsearch.errors import (
     last_line,
 )
 from weightsearch.files import write_text
-from weightsearch.metrics.protocol import protocol_of
+from weightsearch.metrics.protocol import misfit, protocol_of
 from weightsearch.search.cluster import Cluster, ClusterLost
 from weightsearch.search.keeper import Keeper
 from weightsearch.search.ledger import OUTCOMES, Assignment, Event, Ledger, Listener, stored_spec
@@ -111,6 +111,8 @@ class StudyRun:
         self._check_content(dataset.content)
         preflight(learning(self.spec), dataset, self.spec.search.objectives)
         protocol = protocol_of(base, "validation")
+        if other := misfit(protocol.crop, dataset.sizes("validation")):
+            self.listener(Event("advice", reason=other))
         open_truths(dataset, "validation", protocol, progress)
         if NAIVE not in self.store.spec:
             self._keep_naive(naive_metrics(dataset, "validation", protocol, base.train.batch_size, progress))

@@ -20,7 +20,7 @@ from weightsearch.data.source import Frame, Size, SplitName, Video
 from weightsearch.data.split import cut, with_neighbours
 from weightsearch.errors import DataError
 from weightsearch.metrics.depth import DepthMetrics
-from weightsearch.metrics.protocol import CROPS, Protocol, crop_box, crop_size, protocol_of
+from weightsearch.metrics.protocol import CROPS, Protocol, crop_box, crop_size, misfit, protocol_of
 from weightsearch.plugins import known_words
 from weightsearch.spec.sections import Configuration, EvaluationSize
 
@@ -89,11 +89,13 @@ def evaluate_predictions(
     protocol = replace(protocol_of(configuration, split), flip_average=False, bits=None)
     metrics = DepthMetrics(protocol, torch.device("cpu"))
     told: str | None = None
+    natives: set[Size] = set()
     for place, (true, native) in enumerate(_truths(configuration, split, protocol.size, progress)):
         name, values = predictions.read(place)
         if not values.size:
             raise DataError(f"{name}: an empty prediction, {list(values.shape)}")
         size = (true.shape[0], true.shape[1])
+        natives.add(native)
         if meaning.part is not None:
             _check_shown(meaning.part, protocol.crop, size)
         part = meaning.part or _part(name, (values.shape[0], values.shape[1]), protocol.crop, size, native)
@@ -101,6 +103,8 @@ def evaluate_predictions(
             note(f"{name}: {_by(values.shape)} pixels are taken for the crop {part}")
         told = part
         metrics.update(_depth(name, values, meaning, part, size), torch.from_numpy(true)[None, None])
+    if other := misfit(protocol.crop, natives):
+        note(other)
     return metrics.compute(), protocol
 
 
