@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from weightsearch.analysis.claim import Claim
     from weightsearch.analysis.gradient_ratio import Pull
     from weightsearch.analysis.quantisation import Quantisation
-    from weightsearch.data.check import DataCheck
+    from weightsearch.data.check import DataCheck, VideoCheck
     from weightsearch.search.comparison import Entry
     from weightsearch.search.ledger import Event
     from weightsearch.search.status import Status
@@ -96,11 +96,11 @@ class View:
         told = {
             "waiting": f"{event.reason}; the workers go on, their reports wait here until it is back",
             "back": "the database is back",
-            "doubt": f"warning: {event.reason}",
             "note": f"no more notes for optuna-dashboard: {event.reason}",
             "cluster": f"{event.reason}; starting Ray again, the trials go on from their checkpoints",
             "retried": f"trial {event.number} goes on after a failure of its worker: {event.reason}",
             "again": f"trial {event.number}: {event.reason}",
+            "warning": f"warning: {event.reason}",
         }.get(event.kind)
         if told is not None:
             err.print(told, markup=False)
@@ -342,9 +342,12 @@ def print_metrics(found: Mapping[str, Mapping[str, float]], split: str) -> None:
 
 
 def print_data_check(found: DataCheck, configuration: Configuration) -> None:
-    """A row a video, then the splits, then a line for every problem."""
+    """A row a video, then the splits and what is in none, then a line for every problem. Of a data set of flow without
+    any depth: its flow."""
     low, high = configuration.data.min_depth, configuration.data.max_depth
-    table = _table("video", "frames", "size", "depth from", "median", "to", "known", f"in {low:g}-{high:g} m", "poses")
+    of_flow = any(video.flow is not None for video in found.videos) and all(video.known == 0 for video in found.videos)
+    depth = ("depth from", "median", "to", "known", f"in {low:g}-{high:g} m")
+    table = _table("video", "frames", "size", *(("median flow", "longest", "known") if of_flow else depth), "poses")
     for video in found.videos:
         sizes = ", ".join(f"{height}x{width}" for height, width in video.sizes[:3])
         _add(
@@ -352,19 +355,37 @@ def print_data_check(found: DataCheck, configuration: Configuration) -> None:
             video.name,
             str(video.frames) if video.frames == video.of else f"{video.frames} of {video.of}",
             sizes + (f" and {len(video.sizes) - 3} more" if len(video.sizes) > 3 else ""),
-            *("-" if metres != metres else f"{metres:.2f} m" for metres in (video.low, video.median, video.high)),
-            f"{video.known:.1%}",
-            f"{video.valid:.1%}",
+            *(_flow_cells(video) if of_flow else _depth_cells(video)),
             "yes" if video.poses else "no",
         )
     out.print(table)
     if found.splits is not None:
         out.print(", ".join(f"{name} {count}" for name, count in found.splits.items()) + " frames", markup=False)
+        unused = {
+            f"left out at the cuts (data.split.gap {configuration.data.split.gap})": found.in_gaps,
+            "in no split (the fractions of data.split add up to less than 1)": found.beyond,
+            "left out: a neighbour is missing (data.neighbours)": found.alone,
+            "left out: their depth is missing": found.left_out,
+        }
+        for why, count in unused.items():
+            if count:
+                out.print(f"{count} {'frame is' if count == 1 else 'frames are'} {why}", markup=False)
+        out.print(f"{sum(found.splits.values()) + sum(unused.values())} frames in all", markup=False)
     out.print(f"{found.files} files read" if found.files else "computed, no files", markup=False)
-    if found.left_out:
-        out.print(f"{found.left_out} frames are left out: their depth is missing", markup=False)
     for problem in found.problems:
         err.print(problem, markup=False)
+
+
+def _depth_cells(video: VideoCheck) -> list[str]:
+    metres = ["-" if metres != metres else f"{metres:.2f} m" for metres in (video.low, video.median, video.high)]
+    return [*metres, f"{video.known:.1%}", f"{video.valid:.1%}"]
+
+
+def _flow_cells(video: VideoCheck) -> list[str]:
+    flow = video.flow
+    if flow is None or flow.known == 0:
+        return ["-", "-", "0.0%"]
+    return [f"{flow.median:.2f} px", f"{flow.longest:.2f} px", f"{flow.known:.1%}"]
 
 
 def _table(first: str, *columns: str) -> Table:

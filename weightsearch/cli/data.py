@@ -8,7 +8,7 @@ import typer
 
 from weightsearch.cli.app import AsJson, Either, Quiet, Sets, Split, app, located, split_of
 from weightsearch.errors import WeightsearchError
-from weightsearch.screen import View, print_data_check, print_metrics
+from weightsearch.screen import View, err, print_data_check, print_metrics
 from weightsearch.spec import load_base
 
 group = typer.Typer(no_args_is_help=True, help="Look at a data set.")
@@ -23,14 +23,18 @@ class _BadData(WeightsearchError):
 def check(file: Either, sets: Sets = None, quiet: Quiet = False, as_json: AsJson = False) -> None:
     """Read every file once: print counts, sizes, depth range and coverage, and every bad file."""
     from weightsearch.data.check import check_data
+    from weightsearch.metrics.protocol import misfit
 
     configuration = load_base(located(file), sets or ())
     with View(quiet=quiet).progress("reading frames") as progress:
         found = check_data(configuration, progress)
+    other = misfit(configuration.evaluation.crop, (size for video in found.videos for size in video.sizes))
     if as_json:
-        print(json.dumps(found.to_plain(), indent=2, allow_nan=False))
+        print(json.dumps(found.to_plain() | {"misfit": other}, indent=2, allow_nan=False))
     else:
         print_data_check(found, configuration)
+        if other is not None:
+            err.print(other, markup=False)
     if found.problems:
         raise _BadData(f"{len(found.problems)} problems")
 

@@ -165,7 +165,7 @@ def _as_it_is(
 
     look = None if pictures is None else write_pictures(configuration, pictures, DRAWN)
     with View(quiet=False).progress("reading frames") as progress:
-        return evaluate_checkpoint(configuration, checkpoint, split, device, progress=progress, look=look)
+        return evaluate_checkpoint(configuration, checkpoint, split, device, progress=progress, look=look, note=_noted)
 
 
 def _refinement(steps: int | None, rate: float | None, per: str | None) -> Refinement | None:

@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from weightsearch.data.cache import build_source
+from weightsearch.data.cache import build_source, checked_motion
 from weightsearch.data.plausible import reading_of, sample_of, truth_doubts
 from weightsearch.data.reading import Progress, Reading, place_of, problems, read_all
 from weightsearch.data.source import Choosing, Frame, Source, SplitName, Video, knows_flow, knows_moving
-from weightsearch.data.split import cut, with_neighbours
+from weightsearch.data.split import LeftOver, cut, left_over, with_neighbours
 from weightsearch.errors import DataError
 from weightsearch.spec.sections import Configuration
 
 
 @dataclass(frozen=True)
+class FlowCheck:
+    """True flow. known: the share of pixels where it is known. median, longest: its length, pixels of the files' own
+    size, NaN if none is known."""
+
+    known: float
+    median: float
+    longest: float
+
+
+@dataclass(frozen=True)
 class FrameCheck:
     """Depth of one frame. low, median, high: metres, NaN if none is known. known, valid: shares of its pixels whose
-    depth is known, and lies between `data.min_depth` and `data.max_depth`. sample: some of its known depths, metres."""
+    depth is known, and lies between `data.min_depth` and `data.max_depth`. sample: some of its known depths, metres.
+    flow: true flow to its neighbours, None of a data set that knows none."""
 
     low: float
     median: float
@@ -31,13 +42,14 @@ class FrameCheck:
     valid: float
     pose: bool
     sample: NDArray[np.float32]
+    flow: FlowCheck | None = None
 
 
 @dataclass(frozen=True)
 class VideoCheck:
     """A video: frames that can be read, of how many; their sizes (height, width) in pixels; the smallest depth, the
     median of the frames' medians and the largest depth, metres, NaN if none is known; mean shares of the pixels whose
-    depth is known and valid; whether every frame has a pose."""
+    depth is known and valid; whether every frame has a pose; true flow, None where none is looked for."""
 
     name: str
     frames: int
@@ -49,26 +61,35 @@ class VideoCheck:
     known: float
     valid: float
     poses: bool
+    flow: FlowCheck | None = None
 
 
 @dataclass(frozen=True)
 class DataCheck:
     """splits: frames of each; None, and a line among the problems, where they cannot be cut. files: that were read.
-    left_out: frames that the data set does not use since their depth is missing."""
+    left_out: frames that the data set does not use since their depth is missing. in_gaps: at the cuts. beyond: the
+    fractions, which add up to less than 1. alone: that lack a neighbour. These and the splits are all frames."""
 
     videos: tuple[VideoCheck, ...]
     splits: dict[str, int] | None
     files: int
     problems: tuple[str, ...]
     left_out: int = 0
+    in_gaps: int = 0
+    beyond: int = 0
+    alone: int = 0
 
     def to_plain(self) -> dict[str, Any]:
         """For JSON: numbers that are not known are null."""
-        videos = [
-            {name: None if value != value else value for name, value in vars(video).items()} for video in self.videos
-        ]
+        videos = [_plain(asdict(video)) for video in self.videos]
         whole = {"splits": self.splits, "files": self.files, "left_out": self.left_out}
+        whole |= {"in_gaps": self.in_gaps, "beyond_fractions": self.beyond, "without_neighbours": self.alone}
         return {"videos": videos, **whole, "problems": list(self.problems)}
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    plain = {name: None if value != value else value for name, value in values.items()}
+    return {name: _plain(value) if isinstance(value, dict) else value for name, value in plain.items()}
 
 
 def check_data(configuration: Configuration, progress: Progress | None = None) -> DataCheck:
@@ -78,15 +99,15 @@ def check_data(configuration: Configuration, progress: Progress | None = None) -
     videos = source.videos()
 
     def look(index: int, frame: Frame) -> FrameCheck:
-        _look_at_motion(source, videos, index, data.neighbours)
+        flow = _look_at_motion(source, videos, index, frame, data.neighbours)
         depth = frame.depth[frame.depth > 0]
         size = frame.depth.size
         valid = np.count_nonzero((depth > data.min_depth) & (depth < data.max_depth)) / size
         pose = bool(np.isfinite(frame.pose).all())
         if not len(depth):
-            return FrameCheck(np.nan, np.nan, np.nan, 0.0, 0.0, pose, depth)
+            return FrameCheck(np.nan, np.nan, np.nan, 0.0, 0.0, pose, depth, flow)
         low, high = float(depth.min()), float(depth.max())
-        return FrameCheck(low, float(np.median(depth)), high, len(depth) / size, valid, pose, sample_of(depth))
+        return FrameCheck(low, float(np.median(depth)), high, len(depth) / size, valid, pose, sample_of(depth), flow)
 
     readings = read_all(source, videos, look, progress)
     bad = problems(readings, videos)
@@ -95,8 +116,12 @@ def check_data(configuration: Configuration, progress: Progress | None = None) -
     samples = [one.found.sample for one in readings if one.found is not None]
     bad += [doubt.text for doubt in truth_doubts(samples, configuration, lambda: reading_of(configuration, source))]
     splits: dict[str, int] | None = None
+    over, alone = LeftOver(0, 0), 0
     try:
-        indices = with_neighbours(cut(videos, data.split), videos, data.neighbours)
+        whole = cut(videos, data.split)
+        indices = with_neighbours(whole, videos, data.neighbours)
+        over = left_over(videos, data.split)
+        alone = sum(len(whole[name]) - len(found) for name, found in indices.items())
         splits = {str(name): len(found) for name, found in indices.items()}
         if not data.neighbours or any(video.listed is not None for video in videos):
             bad += _shared({name: [readings[index].name for index in found] for name, found in indices.items()})
@@ -104,18 +129,29 @@ def check_data(configuration: Configuration, progress: Progress | None = None) -
         bad.append(str(error))
     checks = [_summary(video, [one for one in readings if one.video == number]) for number, video in enumerate(videos)]
     left_out = source.left_out if isinstance(source, Choosing) else 0
-    return DataCheck(tuple(checks), splits, len(set(source.files())), tuple(bad), left_out)
+    files = len(set(source.files()))
+    return DataCheck(tuple(checks), splits, files, tuple(bad), left_out, over.gap, over.rest, alone)
 
 
-def _look_at_motion(source: Source, videos: Sequence[Video], index: int, neighbours: Sequence[int]) -> None:
-    """Read what a data set knows of a frame's motion. Raises DataError where that cannot be read."""
+def _look_at_motion(
+    source: Source, videos: Sequence[Video], index: int, frame: Frame, neighbours: Sequence[int]
+) -> FlowCheck | None:
+    """Read what a data set knows of a frame's motion: its true flow, None where it says nothing of it. Raises DataError
+    where that cannot be read, or is not of the frame's size."""
     video, place = place_of(videos, index)
+    flows: list[NDArray[np.float32]] = []
     if knows_flow(source):
-        for offset in neighbours:
-            if 0 <= place + offset < videos[video].length:
-                source.flow(video, place, offset)
+        there = [offset for offset in neighbours if 0 <= place + offset < videos[video].length]
+        flows = [checked_motion(frame, "flow", source.flow(video, place, offset), 2) for offset in there]
     if neighbours and knows_moving(source):
-        source.moving(video, place)
+        checked_motion(frame, "mask of what moves", source.moving(video, place))
+    if not flows:
+        return None
+    length = np.concatenate([np.linalg.norm(flow, axis=2).ravel() for flow in flows])
+    known = length[np.isfinite(length)]
+    if not len(known):
+        return FlowCheck(0.0, np.nan, np.nan)
+    return FlowCheck(len(known) / len(length), float(np.median(known)), float(known.max()))
 
 
 def _without_truth(readings: Sequence[Reading[FrameCheck]], low: float, high: float) -> list[str]:
@@ -161,4 +197,16 @@ def _summary(video: Video, readings: list[Reading[FrameCheck]]) -> VideoCheck:
         mean([one.known for one in found]),
         mean([one.valid for one in found]),
         bool(found) and all(one.pose for one in found),
+        _flow_summary([one.flow for one in found if one.flow is not None]),
+    )
+
+
+def _flow_summary(found: Sequence[FlowCheck]) -> FlowCheck | None:
+    if not found:
+        return None
+    known = [one for one in found if one.known > 0]
+    return FlowCheck(
+        sum(one.known for one in found) / len(found),
+        float(np.median([one.median for one in known])) if known else np.nan,
+        max((one.longest for one in known), default=np.nan),
     )

@@ -17,7 +17,7 @@ from torch import Tensor
 from weightsearch.data.batch import Batch, Neighbours, TrueMotion
 from weightsearch.data.cache import CONTENT, MEANS, PLACED, CachedFrames, open_frames
 from weightsearch.data.reading import Progress, place_of
-from weightsearch.data.source import SplitName
+from weightsearch.data.source import Size, SplitName
 from weightsearch.data.split import beside, cut, with_neighbours
 from weightsearch.data.truth import Truth, What, open_truth
 from weightsearch.errors import ChangedDataError, DataError
@@ -100,6 +100,10 @@ class Dataset:
     def places(self, indices: NDArray[np.int64]) -> list[tuple[int, int]]:
         """The video, and the place in it, of each of these frames."""
         return [place_of(self.frames.videos, int(index)) for index in indices]
+
+    def sizes(self, split: SplitName) -> set[Size]:
+        """The heights and widths of a split's own files."""
+        return {(int(height), int(width)) for height, width in np.unique(self.frames.sizes[self.splits[split]], axis=0)}
 
     @property
     def content(self) -> dict[str, float]:

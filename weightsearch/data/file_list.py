@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -14,6 +13,7 @@ from pydantic import Field
 
 from weightsearch.data.images import read_array, read_colour, read_uint16
 from weightsearch.data.lists import Row, check_folder, list_file, listed, read_rows
+from weightsearch.data.order import Backwards, videos_of
 from weightsearch.data.source import Frame, SplitName, Video, no_pose
 from weightsearch.data.text import read_text
 from weightsearch.data.units import Stored, Unit, stored_as, to_metres
@@ -25,11 +25,13 @@ SHORTEST: Final = 0.1  # focal length as a share of the picture: a view of 157 d
 
 @dataclass(frozen=True)
 class Entry:
-    """depth: None where it is not known. focal: pixels, NaN where the list has none."""
+    """depth: None where it is not known. focal: pixels, NaN where the list has none. place: `file:line` of the
+    list."""
 
     colour: Path
     depth: Path | None
     focal: float
+    place: str = ""
 
 
 class FileList:
@@ -43,7 +45,8 @@ class FileList:
     own size, for all frames; without it the principal point is taken to be the picture's centre. Frames whose depth is
     `None` are left out; a focal length (pixels) may be `None` too. neighbours: where frames need some, the pictures of
     one folder that follow one another in a list are a video, those without depth too, and a line may be a picture
-    alone.
+    alone. They must stand in the order in which they were taken, by the last number in their names; where frames are
+    missing, or the rest of the name is another one, another video begins.
 
     Poses are not known.
     """
@@ -84,7 +87,7 @@ class FileList:
                 entries, without = read_list(self.lists[-1], place, depths, f"{split}_root", whole=bool(neighbours))
                 self.left_out += without
                 if neighbours:
-                    self.parts += [(Video(str(where), len(own), split), own) for where, own in _by_folder(entries)]
+                    self.parts += [(Video(where, len(own), split), own) for where, own in _videos(entries)]
                 else:
                     self.parts.append((Video(name, len(entries), split, mixed=True, ordered=False), entries))
         if not self.parts:
@@ -143,7 +146,7 @@ def read_list(path: Path, root: Path, depth_root: Path, option: str, *, whole: b
         if depth == NONE and not whole:
             without += 1
         else:
-            entries.append(Entry(picture, None if depth == NONE else listed(depth_root, depth), focal))
+            entries.append(Entry(picture, None if depth == NONE else listed(depth_root, depth), focal, row.place))
     if not entries:
         raise DataError(f"{path}: the list has no frame" if whole else f"{path}: no frame of the list has depth")
     return entries, without
@@ -176,9 +179,22 @@ def _is_number(word: str) -> bool:
     return True
 
 
-def _by_folder(entries: Iterable[Entry]) -> list[tuple[Path, list[Entry]]]:
-    """Runs of frames of one folder."""
-    return [(folder, list(own)) for folder, own in groupby(entries, lambda entry: entry.colour.parent)]
+def _videos(entries: Sequence[Entry]) -> list[tuple[str, list[Entry]]]:
+    """The videos of a list, and what they are called. Raises DataError for frames in another order than they were
+    taken."""
+    try:
+        runs = videos_of([entry.colour for entry in entries])
+    except Backwards as error:
+        before, entry = entries[error.index - 1 : error.index + 1]
+        raise DataError(
+            f"{entry.place}: {entry.colour.name} stands after {before.colour.name}; with data.neighbours the "
+            "pictures of a video must stand in the order in which they were taken: sort the list"
+        ) from None
+    parents = [entries[run[0]].colour.parent for run in runs]
+    return [
+        (str(parent) if parents.count(parent) == 1 else str(entries[run[0]].colour), [entries[index] for index in run])
+        for parent, run in zip(parents, runs, strict=True)
+    ]
 
 
 class CameraFile:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -17,32 +18,29 @@ SPLITS: Final[tuple[SplitName, ...]] = ("train", "validation", "test")
 
 def cut(videos: Sequence[Video], split: Split, needed: Collection[SplitName] = SPLITS) -> dict[SplitName, list[int]]:
     """Indices into the frames of all videos, one after another. A video of a split belongs to it whole; any other is
-    cut at the same fractions: train first, then `gap` frames left out, validation, `gap` frames, test. Where a data set
-    has its own training videos and none to validate on, those are cut into train and validation. Frames that lists name
-    are in the order of their list. Raises DataError if a split that is asked for, and needed, gets no frame."""
+    cut at the same fractions: train first, then `gap` frames left out, validation, `gap` frames, test. So are training
+    videos of a data set that has no others; one with videos to test on as well has its training videos cut into train
+    and validation. Frames that lists name are in the order of their list. Raises DataError if a split that is asked
+    for, and needed, gets no frame, and where fractions are asked for of videos none of which is cut."""
     result: dict[SplitName, list[int]] = {name: [] for name in SPLITS}
     given: dict[SplitName, float] = {}
-    own = {split for video in videos for split in _splits_of(video)}
-    validates = "validation" in own or None in own
+    own = _own(videos)
+    if not is_cut(videos) and split != Split():
+        lists = " and ".join(name for name in SPLITS if name in own)
+        raise DataError(
+            f"data.split: the data set's own lists ({lists}) say which frames are in which split: fractions and a "
+            "gap have no effect; remove data.split (--set data.split={}), or give the list train alone to have it cut"
+        )
     start = 0
-    for video in videos:
-        if video.listed is not None:
-            start += video.length  # see _of_lists
-            continue
-        if video.split is None:
-            shares: dict[SplitName, float] = {"train": split.train, "validation": split.validation, "test": split.test}
-        elif video.split == "train" and not validates:
-            known = split.train + split.validation
-            shares = {"train": split.train / known, "validation": split.validation / known}
-        else:
-            shares = {video.split: 1.0}
+    for video, shares in zip(videos, _shares(videos, split), strict=True):
         given |= shares
         for name, first, last in _pieces(shares, video.length, split.gap):
             result[name].extend(range(start + first, start + last))
         start += video.length
     for name, indices in _of_lists(videos).items():
         result[name].extend(indices)
-    asked = {name for name in SPLITS if getattr(split, name) > 0} if None in own else own - {None}
+    whole = None in own or own == {"train"}
+    asked = {name for name in SPLITS if getattr(split, name) > 0} if whole else own - {None}
     if "train" in own:
         asked.add("validation")
     for name in SPLITS:
@@ -53,6 +51,53 @@ def cut(videos: Sequence[Video], split: Split, needed: Collection[SplitName] = S
                 f"less a gap of {split.gap}"
             )
     return result
+
+
+@dataclass(frozen=True)
+class LeftOver:
+    """Frames of the videos that are in no split. gap: at the cuts. rest: beyond the fractions, where these add up to
+    less than 1."""
+
+    gap: int
+    rest: int
+
+
+def left_over(videos: Sequence[Video], split: Split) -> LeftOver:
+    """How many frames `cut` leaves out, and why."""
+    gap = rest = 0
+    for video, shares in zip(videos, _shares(videos, split), strict=True):
+        if video.listed is not None:
+            continue  # frames that no list names are neighbours of those that one does
+        pieces = list(_pieces(shares, video.length, split.gap))
+        ends = [0, *(last for _, _, last in pieces)]
+        gap += sum(first - end for (_, first, _), end in zip(pieces, ends, strict=False))
+        rest += video.length - ends[-1]
+    return LeftOver(gap, rest)
+
+
+def is_cut(videos: Sequence[Video]) -> bool:
+    """Whether `data.split` has any effect on these videos."""
+    own = _own(videos)
+    return None in own or ("train" in own and "validation" not in own)
+
+
+def _shares(videos: Sequence[Video], split: Split) -> list[dict[SplitName, float]]:
+    """The fractions that each video is cut at, in order; none of one whose frames lists name."""
+    own = _own(videos)
+    whole: dict[SplitName, float] = {"train": split.train, "validation": split.validation, "test": split.test}
+    known = split.train + split.validation
+    two: dict[SplitName, float] = {"train": split.train / known, "validation": split.validation / known}
+    found: list[dict[SplitName, float]] = []
+    for video in videos:
+        if video.listed is not None:
+            found.append({})
+        elif video.split is None or own == {"train"}:
+            found.append(whole)
+        elif video.split == "train" and not own & {"validation", None}:
+            found.append(two)
+        else:
+            found.append({video.split: 1.0})
+    return found
 
 
 def with_neighbours(
@@ -89,8 +134,10 @@ def with_neighbours(
     return result
 
 
-def _splits_of(video: Video) -> set[SplitName | None]:
-    return {video.split} if video.listed is None else {one.split for one in video.listed}
+def _own(videos: Sequence[Video]) -> set[SplitName | None]:
+    """The splits that videos or their listed frames belong to; None among them if there is a video that is cut."""
+    whole = {video.split for video in videos if video.listed is None}
+    return whole | {one.split for video in videos for one in video.listed or ()}
 
 
 def _of_lists(videos: Sequence[Video]) -> dict[SplitName, list[int]]:
@@ -119,4 +166,5 @@ def _pieces(shares: dict[SplitName, float], length: int, gap: int) -> Iterator[t
     for position, (name, share) in enumerate(shares.items()):
         first = round(done * length) + (gap if position else 0)
         done += share
-        yield name, first, max(first, round(done * length))
+        last = round(done * length)
+        yield name, min(first, last), last

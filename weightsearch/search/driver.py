@@ -30,7 +30,7 @@ from weightsearch.errors import (
     last_line,
 )
 from weightsearch.files import write_text
-from weightsearch.metrics.protocol import protocol_of
+from weightsearch.metrics.protocol import misfit, protocol_of
 from weightsearch.search.cluster import Cluster, ClusterLost
 from weightsearch.search.keeper import Keeper
 from weightsearch.search.ledger import OUTCOMES, Assignment, Event, Ledger, Listener, stored_spec
@@ -108,9 +108,11 @@ class StudyRun:
         dataset = open_dataset(base, progress=progress)
         self._check_content(dataset.content)
         for doubt in doubts_of_training(dataset):
-            self.listener(Event("doubt", reason=doubt.text))
+            self.listener(Event("warning", reason=doubt.text))
         preflight(learning(self.spec), dataset, self.spec.search.objectives, used_terms(self.spec))
         protocol = protocol_of(base, "validation")
+        if other := misfit(protocol.crop, dataset.sizes("validation")):
+            self.listener(Event("warning", reason=other))
         open_truths(dataset, "validation", protocol, progress)
         if NAIVE not in self.store.spec:
             self._keep_naive(naive_metrics(dataset, "validation", protocol, base.train.batch_size, progress))

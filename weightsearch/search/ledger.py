@@ -46,7 +46,8 @@ class Event:
     """Something that happened. kind, of a trial: started, epoch, complete, pruned, failed; retried, when its worker
     failed and another will take its place; given back, when it waits to be handed out anew; again, when epochs that
     were stored are trained again. Of the study: waiting and back, when the database went away and when it came again;
-    cluster, when Ray died and is started again; doubt, when the data look wrong before anything is trained."""
+    cluster, when Ray died and is started again; warning, what a person should know of the data or the settings before
+    anything is trained."""
 
     kind: str
     number: int | None = None

@@ -18,12 +18,12 @@ from weightsearch.data.hidden import visible
 from weightsearch.data.images import PICTURES, read_array, read_uint16
 from weightsearch.data.plausible import reading_of, sample_of, truth_doubts
 from weightsearch.data.reading import Progress, names_of, read_all, resized_depth, usable
-from weightsearch.data.source import Frame, Size, SplitName, Video
+from weightsearch.data.source import Frame, Size, Source, SplitName, Video
 from weightsearch.data.split import cut, with_neighbours
 from weightsearch.data.units import Stored, Unit, convention, stored_as, to_metres, unit_of
 from weightsearch.errors import DataError
 from weightsearch.metrics.depth import DepthMetrics
-from weightsearch.metrics.protocol import CROPS, Protocol, crop_box, crop_size, protocol_of
+from weightsearch.metrics.protocol import CROPS, Protocol, crop_box, crop_size, misfit, protocol_of
 from weightsearch.plugins import known_words
 from weightsearch.spec.sections import Configuration, EvaluationSize
 from weightsearch.training.prediction_units import Samples
@@ -96,11 +96,13 @@ def evaluate_predictions(
     metrics = DepthMetrics(protocol, torch.device("cpu"))
     samples, depths = Samples(protocol, meaning.inverse), []
     told: str | None = None
+    natives: set[Size] = set()
     for place, (true, native) in enumerate(_truths(configuration, split, protocol.size, progress)):
         name, stored, values = predictions.read(place)
         if not values.size:
             raise DataError(f"{name}: an empty prediction, {list(values.shape)}")
         size = (true.shape[0], true.shape[1])
+        natives.add(native)
         if meaning.part is not None:
             _check_shown(meaning.part, protocol.crop, size)
         part = meaning.part or _part(name, (values.shape[0], values.shape[1]), protocol.crop, size, native)
@@ -113,14 +115,29 @@ def evaluate_predictions(
         depths.append(sample_of(true))
     if samples.stored == "integers" and meaning.scale is None:
         note(f"integers of {path} are read as {convention(unit.integers)}, as the data set's are; --scale sets others")
-    wrong = truth_doubts(depths, configuration, lambda: reading_of(configuration, source))
-    for doubt in wrong:
-        note(f"warning: {doubt.text}")
     found = metrics.compute()
-    if configuration.analysis.check_units:
-        for line in samples.doubts(unit, wrong[0].factor if wrong else None):
-            note(f"warning: {line}")
+    for line in _warnings(configuration, source, protocol, unit, natives, depths, samples):
+        note(f"warning: {line}")
     return found, protocol
+
+
+def _warnings(
+    configuration: Configuration,
+    source: Source,
+    protocol: Protocol,
+    unit: Unit,
+    natives: set[Size],
+    depths: Sequence[Map],
+    samples: Samples,
+) -> Iterator[str]:
+    """What looks wrong about the crop and about the units of the ground truth and the predictions, a line each. Raises
+    DataError for a unit that cannot be right."""
+    if other := misfit(protocol.crop, natives):
+        yield other
+    wrong = truth_doubts(depths, configuration, lambda: reading_of(configuration, source))
+    yield from (doubt.text for doubt in wrong)
+    if configuration.analysis.check_units:
+        yield from samples.doubts(unit, wrong[0].factor if wrong else None)
 
 
 def _truths(

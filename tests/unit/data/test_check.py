@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from weightsearch.data.check import check_data
+from weightsearch.data.flow_files import read_flow, write_flo
 from weightsearch.data.reading import place_of
 from weightsearch.data.source import Video
 from weightsearch.errors import DataError
@@ -114,3 +115,80 @@ def test_places_count_through_the_videos():
     assert [place_of(videos, index) for index in range(5)] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]
     with pytest.raises(IndexError):
         place_of(videos, 5)
+
+
+def lists(tiny: Path, root: Path, keys: str, *sets: str):
+    data = f"data={{name: file_list, root: '{root}', size: [32, 48], min_depth: 0.1, max_depth: 9, {keys}}}"
+    return load_configuration(tiny, [data, *sets, *CLOSED])
+
+
+def test_every_frame_of_a_list_is_accounted_for(tiny, tmp_path):
+    """Split, gap, beyond the fractions, left out: these are all lines of the list."""
+    folder = make(tmp_path / "scene")
+    lines = [f"seq-01/frame-{n:06d}.color.png seq-01/frame-{n:06d}.depth.png" for n in range(20)]
+    (folder.parent / "train.txt").write_text("\n".join([*lines, "seq-01/x.png None"]))
+    found = check_data(lists(tiny, folder.parent, "train: train.txt", "data.split={train: 0.5, test: 0.2}"))
+    assert found.problems == ()
+    assert (found.splits, found.in_gaps, found.beyond) == ({"train": 10, "validation": 1, "test": 2}, 4, 3)
+    assert (found.alone, found.left_out) == (0, 1)
+    plain = found.to_plain()
+    assert sum(plain["splits"].values()) + plain["in_gaps"] + plain["beyond_fractions"] + plain["left_out"] == 21
+    found = check_data(lists(tiny, folder.parent, "train: train.txt, neighbours: [1]", "data.split={gap: 0}"))
+    assert (found.splits, found.alone) == ({"train": 13, "validation": 2, "test": 2}, 4)
+
+
+def pairs(tiny: Path, root: Path, flow: str, data_root: Path):
+    from PIL import Image as Pillow
+
+    for number in (1, 2):
+        picture = Pillow.open(data_root / "flow" / "rubberwhale" / f"frame{number}.png")
+        picture.save(root / f"{number}.png")
+    (root / "p.txt").write_text(f"1.png 2.png {flow}\n")
+    data = f"data={{name: flow_pairs, root: '{root}', train: p.txt, validation: p.txt, size: [32, 48], min_depth: 1, max_depth: 2, neighbours: [1]}}"
+    return load_configuration(tiny, [data, "model={name: flow}", "loss={photometric_flow: {weight: 1}}"])
+
+
+def test_of_pairs_their_flow_is_told(tiny, tmp_path, data_root):
+    truth = data_root / "flow" / "rubberwhale" / "flow_gt.flo"
+    found = check_data(pairs(tiny, tmp_path, str(truth), data_root))
+    assert found.problems == ()
+    assert (found.splits, found.alone) == ({"train": 1, "validation": 1, "test": 0}, 2)
+    length = np.linalg.norm(read_flow(truth).astype(float), axis=2)
+    flow = found.videos[0].flow
+    known = float(np.isfinite(length).mean())
+    assert (flow.known, flow.median, flow.longest) == pytest.approx((known, np.nanmedian(length), np.nanmax(length)))
+
+
+def test_true_flow_of_another_size_is_a_problem(tiny, tmp_path, data_root):
+    """As the training would say it, but before."""
+    write_flo(tmp_path / "half.flo", np.zeros((194, 292, 2), np.float32))
+    found = check_data(pairs(tiny, tmp_path, "half.flo", data_root))
+    assert len(found.problems) == 1
+    assert "1.png: its flow has the shape [194, 292, 2], expected [388, 584, 2]" in found.problems[0]
+
+
+def test_the_command_tells_flow_gaps_and_an_evaluation_made_for_other_pictures(tiny, tmp_path, data_root):
+    from typer.testing import CliRunner
+
+    from weightsearch.cli import app
+
+    def said(*sets: str) -> tuple[str, str]:
+        words = [word for one in sets for word in ("--set", one)]
+        done = CliRunner().invoke(app, ["data", "check", "tiny.yaml", "--quiet", *words], env={"COLUMNS": "200"})
+        assert done.exit_code == 0, done.output
+        return done.stdout, done.stderr
+
+    make(tmp_path / "scene")
+    data = f"data={{name: seven_scenes, root: '{tmp_path / 'scene'}', size: [32, 48], min_depth: 0.1, max_depth: 9}}"
+    out, err = said(data, "evaluation=kitti_eigen")
+    assert "train 14, validation 1, test 1 frames" in out
+    assert "4 frames are left out at the cuts (data.split.gap 2)" in out
+    assert "20 frames in all" in out
+    assert "evaluation.crop garg is made for pictures of 1242x375 pixels" in err
+    assert said(data, "evaluation=nyu")[1] == ""
+    pairs(tiny, tmp_path, str(data_root / "flow" / "rubberwhale" / "flow_gt.flo"), data_root)
+    data = f"data={{name: flow_pairs, root: '{tmp_path}', train: p.txt, validation: p.txt, size: [32, 48], min_depth: 1, max_depth: 2, neighbours: [1]}}"
+    out, _ = said(data, "model={name: flow}", "loss={photometric_flow: {weight: 1}}", "search=null")
+    assert "median flow" in out
+    assert "depth from" not in out
+    assert "4.62 px" in out

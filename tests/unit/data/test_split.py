@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from weightsearch.data.source import Video
-from weightsearch.data.split import cut
+from weightsearch.data.split import cut, left_over
 from weightsearch.errors import DataError
 from weightsearch.spec.sections import Split
 
@@ -65,8 +65,51 @@ def test_a_split_that_is_not_needed_may_get_no_frame():
         cut(videos, Split(gap=2))  # .15 of .7 + .15
 
 
-def test_a_data_set_without_test_frames_of_its_own_has_none():
-    assert cut([Video("a", 100, "train")], Split())["test"] == []
+def test_one_list_is_cut_as_data_split_says():
+    """Into all three, as a data set without lists is."""
+    found = cut([Video("a", 100, "train")], Split(train=0.6, validation=0.2, test=0.2, gap=3))
+    assert found == {"train": list(range(60)), "validation": list(range(63, 80)), "test": list(range(83, 100))}
+    assert cut([Video("a", 100, "train")], Split(train=0.8, validation=0.2, test=0))["test"] == []
+
+
+def test_lists_for_training_and_validation_alone_leave_no_test_frames():
+    assert cut([Video("a", 100, "train"), Video("b", 9, "validation")], Split())["test"] == []
+
+
+@pytest.mark.parametrize("split", [Split(train=0.6), Split(gap=0), Split(test=0)])
+@pytest.mark.parametrize("own", [("train", "validation"), ("train", "validation", "test"), ("test",)])
+def test_a_split_that_would_have_no_effect_is_refused(split, own):
+    videos = [Video(name, 10, name) for name in own]
+    with pytest.raises(
+        DataError, match=r"data.split: the data set's own lists \((train and validation.*|test)\) say which"
+    ):
+        cut(videos, split)
+    cut(videos, Split())
+
+
+@pytest.mark.parametrize("gap", [0, 2, 50])
+@pytest.mark.parametrize("fractions", [(0.7, 0.15, 0.15), (0.5, 0.2, 0.1), (0.8, 0.2, 0)])
+@pytest.mark.parametrize(
+    "videos",
+    [
+        [Video("a", 100), Video("b", 31)],
+        [Video("a", 100, "train")],
+        [Video("a", 100, "train"), Video("b", 20, "test")],
+        [Video("a", 100), Video("b", 20, "train")],
+    ],
+)
+def test_every_frame_is_accounted_for(videos, fractions, gap):
+    train, validation, test = fractions
+    split = Split(train=train, validation=validation, test=test, gap=gap)
+    left = left_over(videos, split)
+    try:
+        found = cut(videos, split)
+    except DataError:
+        assert gap == 50
+        return
+    assert sum(map(len, found.values())) + left.gap + left.rest == sum(video.length for video in videos)
+    assert (left.gap == 0) == (gap == 0)
+    assert (left.rest > 0) == (sum(fractions) < 1 and any(video.split is None or len(videos) == 1 for video in videos))
 
 
 def test_a_data_set_of_test_frames_alone_can_be_evaluated_on():

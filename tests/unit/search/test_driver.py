@@ -30,6 +30,6 @@ def test_depth_in_another_unit_is_told_before_ray_starts(tiny, tmp_path, scale, 
         running.check()
     finally:
         running.close()
-    reasons = [event.reason for event in events if event.kind == "doubt"]
+    reasons = [event.reason for event in events if event.kind == "warning"]
     assert len(reasons) == told
     assert all("set data.depth_scale: 5000; if the unit is right, set analysis" in reason for reason in reasons)

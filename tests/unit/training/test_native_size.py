@@ -201,3 +201,19 @@ def test_zero_flow_is_measured_there_too(pair):
     found = naive_metrics(open_dataset(configuration), "test", protocol_of(configuration, "test"), 2)
     length = np.linalg.norm(read_flow(path).astype(float), axis=2)
     assert found["zero_flow"]["epe"] == pytest.approx(np.nanmean(length), rel=1e-6)
+
+
+def test_pictures_that_the_preset_is_not_made_for_are_told(mixed, tmp_path):
+    """A square picture under KITTI's preset, of a checkpoint and of predictions."""
+    told: list[str] = []
+    for number in range(len(SIZES)):
+        for name in (f"{number}.png", f"{number}d.png"):
+            Image.open(tmp_path / name).crop((0, 0, 74, 74)).save(tmp_path / name)
+    np.save(tmp_path / "maps.npy", np.full((len(SIZES), 74, 74), 9.0))
+    evaluate_predictions(mixed, tmp_path / "maps.npy", "test", Meaning(), note=told.append)
+    assert len(told) == 1
+    assert (
+        "evaluation.crop garg is made for pictures of 1242x375 pixels (width x height); this data set has 74x74"
+        in told[0]
+    )
+    assert open_dataset(mixed).sizes("test") == {(74, 74)}

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from weightsearch.data.file_list import FileList
+from weightsearch.data.order import Backwards, place_in_time, videos_of
+from weightsearch.errors import DataError
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a/frame-000012.color.png", ("a/frame-#.color", Decimal(12))),
+        ("a/0000000003.jpg", ("a/#", Decimal(3))),
+        ("a/1305031102.175304.png", ("a/#", Decimal("1305031102.175304"))),
+        ("room_2_0007.png", ("room_2_#", Decimal(7))),
+        ("left.png", ("left", None)),
+    ],
+)
+def test_a_place_in_time_is_the_last_number(name, expected):
+    assert place_in_time(Path(name)) == expected
+
+
+def runs(*names: str) -> list[list[int]]:
+    return [list(run) for run in videos_of([Path(name) for name in names])]
+
+
+def test_videos_end_where_frames_are_missing_or_the_name_is_another():
+    assert runs("a/1.png", "a/2.png", "a/3.png") == [[0, 1, 2]]
+    assert runs("a/0.png", "a/2.png", "a/4.png", "a/6.png") == [[0, 1, 2, 3]]  # every second frame
+    assert runs("a/10.png", "a/11.png", "a/12.png", "a/57.png", "a/58.png") == [[0, 1, 2], [3, 4]]
+    assert runs("a/1.png", "a/2.png", "b/3.png", "b/4.png") == [[0, 1], [2, 3]]
+    assert runs("basement_0001.png", "bathroom_0002.png", "cafe_0003.png") == [[0], [1], [2]]
+    assert runs("1.98.png", "2.01.png", "2.04.png", "2.08.png") == [[0, 1, 2, 3]]  # times, not quite even
+    assert runs() == []
+
+
+@pytest.mark.parametrize("names", [("a/3.png", "a/1.png"), ("a/1.png", "a/1.png")])
+def test_numbers_that_do_not_grow_are_no_video(names):
+    with pytest.raises(Backwards) as error:
+        runs(*names)
+    assert error.value.index == 1
+
+
+def test_a_shuffled_list_with_neighbours_is_refused_with_its_line(tmp_path):
+    for number in range(4):
+        Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(tmp_path / f"f{number}.png")
+    (tmp_path / "l.txt").write_text("f0.png\n\nf2.png\nf1.png\n")
+    with pytest.raises(
+        DataError, match=r"l\.txt:4: f1\.png stands after f2\.png; with data\.neighbours .* sort the list"
+    ):
+        FileList(root=tmp_path, train="l.txt", neighbours=(1,))
+    (tmp_path / "l.txt").write_text("f0.png\nf1.png\nf2.png\nf9.png\n")
+    videos = FileList(root=tmp_path, train="l.txt", neighbours=(1,)).videos()
+    assert [(Path(video.name).name, video.length) for video in videos] == [("f0.png", 3), ("f9.png", 1)]
