@@ -204,10 +204,10 @@ cluster.shutdown()
 
 def test_two_drivers_of_a_study_and_one_of_another_share_two_places_and_all_end(tmp_path):
     """The first driver has both places when the others come. Without a rule its idle workers keep them for ever."""
-    (tmp_path / "tiny.yaml").write_text(TINY.replace("trials: 6", "trials: 14"))
+    (tmp_path / "tiny.yaml").write_text(TINY.replace("trials: 6", "trials: 10"))
     run = [sys.executable, "-m", "weightsearch.cli", "run", "tiny.yaml", "--set"]
     mine = ["--join", "--set", "search.pruner=none"]
-    other = ["--set", "name=other", "--set", "storage=sqlite:///other.db", "--set", "search.trials=3"]
+    other = ["--set", "name=other", "--set", "storage=sqlite:///other.db", "--set", "search.trials=2"]
     drivers = []
     with cluster(SMALL) as (address, _):
         try:
@@ -224,7 +224,7 @@ def test_two_drivers_of_a_study_and_one_of_another_share_two_places_and_all_end(
                 driver.kill()
     for driver, name in zip(drivers, ("first", "second", "other"), strict=True):
         assert driver.returncode == 0, (tmp_path / f"{name}.txt").read_text()
-    for database, trials in (("tiny.db", 14), ("other.db", 3)):
+    for database, trials in (("tiny.db", 10), ("other.db", 2)):
         connection = sqlite3.connect(tmp_path / database)
         states = [state for (state,) in connection.execute("SELECT state FROM trials")]
         connection.close()
