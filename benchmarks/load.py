@@ -18,7 +18,7 @@ import time
 import warnings
 from pathlib import Path
 
-from weightsearch.search.cluster import SETTINGS
+from weightsearch.search.connection import SETTINGS
 
 os.environ.update(SETTINGS)
 

@@ -20,7 +20,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from weightsearch.search.cluster import SETTINGS
+from weightsearch.search.connection import SETTINGS
 
 os.environ.update(SETTINGS)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
+
+LISTENS = "0A"  # the state of a socket in /proc/net/tcp
 
 
 def fields(pid: int) -> list[str]:
@@ -37,3 +40,15 @@ def read(pid: int, name: str) -> bytes:
         return Path(f"/proc/{pid}/{name}").read_bytes()
     except OSError:
         return b""
+
+
+def listens_at(root: int) -> set[str]:
+    """The addresses, as Linux writes them in hexadecimal, at which a process and those below it take connections."""
+    inodes = set()
+    for pid in below(root):
+        with suppress(OSError):
+            for entry in Path(f"/proc/{pid}/fd").iterdir():
+                with suppress(OSError):
+                    inodes.add(str(entry.readlink()).removeprefix("socket:[").removesuffix("]"))
+    lines = [line.split() for table in ("tcp", "tcp6") for line in Path(f"/proc/net/{table}").read_text().splitlines()]
+    return {words[1].rpartition(":")[0] for words in lines if words[3] == LISTENS and words[9] in inodes}

@@ -128,6 +128,10 @@ class WriteError(WeightsearchError):
     """A file or folder that cannot be written: a full disk, no permission."""
 
 
+class NotShared(WriteError):
+    """The driver's run folder, which a worker on another machine does not see."""
+
+
 class TrialFailure(WeightsearchError):
     """A training that cannot go on, such as a non-finite loss. The message is the reason stored with the trial."""
 

@@ -1,7 +1,8 @@
 """A deterministic simulation of drivers, workers and their faults, all of it from one seed.
 
-Real: the database (SQLite), store, lease, writer, ledger, outbox, searcher and scheduler. Fake: the clock, Ray, the
-workers and their disk. A schedule mixes work with faults: drivers that crash before or after any commit, commits whose
+Real: the database (SQLite), store, lease, writer, ledger, outbox, places, claims, searcher and scheduler. Fake: the
+clock, Ray, the workers and their disk. Two drivers, and now and then a job of somebody else, share one cluster of one to
+three places. A schedule mixes work with faults: drivers that crash before or after any commit, commits whose
 answer is lost, databases that go away, drivers that sleep beyond their lease and wake up again, workers that die with
 or without their last report, data that are away or changed for workers, reports that come late or twice, and workers
 that outlive their driver. After every step
@@ -27,12 +28,15 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from tests.conftest import TINY
+from tests.faults.cluster import SharedBroker, SharedCluster, Ticket, TuneStandIn
 from tests.stores import NOBODY
 from weightsearch.errors import DataError, SearchError, StoreError, StoreUnavailable, StudyHeld
 from weightsearch.records import Environment, EpochRecord, TermRecord
+from weightsearch.search.claims import Claims
 from weightsearch.search.ledger import Assignment, Ledger, stored_spec
 from weightsearch.search.outbox import Outbox
 from weightsearch.search.patience import Patience
+from weightsearch.search.places import Places
 from weightsearch.search.scheduler import LedgerScheduler
 from weightsearch.search.searcher import LedgerSearcher
 from weightsearch.spec import StudySpec, load_study
@@ -72,33 +76,33 @@ class Trial:
     told: bool = False  # the history that its checkpoint brought
     waits: bool = False  # for the driver to hear its last result
     last_result: dict[str, Any] = field(default_factory=dict)
-    status: str = "RUNNING"
+    status: str = "PENDING"
+    place: Ticket | None = None
 
     def should_recover(self) -> bool:
         return self.num_failures <= self.max_failures
 
 
-class Tune:
-    """What the scheduler asks Ray Tune for: here no trial waits for its worker."""
-
-    def get_trials(self) -> list[Trial]:
-        return []
-
-
 @dataclass
 class Driver:
-    """A driver's process. paused: until when it sleeps."""
+    """A driver's process. tune: its round of Ray Tune; None between two rounds. paused: until when it sleeps."""
 
     machine: Machine
     lease: Lease
     ledger: Ledger
     outbox: Outbox = field(init=False)
+    broker: SharedBroker = field(init=False)
+    claims: Claims = field(init=False)
     searcher: LedgerSearcher = field(init=False)
     scheduler: LedgerScheduler = field(init=False)
-    trials: list[Trial] = field(default_factory=list)
+    tune: TuneStandIn | None = None
     mail: list[tuple[Trial, dict[str, Any]]] = field(default_factory=list)
     paused: float = 0.0
     finished: bool = False
+
+    @property
+    def trials(self) -> list[Trial]:
+        return [] if self.tune is None else self.tune.trials
 
 
 @dataclass
@@ -177,6 +181,8 @@ class World:
         directions = list(spec.search.objectives.values())
         stores = [StudyStore.create_in(database, name, directions, made) for database in arena.databases]
         self.machines = [Machine(store) for store in stores[: 1 if alone else 2]]
+        self.cluster = SharedCluster(1 if alone else self.random.randint(1, 3))
+        self.guests: list[Ticket] = []  # requests of a job that is no driver of this study
         arena.world = self
         self.study_id = self.machines[0].store.study_id
         self.rungs = _rungs(spec)
@@ -218,17 +224,27 @@ class World:
             self._guarded(machine, lambda: self._work(driver))
         if self.orphans and self.random.random() < 0.3:
             self._orphan_trains(self.random.choice(self.orphans))
+        if not self.alone and self.random.random() < 0.05:
+            self._guest()
+
+    def _guest(self) -> None:
+        """Another job comes for a place, and goes when it has had one for a while."""
+        if self.guests:
+            if self.guests[0].granted:
+                self.cluster.give_back(self.guests.pop(0))
+        elif self.faults:
+            self.guests.append(self.cluster.ask("guest"))
 
     def _work(self, driver: Driver) -> None:
         """What a driver's event loop may do next."""
-        idle = [trial for trial in driver.trials if not trial.waits]
-        choices: list[Callable[[], object]] = [lambda: self._suggest(driver), lambda: self._beat(driver)]
+        idle = [trial for trial in driver.trials if trial.status == "RUNNING" and not trial.waits]
+        choices: list[Callable[[], object]] = [lambda: self._round(driver), lambda: self._beat(driver)]
         if idle:
             choices += [lambda: self._train(driver, self.random.choice(idle))] * 4
         if driver.mail:
             choices += [lambda: self._deliver(driver)] * 4
         if driver.outbox.waiting:
-            choices += [lambda: driver.scheduler.choose_trial_to_run(Tune())] * 2
+            choices += [lambda: self._place(driver)] * 2
         if self.faults and driver.trials:
             choices.append(lambda: self._worker_dies(driver, self.random.choice(driver.trials)))
             if self.random.random() < 0.2:
@@ -253,7 +269,8 @@ class World:
     def _lose_ray(self, driver: Driver) -> None:
         """All workers are gone; the driver starts Ray again and keeps its ledger, as driver.StudyRun.search."""
         self.orphans += [trial for trial in driver.trials if self.random.random() < 0.5]
-        driver.trials, driver.mail = [], []
+        driver.tune, driver.mail = None, []
+        self.cluster.leave(driver.broker.job)
         with suppress(StoreUnavailable):
             driver.ledger.put_back()
         self._connect(driver)
@@ -278,6 +295,7 @@ class World:
         """A driver's process ends. Its workers may live on for a while, unheard."""
         if machine.driver is not None:
             self.orphans += [trial for trial in machine.driver.trials if self.random.random() < 0.5]
+            self.cluster.leave(machine.driver.broker.job)
         machine.driver = None
         machine.store.forget()
 
@@ -293,9 +311,9 @@ class World:
     def _connect(self, driver: Driver) -> None:
         patience = Patience(lambda _: None, clock=self._clock, sleep=self._sleep)
         driver.outbox = Outbox(driver.ledger, patience, limit=self.random.choice([2, 1000]))
-        slots = 1 if self.alone else 2
-        driver.searcher = LedgerSearcher(driver.outbox, _config, lambda: slots, lambda: True)
-        driver.scheduler = LedgerScheduler(driver.outbox, self.spec.base.resources.max_failures)
+        driver.broker = SharedBroker(self.cluster, f"driver {next(self.counter)}")
+        places = Places(driver.broker, lambda: self.arena.now)
+        driver.claims = Claims(driver.outbox, places, lambda: self.cluster.places, lambda: True)
 
     def _clock(self) -> float:
         """A driver's own: time goes on between two looks at it."""
@@ -305,19 +323,48 @@ class World:
     def _sleep(self, seconds: float) -> None:
         self.arena.now += seconds + 0.01
 
-    def _suggest(self, driver: Driver) -> None:
-        found = driver.searcher.suggest("trial")
-        if found == Searcher.FINISHED:
+    def _round(self, driver: Driver) -> None:
+        """A step of rounds.train_all, or of the round of Ray Tune that it has begun."""
+        if driver.tune is not None:
+            self._suggest(driver)
+        elif driver.claims.ready():
+            driver.tune = TuneStandIn(driver.claims.places, driver.broker)
+            driver.searcher = LedgerSearcher(driver.claims, _config, driver.tune)
+            max_failures = self.spec.base.resources.max_failures
+            driver.scheduler = LedgerScheduler(driver.outbox, driver.tune, max_failures)
+        elif driver.outbox.done():
             driver.finished = True
             if self.faults:  # it leaves, and may be called again
                 driver.lease.release()
                 self._drop(driver.machine)
+
+    def _suggest(self, driver: Driver) -> None:
+        found = driver.searcher.suggest("trial")
+        if found == Searcher.FINISHED:
+            if driver.trials:
+                raise Violated("a round of Ray Tune ends while trials run")
+            driver.tune.release()
+            driver.tune = None
         elif found is not None:
             trial = Trial(f"trial {next(self.counter)}", found)
-            driver.scheduler.on_trial_add(None, trial)
-            driver.scheduler.choose_trial_to_run(Tune())
-            self._begin(trial)
             driver.trials.append(trial)
+            driver.scheduler.on_trial_add(driver.tune, trial)
+            self._place(driver)
+            if trial.status == "PENDING":
+                raise Violated(f"trial {found['number']} was claimed without a place for it")
+        elif driver.trials:  # else Ray Tune does nothing but ask again, and keeps what it has
+            self._place(driver)
+
+    def _place(self, driver: Driver) -> None:
+        """Ray Tune looks which trials may begin."""
+        if driver.tune is None:
+            driver.claims.ready()
+            return
+        chosen = driver.scheduler.choose_trial_to_run(driver.tune)
+        for trial in driver.tune.start(chosen):
+            self._begin(trial)
+        if driver.tune.kept:
+            raise Violated("a worker that has nothing to do keeps its place")
 
     def _beat(self, driver: Driver) -> None:
         driver.lease.renew()
@@ -346,7 +393,7 @@ class World:
         if heard and not driver.outbox.waiting and driver.ledger.running.get(number):
             self._check_stored(number, result)
         if stop and trial in driver.trials:
-            driver.trials.remove(trial)
+            driver.tune.end(trial)
             driver.mail = [(one, mail) for one, mail in driver.mail if one is not trial]
 
     def _data_away(self, driver: Driver, trial: Trial) -> None:
@@ -374,23 +421,23 @@ class World:
         counts = self.random.random() < 0.9  # Ray does not count what a node that is taken away takes with it
         trial.num_failures += counts
         self.deaths[trial.config["number"]] += counts
-        if self.random.random() < 0.15:
-            trial.status = "PENDING"  # it had not begun: Ray gives it up
-        recovers = trial.should_recover() and trial.status != "PENDING"
+        began = trial.status == "RUNNING" and self.random.random() < 0.85
+        driver.tune.lose(trial)  # if it had not begun, Ray gives it up
+        trial.status = "RUNNING" if began else "PENDING"
+        recovers = trial.should_recover() and began
         if not recovers:
             driver.trials.remove(trial)
         driver.scheduler.on_trial_error(None, trial)
         if not recovers:
             return
-        driver.scheduler.on_trial_add(None, trial)
+        trial.status, trial.attempt = "PENDING", ""
+        driver.scheduler.on_trial_add(driver.tune, trial)
         if self.random.random() < 0.2:  # it died at its start: Tune tells the same death once more
             trial.num_failures += counts
-            trial.status = "PENDING"
             driver.trials.remove(trial)
             driver.scheduler.on_trial_error(None, trial)
             return
-        driver.scheduler.choose_trial_to_run(Tune())
-        self._begin(trial)
+        self._place(driver)
 
     # --- what a worker does
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from ray.tune.search import Searcher
 
+from tests.faults.cluster import TuneStandIn
 from tests.faults.simulation import Simulator, Violated
 from weightsearch.search import scheduler
+from weightsearch.search.claims import Claims
 from weightsearch.search.ledger import Ledger
 from weightsearch.search.outbox import Outbox
 from weightsearch.search.scheduler import LedgerScheduler
+from weightsearch.search.searcher import LedgerSearcher
 from weightsearch.study.lease import Lease
 from weightsearch.study.writer import Writer
 
@@ -90,6 +94,25 @@ def with_data_that_are_away_a_fault_of_the_trial(monkeypatch):
     monkeypatch.setattr(scheduler, "STOPPING", ())
 
 
+def with_trials_claimed_without_a_place(monkeypatch):
+    monkeypatch.setattr(Claims, "_has_place", lambda *_: True)
+
+
+def with_idle_workers_kept(monkeypatch):
+    monkeypatch.setattr(TuneStandIn, "release", lambda _: None)
+
+
+def with_a_round_that_never_ends(monkeypatch):
+    """As long as Ray Tune has no trial it does nothing but ask for one, and its last worker keeps its place."""
+    suggest = LedgerSearcher.suggest
+
+    def waits(self, trial_id):
+        found = suggest(self, trial_id)
+        return None if found == Searcher.FINISHED and not self.claims.outbox.done() else found
+
+    monkeypatch.setattr(LedgerSearcher, "suggest", waits)
+
+
 @pytest.mark.parametrize(
     "broken",
     [
@@ -100,6 +123,9 @@ def with_data_that_are_away_a_fault_of_the_trial(monkeypatch):
         with_a_report_dropped,
         with_assignments_forgotten,
         with_data_that_are_away_a_fault_of_the_trial,
+        with_trials_claimed_without_a_place,
+        with_idle_workers_kept,
+        with_a_round_that_never_ends,
     ],
 )
 def test_the_simulation_finds_what_is_broken(simulate, monkeypatch, broken):

@@ -192,6 +192,46 @@ def test_where_others_hold_places_no_trial_waits_for_the_end(tmp_path):
     assert max(place - number for place, number in enumerate(ended)) <= 6  # one that waits for the end: 10
 
 
+SMALL = """
+import sys
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+print(cluster.address, flush=True)
+sys.stdin.read()
+cluster.shutdown()
+"""
+
+
+def test_two_drivers_of_a_study_and_one_of_another_share_two_places_and_all_end(tmp_path):
+    """The first driver has both places when the others come. Without a rule its idle workers keep them for ever."""
+    (tmp_path / "tiny.yaml").write_text(TINY.replace("trials: 6", "trials: 10"))
+    run = [sys.executable, "-m", "weightsearch.cli", "run", "tiny.yaml", "--set"]
+    mine = ["--join", "--set", "search.pruner=none"]
+    other = ["--set", "name=other", "--set", "storage=sqlite:///other.db", "--set", "search.trials=2"]
+    drivers = []
+    with cluster(SMALL) as (address, _):
+        try:
+            for words, name in ((mine, "first"), (mine, "second"), (other, "other")):
+                command = [*run, f"ray.address={address}", *words]
+                with (tmp_path / f"{name}.txt").open("w") as said:
+                    drivers.append(subprocess.Popen(command, cwd=tmp_path, stdout=said, stderr=said))
+                if name == "first":
+                    wait_for_epochs(tmp_path / "tiny.db", 2, 200)
+            for driver in drivers:
+                driver.wait(timeout=240)
+        finally:
+            for driver in drivers:
+                driver.kill()
+    for driver, name in zip(drivers, ("first", "second", "other"), strict=True):
+        assert driver.returncode == 0, (tmp_path / f"{name}.txt").read_text()
+    for database, trials in (("tiny.db", 10), ("other.db", 2)):
+        connection = sqlite3.connect(tmp_path / database)
+        states = [state for (state,) in connection.execute("SELECT state FROM trials")]
+        connection.close()
+        assert len(states) == trials
+        assert {"RUNNING", "WAITING"}.isdisjoint(states)
+
+
 def test_a_worker_that_was_promised_a_gpu_and_has_none_says_so(address, tmp_path):
     (tmp_path / "tiny.yaml").write_text(TINY)
     command = [sys.executable, "-m", "weightsearch.cli", "run", "tiny.yaml", "--set", f"ray.address={address}"]

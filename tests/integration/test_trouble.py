@@ -22,7 +22,8 @@ from tests.integration.commands import ALONE, WEIGHTSEARCH, command, curves, epo
 from tests.unit.data.test_check import make
 
 
-def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path, number):
     (tmp_path / "tiny.yaml").write_text(
         TINY.replace("epochs: 4", "epochs: 20").replace("min_epochs: 1", "min_epochs: 10")
     )
@@ -38,7 +39,7 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path):
         text=True,
     )
     wait_for_epochs(tmp_path / "tiny.db", 4)
-    driver.send_signal(signal.SIGINT)
+    driver.send_signal(number)
     _, complaints = driver.communicate(timeout=60)
     assert driver.returncode == 130
     assert "go on from the last checkpoint when the same command is given again" in complaints

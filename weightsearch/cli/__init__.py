@@ -11,6 +11,7 @@ from weightsearch.cli import data, database, reports, studies, training
 from weightsearch.cli.app import app
 from weightsearch.errors import SpecError, WeightsearchError, hide, one_line
 from weightsearch.screen import err
+from weightsearch.search.stopping import stoppable
 
 __all__ = ["app", "data", "database", "main", "reports", "studies", "training"]
 
@@ -23,12 +24,13 @@ def main() -> None:
     sys.path.append(str(Path.cwd()))  # for plug-ins beside the study; last, so that nothing installed is shadowed
     try:
         _keep_password_from_process_list()
-        try:
-            app()
-        except SystemExit as end:
-            if end.code == STOPPED:  # typer has caught Ctrl-C and says nothing
-                err.print("stopped")
-            raise
+        with stoppable():
+            try:
+                app()
+            except SystemExit as end:
+                if end.code == STOPPED:  # typer has caught Ctrl-C and says nothing
+                    err.print("stopped")
+                raise
     except SpecError as error:
         for problem in error.problems:
             err.print(str(problem), markup=False)

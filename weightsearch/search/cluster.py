@@ -7,31 +7,17 @@ import os
 import re
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 from urllib.parse import unquote
 
 from sqlalchemy.engine import make_url
 
 from weightsearch.errors import SearchError, first_line
+from weightsearch.search.connection import SETTINGS, advice, on_a_cluster, on_this_machine, signals_kept
 from weightsearch.spec import StudySpec
 from weightsearch.study.database import passwords
 
-# Set before Ray is imported. Our workers report little and our database is the only state, so that Tune's own loggers
-# and snapshots would only cost time; nothing leaves the machine by itself.
-SETTINGS: Final = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-    "TUNE_WARN_THRESHOLD_S": "10",
-    "TUNE_MAX_PENDING_TRIALS_PG": "100000",  # the searcher keeps to the slots; Tune would start workers one by one
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "20",
-}
 POSTGRES: Final = re.compile(r"postgres\w*(\+\w+)?://([^:/@\s]*:[^@\s]|\S*password=)")  # with a password
 SECRET: Final = ("PGPASSWORD", "WEIGHTSEARCH_DASHBOARD_TOKEN")
 NEEDED: Final = frozenset({"raylet", "gcs_server"})
@@ -49,15 +35,21 @@ class Cluster:
     def __init__(self, spec: StudySpec) -> None:
         for name, value in SETTINGS.items():
             os.environ.setdefault(name, value)
-        import ray
-
-        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failed trial is the ledger's to report
-        self.ray = ray
         self.address = spec.ray.address
         self.storage = spec.storage
-        self.owned = not ray.is_initialized()
-        if self.owned:
-            self._connect()
+        self._exit = ExitStack()
+        try:
+            self._exit.enter_context(on_this_machine() if self.address is None else on_a_cluster())
+            import ray
+
+            logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failed trial is the ledger's to report
+            self.ray = ray
+            self.owned = not ray.is_initialized()
+            if self.owned:
+                self._connect()
+        except BaseException:
+            self._exit.close()
+            raise
         asked = spec.base.resources
         total = self.total()
         gpus = asked.gpus_per_trial
@@ -71,19 +63,32 @@ class Cluster:
             raise SearchError(f"resources: one trial takes {cpus} CPUs and {gpus:g} GPUs; Ray has {found}")
 
     def _connect(self) -> None:
+        from weightsearch.search.ray_internals import read_token_again
+
         common: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
         try:
-            if self.address is None:
-                # `local`: without it Ray would join whatever cluster happens to run on this machine.
-                mine = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
-                with _without(secret_variables(self.storage)):  # which Ray's processes would inherit
-                    self.ray.init(address="local", **mine, **common)
-            else:
-                _answers(self.address)
-                self.ray.init(address=self.address, **common)
-        except Exception as error:  # connection, version and resource errors of every kind
-            where = "on this machine" if self.address is None else f"at ray.address {self.address}"
-            raise SearchError(f"cannot start Ray {where}: {first_line(error)}") from error
+            with signals_kept():
+                read_token_again()
+                if self.address is None:
+                    # `local`: without it Ray would join whatever cluster happens to run on this machine.
+                    mine = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+                    with _without(secret_variables(self.storage)):  # which Ray's processes would inherit
+                        self.ray.init(address="local", **mine, **common)
+                else:
+                    _answers(self.address)
+                    self.ray.init(address=self.address, **common)
+        except OSError as error:
+            raise SearchError(f"cannot start Ray {self._where()}: {first_line(error)}{self._advice(error)}") from error
+        except Exception as error:  # version and resource errors of every kind
+            raise SearchError(f"cannot start Ray {self._where()}: {first_line(error)}") from error
+
+    def _where(self) -> str:
+        return "on this machine" if self.address is None else f"at ray.address {self.address}"
+
+    def _advice(self, error: OSError) -> str:
+        """What to do about a cluster that answers; one that does not has an error number."""
+        joins = self.address is not None and type(error) is ConnectionError and error.errno is None
+        return f"; {advice(str(self.address))}" if joins else ""
 
     def total(self) -> Mapping[str, float]:
         found: Mapping[str, float] = self.ray.cluster_resources()
@@ -108,6 +113,7 @@ class Cluster:
     def close(self) -> None:
         if self.owned:
             self.ray.shutdown()
+        self._exit.close()
 
 
 def _fit(node: Mapping[str, float], trial: Mapping[str, float]) -> int:

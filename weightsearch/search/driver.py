@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import platform
 import shutil
-import signal
 import tempfile
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -37,6 +35,7 @@ from weightsearch.search.ledger import OUTCOMES, Assignment, Event, Ledger, List
 from weightsearch.search.patience import Patience
 from weightsearch.search.rounds import train_all
 from weightsearch.search.samplers import check_sampler
+from weightsearch.search.stopping import stoppable
 from weightsearch.spec import StudySpec
 from weightsearch.spec.differences import differences, flat
 from weightsearch.study.export import best_configuration
@@ -162,7 +161,7 @@ class StudyRun:
         """Train trials with one Ray until the study has all of them."""
         cluster = Cluster(self.spec)
         try:
-            with _terminable():
+            with stoppable():
                 self._tune(ledger, cluster, trainable)
         except KeyboardInterrupt:
             raise Interrupted(_how_to_go_on(ledger)) from None
@@ -270,9 +269,13 @@ class StudyRun:
     def _tune(self, ledger: Ledger, cluster: Cluster, trainable: type | None) -> None:
         from weightsearch.search.worker import Worker
 
-        train_all(ledger, self.patience, cluster, trainable or Worker, self._scratch(), self._config_maker(cluster))
+        scratch = self._scratch()
+        marker = scratch / "shared"
+        write_text(marker, self.lease.driver_id)
+        make_config = self._config_maker(cluster, marker)
+        train_all(ledger, self.patience, cluster, trainable or Worker, scratch, make_config)
 
-    def _config_maker(self, cluster: Cluster) -> Callable[[Assignment], dict[str, Any]]:
+    def _config_maker(self, cluster: Cluster, marker: Path) -> Callable[[Assignment], dict[str, Any]]:
         gpus = cluster.resources["gpu"]
         folders = [str(Path.cwd()), str(Path(self.spec.document.source).absolute().parent)]
         began_with: Mapping[str, float] = self.store.spec.get(CONTENT, {})
@@ -288,27 +291,11 @@ class StudyRun:
                 "order": assignment.order,
                 "checkpoint": str(self.keeper.checkpoint(assignment.number)),
                 "content": dict(began_with) if as_big else of_any_size(began_with),
+                "marker": str(marker),
                 "plugin_path": folders,
             }
 
         return config
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM stop the driver as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _how_to_go_on(ledger: Ledger) -> str:

@@ -252,7 +252,10 @@ class Ledger:
         if trials >= self.spec.search.trials:
             return True
         sampler = self._sampler(trials)
-        return isinstance(sampler, Grid) and len(sampler.taken(self.store.study)) >= sampler.size
+        if not isinstance(sampler, Grid):
+            return False
+        with self.store.database.errors():  # `done` asks outside any act
+            return len(sampler.taken(self.store.study)) >= sampler.size
 
     def _sampler(self, number: int) -> BaseSampler:
         return self.make_sampler(self.spec.base.seed, number, self.ranges)

@@ -17,6 +17,12 @@ GONE: Final = "REMOVED"
 GRANTED: Final = "CREATED"
 
 
+def read_token_again() -> None:
+    """Let Ray look at RAY_AUTH_MODE and the token's place: it keeps those of its import and of its first start."""
+    ray._raylet.Config.initialize("")
+    ray._raylet.AuthenticationTokenLoader.instance().reset_cache()
+
+
 def dead_processes() -> set[str]:
     """The kinds of Ray's own processes on this machine that this process started and that have died."""
     node = getattr(ray._private.worker, "_global_node", None)

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import ActorUnavailableError, NodeDiedError, OutOfMemoryError, RayError, RayTaskError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from weightsearch.errors import DataError, WriteError, kind_and_line, last_line
+from weightsearch.errors import DataError, NotShared, WriteError, kind_and_line, last_line
 from weightsearch.records import Environment, EpochRecord
 from weightsearch.search.outbox import Failure, Message, Outbox, Report, Return, WorkerFailure
 from weightsearch.search.ray_internals import TuneWorkers
@@ -87,7 +87,7 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
         with self.outbox.ledger.noting_faults():
             self.watch()  # a worker of a Ray that is gone did not fail
         error = _error(trial)
-        stops = isinstance(error, STOPPING) and not again
+        stops = isinstance(error, NotShared) or (isinstance(error, STOPPING) and not again)
         if again:
             trial.config["order"] = self.outbox.ledger.next_order()  # what the next worker gets
         order = trial.config["order"] if again else None
@@ -130,11 +130,20 @@ def _why(error: BaseException | str) -> str:
     """A worker's fault in one line."""
     if isinstance(error, (str, *STOPPING)):
         return str(error)
+    return _ray_says(error) if isinstance(error, RayError) else kind_and_line(error)
+
+
+def _ray_says(error: RayError) -> str:
+    """Ray's fault in one line: what became of the worker's process, as far as Ray knows."""
     text = str(error)
-    if isinstance(error, RayError):
-        if detail := re.search(r"Worker exit detail: ([^\n]*)", text):
-            return f"its process died: {detail.group(1)[:200]}"
-        if "Traceback" not in text:
-            return "its process died, killed or out of memory"
-        return last_line(error)  # raised while it was set up
-    return kind_and_line(error)
+    if isinstance(error, ActorUnavailableError):
+        return "its node could not be reached"
+    if re.search(r"node (has )?died|node was (terminated|dead)|NodeDied", text) or isinstance(error, NodeDiedError):
+        return "its node was lost: it was switched off, or cut off for too long"
+    if isinstance(error, OutOfMemoryError):
+        return "its process was killed: its node ran out of memory"
+    if detail := re.search(r"Worker exit detail: ([^\n]*)", text):
+        return f"its process died: {detail.group(1)[:200]}"
+    if "Traceback" not in text:
+        return "its process died, and Ray does not say why"
+    return last_line(error)  # raised while it was set up

@@ -16,6 +16,7 @@ from ray import tune
 from weightsearch.data.dataset import check_content, open_dataset
 from weightsearch.errors import CheckpointError, DataError, WeightsearchError, WriteError, fault_line, one_line
 from weightsearch.files import write_text
+from weightsearch.search.sharing import check_shared
 from weightsearch.spec import Configuration
 from weightsearch.training.device import choose_device
 from weightsearch.training.environment import describe_environment
@@ -49,6 +50,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         self.configuration = Configuration.model_validate_json(config["configuration"])
         self.content: dict[str, float] = config["content"]
         self.checkpoint = Path(config["checkpoint"])
+        self.marker = Path(config["marker"])
         self.owner = self.checkpoint.with_name("attempt")
         self.attempt = uuid.uuid4().hex
         self.trainer: Trainer | None = None
@@ -97,6 +99,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         return result
 
     def _start(self) -> Trainer:
+        check_shared(self.marker)
         gpus = self.configuration.resources.gpus_per_trial
         device = choose_device(self.configuration, "cuda" if gpus != "auto" and gpus > 0 else "cpu")
         self.environment = describe_environment(device, self.configuration.resources.cpus_per_trial)
