@@ -15,6 +15,7 @@ from weightsearch.errors import StoreError, StoreUnavailable, WeightsearchError
 from weightsearch.files import write_text
 from weightsearch.screen import View, err, out, print_compared, print_result
 from weightsearch.spec import Choices, load_study
+from weightsearch.spec.document import placed
 
 if TYPE_CHECKING:
     from weightsearch.study.store import StudyStore
@@ -69,18 +70,21 @@ def run(
 
 @app.command()
 def validate(study: Study, sets: Sets = None) -> None:
-    """Check a study file, take a batch of noise through its network and loss, and print what would be searched; no data
-    is read."""
+    """Check a study file: its values, lists and splits, then its network and each loss term on a batch of noise. Print
+    what would be searched. No image is read."""
     spec = load_study(located(study), sets or ())
     check_storage(spec.storage, spec.document.place(("storage",)))
+    from weightsearch.data.dataset import frame_counts
     from weightsearch.data.noise import noise
     from weightsearch.search.samplers import check_sampler
     from weightsearch.training.preflight import learning, preflight, used_terms
 
     check_sampler(spec)
-    with tempfile.TemporaryDirectory() as folder:
+    with placed(spec.document), tempfile.TemporaryDirectory() as folder:
+        counts = frame_counts(spec.base)
         preflight(learning(spec), noise(spec.base, 2, Path(folder)), terms=used_terms(spec))
     out.print(f"{study}: study {spec.name!r} is valid", markup=False)
+    out.print("  frames: " + ", ".join(f"{count} {name}" for name, count in counts.items()), markup=False)
     for name, found in spec.space.items():
         if isinstance(found, Choices):
             text = ", ".join(str(value) for value in found.values)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from weightsearch.data.batch import Batch, Neighbours, TrueMotion
-from weightsearch.data.cache import CONTENT, MEANS, PLACED, CachedFrames, open_frames
+from weightsearch.data.cache import CONTENT, MEANS, PLACED, CachedFrames, build_source, open_frames
 from weightsearch.data.reading import Progress, place_of
 from weightsearch.data.source import Size, SplitName
 from weightsearch.data.split import beside, cut, with_neighbours
@@ -175,6 +175,31 @@ def open_dataset(
     if data.neighbours:
         _check_cameras(frames)
     return Dataset(configuration, frames, splits, data.min_depth, data.max_depth, offsets=data.neighbours)
+
+
+def frame_counts(configuration: Configuration) -> dict[str, int]:
+    """How many frames each split has, from the lists and folders of the data set alone. Raises DataError for files that
+    are not there, and for splits or neighbours that leave nothing to train or validate on."""
+    data = configuration.data
+    try:
+        videos = tuple(build_source(configuration).videos())
+        found = with_neighbours(cut(videos, data.split), videos, data.neighbours)
+    except DataError as error:
+        raise DataError(str(error) if str(error).startswith("data") else f"data: {error}") from None
+    counts = {str(name): len(indices) for name, indices in found.items()}
+    check_counts(counts)
+    return counts
+
+
+def check_counts(counts: Mapping[str, int]) -> None:
+    """Raise DataError for a data set without frames to train or validate on."""
+    for name in ("train", "validation"):
+        if not counts.get(name):
+            frames = sum(counts.values())
+            raise DataError(
+                f"data.split: no frame is left for the split {name!r}, which training needs; the data set has {frames} "
+                f"in its splits ({', '.join(f'{count} {one}' for one, count in counts.items())})"
+            )
 
 
 def relative_poses(frame: NDArray[np.float64], beside: NDArray[np.float64]) -> NDArray[np.float32]:

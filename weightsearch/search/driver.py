@@ -38,6 +38,7 @@ from weightsearch.search.samplers import check_sampler
 from weightsearch.search.stopping import stoppable
 from weightsearch.spec import StudySpec
 from weightsearch.spec.differences import differences, flat
+from weightsearch.spec.document import placed
 from weightsearch.study.export import best_configuration
 from weightsearch.study.lease import Lease
 from weightsearch.study.store import CONTENT, MEASURED, NAIVE, UID, StudyStore
@@ -104,11 +105,13 @@ class StudyRun:
         what the trials must beat."""
         check_sampler(self.spec)
         base = self.spec.base
-        dataset = open_dataset(base, progress=progress)
+        with placed(self.spec.document):
+            dataset = open_dataset(base, progress=progress)
         self._check_content(dataset.content)
         for doubt in doubts_of_training(dataset):
             self.listener(Event("warning", reason=doubt.text))
-        preflight(learning(self.spec), dataset, self.spec.search.objectives, used_terms(self.spec))
+        with placed(self.spec.document):
+            preflight(learning(self.spec), dataset, self.spec.search.objectives, used_terms(self.spec))
         protocol = protocol_of(base, "validation")
         if other := misfit(protocol.crop, dataset.sizes("validation")):
             self.listener(Event("warning", reason=other))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
-from weightsearch.errors import Problem, SpecError, hide
+from weightsearch.errors import DataError, ModelError, Problem, SpecError, hide
 from weightsearch.spec.yaml_faults import QUOTE, explain
 
 Keys = tuple[str, ...]
@@ -72,6 +73,18 @@ class Document:
 
     def error(self, keys: Iterable[object], message: str) -> SpecError:
         return SpecError((self.problem(keys, message),))
+
+
+@contextmanager
+def placed(document: Document) -> Iterator[None]:
+    """Add `(file:line)` to what is raised inside of a network or a data set, if it begins with a path of the file."""
+    try:
+        yield
+    except (DataError, ModelError) as error:
+        keys = str(error).partition(": ")[0].split(".")
+        if keys[0] not in document.tree or " " in keys[0]:
+            raise
+        raise type(error)(f"{error} ({document.place(keys)})") from error
 
 
 def read_document(path: Path, overrides: Iterable[str] = ()) -> Document:

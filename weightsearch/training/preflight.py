@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from weightsearch.data.augmentation import augment
-from weightsearch.data.dataset import Dataset
+from weightsearch.data.dataset import Dataset, check_counts
 from weightsearch.errors import DataError, ModelError, WeightsearchError, fault_line
 from weightsearch.losses.criterion import build_criterion
 from weightsearch.losses.rebalancing import Rebalancing
@@ -50,9 +50,7 @@ def preflight(
     (those of a weight above 0 unless given) by itself first. Raises WeightsearchError for whatever would end every
     trial or make it useless: weights that do not fit, outputs that a term lacks, a term without a gradient, frames
     without valid depth, metrics that go by what the data set does not know."""
-    for name in ("train", "validation"):
-        if not len(dataset.splits[name]):
-            raise DataError(f"data: the data set has no frames of the split {name!r}; training needs them")
+    check_counts({str(name): len(indices) for name, indices in dataset.splits.items()})
     order = dataset.splits["train"]
     frames = order[np.linspace(0, len(order) - 1, min(2, configuration.train.batch_size, len(order))).astype(np.int64)]
     supervised = not configuration.data.neighbours
