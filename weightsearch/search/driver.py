@@ -35,15 +35,15 @@ from weightsearch.search.ledger import OUTCOMES, Assignment, Event, Ledger, List
 from weightsearch.search.outbox import Outbox
 from weightsearch.search.patience import Patience
 from weightsearch.search.samplers import check_sampler
+from weightsearch.search.trivial import trivial_baselines
 from weightsearch.spec import StudySpec
 from weightsearch.spec.differences import differences, flat
 from weightsearch.study.export import best_configuration
 from weightsearch.study.lease import Lease
-from weightsearch.study.store import CONTENT, MEASURED, NAIVE, UID, StudyStore
+from weightsearch.study.store import CONTENT, MEASURED, NAIVE, NAIVE_ON_TEST, UID, StudyStore
 from weightsearch.study.summary import StudySummary, summarise
 from weightsearch.study.writer import Writer
 from weightsearch.training.evaluate import evaluate_checkpoint
-from weightsearch.training.naive import TOLD, naive_metrics
 from weightsearch.training.preflight import learning, preflight
 
 SLOTS_SECONDS: Final = 5.0  # between looks at what the cluster has
@@ -110,7 +110,9 @@ class StudyRun:
         protocol = protocol_of(base, "validation")
         dataset.truth("validation", protocol.size, progress)
         if NAIVE not in self.store.spec:
-            self._keep_naive(naive_metrics(dataset, "validation", protocol, base.train.batch_size, progress))
+            found = trivial_baselines(dataset, base, "validation", self.spec.search.objectives, progress)
+            with self.writer.act() as connection:
+                self.store.keep(connection, NAIVE, found)
 
     def _check_content(self, now: Mapping[str, float]) -> None:
         """Raise StoreError if the trials so far were measured on other data."""
@@ -122,17 +124,6 @@ class StudyRun:
                 f"the data set has changed since the study {self.spec.name!r} began ({', '.join(changed)}), so that "
                 "its trials could not be compared; bring it back, or start beside it with --force-new NAME"
             )
-
-    def _keep_naive(self, metrics: Mapping[str, Mapping[str, float]]) -> None:
-        """Note the objectives of the predictors that look at no picture and are told nothing."""
-        objectives = self.spec.search.objectives.keys()
-        found = {
-            name: {one: value for one, value in known.items() if one in objectives}
-            for name, known in metrics.items()
-            if name not in TOLD and known.keys() & objectives
-        }
-        with self.writer.act() as connection:
-            self.store.keep(connection, NAIVE, found)
 
     def search(self, trainable: type | None = None) -> None:
         """Train trials until the study has all of them. trainable: what trains them in place of our Worker, with its
@@ -174,13 +165,17 @@ class StudyRun:
             raise ledger.fault
 
     def compare(self) -> list[str]:
-        """Evaluate the best trial and the baselines on the test split, once, and store it. Returns what could not be
-        evaluated, a line each."""
+        """Evaluate the best trial, the baselines and the trivial baselines that ignore the image on the test split,
+        once, and store it. Returns what could not be evaluated, a line each."""
         summary = self.summary()
         if summary.states["RUNNING"] or summary.states["WAITING"]:
             return []
-        if not len(open_dataset(self.spec.base).splits["test"]):
+        dataset = open_dataset(self.spec.base)
+        if not len(dataset.splits["test"]):
             return []
+        if NAIVE_ON_TEST not in self.store.spec:
+            found = trivial_baselines(dataset, self.spec.base, "test", self.spec.search.objectives)
+            self.patience.insist(partial(self.store.note, NAIVE_ON_TEST, found))
         best = [] if summary.best is None else [summary.best]
         chosen = {trial.number: trial for trial in (*summary.front, *best, *summary.baselines.values())}
         problems: list[str] = []
