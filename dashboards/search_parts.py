@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from weightsearch.analysis.importance import importances
+from weightsearch.analysis.importance import Importances, importances
 from weightsearch.dashboards import figures
 from weightsearch.dashboards.findings import Findings
 from weightsearch.dashboards.part import Part, Table, number
@@ -64,8 +64,8 @@ def history_part(found: Findings) -> Part:
     counts = ", ".join(f"{count} {state}" for state, count in found.summary.states.items() if count)
     text = [f"{counts}."]
     if len(found.complete) > 2:
-        share = "nine of ten of" if len(found.complete) >= MANY else "all"
-        text.append(f"Drawn is where {share} the trials lie that trained to the end; the others may be outside.")
+        share = "the best 90 % of the" if len(found.complete) >= MANY else "all"
+        text.append(f"The axis is clipped to {share} completed trials.")
     return Part("history", "History", text, drawn, data=trials)
 
 
@@ -89,7 +89,7 @@ def pareto_part(found: Findings) -> Part:
     figure = figures.figure(x=first, y=second)
     others = complete[~complete["number"].isin(numbers)]
     inside = complete[complete["number"].isin(numbers)].sort_values(first)
-    figure.add_trace(figures.points(others[first].astype(float), others[second].astype(float), "beaten by another"))
+    figure.add_trace(figures.points(others[first].astype(float), others[second].astype(float), "dominated"))
     line = figures.line(inside[first].astype(float), inside[second].astype(float), "front", 0)
     figure.add_trace(
         line.update(text=[f"trial {one}" for one in inside["number"]], hovertemplate="%{text}<extra></extra>")
@@ -101,7 +101,8 @@ def pareto_part(found: Findings) -> Part:
         ]
         for trial in front
     ]
-    text = [f"{len(front)} trials are beaten by no other in every objective."]
+    count = "1 trial is" if len(front) == 1 else f"{len(front)} trials are"
+    text = [f"{count} Pareto-optimal: no other trial is at least as good in every objective and better in one."]
     if len(names) > 2:
         text.append(f"Drawn: {first} and {second}, of {len(names)} objectives.")
     return Part("pareto", "Pareto front", text, {"front": figure}, [Table(["", *names], rows)], data=inside)
@@ -127,8 +128,8 @@ def importance_part(found: Findings) -> Part:
     figure.update_layout(barmode="group").update_yaxes(range=[0, 1])
     rows = [[name, *(f"{shares[name]:.2f}" for shares in result.shares.values())] for name in names]
     text = [
-        f"From {compared.words}. PED-ANOVA tells what sets the best tenth of them apart, "
-        "fANOVA what explains the differences among all."
+        f"From {compared.words}, of which {_counted(result)}. PED-ANOVA tells what sets the best tenth of its trials "
+        "apart, fANOVA what explains the differences among all of its trials."
     ]
     doubtful = [name for name in names if name not in result.above_chance]
     if doubtful:
@@ -139,6 +140,12 @@ def importance_part(found: Findings) -> Part:
         )
     data = pd.DataFrame(result.shares).rename_axis("parameter").reset_index()
     return Part("importance", title, text, {"importance": figure}, [Table(["", *result.shares], rows)], data=data)
+
+
+def _counted(result: Importances) -> str:
+    """How many trials each method used."""
+    counts = [f"{method} uses {count}" for method, count in result.used.items()]
+    return f"{result.trials} lie inside the search space; {' and '.join(counts)}"
 
 
 def slices_part(found: Findings) -> Part:

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from weightsearch.analysis.claim import Claim
     from weightsearch.analysis.gradient_ratio import Pull
     from weightsearch.analysis.quantisation import Quantisation
+    from weightsearch.analysis.verdict import Contender, Sentence
     from weightsearch.data.check import DataCheck, VideoCheck
     from weightsearch.search.comparison import Entry
     from weightsearch.search.ledger import Event
     from weightsearch.search.status import Status
     from weightsearch.spec import Configuration
     from weightsearch.study.progress import Progress, RunningTrial
-    from weightsearch.study.store import StudyStore
     from weightsearch.study.summary import StudySummary, TrialSummary
     from weightsearch.training.cost import Cost
 
@@ -40,6 +40,7 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 FAILURES = 5  # failed trials that are told one by one
 SHARE_OF_LOOKS = 10  # seconds of pause for each second that a look takes
 DETAILED = 4  # running trials whose terms are shown
+SPLITS = ("validation", "test")
 SILENCE = 30.0  # seconds without a line before an epoch is worth one, where there is no terminal
 
 
@@ -257,7 +258,7 @@ def print_quantisation(found: Sequence[Quantisation]) -> None:
     out.print(table)
 
 
-def print_result(store: StudyStore, summary: StudySummary, best_file: Path | None) -> None:
+def print_result(summary: StudySummary, best_file: Path | None) -> None:
     counts = ", ".join(f"{count} {state}" for state, count in summary.states.items() if count) or "no trials"
     out.print(f"study {summary.study}: {counts}", markup=False)
     failed = [trial for trial in summary.trials if trial.reason and trial.state == "FAIL"]
@@ -269,22 +270,24 @@ def print_result(store: StudyStore, summary: StudySummary, best_file: Path | Non
         out.print("  what is not finished goes on with: weightsearch run", markup=False)
     if summary.best is None:
         return
-    out.print(_comparison(store, summary, summary.best))
-    out.print(f"best: trial {summary.best.number}" + _with_baseline(summary), markup=False)
-    for name, value in summary.best.params.items():
-        out.print(f"  {name}: {value}", markup=False)
+    out.print(_comparison(summary, summary.best))
+    name = "" if summary.best.baseline is None else f", the baseline {summary.best.baseline!r}"
+    out.print(f"best: trial {summary.best.number}{name}", markup=False)
+    for path, value in summary.best.params.items():
+        out.print(f"  {path}: {value}", markup=False)
     if len(summary.front) > 1:
         numbers = ", ".join(str(trial.number) for trial in summary.front)
-        out.print(f"not beaten in every objective: trials {numbers}", markup=False)
-    for objective, (name, value) in summary.unbeaten().items():
-        out.print(
-            f"no better than a predictor that looks at no picture: {objective} {summary.best.values[objective]:.4f}, "
-            f"{name} has {value:.4f}",
-            style="bold red",
-            markup=False,
-        )
+        out.print(f"Pareto-optimal trials: {numbers}", markup=False)
+    print_verdict(summary.sentences())
     if best_file is not None:
         out.print(f"written: {best_file}; train it with: weightsearch train {best_file}", markup=False)
+
+
+def print_verdict(said: Sequence[Sentence], study: str = "") -> None:
+    """What can be said of a study's best trial, a line a sentence. study: its name, beside others."""
+    for sentence in said:
+        text = f"{study}: {sentence.text}" if study else sentence.text
+        out.print(text, style="bold red" if sentence.warning else None, markup=False)
 
 
 def print_compared(objective: str, entries: Sequence[Entry]) -> None:
@@ -300,6 +303,7 @@ def print_compared(objective: str, entries: Sequence[Entry]) -> None:
             f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
             for name, value in (entry.weights | entry.others).items()
         )
+        weights = "ignores the image" if entry.trivial else weights
         _add(table, name, entry.label, *cells, weights + (f" ({entry.problem})" if entry.problem else ""))
     out.print(table)
 
@@ -401,46 +405,43 @@ def _add(table: Table, *cells: str) -> None:
     table.add_row(*map(Text, cells))
 
 
-def _comparison(store: StudyStore, summary: StudySummary, best_trial: TrialSummary) -> Table:
-    """The best trial against every baseline, on both splits, and against predictors that look at no picture; the change
-    is the best's against theirs."""
+def _comparison(summary: StudySummary, best_trial: TrialSummary) -> Table:
+    """The best trial against every baseline, on both splits, and against trivial baselines that ignore the image; the
+    change is the best's against theirs. Where trials were trained with fresh seeds, their means as well."""
     table = Table(box=None, pad_edge=False)
     table.add_column("")
-    columns = [(name, split) for name in summary.directions for split in ("validation", "test")]
-    for name, split in columns:
-        table.add_column(f"{name} {split}", justify="right")
+    columns = [(name, split, False) for name in summary.directions for split in SPLITS]
+    best = summary.contender(best_trial)
+    columns += [(name, split, True) for name in summary.directions for split in SPLITS if best.seeds(name, split)]
+    for name, split, fresh in columns:
+        table.add_column(f"{name} {split}" + (", fresh seeds" if fresh else ""), justify="right")
         table.add_column("best vs this", justify="right")
-    best = {split: store.metrics(best_trial.number, split) for split in ("validation", "test")}
-    rows = [("best", best_trial), *summary.baselines.items()]
-    for label, trial in rows:
-        cells: list[str] = [label]
-        for name, split in columns:
-            value = store.metrics(trial.number, split).get(name) if trial.state == "COMPLETE" else None
-            mine = best[split].get(name)
-            cells.append(trial.state if trial.state != "COMPLETE" else "-" if value is None else f"{value:.4f}")
-            compare = label != "best" and value is not None and mine is not None
-            cells.append(_change(mine, value) if compare and mine is not None and value is not None else "")
+
+    def add(label: str, values: Sequence[float | None], state: str = "-") -> None:
+        cells = [label]
+        for value, mine in zip(values, of_best, strict=True):
+            cells.append(state if value is None else f"{value:.4f}")
+            cells.append("" if label == "best" or value is None or mine is None else _change(mine, value))
         _add(table, *cells)
-    for predictor, known in summary.naive.items():
-        cells = [predictor]
-        for name, split in columns:
-            value, mine = known.get(name) if split == "validation" else None, best[split].get(name)
-            cells.append("" if value is None else f"{value:.4f}")
-            cells.append("" if value is None or mine is None else _change(mine, value))
-        _add(table, *cells)
+
+    of_best = [_value(best, *column) for column in columns]
+    add("best", of_best)
+    for label, trial in summary.baselines.items():
+        values = [_value(summary.contender(trial), *column) for column in columns]
+        add(label, values, "-" if trial.state == "COMPLETE" else trial.state)
+    for label in dict.fromkeys(label for of in summary.trivial.values() for label in of):
+        add(label, [summary.trivial[split].get(label, {}).get(name) for name, split, _ in columns])
     return table
+
+
+def _value(contender: Contender, objective: str, split: str, fresh: bool) -> float | None:
+    if not fresh:
+        return contender.searched(objective, split)
+    return contender.expected(objective, split) if contender.seeds(objective, split) else None
 
 
 def _change(mine: float, other: float) -> str:
     return f"{100 * (mine / other - 1):+.1f} %" if other else ""
-
-
-def _with_baseline(summary: StudySummary) -> str:
-    if summary.best is None or summary.best.baseline is None:
-        return ""
-    first, *others = summary.directions
-    unbeaten = f"nothing that was searched has a better {first}" if others else "nothing that was searched beats it"
-    return f", the baseline {summary.best.baseline!r}: {unbeaten}"
 
 
 def _duration(seconds: float) -> str:

@@ -1,59 +1,109 @@
-"""The winner against the baselines, as far as chance allows to tell them apart."""
+"""The best trial against baselines over fresh seeds: which differences are more than chance."""
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Verdict = Literal["better", "worse", "as good", "undecided", "one seed"]
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+Outcome = Literal["better", "worse", "as good", "undecided", "one seed"]
+Values = Mapping[int, float]  # by seed
 
 SAME: Final = 0.01  # a relative difference that does not matter
-
-# Student's t, two-sided 95 %, by degrees of freedom from 1.
-T_95: Final = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
+LEVEL: Final = 0.05  # of false verdicts, for all comparisons of a study together
 
 
 @dataclass(frozen=True)
 class Comparison:
     """best, other: means over seeds. change: of the best against the other, relative (negative is lower). margin: half
-    the 95 % confidence interval of the difference, relative to the other; None with one seed. pairs: seeds that both
-    were trained with."""
+    the 95 % confidence interval of the difference, relative to the other, of this comparison by itself. p: of Student's
+    t-test, after Holm's correction for all comparisons. Both are None with one seed. pairs: seeds that were compared.
+    verdict: of the best against the other."""
 
     best: float
     other: float
     change: float
     margin: float | None
+    p: float | None
     pairs: int
-    verdict: Verdict
+    verdict: Outcome
 
 
-def compare_pairs(best: Mapping[int, float], other: Mapping[int, float], *, minimize: bool) -> Comparison | None:
-    """best, other: seed -> the objective's value. Differences are taken seed by seed, which removes what both share. A
-    difference counts if its 95 % confidence interval (Student's t) excludes 0; as good means that the interval lies
-    within ±1 %; all else is undecided. None without a common seed."""
-    seeds = sorted(set(best) & set(other))
-    if not seeds:
-        return None
-    mine, theirs = [best[seed] for seed in seeds], [other[seed] for seed in seeds]
-    means = statistics.fmean(mine), statistics.fmean(theirs)
-    difference = means[0] - means[1]
-    scale = abs(means[1]) or 1.0
-    if len(seeds) == 1:
-        return Comparison(*means, difference / scale, None, 1, "one seed")
-    margin = half_interval([a - b for a, b in zip(mine, theirs, strict=True)])
-    better = difference < 0 if minimize else difference > 0
-    verdict: Verdict = "better" if better else "worse"
-    if abs(difference) + margin <= SAME * scale:
+@dataclass(frozen=True)
+class Pair:
+    """best: seed -> the objective's value. other: the same, or one value that no seed changes."""
+
+    best: Values
+    other: Values | float
+    minimize: bool
+
+
+def compare_all(pairs: Mapping[str, Pair]) -> dict[str, Comparison]:
+    """By name; pairs without a common seed are left out.
+
+    Differences are taken seed by seed, which removes what both share; against a value without seeds the best's own
+    values are taken. Student's t-test of each; Holm's correction keeps the probability of any false `better` or `worse`
+    at 5 % whatever the dependence between the comparisons (Dunnett's test does not fit: it assumes independent samples,
+    and these share the best's values and their seeds). `as good` means that the confidence interval, at 95 % for all
+    comparisons together (Bonferroni), lies within ±1 %. All else is undecided.
+    """
+    found: dict[str, tuple[NDArray[np.float64], float]] = {}
+    for name, pair in pairs.items():
+        other = pair.other
+        seeds = sorted(pair.best if isinstance(other, (int, float)) else set(pair.best) & set(other))
+        if seeds:
+            theirs = [float(other) if isinstance(other, (int, float)) else other[seed] for seed in seeds]
+            found[name] = np.subtract([pair.best[seed] for seed in seeds], theirs), float(np.mean(theirs))
+    tested = [name for name, (differences, _) in found.items() if len(differences) > 1]
+    p_values = dict(zip(tested, holm([_p_value(found[name][0]) for name in tested]), strict=True))
+    return {
+        name: _comparison(differences, other, p_values.get(name), len(tested), minimize=pairs[name].minimize)
+        for name, (differences, other) in found.items()
+    }
+
+
+def compare_pairs(best: Values, other: Values | float, *, minimize: bool) -> Comparison | None:
+    """As compare_all, of one pair. None without a common seed."""
+    return compare_all({"pair": Pair(best, other, minimize)}).get("pair")
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values after Holm's step-down correction (Holm 1979): the smallest times their number, the next times one less
+    and so on, never falling, at most 1. Neither SciPy nor NumPy has it."""
+    order = np.argsort(p_values)
+    factors = np.arange(len(p_values), 0, -1)
+    corrected = np.empty(len(p_values))
+    corrected[order] = np.maximum.accumulate(np.asarray(p_values, dtype=float)[order] * factors).clip(max=1.0)
+    return [float(value) for value in corrected]
+
+
+def half_interval(values: Sequence[float] | NDArray[np.float64], level: float = LEVEL) -> float:
+    """Half of the confidence interval of the mean of two or more values, by Student's t."""
+    return float(stats.t.isf(level / 2, len(values) - 1) * stats.sem(values))
+
+
+def _p_value(values: NDArray[np.float64]) -> float:
+    """Of mean 0, by Student's t-test of two or more values."""
+    if np.ptp(values) == 0:  # no spread to judge by: SciPy gives NaN, or a warning
+        return float(values[0] == 0)
+    return float(stats.ttest_1samp(values, 0.0).pvalue)
+
+
+def _comparison(
+    differences: NDArray[np.float64], other: float, p: float | None, tests: int, *, minimize: bool
+) -> Comparison:
+    difference = float(differences.mean())
+    scale = abs(other) or 1.0
+    change, pairs = difference / scale, len(differences)
+    if p is None:
+        return Comparison(other + difference, other, change, None, None, pairs, "one seed")
+    verdict: Outcome = "undecided"
+    if abs(difference) + half_interval(differences, LEVEL / tests) <= SAME * scale:
         verdict = "as good"
-    elif abs(difference) <= margin:
-        verdict = "undecided"
-    return Comparison(*means, difference / scale, margin / scale, len(seeds), verdict)
-
-
-def half_interval(values: Sequence[float]) -> float:
-    """Half of the 95 % confidence interval of the mean of two or more values."""
-    t = T_95[min(len(values) - 1, len(T_95)) - 1] if len(values) - 1 <= len(T_95) else 1.96
-    return t * statistics.stdev(values) / math.sqrt(len(values))
+    elif p < LEVEL:
+        verdict = "better" if (difference < 0) == minimize else "worse"
+    return Comparison(other + difference, other, change, half_interval(differences) / scale, p, pairs, verdict)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -23,14 +23,16 @@ METHODS: Final = ("PED-ANOVA", "fANOVA")
 
 @dataclass(frozen=True)
 class Importances:
-    """shares: method -> parameter -> share, adding up to 1; the most important first. trials: how many they come from.
-    why: there are none. above_chance: the parameters that matter more than chance explains; what the others
-    have may be noise, since shares add up to 1 whatever they are shares of."""
+    """shares: method -> parameter -> share, adding up to 1; the most important first. trials: how many lie inside
+    the space. used: method -> how many of them it looked at. why: there are no importances. above_chance: the
+    parameters that matter more than chance explains; the others' shares may be noise, since shares add up to 1 whatever
+    they are shares of."""
 
     shares: dict[Method, dict[str, float]]
     trials: int
     why: str | None = None
     above_chance: frozenset[str] = frozenset()
+    used: dict[Method, int] = field(default_factory=dict)
 
 
 def importances(
@@ -53,7 +55,7 @@ def importances(
         return Importances({}, len(usable), f"{len(usable)} trials inside the space; at least {LEAST} are needed")
     if len({value for _, value in usable}) == 1:
         return Importances({}, len(usable), "all trials have the same value")
-    some = usable[:: -(-len(usable) // MOST)]
+    some = [usable[place] for place in np.linspace(0, len(usable) - 1, min(MOST, len(usable))).round().astype(int)]
     parts = {"PED-ANOVA": usable, "fANOVA": some}
     shares: dict[Method, dict[str, float]] = {}
     for method, part in parts.items():
@@ -61,7 +63,8 @@ def importances(
             shares[method] = found
     if not shares:
         return Importances({}, len(usable), "the trials' values hardly differ")
-    return Importances(shares, len(usable), above_chance=_above_chance(usable, space, seed))
+    used = {method: len(parts[method]) for method in shares}
+    return Importances(shares, len(usable), above_chance=_above_chance(usable, space, seed), used=used)
 
 
 def _shares(

@@ -50,8 +50,8 @@ def frames(file: Either, sets: Sets = None, split: Split = "validation") -> None
 
 @group.command()
 def naive(file: Either, sets: Sets = None, split: Split = "validation", as_json: AsJson = False) -> None:
-    """Print the metrics of predictors that look at no picture, which a network must beat: constant and mean depth, a
-    camera that stands or goes on as before, no flow."""
+    """Print the metrics of trivial baselines that ignore the image, which a network must beat: constant and mean depth,
+    a camera that stands or goes on as before, no flow."""
     from weightsearch.data.dataset import open_dataset
     from weightsearch.metrics.protocol import protocol_of
     from weightsearch.training.naive import naive_metrics
@@ -62,7 +62,7 @@ def naive(file: Either, sets: Sets = None, split: Split = "validation", as_json:
         dataset = open_dataset(configuration, progress=progress)
         found = naive_metrics(dataset, name, protocol, configuration.train.batch_size, progress)
     if not found:
-        raise WeightsearchError(f"data: no truth is known on the {split} split, so that there is nothing to beat")
+        raise WeightsearchError(f"data: the {split} split has no ground truth")
     if as_json:
         print(json.dumps({"metrics": found, "protocol": protocol.to_plain()}, indent=2))
     else:

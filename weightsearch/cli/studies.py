@@ -13,7 +13,7 @@ import typer
 from weightsearch.cli.app import AsJson, Device, Quiet, Sets, Study, app, check_storage, located, opened
 from weightsearch.errors import StoreError, StoreUnavailable, WeightsearchError
 from weightsearch.files import write_text
-from weightsearch.screen import View, err, out, print_compared, print_result
+from weightsearch.screen import View, err, out, print_compared, print_result, print_verdict
 from weightsearch.spec import Choices, load_study
 from weightsearch.spec.document import placed
 
@@ -61,7 +61,7 @@ def run(
             running.note(now=True)
         summary = running.summary()
         if not quiet:
-            print_result(running.store, summary, best)
+            print_result(summary, best)
         if best is None:
             raise _NoResult(f"no trial of {spec.name!r} trained to the end: {_first_reason(summary)}")
     finally:
@@ -112,7 +112,7 @@ def show(study: Study, sets: Sets = None, as_json: AsJson = False) -> None:
         if as_json:
             print(json.dumps(summary.to_plain(), indent=2))
         else:
-            print_result(store, summary, None)
+            print_result(summary, None)
 
 
 @app.command()
@@ -127,7 +127,7 @@ def export(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Write every trial that no other dominates, as a configuration each and as the table pareto.csv; the "
+            help="Write every Pareto-optimal trial, as a configuration each and as the table pareto.csv; the "
             "best alone then only with --output.",
         ),
     ] = None,
@@ -177,6 +177,9 @@ def compare(
         other_protocols,
         side_by_side,
         trained_anew,
+        trivial_entries,
+        verdict_of,
+        with_trivial,
     )
 
     with ExitStack() as stack:
@@ -202,12 +205,28 @@ def compare(
             with view.progress("reading frames") as progress:
                 listener = Listener(view.line, view.seldom, progress)
                 entries = trained_anew(found, objective, seeds or 1, device, listener, baseline or (), carry=transfer)
+                found = [with_trivial(study, progress) for study in found]
+        said = {
+            study.name: verdict.sentences(study.summary.best_name)
+            for study in found
+            if (verdict := verdict_of(study, entries, objective)) is not None
+        }
+        entries = [
+            entry
+            for study in found
+            for entry in (*(one for one in entries if one.study == study.name), *trivial_entries(study, objective))
+        ]
     if as_json:
         protocols = {study.name: study.protocol for study in found}
         plain = [entry.to_plain() for entry in entries]
-        print(json.dumps({"objective": objective, "protocols": protocols, "entries": plain}, indent=2))
+        texts = {name: [one.text for one in sentences] for name, sentences in said.items()}
+        print(
+            json.dumps({"objective": objective, "protocols": protocols, "entries": plain, "verdicts": texts}, indent=2)
+        )
     else:
         print_compared(objective, entries)
+        for name, sentences in said.items():
+            print_verdict(sentences, name)
 
 
 def _names(paths: list[Path], stores: list[StudyStore]) -> list[str]:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import statistics
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from weightsearch.analysis.verdict import Contender, Verdict, judge
 from weightsearch.data.dataset import check_content, open_dataset
 from weightsearch.data.reading import Progress
 from weightsearch.errors import SearchError, TrialFailure
 from weightsearch.metrics.protocol import protocol_of
 from weightsearch.plugins import all_options
 from weightsearch.records import EpochRecord
+from weightsearch.search.trivial import NOTED, trivial_baselines
 from weightsearch.spec import Configuration, StudySpec, restore_study
 from weightsearch.spec.differences import differences, flat
 from weightsearch.spec.ranges import is_weight
@@ -32,7 +34,8 @@ SPLITS: Final = ("validation", "test")
 class Entry:
     """A set of weights on a study's data. weights: loss weights by term, all of the study's. values: split -> the
     objective's value, one a training: of the study's own trial, or of each seed. problem: why there is none. others:
-    what else the study searches, path -> value."""
+    what else the study searches, path -> value. seeds: of the values, in their order; empty for the study's own trial.
+    trivial: a baseline that ignores the image."""
 
     study: str
     label: str
@@ -40,6 +43,8 @@ class Entry:
     values: dict[str, list[float]] = field(default_factory=dict)
     problem: str | None = None
     others: dict[str, Any] = field(default_factory=dict)
+    seeds: list[int] = field(default_factory=list)
+    trivial: bool = False
 
     def mean(self, split: str) -> float | None:
         found = self.values.get(split)
@@ -60,6 +65,8 @@ class Entry:
             "mean": {split: self.mean(split) for split in self.values},
             "spread": {split: self.spread(split) for split in self.values},
             "problem": self.problem,
+            "seeds": self.seeds,
+            "trivial": self.trivial,
         }
 
 
@@ -242,6 +249,63 @@ def fresh_seeds(study: Compared, count: int) -> list[int]:
     return [study.spec.base.seed + number for number in range(1, count + 1)]
 
 
+def trivial_entries(study: Compared, objective: str) -> list[Entry]:
+    """The trivial baselines that ignore the image, which no training changes."""
+    found = []
+    for label in dict.fromkeys(label for of in study.summary.trivial.values() for label in of):
+        values = {
+            split: of[label][objective] for split, of in study.summary.trivial.items() if objective in of.get(label, {})
+        }
+        if values:
+            found.append(Entry(study.name, label, {}, {split: [one] for split, one in values.items()}, trivial=True))
+    return found
+
+
+def with_trivial(study: Compared, progress: Progress | None = None) -> Compared:
+    """The same with the trivial baselines measured on both splits: studies of older versions lack those on the test
+    split. What was not known is stored, if the study may be written."""
+    base, spec = study.spec.base, study.store.spec
+    missing = [split for split, name in NOTED.items() if name not in spec]
+    if not missing:
+        return study
+    dataset = open_dataset(base, progress=progress)
+    known = study.summary.trivial
+    for split in missing:
+        known[split] = trivial_baselines(dataset, base, split, study.summary.directions, progress)
+        if study.keep:
+            study.store.note(NOTED[split], known[split])
+    return replace(study, summary=replace(study.summary, naive=known["validation"], naive_test=known["test"]))
+
+
+def verdict_of(study: Compared, entries: Sequence[Entry], objective: str) -> Verdict | None:
+    """What a study's database and the entries that were trained now allow to be said of its best trial; None without a
+    COMPLETE trial."""
+    summary = study.summary
+    if summary.best is None:
+        return None
+    mine = {entry.label: entry for entry in entries if entry.study == study.name and not entry.trivial}
+    best = _with_fresh(summary.contender(summary.best), mine.pop(BEST, None), objective)
+    others: dict[str, Contender] = {}
+    for label, trial in summary.baselines.items():
+        entry = mine.pop(label, None)
+        if trial.state == "COMPLETE" and trial.number != summary.best.number:
+            others[label] = _with_fresh(summary.contender(trial), entry, objective)
+    others |= {label: _with_fresh(Contender(), entry, objective) for label, entry in mine.items() if entry.seeds}
+    return judge(best, others, summary.trivial, summary.directions)
+
+
+def _with_fresh(contender: Contender, entry: Entry | None, objective: str) -> Contender:
+    """The same with the values of the seeds that it was trained with now."""
+    if entry is None or not entry.seeds:
+        return contender
+    fresh: dict[str, Mapping[str, Mapping[int, float]]] = dict(contender.fresh)
+    for split, values in entry.values.items():
+        before = fresh.get(split, {})
+        now = dict(before.get(objective, {})) | dict(zip(entry.seeds, values, strict=True))
+        fresh[split] = {**before, objective: now}
+    return Contender(contender.search, fresh)
+
+
 def train_candidate(
     study: Compared,
     label: str,
@@ -259,6 +323,7 @@ def train_candidate(
     weights = {name: term.weight for name, term in base.loss.items()}
     found: dict[str, list[float]] = {split: [] for split in SPLITS}
     problem: str | None = None
+    done: list[int] = []
     for seed in seeds:
         listener.begin(f"{study.name}, {label}, seed {seed}")
         configuration = base.model_copy(update={"seed": seed})
@@ -267,12 +332,13 @@ def train_candidate(
         except TrialFailure as failure:
             problem = f"seed {seed}: {failure}"
             continue
+        done.append(seed)
         for split, one in metrics.items():
             found[split].append(one[objective])
         if study.keep and (trial := _trial_of(study.summary, label)) is not None:
             study.store.confirm(trial.number, seed, metrics)
     known = {split: values for split, values in found.items() if values}
-    return Entry(study.name, label, weights, known, problem, _others(values))
+    return Entry(study.name, label, weights, known, problem, _others(values), done)
 
 
 def _trial_of(summary: StudySummary, label: str) -> TrialSummary | None:

@@ -36,16 +36,16 @@ from weightsearch.search.patience import Patience
 from weightsearch.search.rounds import train_all
 from weightsearch.search.samplers import check_sampler
 from weightsearch.search.stopping import stoppable
+from weightsearch.search.trivial import trivial_baselines
 from weightsearch.spec import StudySpec
 from weightsearch.spec.differences import differences, flat
 from weightsearch.spec.document import placed
 from weightsearch.study.export import best_configuration
 from weightsearch.study.lease import Lease
-from weightsearch.study.store import CONTENT, MEASURED, NAIVE, UID, StudyStore
+from weightsearch.study.store import CONTENT, MEASURED, NAIVE, NAIVE_ON_TEST, UID, StudyStore
 from weightsearch.study.summary import StudySummary, summarise
 from weightsearch.study.writer import Writer
 from weightsearch.training.evaluate import evaluate_checkpoint
-from weightsearch.training.naive import TOLD, naive_metrics
 from weightsearch.training.preflight import learning, preflight, used_terms
 from weightsearch.training.scores import open_truths
 
@@ -117,7 +117,9 @@ class StudyRun:
             self.listener(Event("warning", reason=other))
         open_truths(dataset, "validation", protocol, progress)
         if NAIVE not in self.store.spec:
-            self._keep_naive(naive_metrics(dataset, "validation", protocol, base.train.batch_size, progress))
+            found = trivial_baselines(dataset, base, "validation", self.spec.search.objectives, progress)
+            with self.writer.act() as connection:
+                self.store.keep(connection, NAIVE, found)
 
     def _check_content(self, now: Mapping[str, float]) -> None:
         """Raise StoreError if the trials so far were measured on other data."""
@@ -130,17 +132,6 @@ class StudyRun:
                 f"host {platform.node()} has another copy of it: its trials could not be compared; bring the data "
                 "back, or start beside it with --force-new NAME"
             )
-
-    def _keep_naive(self, metrics: Mapping[str, Mapping[str, float]]) -> None:
-        """Note the objectives of the predictors that look at no picture and are told nothing."""
-        objectives = self.spec.search.objectives.keys()
-        found = {
-            name: {one: value for one, value in known.items() if one in objectives}
-            for name, known in metrics.items()
-            if name not in TOLD and known.keys() & objectives
-        }
-        with self.writer.act() as connection:
-            self.store.keep(connection, NAIVE, found)
 
     def search(self, trainable: type | None = None) -> None:
         """Train trials until the study has all of them. trainable: what trains them in place of our Worker, with its
@@ -182,8 +173,8 @@ class StudyRun:
             raise ledger.fault
 
     def compare(self) -> list[str]:
-        """Evaluate the best trial and the baselines on the test split, once, and store it. Returns what could not be
-        evaluated, a line each."""
+        """Evaluate the best trial, the baselines and the trivial baselines that ignore the image on the test split,
+        once, and store it. Returns what could not be evaluated, a line each."""
         summary = self.summary()
         if summary.states["RUNNING"] or summary.states["WAITING"]:
             return []
@@ -194,6 +185,9 @@ class StudyRun:
             return [f"the trials have no test metrics: {error}"]
         if not len(dataset.splits["test"]):
             return []
+        if NAIVE_ON_TEST not in self.store.spec:
+            found = trivial_baselines(dataset, self.spec.base, "test", self.spec.search.objectives)
+            self.patience.insist(partial(self.store.note, NAIVE_ON_TEST, found))
         best = [] if summary.best is None else [summary.best]
         chosen = {trial.number: trial for trial in (*summary.front, *best, *summary.baselines.values())}
         problems: list[str] = []

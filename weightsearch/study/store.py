@@ -34,8 +34,9 @@ REASON: Final = "reason"
 KEPT: Final = "kept_epoch"  # under early stopping: the epoch whose network is the trial's
 UID: Final = "uid"
 CONTENT: Final = "data"  # what the data set held when the study began
-NAIVE: Final = "naive"  # what predictors that look at no picture have on the validation split
-MEASURED: Final = (CONTENT, NAIVE)  # what a study's first driver notes of its data set
+NAIVE: Final = "naive"  # objectives of trivial baselines that ignore the image, on the validation split
+NAIVE_ON_TEST: Final = "naive_test"  # the same on the test split; studies of older versions do not have it
+MEASURED: Final = (CONTENT, NAIVE, NAIVE_ON_TEST)  # what drivers note of a study's data set
 
 
 class TrialRow(NamedTuple):
@@ -135,6 +136,12 @@ class StudyStore:
         self.spec = {**self.spec, what: spec[what]}
         found: Mapping[str, Any] = spec[what]
         return found
+
+    def note(self, what: str, now: Mapping[str, Any]) -> None:
+        """As `keep`, in a transaction of its own."""
+        with self.database.writing() as connection:
+            self.lock(connection)
+            self.keep(connection, what, now)
 
     def close(self) -> None:
         self.database.close()
@@ -257,6 +264,37 @@ class StudyStore:
         query = sa.select(table.c.metric, table.c.value).where(mine, table.c.epoch == self.epoch_that_counts(number))
         with self.database.reading() as connection:
             return {row.metric: row.value for row in connection.execute(query)}
+
+    def tested(self) -> dict[int, dict[str, float]]:
+        """Trial number -> metrics on the test split, for trials that have any."""
+        found: dict[int, dict[str, float]] = {}
+        for number, metric, value in self._of_trials(tables.metrics, ("metric", "value"), split="test"):
+            found.setdefault(number, {})[metric] = math.nan if value is None else value
+        return found
+
+    def fresh(self) -> dict[int, dict[str, dict[str, dict[int, float]]]]:
+        """Trial number -> split -> metric -> seed -> value, of trials that were trained again with fresh seeds."""
+        found: dict[int, dict[str, dict[str, dict[int, float]]]] = {}
+        for number, split, metric, seed, value in self._of_trials(
+            tables.confirmations, ("split", "metric", "seed", "value")
+        ):
+            if value is not None:
+                found.setdefault(number, {}).setdefault(split, {}).setdefault(metric, {})[seed] = value
+        return found
+
+    def _of_trials(self, table: sa.Table, columns: Sequence[str], split: str | None = None) -> list[tuple[Any, ...]]:
+        """The study's rows of a table, each with its trial's number first."""
+        trials = self.database.optuna_table("trials")
+        query = (
+            sa.select(trials.c.number, *(table.c[name] for name in columns))
+            .join(table, table.c.trial_id == trials.c.trial_id)
+            .where(trials.c.study_id == self.study_id)
+            .order_by(trials.c.number)
+        )
+        if split is not None:
+            query = query.where(table.c.split == split)
+        with self.database.reading() as connection:
+            return [tuple(row) for row in connection.execute(query)]
 
     def terms(self, number: int) -> dict[str, TermRecord]:
         """A trial's loss terms at the epoch that counts, in the order of the study file; NaN where one was not

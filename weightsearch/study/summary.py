@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from weightsearch.analysis.domination import non_dominated
+from weightsearch.analysis.verdict import TEST, VALIDATION, Contender, Sentence, Verdict, judge
 from weightsearch.spec.ranges import Choices, as_written, find_ranges, label
-from weightsearch.study.store import BASELINE, NAIVE, REASON, StudyStore
+from weightsearch.study.store import BASELINE, NAIVE, NAIVE_ON_TEST, REASON, StudyStore
 
 STATES: Final = ("COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING")
 
@@ -34,7 +35,9 @@ class TrialSummary:
 class StudySummary:
     """best: the COMPLETE trial with the best first objective, or None; of several the one on the front. front: the
     COMPLETE trials that no other dominates, by number (for one objective: the best alone). naive: objectives, on the
-    validation split, of predictors that look at no picture, by their names."""
+    validation split, of trivial baselines that ignore the image, by their names; naive_test: the same on the test
+    split, empty in studies of older versions. tested: trial -> metrics on the test split. fresh: trial -> split ->
+    metric -> seed -> value, of trainings with fresh seeds."""
 
     study: str
     directions: dict[str, str]
@@ -44,19 +47,46 @@ class StudySummary:
     baselines: dict[str, TrialSummary]
     trials: tuple[TrialSummary, ...]
     naive: dict[str, dict[str, float]]
+    naive_test: dict[str, dict[str, float]] = field(default_factory=dict)
+    tested: dict[int, dict[str, float]] = field(default_factory=dict)
+    fresh: dict[int, dict[str, dict[str, dict[int, float]]]] = field(default_factory=dict)
 
-    def unbeaten(self) -> dict[str, tuple[str, float]]:
-        """The best naive predictor, and what it has, of every objective in which the best trial is no better."""
-        found: dict[str, tuple[str, float]] = {}
+    @property
+    def trivial(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Split -> trivial baseline that ignores the image -> objective -> value."""
+        return {VALIDATION: self.naive, TEST: self.naive_test}
+
+    def contender(self, trial: TrialSummary) -> Contender:
+        """What a COMPLETE trial has in the search and with fresh seeds."""
+        return Contender(
+            {VALIDATION: trial.values, TEST: self.tested.get(trial.number, {})}, self.fresh.get(trial.number, {})
+        )
+
+    def verdict(self) -> Verdict | None:
+        """What can be said of the best trial; None without one."""
         if self.best is None:
-            return found
-        for objective, direction in self.directions.items():
-            sign = _sign(direction)
-            known = {name: one[objective] for name, one in self.naive.items() if objective in one}
-            name = min(known, key=lambda each: sign * known[each], default=None)
-            if name is not None and sign * known[name] <= sign * self.best.values[objective]:
-                found[objective] = name, known[name]
-        return found
+            return None
+        others = {
+            name: self.contender(trial)
+            for name, trial in self.baselines.items()
+            if trial.number != self.best.number and trial.state == "COMPLETE"
+        }
+        return judge(self.contender(self.best), others, self.trivial, self.directions)
+
+    def sentences(self, name: str | None = None) -> list[Sentence]:
+        """The verdict in plain words. name: of the best trial."""
+        verdict = self.verdict()
+        if verdict is None or self.best is None:
+            return []
+        remark = "" if self.best.baseline is None else f", no searched trial has a better {verdict.objective}"
+        return verdict.sentences(name or self.best_name, remark)
+
+    @property
+    def best_name(self) -> str:
+        """Of the best trial, in a sentence."""
+        if self.best is None or self.best.baseline is None:
+            return f"trial {'' if self.best is None else self.best.number}"
+        return f"the baseline “{self.best.baseline}”"
 
     def to_plain(self) -> dict[str, Any]:
         """What `show --json` prints."""
@@ -68,6 +98,8 @@ class StudySummary:
             "best": None if best is None else {"number": best.number, "values": best.values, "params": best.params},
             "baselines": {name: {"values": one.values, "params": one.params} for name, one in self.baselines.items()},
             "naive": self.naive,
+            "naive_test": self.naive_test,
+            "verdict": [one.text for one in self.sentences()],
             "front": [{"number": one.number, "values": one.values, "params": one.params} for one in self.front],
         }
 
@@ -92,6 +124,9 @@ def summarise(store: StudyStore) -> StudySummary:
         baselines={trial.baseline: trial for trial in trials if trial.baseline is not None},
         trials=trials,
         naive=dict(store.spec.get(NAIVE, {})),
+        naive_test=dict(store.spec.get(NAIVE_ON_TEST, {})),
+        tested=store.tested(),
+        fresh=store.fresh(),
     )
 
 

@@ -1,4 +1,4 @@
-"""Predictors that look at no picture: what a network must beat before its errors mean anything."""
+"""Trivial baselines that ignore the image: what a network must beat before its errors mean anything."""
 
 from __future__ import annotations
 

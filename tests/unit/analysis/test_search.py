@@ -130,12 +130,12 @@ def test_a_fixed_weight_leaves_no_common_factor_to_search():
 
 
 def test_a_difference_counts_if_its_confidence_interval_excludes_zero():
-    """Student's t with 2 degrees of freedom: 4.303 * sd / sqrt(3)."""
+    """Student's t with 2 degrees of freedom: 4.302653 * sd / sqrt(3)."""
     mine, theirs = {1: 1.0, 2: 2.0, 3: 3.0}, {1: 1.5, 2: 2.6, 3: 3.4, 9: 100.0}
     found = compare_pairs(mine, theirs, minimize=True)
     assert (found.best, found.other, found.pairs) == (2.0, 2.5, 3)
     assert found.change == pytest.approx(-0.2)
-    assert found.margin == pytest.approx(4.303 * 0.1 / math.sqrt(3) / 2.5, rel=1e-6)
+    assert found.margin == pytest.approx(4.302653 * 0.1 / math.sqrt(3) / 2.5, rel=1e-6)
     assert found.verdict == "better"
     assert compare_pairs(mine, theirs, minimize=False).verdict == "worse"
     assert compare_pairs(mine, {1: 1.5, 2: 1.5, 3: 3.4}, minimize=True).verdict == "undecided"

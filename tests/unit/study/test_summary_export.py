@@ -14,7 +14,7 @@ from weightsearch.errors import StoreError, WriteError
 from weightsearch.files import write_text
 from weightsearch.spec.document import parse_document
 from weightsearch.study.export import best_configuration, configuration_of, trial_table, write_front
-from weightsearch.study.store import NAIVE
+from weightsearch.study.store import NAIVE, NAIVE_ON_TEST
 from weightsearch.study.summary import decode, summarise
 from weightsearch.study.writer import Writer
 
@@ -39,21 +39,41 @@ def fill(writer: Writer) -> None:
     writer.fail(4, "why")
 
 
-def test_what_a_predictor_without_pictures_has_is_noted_once_and_must_be_beaten(writer, store):
-    assert summarise(store).unbeaten() == {}
+def test_what_trivial_baselines_have_is_noted_once_and_must_be_beaten(writer, store):
+    assert summarise(store).sentences() == []
     fill(writer)
-    assert (summarise(store).naive, summarise(store).unbeaten()) == ({}, {})
+    assert summarise(store).naive == summarise(store).naive_test == {}
+    assert not any("trivial" in one.text for one in summarise(store).sentences())
     measured = {"constant_depth": {"abs_rel": 0.31}, "mean_depth": {"abs_rel": 0.3}}
     with writer.act() as connection:
         assert store.keep(connection, NAIVE, measured) == measured
     with writer.act() as connection:
         assert store.keep(connection, NAIVE, {"mean_depth": {"abs_rel": 0.9}}) == measured
+    store.note(NAIVE_ON_TEST, {"mean_depth": {"abs_rel": 0.35}})
     summary = summarise(store)
     assert summary.naive == summary.to_plain()["naive"] == measured
-    assert summary.unbeaten() == {"abs_rel": ("mean_depth", 0.3)}  # the best, trial 3, has just that
-    assert replace(summary, naive={"mean_depth": {"abs_rel": 0.301}}).unbeaten() == {}
+    assert summary.naive_test == {"mean_depth": {"abs_rel": 0.35}}
+    first, *_ = summary.sentences()
+    assert first.warning
+    assert "trial 3 is no better than mean_depth" in first.text.lower()  # it has just that
+    assert summary.to_plain()["verdict"][0] == first.text
+    assert (
+        "had a better value than mean_depth"
+        in replace(summary, naive={"mean_depth": {"abs_rel": 0.301}}).sentences()[0].text
+    )
     upwards = replace(summary, directions={"abs_rel": "maximize"})
-    assert upwards.unbeaten() == {"abs_rel": ("constant_depth", 0.31)}
+    assert "no better than constant_depth" in upwards.sentences()[0].text
+
+
+def test_fresh_seeds_and_test_metrics_are_read_for_the_verdict(writer, store):
+    fill(writer)
+    writer.record_test(3, {"abs_rel": 0.41, "rmse": 1.0})
+    for seed, value in enumerate((0.5, 0.51)):
+        store.confirm(3, seed, {"validation": {"abs_rel": value}, "test": {"abs_rel": value + 0.1}})
+    summary = summarise(store)
+    assert summary.tested == {3: {"abs_rel": 0.41, "rmse": 1.0}}
+    assert summary.fresh[3]["test"]["abs_rel"] == {0: 0.6, 1: 0.61}
+    assert summary.verdict().seeds == 2
 
 
 def test_a_summary_counts_and_takes_the_best_complete_trial(writer, store):

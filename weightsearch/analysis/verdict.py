@@ -1,0 +1,248 @@
+"""What a study's results allow to be said of its best trial: the one place where that is decided and put into words.
+
+Verdicts come from the validation split. The test split is reported beside them and decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from weightsearch.analysis.against_baselines import Comparison, Pair, compare_all
+
+VALIDATION: Final = "validation"
+TEST: Final = "test"
+NAIVE: Final = "naive: "  # before an objective, in place of a baseline's name
+
+Naive = Mapping[str, Mapping[str, Mapping[str, float]]]  # split -> trivial baseline -> objective -> value
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A set of weights. search: split -> objective -> value of its trial. fresh: split -> objective -> seed -> value of
+    trainings that no search has seen."""
+
+    search: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    fresh: Mapping[str, Mapping[str, Mapping[int, float]]] = field(default_factory=dict)
+
+    def seeds(self, objective: str, split: str = VALIDATION) -> Mapping[int, float]:
+        return self.fresh.get(split, {}).get(objective, {})
+
+    def searched(self, objective: str, split: str = VALIDATION) -> float | None:
+        return self.search.get(split, {}).get(objective)
+
+    def expected(self, objective: str, split: str = VALIDATION) -> float | None:
+        """The mean over fresh seeds or, without any, the value of the search."""
+        fresh = list(self.seeds(objective, split).values())
+        return float(np.mean(fresh)) if fresh else self.searched(objective, split)
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """warning: that the best trial should not be used as it is."""
+
+    text: str
+    warning: bool = False
+
+
+@dataclass(frozen=True)
+class AgainstNaive:
+    """The best trial against the best of the trivial baselines that ignore the image, in one objective."""
+
+    objective: str
+    name: str
+    compared: Comparison
+    minimize: bool
+
+    @property
+    def beaten(self) -> bool:
+        """Whether the best trial has at least the better mean."""
+        found = self.compared
+        better = found.best < found.other if self.minimize else found.best > found.other
+        return better and found.verdict != "as good"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """objective: the first one. directions: of all. baselines: the best trial against each of them on the validation
+    split; naive: against the trivial baselines, one for each objective that they have."""
+
+    objective: str
+    directions: Mapping[str, str]
+    best: Contender
+    others: Mapping[str, Contender]
+    baselines: Mapping[str, Comparison]
+    naive: Sequence[AgainstNaive]
+    trivial: Naive
+
+    @property
+    def seeds(self) -> int:
+        """How many fresh seeds the best trial has on the validation split."""
+        return len(self.best.seeds(self.objective))
+
+    @property
+    def tests(self) -> int:
+        """Comparisons that share the 5 % of false verdicts."""
+        return sum(one.p is not None for one in (*self.baselines.values(), *(each.compared for each in self.naive)))
+
+    def on(self, split: str) -> dict[str, Comparison]:
+        """The best trial against each baseline: on the validation split the verdicts; on the test split the same
+        figures for information."""
+        if split == VALIDATION:
+            return dict(self.baselines)
+        minimize = self.directions[self.objective] == "minimize"
+        return compare_all(_pairs(self.best, self.others, self.objective, split, minimize=minimize))
+
+    def sentences(self, name: str, remark: str = "") -> list[Sentence]:
+        """In plain words, the gravest first. name: of the best trial. remark: what to say of it beside."""
+        said = [self._of_naive(one, name) for one in self.naive]
+        said.sort(key=lambda one: not one.warning)
+        said.append(self._of_baselines(name, remark))
+        if self.tests:
+            family = f"for all {self.tests} comparisons together (Holm's correction)" if self.tests > 1 else "of error"
+            said.append(
+                Sentence(
+                    "Verdicts are from the validation split: differences over fresh seeds, Student's t-test, at 5 % "
+                    f"{family}."
+                )
+            )
+        expected, lucky = self.best.expected(self.objective), self.best.searched(self.objective)
+        if self.seeds > 1 and expected is not None and lucky is not None:
+            said.append(
+                Sentence(
+                    f"The search found {self.objective} {lucky:.4g} on the validation split; the mean over fresh seeds "
+                    f"is {expected:.4g}: expect that."
+                )
+            )
+        if (tested := self._on_test()) is not None:
+            said.append(tested)
+        return said
+
+    def _of_naive(self, one: AgainstNaive, name: str) -> Sentence:
+        found, objective = one.compared, one.objective
+        count = len(self.best.seeds(objective))
+        how = f"mean of {count} fresh seeds" if count > 1 else "one fresh seed" if count else "one seed"
+        values = f"{objective} {found.best:.4g} against {found.other:.4g} on the validation split ({how})"
+        tested = self.best.expected(objective, TEST)
+        theirs = self.trivial.get(TEST, {}).get(one.name, {}).get(objective)
+        if tested is not None and theirs is not None:
+            values += f", {tested:.4g} against {theirs:.4g} on the test split"
+        trivial = f"{one.name}, a trivial baseline that ignores the image"
+        if not one.beaten:
+            return Sentence(
+                f"{_capital(name)} is no better than {trivial}: {values}. Until it is better, comparing weights means "
+                "little: train longer, or look for a mistake in data, network or loss.",
+                warning=True,
+            )
+        if found.verdict == "undecided":
+            return Sentence(f"{_capital(name)} is not significantly better than {trivial}: {values}.", warning=True)
+        if found.verdict == "one seed":
+            return Sentence(f"{_capital(name)} had a better value than {trivial}: {values}; one seed is no proof.")
+        return Sentence(f"{_capital(name)} is better than {trivial}: {values}.")
+
+    def _of_baselines(self, name: str, remark: str) -> Sentence:
+        """The best against the baselines, by what can be said of each."""
+        if self.seeds < 2:
+            return Sentence(
+                f"The best so far is {name}{remark}. It was trained with one seed and selected as the best of many "
+                "trials, so its value is biased; before relying on it: weightsearch compare STUDY --seeds 3."
+            )
+        groups: dict[str, list[str]] = {}
+        for label, found in self.baselines.items():
+            words = f"“{label}”"
+            if found.verdict == "undecided" and found.margin is not None:
+                words += f" ({_percent(found.change)} ± {100 * found.margin:.1f} %)"
+            groups.setdefault(found.verdict, []).append(words)
+        if worse := groups.get("worse"):
+            verb = "is" if len(worse) == 1 else "are"
+            return Sentence(
+                f"Do not use {name}: over {self.seeds} fresh seeds {_listed(worse)} {verb} better.", warning=True
+            )
+        said = []
+        if better := groups.get("better"):
+            said.append(f"is better than {_listed(better)}")
+        if same := groups.get("as good"):
+            said.append(f"is within 1 % of {_listed(same)}, so that the simplest of them will do")
+        if undecided := groups.get("undecided"):
+            said.append(f"is not significantly different from {_listed(undecided)}: too few seeds")
+        if alone := groups.get("one seed"):
+            said.append(f"was not compared with {_listed(alone)} over fresh seeds")
+        if not said:
+            return Sentence(f"{_capital(name)} was trained with {self.seeds} fresh seeds; there is no baseline.")
+        usable = set(groups) == {"better"} and all(one.compared.verdict == "better" for one in self.naive)
+        return Sentence(f"Over {self.seeds} fresh seeds {name} {'; it '.join(said)}.{' Use it.' if usable else ''}")
+
+    def _on_test(self) -> Sentence | None:
+        """What the test split says, without a verdict."""
+        mine = self.best.expected(self.objective, TEST)
+        if mine is None:
+            return None
+        rows = {f"“{label}”": other.expected(self.objective, TEST) for label, other in self.others.items()}
+        rows |= {label: known.get(self.objective) for label, known in self.trivial.get(TEST, {}).items()}
+        values = [f"{label} {value:.4g}" for label, value in rows.items() if value is not None]
+        beside = f"; {', '.join(values)}" if values else ""
+        return Sentence(f"On the test split, for information only: {self.objective} {mine:.4g}{beside}.")
+
+
+def judge(best: Contender, others: Mapping[str, Contender], trivial: Naive, directions: Mapping[str, str]) -> Verdict:
+    """others: baselines by name. trivial: what baselines that ignore the image have. directions: of the objectives; the
+    baselines are compared in the first one, the trivial ones in all. All comparisons over fresh seeds are corrected
+    together."""
+    objective = next(iter(directions))
+    strongest = {
+        one: found for one, way in directions.items() if (found := _strongest(trivial.get(VALIDATION, {}), one, way))
+    }
+    pairs = _pairs(best, others, objective, VALIDATION, minimize=directions[objective] == "minimize")
+    for one, (_, value) in strongest.items():
+        mine = best.seeds(one) or _search(best, one, VALIDATION)
+        pairs[NAIVE + one] = Pair(mine, value, directions[one] == "minimize")
+    compared = compare_all(pairs)
+    naive = [
+        AgainstNaive(one, name, compared[NAIVE + one], directions[one] == "minimize")
+        for one, (name, _) in strongest.items()
+        if NAIVE + one in compared
+    ]
+    baselines = {label: compared[label] for label in others if label in compared}
+    return Verdict(objective, directions, best, others, baselines, naive, trivial)
+
+
+def _strongest(trivial: Mapping[str, Mapping[str, float]], objective: str, way: str) -> tuple[str, float] | None:
+    known = {name: one[objective] for name, one in trivial.items() if objective in one}
+    if not known:
+        return None
+    name = (min if way == "minimize" else max)(known, key=lambda each: known[each])
+    return name, known[name]
+
+
+def _pairs(
+    best: Contender, others: Mapping[str, Contender], objective: str, split: str, *, minimize: bool
+) -> dict[str, Pair]:
+    """Over common fresh seeds; where there are none, as the values came out of the search."""
+    found: dict[str, Pair] = {}
+    for label, other in others.items():
+        mine, theirs = best.seeds(objective, split), other.seeds(objective, split)
+        if not set(mine) & set(theirs):
+            mine, theirs = _search(best, objective, split), _search(other, objective, split)
+        found[label] = Pair(mine, theirs, minimize)
+    return found
+
+
+def _search(contender: Contender, objective: str, split: str) -> dict[int, float]:
+    """The value of the search as that of one seed."""
+    value = contender.searched(objective, split)
+    return {} if value is None else {0: value}
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:+.1f} %"

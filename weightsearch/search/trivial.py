@@ -1,0 +1,35 @@
+"""What trivial baselines that ignore the image have on a study's splits, measured once and noted with the study."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+
+from weightsearch.data.dataset import Dataset
+from weightsearch.data.reading import Progress
+from weightsearch.data.source import SplitName
+from weightsearch.metrics.protocol import protocol_of
+from weightsearch.spec import Configuration
+from weightsearch.study.store import NAIVE, NAIVE_ON_TEST
+from weightsearch.training.naive import TOLD, naive_metrics
+
+NOTED: Final[dict[SplitName, str]] = {"validation": NAIVE, "test": NAIVE_ON_TEST}  # under which names
+
+
+def trivial_baselines(
+    dataset: Dataset,
+    base: Configuration,
+    split: SplitName,
+    objectives: Collection[str],
+    progress: Progress | None = None,
+) -> dict[str, dict[str, float]]:
+    """The objectives of the baselines that ignore the image and are told nothing of the split; empty for a split
+    without frames."""
+    if not len(dataset.splits[split]):
+        return {}
+    metrics = naive_metrics(dataset, split, protocol_of(base, split), base.train.batch_size, progress)
+    return {
+        name: {one: value for one, value in known.items() if one in objectives}
+        for name, known in metrics.items()
+        if name not in TOLD and any(one in objectives for one in known)
+    }
