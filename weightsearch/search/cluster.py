@@ -38,8 +38,8 @@ class Cluster:
         self.address = spec.ray.address
         if self.address is not None and self.address.startswith("ray://"):
             raise SearchError(
-                f"ray.address {self.address}: Ray would move the driver to another host, and its database with it; give "
-                "this command on a node of the cluster, with ray.address: HOST:PORT of `ray start --head`, mostly port 6379"
+                f"ray.address {self.address}: Ray would move the driver to another host; run this command on a node of "
+                "the cluster, with ray.address: HOST:PORT as in ray start --address=HOST:PORT"
             )
         self.storage = spec.storage
         self._exit = ExitStack()
