@@ -36,6 +36,11 @@ class Cluster:
         for name, value in SETTINGS.items():
             os.environ.setdefault(name, value)
         self.address = spec.ray.address
+        if self.address is not None and self.address.startswith("ray://"):
+            raise SearchError(
+                f"ray.address {self.address}: Ray would move the driver to another host; run this command on a node of "
+                "the cluster, with ray.address: HOST:PORT as in ray start --address=HOST:PORT"
+            )
         self.storage = spec.storage
         self._exit = ExitStack()
         try:
@@ -152,7 +157,7 @@ def _without(names: set[str]) -> Iterator[None]:
 
 
 def _answers(address: str) -> None:
-    """Raise OSError if nobody listens at `host:port` or `ray://host:port`: Ray itself would try for minutes."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    """Raise OSError if nobody listens at `host:port`: Ray itself would try for minutes."""
+    host, colon, port = address.rpartition(":")
     if colon and port.isdigit():
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()

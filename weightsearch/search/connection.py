@@ -31,7 +31,6 @@ MODE: Final = "RAY_AUTH_MODE"
 TOKEN: Final = "RAY_AUTH_TOKEN"  # noqa: S105 - a name
 TOKEN_FILE: Final = "RAY_AUTH_TOKEN_PATH"  # noqa: S105 - a name
 CLUSTERS: Final = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # 0: Ray's processes listen on the loopback interface alone
-LOG_LEVEL: Final = "RAY_BACKEND_LOG_LEVEL"
 
 
 @contextmanager
@@ -51,16 +50,13 @@ def on_this_machine() -> Iterator[None]:
 def on_a_cluster() -> Iterator[None]:
     """The environment in which a cluster is joined: with the user's token, if there is one. `ray start` does the same,
     and a cluster without a token takes any."""
-    changed: dict[str, str | None] = {LOG_LEVEL: os.environ.get(LOG_LEVEL, "error")}  # else it writes on our terminal
-    if MODE not in os.environ and _token_is_known():
-        changed[MODE] = "token"
-    with _environment(changed):
+    with _environment({MODE: "token"} if MODE not in os.environ and _token_is_known() else {}):
         yield
 
 
 def advice(address: str) -> str:
     """What to do when a cluster answers and Ray cannot join it."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    host, _, port = address.rpartition(":")
     token = "" if _token_is_known() else f"; if the cluster has a token, name its file with {TOKEN_FILE}=FILE"
     return f"this machine must be a node of the cluster: ray start --address={host or 'HOST'}:{port or 6379}{token}"
 

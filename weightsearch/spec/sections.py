@@ -331,7 +331,7 @@ class Resources(Section):
 
 
 class Ray(Section):
-    """address: of a running cluster (`auto`, `host:port`, `ray://host:port`); null starts Ray on this machine."""
+    """address: of a running cluster that has this host as a node (`auto`, `host:port`); null starts Ray here."""
 
     address: Annotated[str, AfterValidator(_address)] | None = None
 
