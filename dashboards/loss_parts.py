@@ -7,9 +7,6 @@ from typing import Final
 
 import pandas as pd
 
-from weightsearch.analysis import claims_dual_head
-from weightsearch.analysis.claim import Claim
-from weightsearch.analysis.claims import all_claims
 from weightsearch.analysis.conflict import conflict_matrix, strongest_conflict
 from weightsearch.analysis.contribution import contributions, values
 from weightsearch.analysis.convergence import convergence
@@ -316,44 +313,6 @@ def quantisation_part(found: Findings) -> Part | None:
     if depths:
         tables.append(Table(["largest error at", *(f"{depth:g} m" for depth in depths)], errors))
     return Part("quantisation", "Quantised outputs", text, tables=tables, data=pd.DataFrame(rows, columns=QUANTISED))
-
-
-def claims_part(found: Findings) -> Part | None:
-    """Published justifications of this kind of loss, each figure computed again, and what the study has measured."""
-    if not {"integer", "fractional"} <= set(found.terms):
-        return None
-    return part_of_claims([claim for claim in all_claims(evidence(found)) if claim.source == claims_dual_head.SOURCE])
-
-
-def part_of_claims(claims: list[Claim]) -> Part:
-    """Claims as a part of a page."""
-    plain = [{key: value for key, value in claim.to_plain().items() if key != "numbers"} for claim in claims]
-    text = ["Every figure is computed again; a verdict follows from the figures."]
-    return Part("claims", "Published claims", text, tables=[claims_table(claims)], data=pd.DataFrame(plain))
-
-
-def claims_table(claims: list[Claim]) -> Table:
-    rows = [[claim.source, claim.claimed, claim.verdict, claim.with_evidence, claim.how] for claim in claims]
-    return Table(["of", "claim", "verdict", "right", "how"], rows)
-
-
-def evidence(found: Findings) -> str:
-    """What a study says of fixed weights 1 : 10, where it has them."""
-    if not {"integer", "fractional"} <= set(found.terms):
-        return ""
-    values: list[str] = []
-    published = False
-    for label, trial in found.shown.items():
-        one = next(each for each in found.summary.trials if each.number == trial)
-        weights = found.weights(trial)
-        if one.state != "COMPLETE" or not set(found.terms) <= set(weights):
-            continue
-        ratio = " : ".join(f"{weights[term]:.3g}" for term in found.terms)
-        published = published or abs(weights["fractional"] - 10 * weights["integer"]) < 1e-9 * weights["fractional"]
-        values.append(f"{label} ({ratio}) {number(one.values[found.objective])}")
-    if not published or len(values) < 2:
-        return ""
-    return f"the study {found.name!r}, {found.objective} on the validation split: {'; '.join(values)}."
 
 
 def _last_epoch(found: Findings) -> int:

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from weightsearch.dashboards import (
+    claims_part,
     detection_part,
     loss_parts,
     rebalancing_part,
@@ -46,7 +47,7 @@ PARTS: Final[Mapping[str, Callable[[Findings], Part | None]]] = MappingProxyType
         "rebalancing_theory": theory_part.theory_part,
         "pictures": record_parts.pictures_part,
         "quantisation": loss_parts.quantisation_part,
-        "claims": loss_parts.claims_part,
+        "claims": claims_part.claims_part,
         "protocol": record_parts.protocol_part,
         "cost": record_parts.cost_part,
         "environment": record_parts.environment_part,

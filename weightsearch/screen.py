@@ -232,7 +232,7 @@ def print_claims(claims: Sequence[Claim]) -> None:
     for name, ratio in (("of", 1), ("claim", 4), ("verdict", 2), ("right", 5), ("how", 3)):
         table.add_column(name, ratio=ratio, overflow="fold")
     for claim in claims:
-        _add(table, claim.source, claim.claimed, claim.verdict, claim.with_evidence, claim.how)
+        _add(table, claim.source, claim.with_place, claim.verdict, claim.with_evidence, claim.how)
     out.print(table, soft_wrap=False)
 
 

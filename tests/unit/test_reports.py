@@ -38,12 +38,12 @@ def study(tmp_path, monkeypatch) -> str:
 def test_claims_are_a_table_json_and_a_page(study, tmp_path):
     table = said("claims", "-o", "claims.html")
     rows = json.loads(said("claims", "--json"))
-    assert len(rows) == 22
+    assert len(rows) == 59
     for row in rows:
         assert row["claimed"].split()[0] in table
         assert row["verdict"].split()[0] in table
     page = (tmp_path / "claims.html").read_text()
-    assert page.count("<tr>") == 1 + 22
+    assert page.count("<tr>") == 1 + 59
     assert "5.5/53.0/41.5" in page
 
 
@@ -53,7 +53,7 @@ def test_a_study_s_own_trials_are_cited_where_training_decides(study):
     evidence = rows["best_weights"]["evidence"]
     assert "published (1 : 10 : 0.5) 0.19" in evidence
     assert "equal" in evidence
-    assert rows["table_1"]["evidence"] == ""
+    assert rows["table_1_sq_rel"]["evidence"] == ""
 
 
 def test_a_study_without_the_published_weights_is_no_evidence(study):

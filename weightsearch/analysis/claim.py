@@ -1,4 +1,4 @@
-"""What a published justification of loss weights claims, and what is right."""
+"""A published claim about loss weights, and what is right."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ VACUOUS: Final = "vacuous"
 PREMISE: Final = "arithmetic holds, premise wrong"
 NOT_REPRODUCED: Final = "not reproduced"
 UNSUPPORTED: Final = "unsupported"
+NOT_CHECKED: Final = "not checked: the printed form is not known here"
 
 
 @dataclass(frozen=True)
 class Claim:
     """name: short, unique. claimed and right: in words, with their figures. numbers: what was computed, by name. how:
-    the computation. evidence: what a study has measured of it."""
+    the computation. where: the document, and what is taken as printed if the print could not be read. evidence: what a
+    study has measured of it."""
 
     name: str
     source: str
@@ -27,7 +29,13 @@ class Claim:
     right: str
     how: str
     numbers: Mapping[str, float] = field(default_factory=dict)
+    where: str = ""
     evidence: str = ""
+
+    @property
+    def with_place(self) -> str:
+        """The claim and where it is made."""
+        return f"{self.claimed} [{self.where}]" if self.where else self.claimed
 
     @property
     def with_evidence(self) -> str:
@@ -44,3 +52,13 @@ def rounds_to(claimed: str, right: Sequence[float]) -> bool:
     digits = [len(figure.partition(".")[2]) for figure in figures]
     pairs = zip(figures, right, digits, strict=True)
     return all(abs(float(figure) - value) <= 0.5 * 10**-count * (1 + 1e-9) for figure, value, count in pairs)
+
+
+def judged(holds: bool) -> str:
+    """The verdict on a claim that a computation decides."""
+    return HOLDS if holds else WRONG
+
+
+def listed(values: Sequence[float], form: str) -> str:
+    """Values by a format such as `.2f`, separated by slashes."""
+    return "/".join(f"{value:{form}}" for value in values)

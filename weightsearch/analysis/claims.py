@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
+from types import MappingProxyType
+from typing import Final
 
-from weightsearch.analysis import claims_cotraining, claims_dual_head
+from weightsearch.analysis import (
+    claims_cotraining,
+    claims_dual_head,
+    claims_dual_head_tables,
+    claims_silog,
+    claims_transfer,
+)
 from weightsearch.analysis.claim import Claim
 
-BY_TRAINING = "best_weights"  # the claim that only a study can judge
+# The claims that only training can judge: the trials of a study are their evidence.
+BY_TRAINING: Final = (
+    claims_dual_head.BY_TRAINING,
+    claims_transfer.BY_TRAINING,
+    claims_silog.BY_TRAINING,
+    claims_cotraining.BY_TRAINING,
+)
 
 
-def all_claims(evidence: str = "") -> list[Claim]:
-    """In the order of their sources. evidence: what a study has measured of the claim that training decides."""
-    return [replace(claim, evidence=evidence) if claim.name == BY_TRAINING else claim for claim in _computed()]
+def all_claims(evidence: Mapping[str, str] = MappingProxyType({})) -> list[Claim]:
+    """In the order of their sources. evidence: what a study has measured of the claims in BY_TRAINING, by name. Raises
+    KeyError for another name."""
+    unknown = set(evidence) - set(BY_TRAINING)
+    if unknown:
+        raise KeyError(f"no claim that training decides: {', '.join(sorted(unknown))}")
+    return [replace(claim, evidence=evidence.get(claim.name, "")) for claim in _computed()]
 
 
 @cache
 def _computed() -> tuple[Claim, ...]:
-    makers = (*claims_dual_head.CLAIMS.values(), *claims_cotraining.CLAIMS.values())
-    return tuple(make() for make in makers)
+    parts = (claims_dual_head, claims_dual_head_tables, claims_silog, claims_transfer, claims_cotraining)
+    return tuple(make() for part in parts for make in part.CLAIMS.values())

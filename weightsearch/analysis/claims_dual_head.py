@@ -1,9 +1,12 @@
-"""Claims of a weight justification of a dual-head depth network (1 : 10 : 0.5), each figure computed again."""
+"""Claims of a weight justification of a dual-head depth network (1 : 10 : 0.5), each figure computed again.
+
+Documents: those of the public repository packnet-sfm-resnet-san, November 2025."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from types import MappingProxyType
 from typing import Final
 
@@ -18,12 +21,16 @@ from weightsearch.analysis.claim import (
     VACUOUS,
     WRONG,
     Claim,
+    judged,
+    listed,
     rounds_to,
 )
-from weightsearch.analysis.noise_model import expected_error, simulate, unclipped_error
+from weightsearch.analysis.noise_model import Losses, expected_error, simulate, unclipped_error
 from weightsearch.analysis.quantisation import interval_shares, quantisation, relative_errors
 
 SOURCE: Final = "dual head"
+BY_TRAINING: Final = "best_weights"
+DOCUMENT: Final = "DUAL_HEAD_LOSS_WEIGHT_JUSTIFICATION"
 
 # The published system: depth range in metres, error that a head is assumed to make, noise of the simulation, weights.
 MAX_DEPTH: Final = 15.0
@@ -38,14 +45,16 @@ DEPTHS: Final = (1.0, 2.0, 3.0, 5.0, 10.0, 15.0)
 def _sensitivity() -> Claim:
     integer, fractional = MAX_DEPTH * HEAD_ERROR * 1000, HEAD_ERROR * 1000
     holds = rounds_to("150/10/15", [integer, fractional, integer / fractional])
+    metres = f"{MAX_DEPTH:g} m times {HEAD_ERROR:g} against 1 m times {HEAD_ERROR:g}"
     return Claim(
         "sensitivity",
         SOURCE,
         "a change of .01 is 150 mm in the integer head, 10 mm in the fractional one: 15 times",
-        HOLDS if holds else WRONG,
+        judged(holds),
         f"{integer:.0f} mm, {fractional:.0f} mm: {integer / fractional:.0f} times",
-        "max depth times .01 against 1 m times .01",
+        metres,
         {"integer_mm": integer, "fractional_mm": fractional, "ratio": integer / fractional},
+        f"{DOCUMENT}, section 2",
     )
 
 
@@ -57,7 +66,7 @@ def _integer_interval() -> Claim:
         "integer_interval",
         SOURCE,
         "the integer head has 48 levels: intervals of 312.5 mm, 5.58 bits",
-        HOLDS if holds else WRONG,
+        judged(holds),
         f"48 is the height of a feature map, not a number of levels; an 8-bit step is {step:.1f} mm; the integer "
         f"target has {found.targets} values, of entropy {found.target_bits:.2f} bits for evenly spread depth",
         "15 m / 48 and log2 48 give the claimed figures; 15 m / 255, and the entropy of floor(y) for y over .5-15 m",
@@ -68,6 +77,7 @@ def _integer_interval() -> Claim:
             "targets": found.targets,
             "bits": found.target_bits,
         },
+        f"{DOCUMENT}, sections 2 and 6.1; 48 is explained as 384 / 8 rows of a feature map in another document there",
     )
 
 
@@ -81,6 +91,7 @@ def _fractional_interval() -> Claim:
         f"{by_256:.3f} mm (1 m / 256) or {by_255:.3f} mm (1 m / 255)",
         "1 m over the number of levels, or of steps between them",
         {"by_256_mm": by_256, "by_255_mm": by_255},
+        f"{DOCUMENT}, sections 2 and 6.1",
     )
 
 
@@ -107,6 +118,7 @@ def _relative(name: str, claim: str, claimed: str, metres: float, digits: int) -
         f"{'/'.join(f'{value:.{digits}g}' for value in right)} %",
         f"{1000 * metres:.0f} mm (a change of .01) over the depth",
         {f"at_{depth:g}_m_percent": value for depth, value in zip(DEPTHS, right, strict=True)},
+        f"{DOCUMENT}, section 3.1",
     )
 
 
@@ -123,6 +135,7 @@ def _independence() -> Claim:
         f"their ratio is {ratios[0]:.0f} everywhere",
         "the same errors in metres over the depth",
         {"fall": fractional[0] / fractional[-1], "ratio_at_1_m": ratios[0], "ratio_at_15_m": ratios[-1]},
+        f"{DOCUMENT}, section 3.2",
     )
 
 
@@ -134,17 +147,18 @@ def _largest_relative() -> Claim:
         "the integer head's relative error reaches 200 %",
         HOLDS if rounds_to("200", [right]) else NOT_REPRODUCED,
         f"{right:.0f} % at {MIN_DEPTH:g} m, the smallest depth",
-        "150 mm over .5 m",
+        f"{1000 * MAX_DEPTH * HEAD_ERROR:.0f} mm over {MIN_DEPTH:g} m",
         {"percent": right},
+        f"{DOCUMENT}, sections 3.2 and 10.1",
     )
 
 
 def _simulated_losses() -> Claim:
     shares = interval_shares(MIN_DEPTH, MAX_DEPTH)
     integer = sum(share * expected_error(whole / MAX_DEPTH, SIGMA) for whole, share in enumerate(shares))
-    points = 2000
+    points, pixels, seeds = 2000, 1000, 400
     fractional = sum(expected_error((i + 0.5) / points, SIGMA) for i in range(points)) / points
-    drawn = [_drawn(1000, seed) for seed in range(400)]
+    drawn = [_drawn(pixels, seed) for seed in range(seeds)]
     spread = float(np.std([losses[0] for losses in drawn]))
     gaps = [losses[0] - losses[1] for losses in drawn]
     claimed = PUBLISHED_LOSSES[0] - PUBLISHED_LOSSES[1]
@@ -157,9 +171,10 @@ def _simulated_losses() -> Claim:
         "simulated losses are .0389 (integer) and .0374 (fractional), a split of 51 to 49 %",
         HOLDS if expected else ONE_SEED if within else WRONG,
         f"expected {_small(integer)} and {_small(fractional)} ({_small(unclipped_error(SIGMA))} without clipping), "
-        f"with standard deviation {_small(spread)} of 1000 pixels: the split is noise; a gap of this size or more "
+        f"with standard deviation {_small(spread)} of {pixels} pixels: the split is noise; a gap of this size or more "
         f"comes with {100 * beyond:.0f} % of all seeds",
-        "E|clip(t + e) - t| for e ~ N(0, .05) over the targets of evenly spread depth; 400 seeds of 1000 pixels",
+        f"E|clip(t + e) - t| for e ~ N(0, {SIGMA:g}) over the targets of evenly spread depth; {seeds} seeds of "
+        f"{pixels} pixels",
         {
             "integer": integer,
             "fractional": fractional,
@@ -167,12 +182,13 @@ def _simulated_losses() -> Claim:
             "spread": spread,
             "share_of_seeds_with_such_a_gap": beyond,
         },
+        f"{DOCUMENT}, section 4.2",
     )
 
 
-def _split_of(weight: float) -> tuple[float, float]:
-    """Contributions in % of the integer and the weighted fractional term at the published losses."""
-    integer, fractional = PUBLISHED_LOSSES[0], weight * PUBLISHED_LOSSES[1]
+def _split_of(weight: float, losses: tuple[float, float] = PUBLISHED_LOSSES) -> tuple[float, float]:
+    """Contributions in % of the integer and the weighted fractional term, by default at the published losses."""
+    integer, fractional = losses[0], weight * losses[1]
     return 100 * integer / (integer + fractional), 100 * fractional / (integer + fractional)
 
 
@@ -184,27 +200,42 @@ def _split_ten() -> Claim:
         "weights 1 : 10 give contributions of 9.4 and 90.6 %",
         HOLDS if rounds_to("9.4/90.6", [integer, fractional]) else WRONG,
         f"{integer:.2f} and {fractional:.2f} %",
-        ".0389 against 10 times .0374",
+        f"{_small(PUBLISHED_LOSSES[0])} against 10 times {_small(PUBLISHED_LOSSES[1])}",
         {"integer_percent": integer, "fractional_percent": fractional},
+        f"{DOCUMENT}, sections 4.2 and 8.2",
     )
 
 
 def _split_others() -> Claim:
     five, twenty = _split_of(5), _split_of(20)
+    even_five, even_twenty = _split_of(5, (1.0, 1.0)), _split_of(20, (1.0, 1.0))
     holds = rounds_to("16.7/83.3/4.7/95.3", [*five, *twenty])
+    explained = {
+        "1 : 5": rounds_to("16.7/83.3", even_five),
+        "1 : 20": rounds_to("4.7/95.3", even_twenty),
+    }
+    words = "; ".join(
+        f"the figures of {pair} are {'those' if same else 'not even those'} of equal losses, {even[0]:.2f} and "
+        f"{even[1]:.2f} %"
+        for (pair, same), even in zip(explained.items(), (even_five, even_twenty), strict=True)
+    )
     return Claim(
         "split_1_to_5_and_20",
         SOURCE,
         "weights 1 : 5 give 16.7 and 83.3 %, 1 : 20 give 4.7 and 95.3 %",
-        HOLDS if holds else WRONG,
-        f"{five[0]:.1f} and {five[1]:.1f} %; {twenty[0]:.2f} and {twenty[1]:.2f} %, by its own losses",
-        ".0389 against 5 and 20 times .0374; the claimed figures are those of equal losses",
+        judged(holds),
+        f"{five[0]:.1f} and {five[1]:.1f} %; {twenty[0]:.2f} and {twenty[1]:.2f} %, by its own losses; {words}",
+        f"{_small(PUBLISHED_LOSSES[0])} against 5 and 20 times {_small(PUBLISHED_LOSSES[1])}; 1 against 5 and 20",
         {
             "integer_percent_5": five[0],
             "fractional_percent_5": five[1],
             "integer_percent_20": twenty[0],
             "fractional_percent_20": twenty[1],
+            "equal_losses_integer_5": even_five[0],
+            "equal_losses_integer_20": even_twenty[0],
+            "equal_losses_fractional_20": even_twenty[1],
         },
+        f"{DOCUMENT}, sections 8.1 and 8.3",
     )
 
 
@@ -225,6 +256,7 @@ def _gradients() -> Claim:
         f"1 : {ratios[1]:.0f} with a tenth of the fractional loss",
         "norms of the gradients of |e| / N for drawn errors, of the same size and of a tenth",
         {"ratio": ratios[0], "ratio_at_a_tenth_of_the_loss": ratios[1]},
+        f"{DOCUMENT}, section 5",
     )
 
 
@@ -246,6 +278,7 @@ def _optimum() -> Claim:
         f"dL/dw_k = L_k whatever the weights: the ratio is {ratios[0]:.3f} at 1 : 1, 1 : 10 and 1 : 100 alike",
         "differences of the weighted sum in each weight",
         {"at_1": ratios[0], "at_10": ratios[1], "at_100": ratios[2]},
+        f"{DOCUMENT}, section 9.2",
     )
 
 
@@ -262,20 +295,32 @@ def _bits() -> Claim:
         "weights train best",
         "8 bits over log2 48, over the entropy of the integer target, over 8",
         {"claimed": claimed, "factor": 10 / claimed, "by_entropy": right, "by_heads": 8 / 8},
+        f"{DOCUMENT}, sections 6.2 and 9.3",
     )
 
 
+@cache
+def simulated() -> Losses:
+    """The published simulation with a million pixels."""
+    return simulate(1_000_000, sigma=SIGMA, max_depth=MAX_DEPTH, min_depth=MIN_DEPTH, weights=WEIGHTS, seed=0)
+
+
+def shares_with_consistency() -> list[float]:
+    """Contributions in % of integer, fractional and consistency term: the published losses and the simulated third."""
+    terms = (*PUBLISHED_LOSSES, simulated().consistency)
+    weighted = [weight * term for weight, term in zip(WEIGHTS, terms, strict=True)]
+    return [100 * value / sum(weighted) for value in weighted]
+
+
 def _consistency() -> Claim:
-    found = simulate(1_000_000, sigma=SIGMA, max_depth=MAX_DEPTH, min_depth=MIN_DEPTH, weights=WEIGHTS, seed=0)
-    weighted = [WEIGHTS[0] * PUBLISHED_LOSSES[0], WEIGHTS[1] * PUBLISHED_LOSSES[1], WEIGHTS[2] * found.consistency]
-    shares = [100 * value / sum(weighted) for value in weighted]
+    found, shares = simulated(), shares_with_consistency()
     left_out = shares[2] < 5
     return Claim(
         "consistency_left_out",
         SOURCE,
         "the consistency term can be left out of the balance",
         HOLDS if left_out else WRONG,
-        f"it is {found.consistency:.3f} m in that simulation: shares {'/'.join(f'{one:.1f}' for one in shares)} %; the "
+        f"it is {found.consistency:.3f} m in that simulation: shares {listed(shares, '.1f')} %; the "
         f"gradients at the heads are {found.gradients[0]:.2f} : {found.gradients[1]:.2f}, since it sends "
         f"{WEIGHTS[2]:g} * {MAX_DEPTH:g} into the integer head",
         "the same simulation with a million pixels and linear decoding; mean size of the gradient at a pixel",
@@ -287,18 +332,21 @@ def _consistency() -> Claim:
             "integer_gradient": found.gradients[0],
             "fractional_gradient": found.gradients[1],
         },
+        f"{DOCUMENT}, sections 4 and 10, which weigh the two heads alone",
     )
 
 
 def _convergence() -> Claim:
     return Claim(
-        "best_weights",
+        BY_TRAINING,
         SOURCE,
         "a table of epochs 5 to 30 shows that 1 : 10 is optimal",
         UNSUPPORTED,
-        "no logs were published; what the best weights are is measured by training: see the evidence of a study that "
-        "has them among its baselines",
+        "the table is headed as expected progress and no logs were published; what the best weights are is measured by "
+        "training: see the evidence of a study that has them among its baselines",
         "weightsearch claims STUDY",
+        {},
+        f"{DOCUMENT}, section 7",
     )
 
 
@@ -328,6 +376,6 @@ CLAIMS: Final[Mapping[str, Callable[[], Claim]]] = MappingProxyType(
         "optimum_condition": _optimum,
         "bits_ratio": _bits,
         "consistency_left_out": _consistency,
-        "best_weights": _convergence,
+        BY_TRAINING: _convergence,
     }
 )

@@ -76,16 +76,16 @@ def claims(
     """Compute every figure of published weight justifications again: claim, verdict, right value, how."""
     from weightsearch.analysis.claims import all_claims
 
-    evidence = ""
+    evidence: dict[str, str] = {}
     if study is not None:
+        from weightsearch.dashboards.claims_part import evidence as evidence_of
         from weightsearch.dashboards.findings import read_findings
-        from weightsearch.dashboards.loss_parts import evidence as evidence_of
 
         with opened(study, sets) as store:
             evidence = evidence_of(read_findings(store, pictures=False))
     found = all_claims(evidence)
     if output is not None:
-        from weightsearch.dashboards.loss_parts import part_of_claims
+        from weightsearch.dashboards.claims_part import part_of_claims
         from weightsearch.dashboards.report import render
 
         write_text(output, render("Published claims", [part_of_claims(found)], datetime.now().astimezone()))

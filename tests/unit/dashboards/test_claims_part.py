@@ -1,0 +1,134 @@
+"""What the trials of a study say of the claims that training decides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from optuna.distributions import CategoricalDistribution
+from optuna.samplers import RandomSampler
+
+from tests.stores import attempt, driving
+from tests.stores import record as plain_record
+from weightsearch.dashboards.claims_part import claims_part, evidence
+from weightsearch.dashboards.findings import Findings, read_findings
+from weightsearch.records import TermRecord
+
+FOCUS = "loss.silog.variance_focus"
+
+
+def study(tmp_path, tree: dict[str, Any], trials: Mapping[str, tuple[dict[str, Any], dict[str, float]]]) -> Findings:
+    """A study whose baselines have these parameters and these objectives; each parameter is a choice of their values."""
+    tree = deepcopy({"name": "s", "data": {"name": "procedural"}, "train": {"epochs": 1, "lr": 1e-3}, **tree})
+    space = {}
+    for path in next(iter(trials.values()))[0]:
+        *sections, last = path.split(".")
+        node = tree
+        for section in sections:
+            node = node[section]
+        choices = list(dict.fromkeys(params[path] for params, _ in trials.values()))
+        node[last], space[path] = {"choices": choices}, CategoricalDistribution(choices)
+    spec = {
+        "tree": tree,
+        "objectives": dict.fromkeys(next(iter(trials.values()))[1], "minimize"),
+        "baselines": {name: params for name, (params, _) in trials.items()},
+    }
+    with driving(f"sqlite:///{tmp_path}/s.db", "s", spec) as writer:
+        for name, (params, values) in trials.items():
+            writer.enqueue_baseline(name, params)
+            number = writer.ask(RandomSampler(seed=0), space).number
+            weights = {term: params.get(f"loss.{term}.weight", one["weight"]) for term, one in tree["loss"].items()}
+            terms = {term: TermRecord(1, float(weight), 0.5, 1) for term, weight in weights.items()}
+            writer.record(number, attempt(name), replace(plain_record(1), terms=terms, metrics=dict(values)))
+            writer.complete(number)
+        return read_findings(writer.store, pictures=False)
+
+
+def transfer(mae: float, edge: float, ssim: float) -> dict[str, Any]:
+    return {"loss.mae.weight": mae, "loss.edge.weight": edge, "loss.ssim.weight": ssim}
+
+
+ABLATION = {
+    "published": (transfer(0.6, 0.2, 1), {"abs_rel": 0.21}),
+    "without_mae": (transfer(0, 0.2, 1), {"abs_rel": 0.23}),
+    "mae_only": (transfer(0.6, 0, 0), {"abs_rel": 0.22}),
+    "edge_only": (transfer(0, 0.2, 0), {"abs_rel": 1.18}),
+    "ssim_only": (transfer(0, 0, 1), {"abs_rel": 0.2}),
+}
+TRANSFER = {"loss": {"mae": {"weight": 0.6}, "edge": {"weight": 0.2}, "ssim": {"weight": 1.0}}}
+
+
+def test_the_ablation_study_weighs_the_weighted_loss_against_each_term_alone(tmp_path):
+    found = study(tmp_path, TRANSFER, ABLATION)
+    (name, text), *others = evidence(found).items()
+    assert (name, others) == ("weighted_beats_single", [])
+    assert "published 0.21; " in text
+    assert "mae alone 0.22 (published is better by one seed)" in text
+    assert "ssim alone 0.2 (published is no better by one seed)" in text
+    assert text.endswith("better than 2 of 3 single terms.")
+    assert "without_mae" not in text
+    part = claims_part(found)
+    assert part is not None
+    assert {row[0] for row in part.tables[0].rows} == {"transfer"}
+    assert any("better than 2 of 3 single terms" in row[3] for row in part.tables[0].rows)
+
+
+def test_fresh_seeds_take_the_place_of_the_search_s_own_values(tmp_path):
+    found = study(tmp_path, TRANSFER, ABLATION)
+    rows = [
+        {"number": number, "seed": seed, "split": "validation", "metric": "abs_rel", "value": value + 0.001 * seed}
+        for number, value in ((0, 0.25), (4, 0.20))
+        for seed in (1, 2, 3)
+    ]
+    confirmed = found.frames.confirmations.reindex(range(len(rows)))
+    for column in confirmed.columns:
+        confirmed[column] = [row[column] for row in rows]
+    text = evidence(replace(found, frames=replace(found.frames, confirmations=confirmed)))["weighted_beats_single"]
+    assert "published 0.252 ± 0.001 (3 seeds)" in text
+    assert "ssim alone 0.202 ± 0.001 (3 seeds) (published is worse)" in text
+
+
+def test_a_study_without_single_terms_or_of_other_terms_is_no_evidence(tmp_path):
+    few = {name: ABLATION[name] for name in ("published", "without_mae")}
+    assert evidence(study(tmp_path, TRANSFER, few)) == {}
+
+
+def test_trials_with_silog_alone_say_which_focus_is_best(tmp_path):
+    trials = {
+        "published": ({FOCUS: 0.85, "loss.mae.weight": 0}, {"abs_rel": 0.11}),
+        "half": ({FOCUS: 0.5, "loss.mae.weight": 0}, {"abs_rel": 0.12}),
+        "mixed": ({FOCUS: 0.2, "loss.mae.weight": 1}, {"abs_rel": 0.1}),
+    }
+    tree = {"loss": {"silog": {"weight": 1.0}, "mae": {"weight": 0.0}}}
+    found = study(tmp_path, tree, trials)
+    text = evidence(found)["best_variance_focus"]
+    assert "half (focus 0.5) 0.12; published (focus 0.85) 0.11" in text
+    assert "mixed" not in text
+    part = claims_part(found)
+    assert part is not None
+    assert {row[0] for row in part.tables[0].rows} == {"scale-invariant"}
+
+
+@pytest.mark.parametrize("methods", [("none", "minimum"), ("none",), ("minimum",)])
+def test_rebalancing_is_held_against_none_in_every_objective(tmp_path, methods):
+    tree = {
+        "loss": {"photometric_rigid": {"weight": 1.0}, "photometric_flow": {"weight": 1.0}},
+        "rebalance": {"eta": 0.1},
+    }
+    trials = {
+        method: ({"rebalance.method": method}, {"abs_rel": 0.3 - 0.1 * (method == "none"), "ate": 0.02})
+        for method in methods
+    }
+    found = study(tmp_path, tree, trials)
+    text = evidence(found).get("rebalancing_helps", "")
+    if len(methods) == 1:
+        assert text == ""
+        return
+    assert "none) abs_rel 0.2, ate 0.02" in text
+    assert "minimum (minimum) abs_rel 0.3, ate 0.02" in text
+    part = claims_part(found)
+    assert part is not None
+    assert {row[0] for row in part.tables[0].rows} == {"co-training"}
