@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from weightsearch.data.order import leaps
 from weightsearch.data.source import SplitName, Video
 from weightsearch.errors import DataError
 from weightsearch.spec.sections import Split
@@ -92,16 +94,19 @@ def _shares(videos: Sequence[Video], split: Split) -> list[dict[SplitName, float
 
 
 def with_neighbours(
-    splits: dict[SplitName, list[int]], videos: Sequence[Video], offsets: Sequence[int]
+    splits: dict[SplitName, list[int]], videos: Sequence[Video], offsets: Sequence[int], names: Sequence[str] = ()
 ) -> dict[SplitName, list[int]]:
-    """Of each split the frames whose neighbours at these offsets are in the same video and in the split. Raises
-    DataError where no frame of a split is left, and for frames that do not follow one another."""
+    """Of each split the frames whose neighbours at these offsets are in the same video and in the split. names: of all
+    frames; where numbers in them are missing, what stands on either side is not beside each other. Raises DataError
+    where no frame of a split is left, and for frames that do not follow one another."""
     if not offsets:
         return splits
     for video in videos:
         if not video.ordered:
             raise DataError(f"data.neighbours: the frames of {video.name} do not follow one another")
-    owners = [number for number, video in enumerate(videos) for _ in range(video.length)]
+    lengths = [video.length for video in videos]
+    begins = leaps(names, lengths) | set(itertools.accumulate(lengths))
+    owners = list(itertools.accumulate(int(index in begins) for index in range(sum(lengths))))
     result: dict[SplitName, list[int]] = {}
     for name, indices in splits.items():
         there = set(indices)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from weightsearch.data.cache import build_source
 from weightsearch.data.images import PICTURES, read_array, read_uint16
 from weightsearch.data.reading import Progress, names_of, read_all, resized_depth, usable
-from weightsearch.data.source import Frame, Size, SplitName, Video
+from weightsearch.data.source import Frame, Size, Source, SplitName, Video
 from weightsearch.data.split import cut, with_neighbours
 from weightsearch.errors import DataError
 from weightsearch.metrics.depth import DepthMetrics
@@ -50,14 +50,16 @@ def frame_names(configuration: Configuration, split: SplitName) -> list[str]:
     """The names of a split's frames in their order. Raises DataError."""
     source = build_source(configuration)
     videos = source.videos()
-    return names_of(source, videos, _order(configuration, videos, split))
+    return names_of(source, videos, _order(configuration, source, videos, split))
 
 
-def _order(configuration: Configuration, videos: Sequence[Video], split: SplitName) -> list[int]:
+def _order(configuration: Configuration, source: Source, videos: Sequence[Video], split: SplitName) -> list[int]:
     """The indices of a split's frames, as they are trained and measured on."""
     data = configuration.data
     found = {split: cut(videos, data.split, (split,))[split]}
-    return with_neighbours(found, videos, data.neighbours)[split]
+    every = range(sum(video.length for video in videos))
+    names = names_of(source, videos, every) if data.neighbours else ()
+    return with_neighbours(found, videos, data.neighbours, names)[split]
 
 
 def evaluate_predictions(
@@ -115,7 +117,7 @@ def _truths(
     a few at a time, and no others are read."""
     source = build_source(configuration)
     videos = source.videos()
-    order = _order(configuration, videos, split)
+    order = _order(configuration, source, videos, split)
 
     def true_depth(_: int, frame: Frame) -> tuple[Map, Size]:
         own = (frame.depth.shape[0], frame.depth.shape[1])
