@@ -119,7 +119,7 @@ def check_data(configuration: Configuration, progress: Progress | None = None) -
     over, alone = LeftOver(0, 0), 0
     try:
         whole = cut(videos, data.split)
-        indices = with_neighbours(whole, videos, data.neighbours)
+        indices = with_neighbours(whole, videos, data.neighbours, [reading.name for reading in readings])
         over = left_over(videos, data.split)
         alone = sum(len(whole[name]) - len(found) for name, found in indices.items())
         splits = {str(name): len(found) for name, found in indices.items()}

@@ -170,7 +170,7 @@ def open_dataset(
     """Open (and if need be build) the frame cache of a configuration and cut it. Raises DataError."""
     frames = open_frames(configuration, folder=folder, progress=progress)
     data = configuration.data
-    found = with_neighbours(cut(frames.videos, data.split), frames.videos, data.neighbours)
+    found = with_neighbours(cut(frames.videos, data.split), frames.videos, data.neighbours, frames.names)
     splits = {name: np.array(indices, dtype=np.int64) for name, indices in found.items()}
     if data.neighbours:
         _check_cameras(frames)

@@ -19,10 +19,10 @@ def place_in_time(path: Path) -> tuple[str, Decimal | None]:
     None if it has none. `room/frame-000012.color.png` -> `room/frame-#.color`, 12."""
     numbers = list(NUMBER.finditer(path.stem))
     if not numbers:
-        return str(path.with_suffix("")), None
+        return str(path.parent / path.stem), None
     last = numbers[-1]
     name = f"{path.stem[: last.start()]}#{path.stem[last.end() :]}"
-    return str(path.with_name(name)), Decimal(last.group())
+    return str(path.parent / name), Decimal(last.group())
 
 
 def videos_of(pictures: Sequence[Path]) -> list[range]:
@@ -40,6 +40,24 @@ def videos_of(pictures: Sequence[Path]) -> list[range]:
         longest = LONGER * float(median(steps)) if steps else 0.0
         cuts = [index for index, step in enumerate(steps, start=start + 1) if float(step) > longest]
         found += [range(first, last) for first, last in itertools.pairwise([start, *cuts, end])]
+    return found
+
+
+def leaps(names: Sequence[str], lengths: Sequence[int]) -> set[int]:
+    """The frames before which others are missing, of videos of these lengths one after another: names that differ in
+    their last number alone, by more than the video's usual step. Where numbers do not grow they say nothing."""
+    found: set[int] = set()
+    start = 0
+    for length in lengths:
+        places = [place_in_time(Path(name)) for name in names[start : start + length]]
+        steps: dict[int, Decimal] = {}
+        for index, (before, here) in enumerate(itertools.pairwise(places), start=start + 1):
+            if before[0] == here[0] and before[1] is not None and here[1] is not None:
+                steps[index] = here[1] - before[1]
+        if steps and min(steps.values()) > 0:
+            longest = LONGER * float(median(steps.values()))
+            found |= {index for index, step in steps.items() if float(step) > longest}
+        start += length
     return found
 
 

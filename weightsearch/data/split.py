@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -9,6 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from weightsearch.data.order import leaps
 from weightsearch.data.source import SplitName, Video
 from weightsearch.errors import DataError
 from weightsearch.spec.sections import Split
@@ -101,28 +103,32 @@ def _shares(videos: Sequence[Video], split: Split) -> list[dict[SplitName, float
 
 
 def with_neighbours(
-    splits: dict[SplitName, list[int]], videos: Sequence[Video], offsets: Sequence[int]
+    splits: dict[SplitName, list[int]], videos: Sequence[Video], offsets: Sequence[int], names: Sequence[str] = ()
 ) -> dict[SplitName, list[int]]:
     """Of each split the frames whose neighbours at these offsets are in the same video and in the split. Where lists
     name the frames, their neighbours need not be in the split, and only training frames must have them: what is
-    measured on is what the list says. Raises DataError where no frame of a split is left, and for frames that do not
-    follow one another."""
+    measured on is what the list says. names: of all frames; where numbers in them are missing, the frames on either
+    side are no neighbours. Raises DataError where no frame of a split is left, and for frames that do not follow one
+    another."""
     if not offsets:
         return splits
     for video in videos:
         if not video.ordered:
             raise DataError(f"data.neighbours: the frames of {video.name} do not follow one another")
-    owners = [number for number, video in enumerate(videos) for _ in range(video.length)]
+    lengths = [video.length for video in videos]
+    begins = leaps(names, lengths) | set(itertools.accumulate(lengths))
+    runs = list(itertools.accumulate(int(index in begins) for index in range(sum(lengths))))
+    owners = [video for video in videos for _ in range(video.length)]
     result: dict[SplitName, list[int]] = {}
     for name, indices in splits.items():
         there = set(indices)
 
         def stands(index: int, name: SplitName = name, there: set[int] = there) -> bool:
-            listed = videos[owners[index]].listed is not None
+            listed = owners[index].listed is not None
             if listed and name != "train":
                 return True
             beside = [index + offset for offset in offsets]
-            alike = all(0 <= other < len(owners) and owners[other] == owners[index] for other in beside)
+            alike = all(0 <= other < len(runs) and runs[other] == runs[index] for other in beside)
             return alike and (listed or there.issuperset(beside))
 
         result[name] = [index for index in indices if stands(index)]

@@ -53,14 +53,16 @@ def frame_names(configuration: Configuration, split: SplitName) -> list[str]:
     """The names of a split's frames in their order. Raises DataError."""
     source = build_source(configuration)
     videos = source.videos()
-    return names_of(source, videos, _order(configuration, videos, split))
+    return names_of(source, videos, _order(configuration, source, videos, split))
 
 
-def _order(configuration: Configuration, videos: Sequence[Video], split: SplitName) -> list[int]:
+def _order(configuration: Configuration, source: Source, videos: Sequence[Video], split: SplitName) -> list[int]:
     """The indices of a split's frames, as they are trained and measured on."""
     data = configuration.data
     found = {split: cut(videos, data.split, (split,))[split]}
-    return with_neighbours(found, videos, data.neighbours)[split]
+    every = range(sum(video.length for video in videos))
+    names = names_of(source, videos, every) if data.neighbours else ()
+    return with_neighbours(found, videos, data.neighbours, names)[split]
 
 
 def evaluate_predictions(
@@ -147,7 +149,7 @@ def _truths(
     a few at a time, and no others are read."""
     source = build_source(configuration)
     videos = source.videos()
-    order = _order(configuration, videos, split)
+    order = _order(configuration, source, videos, split)
 
     def true_depth(_: int, frame: Frame) -> tuple[Map, Size]:
         own = (frame.depth.shape[0], frame.depth.shape[1])

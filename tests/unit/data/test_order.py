@@ -7,9 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.unit.data.test_check import make
+from weightsearch.data.check import check_data
+from weightsearch.data.dataset import open_dataset
 from weightsearch.data.file_list import FileList
-from weightsearch.data.order import Backwards, place_in_time, videos_of
+from weightsearch.data.order import Backwards, leaps, place_in_time, videos_of
 from weightsearch.errors import DataError
+from weightsearch.spec import load_configuration
+from weightsearch.training.predictions import frame_names
 
 
 @pytest.mark.parametrize(
@@ -58,3 +63,39 @@ def test_a_shuffled_list_with_neighbours_is_refused_with_its_line(tmp_path):
     (tmp_path / "l.txt").write_text("f0.png\nf1.png\nf2.png\nf9.png\n")
     videos = FileList(root=tmp_path, train="l.txt", neighbours=(1,)).videos()
     assert [(Path(video.name).name, video.length) for video in videos] == [("f0.png", 3), ("f9.png", 1)]
+
+
+def test_leaps_are_where_numbers_are_missing():
+    names = [f"a/frame-{n:06d}.color.png" for n in (0, 2, 4, 8, 10)] + [f"b/{n}.jpg" for n in (5, 6, 7, 9)]
+    assert leaps(names, [5, 4]) == {3, 8}
+    assert leaps(["x/1.png", "x/9.png", "room 2, frame 7", "room 2, frame 8"], [2, 2]) == set()
+    assert leaps(["3.png", "2.png", "9.png"], [3]) == set()  # in no order: the numbers say nothing
+    assert leaps([f"{index}.png" for index in (0, 1, 2, 3)] + ["", "5.png"], [6]) == set()
+
+
+def test_frames_on_either_side_of_a_missing_one_are_no_neighbours(tiny, tmp_path):
+    """Else the two pictures that a photometric term compares are twice as far apart as all others, and the pose between
+    them with them. `data check` and `evaluate --predictions` take the same frames."""
+    folder = make(tmp_path / "scene")
+    for path in folder.glob("frame-000005.*"):
+        path.unlink()
+    data = (
+        f"data={{name: seven_scenes, root: '{tmp_path / 'scene'}', size: [32, 48], min_depth: 0.1, max_depth: 9, "
+        "neighbours: [-1, 1], split: {gap: 0}}"
+    )
+    found = load_configuration(
+        tiny,
+        [
+            data,
+            "loss={photometric_rigid: {weight: 1}}",
+            "model={name: disparity, encoder: test_efficientnet, channels: 4}",
+            "search=null",
+        ],
+    )
+    dataset = open_dataset(found)
+    train = [Path(dataset.frames.names[index]).name[6:12] for index in dataset.splits["train"]]
+    assert train == [f"{n:06d}" for n in (1, 2, 3, 7, 8, 9, 10, 11, 12)]
+    checked = check_data(found)
+    assert checked.splits["train"] == len(train)
+    assert sum(checked.splits.values()) + checked.alone == 19
+    assert [Path(name).name[6:12] for name in frame_names(found, "train")] == train
