@@ -6,7 +6,7 @@ import json
 
 import typer
 
-from weightsearch.cli.app import AsJson, Either, Quiet, Sets, Split, app, located, split_of
+from weightsearch.cli.app import AsJson, Either, Quiet, Sets, Split, app, located, split_of, warned
 from weightsearch.errors import WeightsearchError
 from weightsearch.screen import View, print_data_check, print_metrics
 from weightsearch.spec import load_base
@@ -49,6 +49,7 @@ def naive(file: Either, sets: Sets = None, split: Split = "validation", as_json:
     """Print the metrics of predictors that look at no picture, which a network must beat: constant and mean depth, a
     camera that stands or goes on as before, no flow."""
     from weightsearch.data.dataset import open_dataset
+    from weightsearch.data.plausible import dataset_doubts
     from weightsearch.metrics.protocol import protocol_of
     from weightsearch.training.naive import naive_metrics
 
@@ -56,6 +57,8 @@ def naive(file: Either, sets: Sets = None, split: Split = "validation", as_json:
     protocol = protocol_of(configuration, name)
     with View(quiet=False).progress("reading frames") as progress:
         dataset = open_dataset(configuration, progress=progress)
+        for line in dataset_doubts(dataset, ["train", name]):
+            warned(line)
         found = naive_metrics(dataset, name, protocol, configuration.train.batch_size, progress)
     if not found:
         raise WeightsearchError(f"data: no truth is known on the {split} split, so that there is nothing to beat")

@@ -22,6 +22,7 @@ from weightsearch.cli.app import (
     located,
     metrics_line,
     split_of,
+    warned,
 )
 from weightsearch.errors import ModelError, SpecError, WeightsearchError
 from weightsearch.screen import View, err, out, print_costs
@@ -66,7 +67,7 @@ def train(
             progress=progress,
             on_epoch=on_epoch,
             on_resume=lambda epoch: view.line(f"going on after epoch {epoch}, from the checkpoint in {folder}"),
-            on_doubt=_warned,
+            on_doubt=warned,
         )
     view.line(metrics_line(result["metrics"], "validation"))
     view.line(f"{folder}: checkpoint.pt, config.yaml, metrics.json")
@@ -115,7 +116,7 @@ def evaluate(
         look = None if pictures is None else write_pictures(configuration, pictures, DRAWN)
         with View(quiet=False).progress("reading frames") as progress:
             metrics, protocol = evaluate_checkpoint(
-                configuration, checkpoint, name, device, progress=progress, look=look
+                configuration, checkpoint, name, device, progress=progress, look=look, on_doubt=warned
             )
     elif pictures is not None:
         raise WeightsearchError("--pictures is for --checkpoint")
@@ -176,10 +177,6 @@ def cost(
         print_costs(costs)
     if problems:
         raise WeightsearchError("; ".join(problems))
-
-
-def _warned(text: str) -> None:
-    err.print(f"warning: {text}", style="bold", markup=False)
 
 
 def _noted(text: str) -> None:

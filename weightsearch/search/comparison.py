@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from weightsearch.data.dataset import open_dataset
+from weightsearch.data.plausible import dataset_doubts
 from weightsearch.data.reading import Progress
 from weightsearch.errors import SearchError, TrialFailure
 from weightsearch.metrics.protocol import protocol_of
@@ -228,7 +229,8 @@ def trained_anew(
         ).items()
     ]
     for study in studies:
-        open_dataset(study.spec.base, progress=listener.progress)
+        for line in dataset_doubts(open_dataset(study.spec.base, progress=listener.progress)):
+            listener.line(f"warning: {line}")
     listener.trainings = seeds * len(chosen)
     return [
         train_candidate(study, label, values, objective, fresh_seeds(study, seeds), device, listener)

@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 from optuna.trial import TrialState
 
 from weightsearch.data.dataset import changed_content, open_dataset
-from weightsearch.data.plausible import doubts_of_training
+from weightsearch.data.plausible import dataset_doubts
 from weightsearch.data.reading import Progress
 from weightsearch.errors import (
     CheckpointError,
@@ -107,8 +107,8 @@ class StudyRun:
         base = self.spec.base
         dataset = open_dataset(base, progress=progress)
         self._check_content(dataset.content)
-        for doubt in doubts_of_training(dataset):
-            self.listener(Event("doubt", reason=doubt.text))
+        for line in dataset_doubts(dataset):
+            self.listener(Event("doubt", reason=line))
         preflight(learning(self.spec), dataset, self.spec.search.objectives)
         protocol = protocol_of(base, "validation")
         dataset.truth("validation", protocol.size, progress)

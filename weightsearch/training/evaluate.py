@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from weightsearch.data.batch import Batch
 from weightsearch.data.dataset import Dataset, open_dataset
+from weightsearch.data.plausible import dataset_doubts
 from weightsearch.data.reading import Progress
 from weightsearch.data.source import SplitName
 from weightsearch.errors import CheckpointError, ModelError
@@ -78,14 +79,18 @@ def evaluate_checkpoint(
     epochs: int | None = None,
     progress: Progress | None = None,
     look: Callable[[nn.Module, Dataset, Protocol, Precision], None] | None = None,
+    on_doubt: Callable[[str], None] | None = None,
 ) -> tuple[dict[str, float], Protocol]:
     """A checkpoint's metrics on a split and the protocol they were taken under. epochs: what it must have been trained
-    for. look: is shown the network. Raises WeightsearchError, of a checkpoint that is not there or not as it should be
-    CheckpointError."""
+    for. look: is shown the network. on_doubt: told what looks wrong about the data. Raises WeightsearchError, of a
+    checkpoint that is not there or not as it should be CheckpointError."""
     device = choose_device(configuration, device_name)
     torch.set_num_threads(configuration.resources.cpus_per_trial)
     network = load_network(configuration, checkpoint, device, epochs)
     dataset = open_dataset(configuration, progress=progress)
+    if on_doubt is not None:
+        for line in dataset_doubts(dataset, [split]):
+            on_doubt(line)
     protocol = protocol_of(configuration, split)
     dataset.truth(split, protocol.size, progress)
     precision = choose_precision(configuration.train.amp, device)

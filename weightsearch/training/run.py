@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from weightsearch.data.dataset import open_dataset
-from weightsearch.data.plausible import doubts_of_training
+from weightsearch.data.plausible import dataset_doubts
 from weightsearch.data.reading import Progress
 from weightsearch.errors import TrialFailure, WeightsearchError, fault_line
 from weightsearch.files import write_text
@@ -45,8 +45,8 @@ def train(
     checkpoint = folder / CHECKPOINT
     dataset = open_dataset(configuration, progress=progress)
     if on_doubt is not None:
-        for doubt in doubts_of_training(dataset):
-            on_doubt(doubt.text)
+        for line in dataset_doubts(dataset):
+            on_doubt(line)
     preflight(configuration, dataset)
     dataset.truth("validation", protocol_of(configuration, "validation").size, progress)
     trainer = Trainer(configuration, dataset, device)

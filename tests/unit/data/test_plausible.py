@@ -11,7 +11,7 @@ from PIL import Image
 from tests.unit.training.test_loop import CPU, configuration
 from weightsearch.data.check import check_data
 from weightsearch.data.dataset import open_dataset
-from weightsearch.data.plausible import SAMPLED, doubts_of_training, sample_of
+from weightsearch.data.plausible import SAMPLED, dataset_doubts, sample_of
 from weightsearch.data.source import Frame, Video
 from weightsearch.errors import DataError
 from weightsearch.training.run import train
@@ -61,8 +61,8 @@ def integers(depths: list[np.ndarray], scale: float) -> list[np.ndarray]:
 def both(found) -> list[str]:
     """What data check says about the unit; a training says the same of fewer pixels."""
     problems = [line for line in check_data(found).problems if "frames have no depth between" not in line]
-    doubts = doubts_of_training(open_dataset(found))
-    assert [doubt.text.partition("the depth looks like")[2] for doubt in doubts] == [
+    doubts = dataset_doubts(open_dataset(found))
+    assert [doubt.partition("the depth looks like")[2] for doubt in doubts] == [
         line.partition("the depth looks like")[2] for line in problems
     ]
     return problems
