@@ -41,13 +41,11 @@ class Samples:
     stored: Stored | None = None
     images: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        self.inside = crop_mask(self.protocol.crop, self.protocol.size, torch.device("cpu"))
-
     def update(self, predicted: Tensor, truth: Tensor, stored: Stored) -> None:
         """predicted, truth: metres, [1, 1, H, W], not clamped."""
         self.stored = stored if self.stored in (None, stored) else "floats"
-        known = (truth > self.protocol.min_depth) & (truth < self.protocol.max_depth) & self.inside
+        inside = crop_mask(self.protocol.crop, (truth.shape[-2], truth.shape[-1]), torch.device("cpu"))
+        known = (truth > self.protocol.min_depth) & (truth < self.protocol.max_depth) & inside
         pixels = torch.nonzero(known.flatten()).flatten()
         pixels = pixels[:: max(1, -(-len(pixels) // SAMPLED))]
         if len(pixels):

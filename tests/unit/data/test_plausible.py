@@ -14,6 +14,7 @@ from weightsearch.data.dataset import open_dataset
 from weightsearch.data.plausible import SAMPLED, dataset_doubts, sample_of
 from weightsearch.data.source import Frame, Video
 from weightsearch.errors import DataError
+from weightsearch.training.evaluate import evaluate_checkpoint
 from weightsearch.training.run import train
 
 ROOM = (0.1, 10.0)
@@ -186,6 +187,18 @@ def test_a_user_s_own_data_set_is_looked_at_too(tiny, data_root, factor, remedy)
         assert problems == ()
     else:
         assert f"a data set's frames hold metres: {remedy} in its class" in problems[-1]
+
+
+@pytest.mark.parametrize(("scale", "count"), [(1000, 1), (5000, 0)])
+def test_a_training_and_its_evaluation_tell_it(tiny, tmp_path, data_root, scale, count):
+    """Read at 1000 a metre, TUM's depth trains to a better-looking result: what is out of range is dropped."""
+    depths = [one[::2, ::2] for one in integers(kinect(data_root), 5000)]
+    found = data_set(tiny, tmp_path / "a", depths, ROOM, "train.epochs=1", options=f", depth_scale: {scale}")
+    told: list[str] = []
+    train(found, tmp_path / "out", CPU, on_doubt=told.append)
+    evaluate_checkpoint(found, tmp_path / "out" / "checkpoint.pt", "validation", "cpu", on_doubt=told.append)
+    assert len(told) == 2 * count
+    assert all("set data.depth_scale: 5000" in line for line in told)
 
 
 def test_a_range_that_loses_most_of_the_depth_is_told_without_a_unit(tiny, tmp_path, data_root):
