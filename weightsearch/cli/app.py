@@ -84,6 +84,13 @@ def split_of(name: str) -> SplitName:
     raise WeightsearchError(f"--split: expected {', '.join(SPLITS)}, found {name!r}")
 
 
+def warned(text: str) -> None:
+    """Print a warning, beside the output proper."""
+    from weightsearch.screen import err
+
+    err.print(f"warning: {text}", style="bold", markup=False)
+
+
 def metrics_line(metrics: Mapping[str, float], split: str) -> str:
     found = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
     return f"{split}: {found or 'no truth is known'}"

@@ -6,7 +6,7 @@ import json
 
 import typer
 
-from weightsearch.cli.app import AsJson, Either, Quiet, Sets, Split, app, located, split_of
+from weightsearch.cli.app import AsJson, Either, Quiet, Sets, Split, app, located, split_of, warned
 from weightsearch.errors import WeightsearchError
 from weightsearch.screen import View, err, print_data_check, print_metrics
 from weightsearch.spec import load_base
@@ -54,12 +54,15 @@ def naive(file: Either, sets: Sets = None, split: Split = "validation", as_json:
     a camera that stands or goes on as before, no flow."""
     from weightsearch.data.dataset import open_dataset
     from weightsearch.metrics.protocol import protocol_of
+    from weightsearch.training.data_warnings import data_warnings
     from weightsearch.training.naive import naive_metrics
 
     configuration, name = load_base(located(file), sets or ()), split_of(split)
     protocol = protocol_of(configuration, name)
     with View(quiet=False).progress("reading frames") as progress:
         dataset = open_dataset(configuration, progress=progress)
+        for line in data_warnings(dataset, protocol, ("train", name)):
+            warned(line)
         found = naive_metrics(dataset, name, protocol, configuration.train.batch_size, progress)
     if not found:
         raise WeightsearchError(f"data: the {split} split has no ground truth")

@@ -22,6 +22,7 @@ from weightsearch.cli.app import (
     located,
     metrics_line,
     split_of,
+    warned,
 )
 from weightsearch.errors import ModelError, OptionError, SpecError, WeightsearchError
 from weightsearch.screen import View, err, out, print_costs
@@ -72,7 +73,7 @@ def train(
             progress=progress,
             on_epoch=on_epoch,
             on_resume=lambda epoch: view.line(f"going on after epoch {epoch}, from the checkpoint in {folder}"),
-            on_doubt=_warned,
+            on_warning=warned,
         )
     view.line(metrics_line(result["metrics"], "validation"))
     view.line(f"{folder}: checkpoint.pt, config.yaml, metrics.json")
@@ -165,7 +166,9 @@ def _as_it_is(
 
     look = None if pictures is None else write_pictures(configuration, pictures, DRAWN)
     with View(quiet=False).progress("reading frames") as progress:
-        return evaluate_checkpoint(configuration, checkpoint, split, device, progress=progress, look=look, note=_noted)
+        return evaluate_checkpoint(
+            configuration, checkpoint, split, device, progress=progress, look=look, on_warning=warned
+        )
 
 
 def _refinement(steps: int | None, rate: float | None, per: str | None) -> Refinement | None:
@@ -252,10 +255,6 @@ def cost(
         print_costs(costs)
     if problems:
         raise WeightsearchError("; ".join(problems))
-
-
-def _warned(text: str) -> None:
-    err.print(f"warning: {text}", style="bold", markup=False)
 
 
 def _noted(text: str) -> None:

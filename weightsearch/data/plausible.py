@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from weightsearch.data.cache import build_source
 from weightsearch.data.dataset import Dataset
-from weightsearch.data.source import Source
+from weightsearch.data.source import Source, SplitName
 from weightsearch.data.units import CONVENTIONS, convention, unit_of
 from weightsearch.errors import DataError
 from weightsearch.spec.sections import Configuration
@@ -84,13 +84,14 @@ def reading_of(configuration: Configuration, source: Source) -> Reading:
     return Reading(kind, unit.of(kind))
 
 
-def doubts_of_training(dataset: Dataset) -> list[Doubt]:
-    """What looks wrong about the unit of a training's depth, from some of its frames."""
-    order = np.concatenate([dataset.splits["train"], dataset.splits["validation"]])
+def dataset_doubts(dataset: Dataset, splits: Sequence[SplitName] = ("train", "validation")) -> list[str]:
+    """What looks wrong about the unit of these splits' depth, a line each, from some of their frames."""
+    order = np.concatenate([dataset.splits[split] for split in splits])
     chosen = order[:: max(1, -(-len(order) // FRAMES))]
     samples = [sample_of(np.asarray(dataset.frames.depth[index])) for index in chosen]
     configuration = dataset.configuration
-    return truth_doubts(samples, configuration, lambda: reading_of(configuration, build_source(configuration)))
+    found = truth_doubts(samples, configuration, lambda: reading_of(configuration, build_source(configuration)))
+    return [doubt.text for doubt in found]
 
 
 def truth_doubts(

@@ -22,6 +22,7 @@ from weightsearch.spec.differences import differences, flat
 from weightsearch.spec.ranges import is_weight
 from weightsearch.study.store import CONTENT, StudyStore
 from weightsearch.study.summary import StudySummary, TrialSummary, summarise
+from weightsearch.training.data_warnings import data_warnings
 from weightsearch.training.device import choose_device
 from weightsearch.training.evaluate import evaluate_checkpoint
 from weightsearch.training.run import CHECKPOINT, train
@@ -235,8 +236,10 @@ def trained_anew(
         ).items()
     ]
     for study in studies:
-        content = open_dataset(study.spec.base, progress=listener.progress).content
-        check_content(study.store.spec.get(CONTENT, {}), content, f"the study {study.name!r}")
+        dataset = open_dataset(study.spec.base, progress=listener.progress)
+        check_content(study.store.spec.get(CONTENT, {}), dataset.content, f"the study {study.name!r}")
+        for line in data_warnings(dataset, protocol_of(study.spec.base, "validation")):
+            listener.line(f"warning: {line}")
     listener.trainings = seeds * len(chosen)
     return [
         train_candidate(study, label, values, objective, fresh_seeds(study, seeds), device, listener)

@@ -15,7 +15,6 @@ from typing import Any, Final, Protocol
 from optuna.trial import TrialState
 
 from weightsearch.data.dataset import changed_content, check_content, of_any_size, open_dataset
-from weightsearch.data.plausible import doubts_of_training
 from weightsearch.data.reading import Progress
 from weightsearch.errors import (
     CheckpointError,
@@ -28,7 +27,7 @@ from weightsearch.errors import (
     last_line,
 )
 from weightsearch.files import write_text
-from weightsearch.metrics.protocol import misfit, protocol_of
+from weightsearch.metrics.protocol import protocol_of
 from weightsearch.search.cluster import Cluster, ClusterLost
 from weightsearch.search.keeper import Keeper
 from weightsearch.search.ledger import OUTCOMES, Assignment, Event, Ledger, Listener, stored_spec
@@ -45,6 +44,7 @@ from weightsearch.study.lease import Lease
 from weightsearch.study.store import CONTENT, MEASURED, NAIVE, NAIVE_ON_TEST, UID, StudyStore
 from weightsearch.study.summary import StudySummary, summarise
 from weightsearch.study.writer import Writer
+from weightsearch.training.data_warnings import data_warnings
 from weightsearch.training.evaluate import evaluate_checkpoint
 from weightsearch.training.preflight import learning, preflight, used_terms
 from weightsearch.training.scores import open_truths
@@ -108,13 +108,11 @@ class StudyRun:
         with placed(self.spec.document):
             dataset = open_dataset(base, progress=progress)
         self._check_content(dataset.content)
-        for doubt in doubts_of_training(dataset):
-            self.listener(Event("warning", reason=doubt.text))
+        protocol = protocol_of(base, "validation")
+        for line in data_warnings(dataset, protocol):
+            self.listener(Event("warning", reason=line))
         with placed(self.spec.document):
             preflight(learning(self.spec), dataset, self.spec.search.objectives, used_terms(self.spec))
-        protocol = protocol_of(base, "validation")
-        if other := misfit(protocol.crop, dataset.sizes("validation")):
-            self.listener(Event("warning", reason=other))
         open_truths(dataset, "validation", protocol, progress)
         if NAIVE not in self.store.spec:
             found = trivial_baselines(dataset, base, "validation", self.spec.search.objectives, progress)

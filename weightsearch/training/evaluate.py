@@ -16,12 +16,13 @@ from weightsearch.data.reading import Progress
 from weightsearch.data.source import SplitName
 from weightsearch.errors import CheckpointError, ModelError
 from weightsearch.geometry.pose import pose_matrix
-from weightsearch.metrics.protocol import Protocol, misfit, protocol_of
+from weightsearch.metrics.protocol import Protocol, protocol_of
 from weightsearch.models.weights import check_finite, check_fit, counter, matching
 from weightsearch.spec.differences import differences
 from weightsearch.spec.sections import Configuration
 from weightsearch.tensor_files import named_tensors
 from weightsearch.training.checkpoint import essentials, is_own, read_file
+from weightsearch.training.data_warnings import data_warnings
 from weightsearch.training.device import Precision, choose_device, choose_precision
 from weightsearch.training.network import Outputs, build_network, depth_of, predict, quantised
 from weightsearch.training.scores import Predicted, open_truths, score
@@ -87,18 +88,19 @@ def evaluate_checkpoint(
     epochs: int | None = None,
     progress: Progress | None = None,
     look: Callable[[nn.Module, Dataset, Protocol, Precision], None] | None = None,
-    note: Callable[[str], None] = lambda _: None,
+    on_warning: Callable[[str], None] | None = None,
 ) -> tuple[dict[str, float], Protocol]:
     """A checkpoint's metrics on a split and the protocol they were taken under. epochs: what it must have been trained
-    for. look: is shown the network. note: is told where the protocol is not made for such pictures. Raises
-    WeightsearchError, of a checkpoint that is not there or not as it should be CheckpointError."""
+    for. look: is shown the network. on_warning: told what looks wrong about the data. Raises WeightsearchError, of a
+    checkpoint that is not there or not as it should be CheckpointError."""
     device = choose_device(configuration, device_name)
     torch.set_num_threads(configuration.resources.cpus_per_trial)
     network = load_network(configuration, checkpoint, device, epochs)
     dataset = open_dataset(configuration, progress=progress)
     protocol = protocol_of(configuration, split)
-    if other := misfit(protocol.crop, dataset.sizes(split)):
-        note(other)
+    if on_warning is not None:
+        for line in data_warnings(dataset, protocol, (split,)):
+            on_warning(line)
     open_truths(dataset, split, protocol, progress)
     precision = choose_precision(configuration.train.amp, device)
     if look is not None:

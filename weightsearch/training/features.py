@@ -52,7 +52,7 @@ def _digest(encoder: nn.Module) -> str:
 def _load(place: Path, count: int) -> tuple[NDArray[np.float32], ...] | None:
     if not place.is_dir():
         return None
-    levels = sorted(place.glob("*.npy"), key=lambda path: int(path.stem))
+    levels = sorted(place.glob("[0-9]*.npy"), key=lambda path: int(path.stem))
     try:
         found: list[Any] = [np.load(path, mmap_mode="r") for path in levels]
     except (ValueError, EOFError):  # a damaged one

@@ -12,13 +12,13 @@ import torch
 import yaml
 
 from weightsearch.data.dataset import open_dataset
-from weightsearch.data.plausible import doubts_of_training
 from weightsearch.data.reading import Progress
 from weightsearch.errors import TrialFailure, WeightsearchError, fault_line
 from weightsearch.files import write_text
 from weightsearch.metrics.protocol import protocol_of
 from weightsearch.records import EpochRecord
 from weightsearch.spec.sections import Configuration
+from weightsearch.training.data_warnings import data_warnings
 from weightsearch.training.environment import describe_environment
 from weightsearch.training.loop import Trainer
 from weightsearch.training.preflight import preflight
@@ -37,19 +37,19 @@ def train(
     progress: Progress | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     on_resume: Callable[[int], None] | None = None,
-    on_doubt: Callable[[str], None] | None = None,
+    on_warning: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Train to the end, going on from the folder's checkpoint if it has one of the same configuration; the result is
-    what `metrics.json` holds. on_resume is told the epochs that were done, on_doubt
-    what looks wrong about the data. Raises WeightsearchError, TrialFailure among
-    them; what was written stays."""
+    what `metrics.json` holds. on_resume: told the epochs that were done. on_warning: told what looks wrong about the
+    data. Raises WeightsearchError, TrialFailure among them; what was written stays."""
     checkpoint = folder / CHECKPOINT
     dataset = open_dataset(configuration, progress=progress)
-    if on_doubt is not None:
-        for doubt in doubts_of_training(dataset):
-            on_doubt(doubt.text)
+    protocol = protocol_of(configuration, "validation")
+    if on_warning is not None:
+        for line in data_warnings(dataset, protocol):
+            on_warning(line)
     preflight(configuration, dataset)
-    open_truths(dataset, "validation", protocol_of(configuration, "validation"), progress)
+    open_truths(dataset, "validation", protocol, progress)
     trainer = Trainer(configuration, dataset, device)
     if checkpoint.exists():
         trainer.resume(checkpoint)

@@ -14,6 +14,7 @@ from weightsearch.data.hidden import visible
 from weightsearch.data.kitti_raw import KittiRaw
 from weightsearch.data.nyu import Nyu
 from weightsearch.data.seven_scenes import SevenScenes
+from weightsearch.training.features import _load as load_features
 from weightsearch.training.predictions import Meaning, evaluate_predictions
 
 
@@ -84,3 +85,12 @@ def test_predictions(tiny, tmp_path):
     expected = evaluate_predictions(found, tmp_path / "many", "test", Meaning())
     leave(tmp_path / "many")
     assert evaluate_predictions(found, tmp_path / "many", "test", Meaning()) == expected
+
+
+def test_features_in_a_cache_on_somebody_s_disk(tmp_path):
+    for level in range(2):
+        np.save(tmp_path / f"{level}.npy", np.full((3, 2, 4, 4), level, np.float32))
+    leave(tmp_path)
+    found = load_features(tmp_path, 3)
+    assert found is not None
+    assert [level[0, 0, 0, 0] for level in found] == [0, 1]

@@ -63,6 +63,14 @@ def test_lists_of_numbers_choose_the_frames(tmp_path):
             Nyu(root=tmp_path, test="test.txt")
 
 
+def test_lists_are_relative_to_the_root_wherever_the_file_lies(tmp_path):
+    (tmp_path / "mat").mkdir()
+    make_labelled(tmp_path / "mat", count=2)
+    (tmp_path / "test.txt").write_text("frame\n# the second\n2\n")
+    source = Nyu(root=tmp_path, file="mat/nyu_depth_v2_labeled.mat", test="test.txt")
+    assert source.name(0, 0).endswith("nyu_depth_v2_labeled.mat, frame 2")
+
+
 def test_the_eigen_folders(tmp_path, data_root):
     """`sync/SCENE/rgb_*.jpg` beside `sync_depth_*.png`, of real pictures."""
     real = data_root / "pairs" / "nyu_demo"

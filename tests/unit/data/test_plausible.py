@@ -11,9 +11,10 @@ from PIL import Image
 from tests.unit.training.test_loop import CPU, configuration
 from weightsearch.data.check import check_data
 from weightsearch.data.dataset import open_dataset
-from weightsearch.data.plausible import SAMPLED, doubts_of_training, sample_of
+from weightsearch.data.plausible import SAMPLED, dataset_doubts, sample_of
 from weightsearch.data.source import Frame, Video
 from weightsearch.errors import DataError
+from weightsearch.training.evaluate import evaluate_checkpoint
 from weightsearch.training.run import train
 
 ROOM = (0.1, 10.0)
@@ -61,8 +62,8 @@ def integers(depths: list[np.ndarray], scale: float) -> list[np.ndarray]:
 def both(found) -> list[str]:
     """What data check says about the unit; a training says the same of fewer pixels."""
     problems = [line for line in check_data(found).problems if "frames have no depth between" not in line]
-    doubts = doubts_of_training(open_dataset(found))
-    assert [doubt.text.partition("the depth looks like")[2] for doubt in doubts] == [
+    doubts = dataset_doubts(open_dataset(found))
+    assert [doubt.partition("the depth looks like")[2] for doubt in doubts] == [
         line.partition("the depth looks like")[2] for line in problems
     ]
     return problems
@@ -108,7 +109,7 @@ def test_floats_that_are_not_metres_are_told(tiny, tmp_path, data_root, factor, 
     assert f"the depth looks like {name}: floats are read as metres: set data.float_scale: {factor};" in problems[-1]
     told: list[str] = []
     with pytest.raises(DataError, match="no training frame has depth"):
-        train(wrong, tmp_path / "out", CPU, on_doubt=told.append)
+        train(wrong, tmp_path / "out", CPU, on_warning=told.append)
     assert f"set data.float_scale: {factor};" in told[0]
     assert both(data_set(tiny, tmp_path / "b", depths, ROOM, options=f", float_scale: {factor}")) == []
 
@@ -186,6 +187,18 @@ def test_a_user_s_own_data_set_is_looked_at_too(tiny, data_root, factor, remedy)
         assert problems == ()
     else:
         assert f"a data set's frames hold metres: {remedy} in its class" in problems[-1]
+
+
+@pytest.mark.parametrize(("scale", "count"), [(1000, 1), (5000, 0)])
+def test_a_training_and_its_evaluation_tell_it(tiny, tmp_path, data_root, scale, count):
+    """Read at 1000 a metre, TUM's depth trains to a better-looking result: what is out of range is dropped."""
+    depths = [one[::2, ::2] for one in integers(kinect(data_root), 5000)]
+    found = data_set(tiny, tmp_path / "a", depths, ROOM, "train.epochs=1", options=f", depth_scale: {scale}")
+    told: list[str] = []
+    train(found, tmp_path / "out", CPU, on_warning=told.append)
+    evaluate_checkpoint(found, tmp_path / "out" / "checkpoint.pt", "validation", "cpu", on_warning=told.append)
+    assert len(told) == 2 * count
+    assert all("set data.depth_scale: 5000" in line for line in told)
 
 
 def test_a_range_that_loses_most_of_the_depth_is_told_without_a_unit(tiny, tmp_path, data_root):

@@ -13,6 +13,7 @@ from scipy.ndimage import distance_transform_edt
 from tests.unit.training.test_loop import CPU, configuration
 from tests.unit.training.test_predictions import saved
 from weightsearch.data.dataset import open_dataset
+from weightsearch.data.kitti_raw import KittiRaw
 from weightsearch.errors import DataError
 from weightsearch.spec import Configuration
 from weightsearch.training.predictions import Meaning, evaluate_predictions
@@ -163,6 +164,20 @@ def test_ground_truth_in_another_unit_is_told_and_not_the_predictions(kitti):
     assert line.startswith("data: ")
 
 
+def test_kitti_s_own_reader_takes_kitti_s_images(tiny, tmp_path, data_root):
+    """The laser's depth is no image, but predictions for it are stored as KITTI stores depth."""
+    data = f"data={{name: kitti_raw, root: '{data_root}/kitti_raw', stride: 13, size: [96, 320], min_depth: 1, "
+    found = configuration(tiny, data + "max_depth: 80}", "data.split.gap=0", "evaluation=kitti_eigen")
+    source = KittiRaw(root=data_root / "kitti_raw", stride=13)
+    (index,) = open_dataset(found).splits["test"]
+    frame = source.read(0, int(index))
+    (tmp_path / "images").mkdir()
+    depth = np.where(frame.depth > 0, 1.1 * frame.depth, 10)
+    name = Path(frame.name).with_suffix(".png").name
+    Image.fromarray(np.rint(256 * depth).astype(np.uint16)).save(tmp_path / "images" / name)
+    assert measured(found, tmp_path / "images") == (pytest.approx(0.1, abs=2e-3), [])
+
+
 def test_pixels_without_a_prediction_are_told(pairs):
     for one in pairs.depth:
         one[: len(one) * 3 // 4] = 0
@@ -187,7 +202,7 @@ def test_a_trained_network_s_predictions_are_not_doubted(tiny, tmp_path, data_ro
     np.save(tmp_path / "all.npy", 0.03 * np.load(tmp_path / "all.npy"))  # as without a scale
     assert measured(scaled, tmp_path / "all.npy")[1] == []
     told: list[str] = []
-    train(found, tmp_path / "out", CPU, on_doubt=told.append)
+    train(found, tmp_path / "out", CPU, on_warning=told.append)
     assert told == []
 
 

@@ -1,0 +1,20 @@
+"""What looks wrong about a data set before anything is trained or measured on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from weightsearch.data.dataset import Dataset
+from weightsearch.data.plausible import dataset_doubts
+from weightsearch.data.source import SplitName
+from weightsearch.metrics.protocol import Protocol, misfit
+
+
+def data_warnings(
+    dataset: Dataset, protocol: Protocol, splits: Sequence[SplitName] = ("train", "validation")
+) -> list[str]:
+    """A line each about the unit of the depth in these splits, and about a crop that was made for images of other
+    proportions than the dataset has."""
+    found = dataset_doubts(dataset, splits)
+    other = misfit(protocol.crop, (size for split in splits for size in dataset.sizes(split)))
+    return found if other is None else [*found, other]
