@@ -12,6 +12,7 @@ from weightsearch.analysis.importance import importances
 from weightsearch.dashboards import figures
 from weightsearch.dashboards.findings import Findings
 from weightsearch.dashboards.part import Part, Table, number
+from weightsearch.errors import counted
 
 CURVES: Final = 60  # learning curves that are drawn
 MANY: Final = 10  # trials, of which the worst tenth need not be drawn
@@ -101,7 +102,7 @@ def pareto_part(found: Findings) -> Part:
         ]
         for trial in front
     ]
-    text = [f"{len(front)} trials are beaten by no other in every objective."]
+    text = [f"{counted(len(front), 'trial is', 'trials are')} beaten by no other in every objective."]
     if len(names) > 2:
         text.append(f"Drawn: {first} and {second}, of {len(names)} objectives.")
     return Part("pareto", "Pareto front", text, {"front": figure}, [Table(["", *names], rows)], data=inside)

@@ -11,7 +11,8 @@ from weightsearch.analysis.against_baselines import Comparison, compare_pairs
 from weightsearch.dashboards.findings import Findings
 from weightsearch.dashboards.part import Part, Table, duration, number, percent
 from weightsearch.dashboards.sensitivity_part import near_best
-from weightsearch.spec.ranges import find_ranges, is_weight
+from weightsearch.errors import counted
+from weightsearch.spec.ranges import find_ranges, is_weight, text_of
 from weightsearch.study.summary import TrialSummary
 
 SPLITS: Final = ("validation", "test")
@@ -45,7 +46,7 @@ def _searched(found: Findings) -> str:
     for path, written in find_ranges(found.tree):
         name = ".".join(path)
         if "choices" in written:
-            space.append(f"{name} among {', '.join(map(str, written['choices']))}")
+            space.append(f"{name} among {', '.join(map(text_of, written['choices']))}")
         else:
             log = " (log)" if written.get("log") else ""
             space.append(f"{name} from {written.get('low')} to {written.get('high')}{log}")
@@ -106,8 +107,8 @@ def advice(found: Findings) -> list[str]:
     text: list[str] = []
     if len(found.summary.directions) > 1:
         text.append(
-            f"“Best” is the best {found.objective}, the first of {len(found.summary.directions)} objectives; the "
-            f"{len(found.summary.front)} trials on the front are under “Pareto front”."
+            f"“Best” is the best {found.objective}, the first of {len(found.summary.directions)} objectives; “Pareto "
+            f"front” lists {counted(len(found.summary.front), 'trial')}."
         )
     fresh = {split: list(_seeds(found, best.number, split).values()) for split in SPLITS}
     seeds = max(len(values) for values in fresh.values())

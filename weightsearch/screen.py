@@ -15,7 +15,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from weightsearch.errors import StoreUnavailable
+from weightsearch.errors import StoreUnavailable, command
+from weightsearch.spec.ranges import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -98,6 +99,8 @@ class View:
             "cluster": f"{event.reason}; starting Ray again, the trials go on from their checkpoints",
             "retried": f"trial {event.number} goes on after a failure of its worker: {event.reason}",
             "again": f"trial {event.number}: {event.reason}",
+            "cpu": f"trial {event.number} is trained on another kind of CPU ({event.reason}): results repeat bit for "
+            "bit on one kind only, so that values may differ in their last digits",
         }.get(event.kind)
         if told is not None:
             err.print(told, markup=False)
@@ -241,22 +244,22 @@ def print_quantisation(found: Sequence[Quantisation]) -> None:
     out.print(table)
 
 
-def print_result(store: StudyStore, summary: StudySummary, best_file: Path | None) -> None:
+def print_result(store: StudyStore, summary: StudySummary, best_file: Path | None, study_file: Path) -> None:
     counts = ", ".join(f"{count} {state}" for state, count in summary.states.items() if count) or "no trials"
     out.print(f"study {summary.study}: {counts}", markup=False)
     failed = [trial for trial in summary.trials if trial.reason and trial.state == "FAIL"]
     for trial in failed[:FAILURES]:
         out.print(f"  trial {trial.number} failed: {trial.reason}", markup=False)
     if len(failed) > FAILURES:
-        out.print(f"  and {len(failed) - FAILURES} more; export --trials FILE writes them all", markup=False)
+        out.print(f"  and {len(failed) - FAILURES} more; all are written by: {_export(study_file)}", markup=False)
     if summary.states["WAITING"] or summary.states["RUNNING"]:
-        out.print("  what is not finished goes on with: weightsearch run", markup=False)
+        out.print(f"  resume with: {command('weightsearch', 'run', study_file)}", markup=False)
     if summary.best is None:
         return
     out.print(_comparison(store, summary, summary.best))
     out.print(f"best: trial {summary.best.number}" + _with_baseline(summary), markup=False)
     for name, value in summary.best.params.items():
-        out.print(f"  {name}: {value}", markup=False)
+        out.print(f"  {name}: {text_of(value)}", markup=False)
     if len(summary.front) > 1:
         numbers = ", ".join(str(trial.number) for trial in summary.front)
         out.print(f"not beaten in every objective: trials {numbers}", markup=False)
@@ -268,7 +271,11 @@ def print_result(store: StudyStore, summary: StudySummary, best_file: Path | Non
             markup=False,
         )
     if best_file is not None:
-        out.print(f"written: {best_file}; train it with: weightsearch train {best_file}", markup=False)
+        out.print(f"written: {best_file}; train it with: {command('weightsearch', 'train', best_file)}", markup=False)
+
+
+def _export(study_file: Path) -> str:
+    return command("weightsearch", "export", study_file, "--trials", "trials.csv")
 
 
 def print_compared(objective: str, entries: Sequence[Entry]) -> None:
@@ -281,7 +288,7 @@ def print_compared(objective: str, entries: Sequence[Entry]) -> None:
         name, study = "" if entry.study == study else entry.study, entry.study
         cells = [_mean_and_spread(entry, split) for split in splits]
         weights = "  ".join(
-            f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+            f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {text_of(value)}"
             for name, value in (entry.weights | entry.others).items()
         )
         _add(table, name, entry.label, *cells, weights + (f" ({entry.problem})" if entry.problem else ""))

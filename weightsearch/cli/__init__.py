@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 import re
 import sys
@@ -20,6 +22,7 @@ GIVEN_STORAGE = "WEIGHTSEARCH_GIVEN_STORAGE"
 
 def main() -> None:
     """Entry point: one line and an exit status for whatever the user can mend."""
+    _speak_utf_8()
     sys.path.append(str(Path.cwd()))  # for plug-ins beside the study; last, so that nothing installed is shadowed
     try:
         _keep_password_from_process_list()
@@ -39,6 +42,17 @@ def main() -> None:
     except KeyboardInterrupt:
         err.print("stopped")
         sys.exit(STOPPED)
+
+
+def _speak_utf_8() -> None:
+    """Under a locale that knows nothing but ASCII (`LC_ALL=C`), names of files could neither be read nor shown: start
+    again in Python's UTF-8 mode, which the workers share. What an output cannot show is written out as an escape."""
+    if codecs.lookup(sys.getfilesystemencoding()).name == "ascii":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.orig_argv[0], "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - without a shell
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _keep_password_from_process_list() -> None:

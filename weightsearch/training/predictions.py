@@ -18,7 +18,7 @@ from weightsearch.data.images import PICTURES, read_array, read_uint16
 from weightsearch.data.reading import Progress, names_of, read_all, resized_depth, usable
 from weightsearch.data.source import Frame, SplitName, Video
 from weightsearch.data.split import cut, with_neighbours
-from weightsearch.errors import DataError
+from weightsearch.errors import DataError, counted
 from weightsearch.metrics.depth import DepthMetrics
 from weightsearch.metrics.protocol import CROPS, Protocol, crop_box, crop_size, protocol_of
 from weightsearch.plugins import known_words
@@ -86,7 +86,10 @@ def evaluate_predictions(
     predictions: _Predictions = array or _Folder(path, meaning, names, note)
     if len(predictions) != len(names):
         ends = f" ({names[0]} ... {names[-1]}; `weightsearch data frames` lists them)" if names else ""
-        raise DataError(f"{path}: {len(predictions)} predictions, the {split} split has {len(names)} frames{ends}")
+        raise DataError(
+            f"{path}: {counted(len(predictions), 'prediction')}, the {split} split has "
+            f"{counted(len(names), 'frame')}{ends}"
+        )
     protocol = replace(protocol_of(configuration, split), flip_average=False, bits=None)
     if meaning.part is not None:
         _check_shown(meaning.part, protocol)
