@@ -12,6 +12,7 @@ from pathlib import Path
 from weightsearch.cli import data, database, reports, studies, training
 from weightsearch.cli.app import app
 from weightsearch.errors import SpecError, WeightsearchError, hide, one_line
+from weightsearch.files import expanded
 from weightsearch.screen import err
 
 __all__ = ["app", "data", "database", "main", "reports", "studies", "training"]
@@ -23,6 +24,7 @@ GIVEN_STORAGE = "WEIGHTSEARCH_GIVEN_STORAGE"
 def main() -> None:
     """Entry point: one line and an exit status for whatever the user can mend."""
     _speak_utf_8()
+    sys.argv[1:] = [_at_home(word) for word in sys.argv[1:]]
     sys.path.append(str(Path.cwd()))  # for plug-ins beside the study; last, so that nothing installed is shadowed
     try:
         _keep_password_from_process_list()
@@ -53,6 +55,12 @@ def _speak_utf_8() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")
+
+
+def _at_home(word: str) -> str:
+    """`--out=~/runs` with the home folder, which a shell puts in only where a word begins with `~`."""
+    option, equals, value = word.partition("=")
+    return f"{option}={expanded(value)}" if equals and option.startswith("--") and value.startswith("~") else word
 
 
 def _keep_password_from_process_list() -> None:
