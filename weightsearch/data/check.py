@@ -121,8 +121,8 @@ def _without_truth(readings: Sequence[Reading[FrameCheck]], low: float, high: fl
         name, one = outside[0]
         others = ", and others" if len(outside) > 1 else ""
         lines.append(
-            f"data: {counted(len(outside), 'frame')} without depth between min_depth {low:g} and max_depth {high:g} m: "
-            f"{name}, where it goes from {one.low:g} to {one.high:g} m{others}; is the unit right?"
+            f"data: {counted(len(outside), 'frame has', 'frames have')} no depth between min_depth {low:g} and max_depth "
+            f"{high:g} m: {name}, where it goes from {one.low:g} to {one.high:g} m{others}; is the unit right?"
         )
     return lines
 
@@ -133,7 +133,9 @@ def _shared(names: Mapping[SplitName, list[str]]) -> list[str]:
     for one, other in itertools.combinations(names, 2):
         both = sorted((set(names[one]) & set(names[other])) - {""})
         if both:
-            lines.append(f"data: {counted(len(both), 'frame')} in {one} and in {other} at once: {', '.join(both[:2])}")
+            lines.append(
+                f"data: {counted(len(both), 'frame is', 'frames are')} in {one} and in {other}: {', '.join(both[:2])}"
+            )
     return lines
 
 
