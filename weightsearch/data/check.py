@@ -121,8 +121,8 @@ def _without_truth(readings: Sequence[Reading[FrameCheck]], low: float, high: fl
         name, one = outside[0]
         others = ", and others" if len(outside) > 1 else ""
         lines.append(
-            f"data: {counted(len(outside), 'frame has', 'frames have')} no depth between min_depth {low:g} and max_depth "
-            f"{high:g} m: {name}, where it goes from {one.low:g} to {one.high:g} m{others}; is the unit right?"
+            f"data: {counted(len(outside), 'frame has', 'frames have')} no depth between min_depth {low:g} and "
+            f"max_depth {high:g} m: {name}, where it goes from {one.low:g} to {one.high:g} m{others}; is the unit right?"
         )
     return lines
 
