@@ -122,7 +122,8 @@ def _without_truth(readings: Sequence[Reading[FrameCheck]], low: float, high: fl
         others = ", and others" if len(outside) > 1 else ""
         lines.append(
             f"data: {counted(len(outside), 'frame has', 'frames have')} no depth between min_depth {low:g} and "
-            f"max_depth {high:g} m: {name}, where it goes from {one.low:g} to {one.high:g} m{others}; is the unit right?"
+            f"max_depth {high:g} m: {name}, "
+            f"where it goes from {one.low:g} to {one.high:g} m{others}; is the unit right?"
         )
     return lines
 
