@@ -10,6 +10,7 @@ from weightsearch.dashboards.figures import on_paper
 from weightsearch.dashboards.part import Part
 from weightsearch.errors import WeightsearchError, last_line
 from weightsearch.files import write_bytes
+from weightsearch.study.spreadsheet import to_csv
 
 WIDTH: Final = 900
 SCALE: Final = 2  # pixels of a PNG to a unit of the figure
@@ -19,9 +20,7 @@ NO_BROWSER: Final = "figures are drawn by a browser: install Chrome or Chromium,
 def write_tables(parts: Sequence[Part], form: str, output: Path) -> list[Path]:
     """Each part's table as CSV. Raises WeightsearchError."""
     named = {part.name: part.data for part in parts if not part.data.empty}
-    return [
-        _written(path, named[name].to_csv(index=False).encode()) for name, path in _places(named, form, output).items()
-    ]
+    return [_written(path, to_csv(named[name]).encode()) for name, path in _places(named, form, output).items()]
 
 
 def write_figures(parts: Sequence[Part], form: str, output: Path) -> list[Path]:

@@ -10,6 +10,7 @@ from typing import Any, Final
 import pandas as pd
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
+from weightsearch.errors import counted
 from weightsearch.records import Picture
 from weightsearch.spec.study import fill
 from weightsearch.study.frames import Frames, read_frames
@@ -30,8 +31,8 @@ class Comparable:
     def words(self) -> str:
         count = len(self.values)
         if self.epoch is None:
-            return f"{count} trials that trained to the end"
-        return f"the values of {count} trials at epoch {self.epoch}: too few trained to the end"
+            return f"{counted(count, 'trial')} that trained to the end"
+        return f"the values of {counted(count, 'trial')} at epoch {self.epoch}: too few trained to the end"
 
 
 @dataclass(frozen=True)

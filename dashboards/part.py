@@ -9,6 +9,8 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from weightsearch.spec.ranges import text_of
+
 
 @dataclass(frozen=True)
 class Table:
@@ -60,7 +62,7 @@ def number(value: Any, digits: int = 4) -> str:
     if value is None or (isinstance(value, float) and value != value):
         return "–"
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return str(value)
+        return text_of(value)
     if isinstance(value, int):
         return str(value)
     return f"{value:.{digits}g}"

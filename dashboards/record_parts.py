@@ -100,8 +100,16 @@ def environment_part(found: Findings) -> Part:
         return Part("environment", "Environment", ["No trial has reported yet."])
     rows = [[name, _cell(value)] for name, value in known.items() if name != "versions"]
     rows += [[name, str(version)] for name, version in known.get("versions", {}).items()]
+    text = [
+        "On a CPU the same configuration gives the same numbers bit for bit with these versions, this number of "
+        "threads and this kind of CPU; on another kind the last digits may differ."
+    ]
     return Part(
-        "environment", "Environment", tables=[Table(["", ""], rows)], data=pd.DataFrame(rows, columns=["key", "value"])
+        "environment",
+        "Environment",
+        text,
+        tables=[Table(["", ""], rows)],
+        data=pd.DataFrame(rows, columns=["key", "value"]),
     )
 
 

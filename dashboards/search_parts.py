@@ -12,6 +12,7 @@ from weightsearch.analysis.importance import Importances, importances
 from weightsearch.dashboards import figures
 from weightsearch.dashboards.findings import Findings
 from weightsearch.dashboards.part import Part, Table, number
+from weightsearch.errors import counted
 
 CURVES: Final = 60  # learning curves that are drawn
 MANY: Final = 10  # trials, of which the worst tenth need not be drawn
@@ -101,7 +102,7 @@ def pareto_part(found: Findings) -> Part:
         ]
         for trial in front
     ]
-    count = "1 trial is" if len(front) == 1 else f"{len(front)} trials are"
+    count = counted(len(front), "trial is", "trials are")
     text = [f"{count} Pareto-optimal: no other trial is at least as good in every objective and better in one."]
     if len(names) > 2:
         text.append(f"Drawn: {first} and {second}, of {len(names)} objectives.")

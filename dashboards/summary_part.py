@@ -12,7 +12,8 @@ from weightsearch.analysis.verdict import TEST, VALIDATION, Verdict
 from weightsearch.dashboards.findings import Findings
 from weightsearch.dashboards.part import Part, Table, duration, number, percent
 from weightsearch.dashboards.sensitivity_part import near_best
-from weightsearch.spec.ranges import find_ranges, is_weight
+from weightsearch.errors import counted
+from weightsearch.spec.ranges import find_ranges, is_weight, text_of
 from weightsearch.study.summary import TrialSummary
 
 SPLITS: Final = (VALIDATION, TEST)
@@ -44,7 +45,7 @@ def _searched(found: Findings) -> str:
     for path, written in find_ranges(found.tree):
         name = ".".join(path)
         if "choices" in written:
-            space.append(f"{name} among {', '.join(map(str, written['choices']))}")
+            space.append(f"{name} among {', '.join(map(text_of, written['choices']))}")
         else:
             log = " (log)" if written.get("log") else ""
             space.append(f"{name} from {written.get('low')} to {written.get('high')}{log}")
@@ -78,8 +79,8 @@ def advice(found: Findings) -> list[str]:
     text = [sentence.text for sentence in found.summary.sentences(name)]
     if len(found.summary.directions) > 1:
         text.append(
-            f"“Best” is the best {found.objective}, the first of {len(found.summary.directions)} objectives; the "
-            f"{len(found.summary.front)} Pareto-optimal trials are under “Pareto front”."
+            f"“Best” is the best {found.objective}, the first of {len(found.summary.directions)} objectives; “Pareto "
+            f"front” lists {counted(len(found.summary.front), 'Pareto-optimal trial')}."
         )
     return text
 

@@ -29,6 +29,11 @@ def one_line(text: str) -> str:
     return hide("".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in " ".join(text.split())))
 
 
+def counted(count: int, noun: str, several: str | None = None) -> str:
+    """`1 problem`, `2 problems`; several: of nouns that do not just take an s."""
+    return f"{count} {noun if count == 1 else several or f'{noun}s'}"
+
+
 def command(*words: object) -> str:
     """A command line that can be copied into a shell whatever its words are: `weightsearch run 'a b.yaml'`."""
     return shlex.join(str(word) for word in words)

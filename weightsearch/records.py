@@ -225,10 +225,12 @@ class Picture:
 @dataclass(frozen=True)
 class Environment:
     """Where and with what a trial was trained. versions: of Python and of the packages that results depend on.
-    commit: of the git repository in the working folder, with `+` if it had changes; empty outside one."""
+    commit: of the git repository in the working folder, with `+` if it had changes; empty outside one. cpu: its model
+    and instructions; empty in records of older versions."""
 
     host: str
     device: str
     threads: int
     commit: str
     versions: dict[str, str] = field(default_factory=dict)
+    cpu: str = ""

@@ -15,7 +15,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from weightsearch.errors import StoreUnavailable
+from weightsearch.errors import StoreUnavailable, command
+from weightsearch.spec.ranges import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -102,6 +103,8 @@ class View:
             "retried": f"trial {event.number} goes on after a failure of its worker: {event.reason}",
             "again": f"trial {event.number}: {event.reason}",
             "warning": f"warning: {event.reason}",
+            "cpu": f"trial {event.number} is trained on another kind of CPU ({event.reason}): results repeat bit for "
+            "bit on one kind only, so that values may differ in their last digits",
         }.get(event.kind)
         if told is not None:
             err.print(told, markup=False)
@@ -258,29 +261,33 @@ def print_quantisation(found: Sequence[Quantisation]) -> None:
     out.print(table)
 
 
-def print_result(summary: StudySummary, best_file: Path | None) -> None:
+def print_result(summary: StudySummary, best_file: Path | None, study_file: Path) -> None:
     counts = ", ".join(f"{count} {state}" for state, count in summary.states.items() if count) or "no trials"
     out.print(f"study {summary.study}: {counts}", markup=False)
     failed = [trial for trial in summary.trials if trial.reason and trial.state == "FAIL"]
     for trial in failed[:FAILURES]:
         out.print(f"  trial {trial.number} failed: {trial.reason}", markup=False)
     if len(failed) > FAILURES:
-        out.print(f"  and {len(failed) - FAILURES} more; export --trials FILE writes them all", markup=False)
+        out.print(f"  and {len(failed) - FAILURES} more; all are written by: {_export(study_file)}", markup=False)
     if summary.states["WAITING"] or summary.states["RUNNING"]:
-        out.print("  what is not finished goes on with: weightsearch run", markup=False)
+        out.print(f"  resume with: {command('weightsearch', 'run', study_file)}", markup=False)
     if summary.best is None:
         return
     out.print(_comparison(summary, summary.best))
     name = "" if summary.best.baseline is None else f", the baseline {summary.best.baseline!r}"
     out.print(f"best: trial {summary.best.number}{name}", markup=False)
     for path, value in summary.best.params.items():
-        out.print(f"  {path}: {value}", markup=False)
+        out.print(f"  {path}: {text_of(value)}", markup=False)
     if len(summary.front) > 1:
         numbers = ", ".join(str(trial.number) for trial in summary.front)
         out.print(f"Pareto-optimal trials: {numbers}", markup=False)
     print_verdict(summary.sentences())
     if best_file is not None:
-        out.print(f"written: {best_file}; train it with: weightsearch train {best_file}", markup=False)
+        out.print(f"written: {best_file}; train it with: {command('weightsearch', 'train', best_file)}", markup=False)
+
+
+def _export(study_file: Path) -> str:
+    return command("weightsearch", "export", study_file, "--trials", "trials.csv")
 
 
 def print_verdict(said: Sequence[Sentence], study: str = "") -> None:
@@ -300,7 +307,7 @@ def print_compared(objective: str, entries: Sequence[Entry]) -> None:
         name, study = "" if entry.study == study else entry.study, entry.study
         cells = [_mean_and_spread(entry, split) for split in splits]
         weights = "  ".join(
-            f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+            f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {text_of(value)}"
             for name, value in (entry.weights | entry.others).items()
         )
         weights = "ignores the image" if entry.trivial else weights

@@ -27,7 +27,7 @@ def test_data_check_prints_what_is_there_and_fails_for_a_bad_file(tmp_path):
     plain = json.loads(done.stdout)
     assert plain["videos"][0]["frames"] == 19
     assert "frame-000002" in plain["problems"][0]
-    assert done.stderr.strip().splitlines()[-1] == "1 problems"
+    assert done.stderr.strip().splitlines()[-1] == "1 problem"
     names = command("data", "frames", "tiny.yaml", "--split", "train", cwd=tmp_path).stdout.splitlines()
     assert names[0] == "room 0, frame 0"
     assert len(names) == 22

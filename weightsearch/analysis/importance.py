@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator
 
+from weightsearch.errors import counted
+
 LEAST: Final = 10  # trials; from fewer nothing can be said
 SHUFFLES: Final = 999
 MOST: Final = 200  # that fANOVA looks at, for the time it takes
@@ -52,7 +54,9 @@ def importances(
         if all(name in chosen and _inside(space[name], chosen[name]) for name in space)
     ]
     if len(usable) < LEAST:
-        return Importances({}, len(usable), f"{len(usable)} trials inside the space; at least {LEAST} are needed")
+        return Importances(
+            {}, len(usable), f"{counted(len(usable), 'trial')} inside the space; at least {LEAST} are needed"
+        )
     if len({value for _, value in usable}) == 1:
         return Importances({}, len(usable), "all trials have the same value")
     some = [usable[place] for place in np.linspace(0, len(usable) - 1, min(MOST, len(usable))).round().astype(int)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 import re
 import sys
@@ -10,6 +12,7 @@ from pathlib import Path
 from weightsearch.cli import data, database, reports, studies, training
 from weightsearch.cli.app import app
 from weightsearch.errors import SpecError, WeightsearchError, hide, one_line
+from weightsearch.files import expanded
 from weightsearch.screen import err
 from weightsearch.search.stopping import stoppable
 
@@ -21,6 +24,8 @@ GIVEN_STORAGE = "WEIGHTSEARCH_GIVEN_STORAGE"
 
 def main() -> None:
     """Entry point: one line and an exit status for whatever the user can mend."""
+    _speak_utf_8()
+    sys.argv[1:] = [_at_home(word) for word in sys.argv[1:]]
     sys.path.append(str(Path.cwd()))  # for plug-ins beside the study; last, so that nothing installed is shadowed
     try:
         _keep_password_from_process_list()
@@ -41,6 +46,23 @@ def main() -> None:
     except KeyboardInterrupt:
         err.print("stopped")
         sys.exit(STOPPED)
+
+
+def _speak_utf_8() -> None:
+    """Under a locale that knows nothing but ASCII (`LC_ALL=C`), names of files could neither be read nor shown: start
+    again in Python's UTF-8 mode, which the workers share. What an output cannot show is written out as an escape."""
+    if codecs.lookup(sys.getfilesystemencoding()).name == "ascii":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.orig_argv[0], "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - without a shell
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _at_home(word: str) -> str:
+    """`--out=~/runs` with the home folder, which a shell puts in only where a word begins with `~`."""
+    option, equals, value = word.partition("=")
+    return f"{option}={expanded(value)}" if equals and option.startswith("--") and value.startswith("~") else word
 
 
 def _keep_password_from_process_list() -> None:

@@ -7,7 +7,7 @@ import json
 import typer
 
 from weightsearch.cli.app import AsJson, Either, Quiet, Sets, Split, app, located, split_of, warned
-from weightsearch.errors import WeightsearchError
+from weightsearch.errors import WeightsearchError, counted
 from weightsearch.screen import View, err, print_data_check, print_metrics
 from weightsearch.spec import load_base
 
@@ -36,7 +36,7 @@ def check(file: Either, sets: Sets = None, quiet: Quiet = False, as_json: AsJson
         if other is not None:
             err.print(other, markup=False)
     if found.problems:
-        raise _BadData(f"{len(found.problems)} problems")
+        raise _BadData(counted(len(found.problems), "problem"))
 
 
 @group.command()

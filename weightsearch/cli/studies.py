@@ -16,6 +16,7 @@ from weightsearch.files import write_text
 from weightsearch.screen import View, err, out, print_compared, print_result, print_verdict
 from weightsearch.spec import Choices, load_study
 from weightsearch.spec.document import placed
+from weightsearch.spec.ranges import text_of
 
 if TYPE_CHECKING:
     from weightsearch.study.store import StudyStore
@@ -45,9 +46,8 @@ def run(
         with view.progress("reading frames") as progress:
             running.check(progress)
         view.begin(Status.of(running.summary(), spec.search.trials, spec.base.train), spec.name)
-        view.line("starting the workers; the first epochs take a while")
         try:
-            running.search()
+            running.search(begins=lambda: view.line("starting the workers; the first epochs take a while"))
         except BaseException:
             with suppress(WeightsearchError):
                 running.export(wait=False)
@@ -61,7 +61,7 @@ def run(
             running.note(now=True)
         summary = running.summary()
         if not quiet:
-            print_result(summary, best)
+            print_result(summary, best, study)
         if best is None:
             raise _NoResult(f"no trial of {spec.name!r} trained to the end: {_first_reason(summary)}")
     finally:
@@ -87,7 +87,7 @@ def validate(study: Study, sets: Sets = None) -> None:
     out.print("  frames: " + ", ".join(f"{count} {name}" for name, count in counts.items()), markup=False)
     for name, found in spec.space.items():
         if isinstance(found, Choices):
-            text = ", ".join(str(value) for value in found.values)
+            text = ", ".join(map(text_of, found.values))
         else:
             text = f"{found.low:g} to {found.high:g}" + (", log" if found.log else "")
             text += f", step {found.step:g}" if found.step not in (None, 1) else ""
@@ -112,7 +112,7 @@ def show(study: Study, sets: Sets = None, as_json: AsJson = False) -> None:
         if as_json:
             print(json.dumps(summary.to_plain(), indent=2))
         else:
-            print_result(summary, None)
+            print_result(summary, None, study)
 
 
 @app.command()
@@ -135,10 +135,11 @@ def export(
     """Write the best configuration as YAML that trains as it is; with --trials also a table of all trials, with
     --pareto the whole front."""
     from weightsearch.study.export import best_configuration, trial_table, write_front
+    from weightsearch.study.spreadsheet import to_csv
 
     with opened(study, sets) as store:
         if trials is not None:
-            _write(trials, trial_table(store).to_csv(index=False))
+            _write(trials, to_csv(trial_table(store)))
         if pareto is not None:
             table, count = write_front(store, pareto)
             what = "the configuration" if count == 1 else f"the {count} configurations"

@@ -27,6 +27,7 @@ from weightsearch.cli.app import (
 from weightsearch.errors import ModelError, OptionError, SpecError, WeightsearchError
 from weightsearch.screen import View, err, out, print_costs
 from weightsearch.spec import load_base, load_configuration, locate
+from weightsearch.spec.ranges import text_of
 
 if TYPE_CHECKING:
     from weightsearch.data.source import SplitName
@@ -153,7 +154,8 @@ def evaluate(
         print(json.dumps({"metrics": metrics, "protocol": protocol.to_plain(), **more}, indent=2))
     else:
         out.print(metrics_line(metrics, split), markup=False)
-        details = ", ".join(f"{name} {value}" for name, value in protocol.to_plain().items() if name != "split")
+        plain = {name: "none" if value is None else text_of(value) for name, value in protocol.to_plain().items()}
+        details = ", ".join(f"{name} {text}" for name, text in plain.items() if name != "split")
         out.print(f"protocol: {details}", markup=False)
 
 

@@ -15,7 +15,7 @@ from weightsearch.data.plausible import reading_of, sample_of, truth_doubts
 from weightsearch.data.reading import Progress, Reading, place_of, problems, read_all
 from weightsearch.data.source import Choosing, Frame, Source, SplitName, Video, knows_flow, knows_moving
 from weightsearch.data.split import LeftOver, cut, left_over, with_neighbours
-from weightsearch.errors import DataError
+from weightsearch.errors import DataError, counted
 from weightsearch.spec.sections import Configuration
 
 
@@ -162,7 +162,8 @@ def _without_truth(readings: Sequence[Reading[FrameCheck]], low: float, high: fl
         name, one = outside[0]
         others = ", and others" if len(outside) > 1 else ""
         lines.append(
-            f"data: {len(outside)} frames have no depth between min_depth {low:g} and max_depth {high:g} m: {name}, "
+            f"data: {counted(len(outside), 'frame has', 'frames have')} no depth between min_depth {low:g} and "
+            f"max_depth {high:g} m: {name}, "
             f"where it goes from {one.low:g} to {one.high:g} m{others}; is the unit right?"
         )
     return lines
@@ -174,7 +175,9 @@ def _shared(names: Mapping[SplitName, list[str]]) -> list[str]:
     for one, other in itertools.combinations(names, 2):
         both = sorted((set(names[one]) & set(names[other])) - {""})
         if both:
-            lines.append(f"data: {len(both)} frames are in {one} and in {other}: {', '.join(both[:2])}")
+            lines.append(
+                f"data: {counted(len(both), 'frame is', 'frames are')} in {one} and in {other}: {', '.join(both[:2])}"
+            )
     return lines
 
 

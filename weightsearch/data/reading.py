@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from weightsearch.data.images import resize_depth, resize_sparse_depth
 from weightsearch.data.source import Frame, Naming, Source, Video
-from weightsearch.errors import DataError
+from weightsearch.errors import DataError, counted
 
 Found = TypeVar("Found")
 Progress = Callable[[int, int], None]
@@ -81,7 +81,9 @@ def usable(readings: Sequence[Reading[Found]], videos: Sequence[Video]) -> Seque
     bad = problems(readings, videos)
     if bad:
         more = f"; and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
-        raise DataError(f"data: {len(bad)} of {len(readings)} frames cannot be used: {'; '.join(bad[:NAMED])}{more}")
+        raise DataError(
+            f"data: {len(bad)} of {counted(len(readings), 'frame')} cannot be used: {'; '.join(bad[:NAMED])}{more}"
+        )
     return readings
 
 

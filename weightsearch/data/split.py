@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from weightsearch.data.order import leaps
 from weightsearch.data.source import SplitName, Video
-from weightsearch.errors import DataError
+from weightsearch.errors import DataError, counted
 from weightsearch.spec.sections import Split
 
 SPLITS: Final[tuple[SplitName, ...]] = ("train", "validation", "test")
@@ -49,8 +49,8 @@ def cut(videos: Sequence[Video], split: Split, needed: Collection[SplitName] = S
         if name in asked and name in needed and not result[name]:
             longest = max((video.length for video in videos), default=0)
             raise DataError(
-                f"data.split: {name} gets no frame: {given.get(name, 0):.3g} of the longest video ({longest} frames) "
-                f"less a gap of {split.gap}"
+                f"data.split: {name} gets no frame: {given.get(name, 0):.3g} of the longest video "
+                f"({counted(longest, 'frame')}) less a gap of {split.gap}"
             )
     return result
 

@@ -131,11 +131,14 @@ class StudyRun:
                 "back, or start beside it with --force-new NAME"
             )
 
-    def search(self, trainable: type | None = None) -> None:
+    def search(self, trainable: type | None = None, *, begins: Callable[[], None] | None = None) -> None:
         """Train trials until the study has all of them. trainable: what trains them in place of our Worker, with its
-        configuration and results. Raises Interrupted at Ctrl-C, SearchError, StoreError."""
+        configuration and results. begins: called before Ray starts, if there is something to train. Raises
+        Interrupted at Ctrl-C, SearchError, StoreError."""
         ledger = self.patience.insist(lambda: Ledger(self.spec, self.writer, self._heard))
         lost_in_a_row = 0
+        if begins is not None and not self.patience.insist(ledger.done):
+            begins()
         while not self.patience.insist(ledger.done):
             before = self.patience.insist(self.store.epochs)
             try:

@@ -47,7 +47,7 @@ class Event:
     failed and another will take its place; given back, when it waits to be handed out anew; again, when epochs that
     were stored are trained again. Of the study: waiting and back, when the database went away and when it came again;
     cluster, when Ray died and is started again; warning, what a person should know of the data or the settings before
-    anything is trained."""
+    anything is trained; cpu, when a trial is trained on another kind of CPU than those before."""
 
     kind: str
     number: int | None = None
@@ -91,6 +91,7 @@ class Ledger:
         self.running: dict[int, Assignment] = {}
         self.order = 0  # of attempts from now on
         self.failed_in_a_row: list[str] = []
+        self.cpus: set[str] = set()  # that were told of
         self.fault: Exception | None = None
         self._enqueue_baselines()
 
@@ -139,6 +140,7 @@ class Ledger:
                 return True  # late news of a trial that has ended
             if attempt.order < assignment.order:
                 return False  # late news of a worker that was given up
+            self._notice_cpu(number, attempt)
             with self.writer.act():
                 outcome, stored = self._take(assignment, attempt, record, pictures)
             if stored.removed:
@@ -151,6 +153,16 @@ class Ledger:
         if last:
             self.fail(number, "its worker ended before its last epoch")  # unless that was it
         return number not in self.running
+
+    def _notice_cpu(self, number: int, attempt: Attempt) -> None:
+        """Tell of the first report from a kind of CPU that no trial of the study was trained on before."""
+        here = attempt.environment
+        if not here.cpu or here.cpu in self.cpus or not here.device.startswith("cpu"):
+            return
+        known = self.store.cpus() - {here.cpu}
+        self.cpus.add(here.cpu)
+        if known:
+            self.listener(Event("cpu", number, reason=f"{here.cpu}; trials before it on {', '.join(sorted(known))}"))
 
     def next_order(self) -> int:
         """Begin a new order, above that of every attempt so far."""
@@ -208,7 +220,8 @@ class Ledger:
         limit = self.spec.search.max_consecutive_failures
         if limit is not None and len(self.failed_in_a_row) >= limit:
             raise SearchError(
-                f"stopped: the last {limit} trials failed, the first of them: {self.failed_in_a_row[0]}; "
+                f"stopped: {'the last trial' if limit == 1 else f'the last {limit} trials'} failed, the first of them: "
+                f"{self.failed_in_a_row[0]}; "
                 "the other trials go on when the same command is given again"
             )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from weightsearch.spec.ranges import same
+from weightsearch.spec.ranges import same, text_of
 
 ABSENT: Final = object()
 
@@ -21,7 +21,11 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def differences(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What two flat configurations do not share, in the order of their paths: `path: stored -> now`."""
     return [
-        f"{path}: {stored.get(path, 'nothing')} -> {now.get(path, 'nothing')}"
+        f"{path}: {_text(stored, path)} -> {_text(now, path)}"
         for path in sorted(stored.keys() | now.keys())
         if not same(stored.get(path, ABSENT), now.get(path, ABSENT))
     ]
+
+
+def _text(tree: Mapping[str, Any], path: str) -> str:
+    return text_of(tree[path]) if path in tree else "nothing"

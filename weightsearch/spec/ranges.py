@@ -68,6 +68,17 @@ def label(value: Any) -> Any:
     return json.dumps(value, sort_keys=True) if isinstance(value, (list, dict)) else value
 
 
+def text_of(value: Any) -> str:
+    """A value as a study file writes it: null, true, [32, 48]."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(text_of, value))}]"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {text_of(item)}" for key, item in value.items()) + "}"
+    return str(value)
+
+
 def same(one: Any, other: Any) -> bool:
     """Whether two values of a study file mean the same: equal numbers do, `10` and `10.0`, but `1` and `true` do not.
     Lists and mappings are compared part by part."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from weightsearch.errors import OptionError, Secret, SpecError
+from weightsearch.errors import OptionError, Secret, SpecError, counted
 from weightsearch.files import expanded
 from weightsearch.plugins import known_words
 from weightsearch.records import BETTER
@@ -259,7 +259,7 @@ def _check_baselines(spec: StudySpec) -> None:
     if len(spec.search.baselines) > spec.search.trials:
         raise document.error(
             ("search", "trials"),
-            f"{spec.search.trials} trials cannot hold the {len(spec.search.baselines)} baselines",
+            f"{counted(spec.search.trials, 'trial')} cannot hold the {counted(len(spec.search.baselines), 'baseline')}",
         )
     for name, values in spec.search.baselines.items():
         place = (*section, name)

@@ -13,6 +13,7 @@ import yaml
 from weightsearch.errors import StoreError, WriteError
 from weightsearch.files import write_text
 from weightsearch.spec.study import fill
+from weightsearch.study.spreadsheet import to_csv
 from weightsearch.study.store import StudyStore
 from weightsearch.study.summary import StudySummary, TrialSummary, summarise
 
@@ -61,7 +62,7 @@ def write_front(store: StudyStore, folder: Path, summary: StudySummary | None = 
     trials = {trial.number: trial for trial in summary.front}
     for number, name in zip(table["number"], table["file"], strict=True):
         write_text(folder / name, configuration_of(store, trials[number]))
-    write_text(folder / TABLE, table.to_csv(index=False))
+    write_text(folder / TABLE, to_csv(table))
     for path in earlier - {folder / name for name in (*table["file"], TABLE)}:
         try:
             path.unlink(missing_ok=True)

@@ -342,6 +342,20 @@ class StudyStore:
             row = connection.execute(query.where(tables.trials.c.trial_id == self.trial_id(number))).first()
             return ({}, {}) if row is None else (row[0], row[1])
 
+    def cpus(self) -> set[str]:
+        """The CPUs on which trials of the study were trained without a GPU, as far as they were noted."""
+        join = tables.trials.join(tables.environments)
+        mine = tables.trials.c.trial_id.in_(self._trial_ids())
+        with self.database.reading() as connection:
+            found = connection.scalars(
+                sa.select(tables.environments.c.content).select_from(join).where(mine).distinct()
+            )
+            return {one["cpu"] for one in found if one.get("cpu") and one["device"].startswith("cpu")}
+
+    def _trial_ids(self) -> sa.Select[tuple[int]]:
+        table = self.database.optuna_table("trials")
+        return sa.select(table.c.trial_id).where(table.c.study_id == self.study_id)
+
     def pictures(self, number: int) -> list[Picture]:
         """Of a trial's depth and its error, with those of the same frames that all trials share; by frame."""
         with self.database.reading() as connection:

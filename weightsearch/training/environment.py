@@ -3,27 +3,45 @@
 from __future__ import annotations
 
 import platform
+import re
 import subprocess
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Final
 
 import torch
 
 from weightsearch.records import Environment
 
+MODEL: Final = re.compile(r"^(?:model name|Model|cpu model|uarch)\s*:\s*(.+)$", re.MULTILINE)
 PACKAGES: Final = ("weightsearch", "torch", "timm", "numpy", "optuna", "ray")
 
 
 def describe_environment(device: torch.device, threads: int) -> Environment:
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else (platform.processor() or platform.machine())
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu()
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
             versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return Environment(platform.node(), f"{device.type}: {name}", threads, git_commit(), versions)
+    return Environment(platform.node(), f"{device.type}: {name}", threads, git_commit(), versions, cpu())
+
+
+@cache
+def cpu() -> str:
+    """The CPU's model, and the instructions that PyTorch uses of it: what the last bits of a result depend on."""
+    found = MODEL.search(_text_of("/proc/cpuinfo"))
+    name = found[1].strip() if found else platform.processor() or platform.machine()
+    return f"{name} ({torch.backends.cpu.get_cpu_capability()})"
+
+
+def _text_of(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:  # elsewhere than on Linux
+        return ""
 
 
 @cache

@@ -21,7 +21,7 @@ from weightsearch.data.reading import Progress, names_of, read_all, resized_dept
 from weightsearch.data.source import Frame, Size, Source, SplitName, Video
 from weightsearch.data.split import cut, with_neighbours
 from weightsearch.data.units import Stored, Unit, convention, stored_as, to_metres, unit_of
-from weightsearch.errors import DataError
+from weightsearch.errors import DataError, counted
 from weightsearch.metrics.depth import DepthMetrics
 from weightsearch.metrics.protocol import CROPS, Protocol, crop_box, crop_size, misfit, protocol_of
 from weightsearch.plugins import known_words
@@ -93,7 +93,10 @@ def evaluate_predictions(
     predictions: _Predictions = array or _Folder(path, meaning, unit, names, note)
     if len(predictions) != len(names):
         ends = f" ({names[0]} ... {names[-1]}; `weightsearch data frames` lists them)" if names else ""
-        raise DataError(f"{path}: {len(predictions)} predictions, the {split} split has {len(names)} frames{ends}")
+        raise DataError(
+            f"{path}: {counted(len(predictions), 'prediction')}, the {split} split has "
+            f"{counted(len(names), 'frame')}{ends}"
+        )
     protocol = replace(protocol_of(configuration, split), flip_average=False, bits=None)
     metrics = DepthMetrics(protocol, torch.device("cpu"))
     samples, depths = Samples(protocol, meaning.inverse), []

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from weightsearch.data.augmentation import augment
 from weightsearch.data.dataset import Dataset, check_counts
-from weightsearch.errors import DataError, ModelError, WeightsearchError, fault_line
+from weightsearch.errors import DataError, ModelError, WeightsearchError, counted, fault_line
 from weightsearch.losses.criterion import build_criterion
 from weightsearch.losses.rebalancing import Rebalancing
 from weightsearch.metrics.depth import NAMES
@@ -82,7 +82,7 @@ def preflight(
     except WeightsearchError:
         raise
     except Exception as error:  # a user's network or term may raise anything
-        raise ModelError(f"a first batch of {len(frames)} frames failed: {fault_line(error)}") from error
+        raise ModelError(f"a first batch of {counted(len(frames), 'frame')} failed: {fault_line(error)}") from error
     stopping = configuration.train.early_stopping
     wanted = [*metrics, *([] if stopping is None else [stopping.metric])]
     if any(name not in NAMES for name in wanted) or (wanted and not supervised):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from weightsearch.data.augmentation import augment
 from weightsearch.data.batch import Batch
 from weightsearch.data.dataset import Dataset
-from weightsearch.errors import ModelError, WeightsearchError, fault_line
+from weightsearch.errors import ModelError, WeightsearchError, counted, fault_line
 from weightsearch.losses.criterion import Criterion, build_criterion
 from weightsearch.spec import Configuration
 from weightsearch.training.batches import batches
@@ -120,13 +120,15 @@ def _respond(
         number = float(value.detach())
         if not math.isfinite(number):
             raise ModelError(
-                f"loss.{name}: is {number} on a first batch of {len(batch)} frames; its value must be finite"
+                f"loss.{name}: is {number} on a first batch of {counted(len(batch), 'frame')}; its value must be finite"
             )
         return Response(number, _moves(value, network))
     except WeightsearchError:
         raise
     except Exception as error:  # a user's term may raise anything
-        raise ModelError(f"loss.{name}: a first batch of {len(batch)} frames failed: {fault_line(error)}") from error
+        raise ModelError(
+            f"loss.{name}: a first batch of {counted(len(batch), 'frame')} failed: {fault_line(error)}"
+        ) from error
 
 
 def _moves(value: Tensor, network: nn.Module) -> bool:

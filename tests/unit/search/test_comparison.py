@@ -110,14 +110,14 @@ def test_weights_are_carried_over_and_nothing_else_is(folder):
 
 
 def test_what_else_of_the_loss_was_searched_is_carried_too(folder):
-    text = TINY.replace("fractional: {weight:", "fractional: {max_depth: {low: 3.0, high: 9.0}, weight:").replace(
-        "loss.fractional.weight:", "loss.fractional.max_depth: 6.0, loss.fractional.weight:"
+    text = TINY.replace("integer: {weight:", "integer: {max_depth: {low: 3.0, high: 9.0}, weight:").replace(
+        "loss.fractional.weight:", "loss.integer.max_depth: 6.0, loss.fractional.weight:"
     )
     with made(folder, "one", text=text) as one, made(folder, "two", "seed=5", text=text) as two:
-        best = replace(two.summary.best, params={**two.summary.best.params, "loss.fractional.max_depth": 4.5})
+        best = replace(two.summary.best, params={**two.summary.best.params, "loss.integer.max_depth": 4.5})
         other = Compared(two.spec, two.store, replace(two.summary, best=best), "two")
         carried = one.spec.configuration(candidates(one, [other])["best of two"])
-        assert carried.loss["fractional"].options["max_depth"] == 4.5
+        assert carried.loss["integer"].options["max_depth"] == 4.5
 
 
 def test_what_was_searched_here_and_is_fixed_there_is_carried_too(folder):
@@ -137,7 +137,7 @@ def test_what_was_searched_here_and_is_fixed_there_is_carried_too(folder):
         assert found["best"]["loss.silog.variance_focus"] not in (0.5, 0.85)
         assert found["best of two"]["loss.silog.variance_focus"] == 0.5
         assert found["best of three"]["loss.silog.variance_focus"] == 0.85
-        assert "loss.fractional.max_depth" not in found["best of two"]
+        assert "loss.integer.max_depth" not in found["best of two"]
 
 
 def test_a_candidate_is_trained_once_for_each_seed_and_not_again(folder):

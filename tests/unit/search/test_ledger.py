@@ -651,7 +651,7 @@ def test_true_is_another_value_than_1(study):
     changed["baselines"] = {"published": {"loss.fractional.weight": 1}}
     other = {**changed, "baselines": {"published": {"loss.fractional.weight": True}}}
     made.store.spec = changed
-    with pytest.raises(StoreError, match="loss.fractional.weight: 1 -> True"):
+    with pytest.raises(StoreError, match="loss.fractional.weight: 1 -> true"):
         check_unchanged(made.store, other)
 
 
@@ -663,3 +663,28 @@ def test_a_waiting_baseline_of_an_older_database_gets_its_parameters(study):
     made.run()
     assert made.store.trial(0).params["loss.fractional.weight"] == 10
     assert made.store.trial(0).params["data.size"] == "[48, 32]"
+
+
+def test_another_kind_of_cpu_is_told_once(study):
+    def on(cpu: str, device: str = "cpu: x") -> None:
+        number = made.ledger.next().number
+        here = Environment("host", device, 1, "", {}, cpu)
+        made.ledger.report(number, Attempt(str(number), 0, {}, here), [record(1, 0.5)])
+
+    made = study("search.pruner=none", "search.trials=9")
+    on("A (AVX2)")
+    on("A (AVX2)")
+    assert [event.kind for event in made.events].count("cpu") == 0
+    on("B (AVX512)")
+    on("B (AVX512)")
+    on("C", "cuda: H")
+    told = [event.reason for event in made.events if event.kind == "cpu"]
+    assert told == ["B (AVX512); trials before it on A (AVX2)"]
+    assert made.store.cpus() == {"A (AVX2)", "B (AVX512)"}
+
+
+def test_records_without_a_cpu_say_nothing_of_it(study):
+    made = study()
+    made.run()
+    assert made.store.cpus() == set()
+    assert "cpu" not in {event.kind for event in made.events}

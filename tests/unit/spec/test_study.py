@@ -131,7 +131,7 @@ MISTAKES = [
     ("search.objectives={abs_rel: minimize, a1: maximize}", "search.pruner", "use non_dominated or none"),
     ("search.sampler=tpee", "search.sampler", "unknown sampler 'tpee'; did you mean 'tpe'?"),
     ("search.sampler.points=3", "search.sampler.points", "unknown key"),
-    ("search.trials=1", "search.trials", "1 trials cannot hold the 2 baselines"),
+    ("search.trials=1", "search.trials", "1 trial cannot hold the 2 baselines"),
     (
         "search.baselines.x={loss.fractional.weight: 1}",
         "search.baselines.x",

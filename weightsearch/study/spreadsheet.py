@@ -1,0 +1,28 @@
+"""Tables as CSV that a spreadsheet shows and does not run."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import pandas as pd
+
+RUNS: Final = ("=", "+", "-", "@", "\t", "\r")  # what a formula, or a command, begins with
+NUMBER: Final = re.compile(r"[-+]?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?\s?%?|[-+]?inf")
+
+
+def to_csv(table: pd.DataFrame) -> str:
+    """A table without its index. Text that a spreadsheet would take for a formula gets an apostrophe before it, as
+    one that a person types; numbers stay numbers, negative ones too."""
+    safe = table.rename(columns=_safe)
+    for place in range(safe.shape[1]):
+        column = safe.iloc[:, place]
+        if not pd.api.types.is_numeric_dtype(column):
+            safe.isetitem(place, [_safe(value) for value in column])
+    return safe.to_csv(index=False)
+
+
+def _safe(value: Any) -> Any:
+    if isinstance(value, str) and value.startswith(RUNS) and not NUMBER.fullmatch(value.strip()):
+        return f"'{value}"
+    return value
