@@ -109,6 +109,7 @@ class StudyRun:
             dataset = open_dataset(base, progress=progress)
         self._check_content(dataset.content)
         protocol = protocol_of(base, "validation")
+        check_protocol(self.store, protocol.to_plain())
         for line in data_warnings(dataset, protocol):
             self.listener(Event("warning", reason=line))
         with placed(self.spec.document):
@@ -351,6 +352,23 @@ def check_unchanged(store: StudyStore, now: dict[str, Any]) -> None:
             f"the study {store.study.study_name!r} in {store.database.name} was made from another study file: "
             f"{'; '.join(changed[:3])}{more}; undo the change, or start beside it with --force-new NAME"
         )
+
+
+def check_protocol(store: StudyStore, now: Mapping[str, Any]) -> None:
+    """Raise StoreError if a study's trials were measured under another protocol: the same words of its file may mean
+    another one to another version, as a preset's do."""
+    for row in store.states():
+        before, _ = store.protocol_and_environment(row.number)
+        known = {name: value for name, value in now.items() if name in before}
+        changed = differences({name: before[name] for name in known}, known)
+        if changed:
+            raise StoreError(
+                f"the trials of the study {store.study.study_name!r} in {store.database.name} were measured under "
+                f"another protocol, by another version: {'; '.join(changed[:3])}; set it as it was in the section "
+                "evaluation, in a study of its own (--force-new NAME)"
+            )
+        if before:
+            return  # all trials of a study have one
 
 
 def _compared(spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import sys
 import uuid
 from contextlib import suppress
@@ -103,6 +104,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         gpus = self.configuration.resources.gpus_per_trial
         device = choose_device(self.configuration, "cuda" if gpus != "auto" and gpus > 0 else "cpu")
         self.environment = describe_environment(device, self.configuration.resources.cpus_per_trial)
+        _check_weights(self.configuration)
         dataset = open_dataset(self.configuration)
         check_content(self.content, dataset.content, "the study")
         trainer = Trainer(self.configuration, dataset, device, account=self.account)
@@ -130,3 +132,10 @@ class Worker(tune.Trainable):  # type: ignore[misc]
 
     def _failed(self, reason: str) -> dict[str, Any]:
         return {"number": self.number, "failed": reason, "done": True}
+
+
+def _check_weights(configuration: Configuration) -> None:
+    """Raise DataError where the file of the encoder's weights, which the driver found, is away here."""
+    weights = configuration.model.options.get("weights")
+    if isinstance(weights, str) and Path(weights).is_absolute() and not Path(weights).is_file():
+        raise DataError(f"on the host {platform.node()} model.weights is away: no such file: {weights}")

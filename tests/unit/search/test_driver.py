@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from weightsearch.search.driver import StudyRun
+from tests.stores import ask, attempt, driving, record, report
+from weightsearch.errors import StoreError
+from weightsearch.search.driver import StudyRun, check_protocol
 from weightsearch.search.ledger import Event
 from weightsearch.spec import load_study
+
+EIGEN = {"crop": "garg", "size": [375, 1242], "max_depth": 80.0}
 
 
 @pytest.mark.parametrize(("scale", "told"), [(1000, 1), (5000, 0)])
@@ -33,3 +39,17 @@ def test_depth_in_another_unit_is_told_before_ray_starts(tiny, tmp_path, scale, 
     reasons = [event.reason for event in events if event.kind == "warning"]
     assert len(reasons) == told
     assert all("set data.depth_scale: 5000; if the unit is right, set analysis" in reason for reason in reasons)
+
+
+def test_a_study_does_not_go_on_under_another_protocol(tmp_path):
+    """Such as one that began when `kitti_eigen` brought all pictures to one size: its file is the same."""
+    with driving(f"sqlite:///{tmp_path}/study.db") as writer:
+        check_protocol(writer.store, EIGEN)  # no trial yet
+        ask(writer)
+        check_protocol(writer.store, EIGEN)  # none that reported
+        report(writer, 0, replace(attempt(), protocol=EIGEN), record(1))
+        check_protocol(writer.store, {**EIGEN, "truth": "laser"})  # what was not noted then cannot differ
+        with pytest.raises(
+            StoreError, match=r"trials of the study 's' in .* measured under another protocol, .*: size: .*native"
+        ):
+            check_protocol(writer.store, {**EIGEN, "size": "native"})

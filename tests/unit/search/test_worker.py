@@ -92,6 +92,14 @@ def test_a_data_set_that_is_away_is_too(scene, tmp_path):
         worker(scene, tmp_path, began_with).step()
 
 
+def test_weights_that_are_away_are_too(scene, tmp_path):
+    began_with = open_dataset(scene).content
+    model = scene.model.model_copy(update={"weights": str(tmp_path / "gone.safetensors")})
+    away = scene.model_copy(update={"model": model})
+    with pytest.raises(DataError, match=r"on the host .* model\.weights is away: no such file: .*gone\.safetensors"):
+        worker(away, tmp_path, began_with).step()
+
+
 def test_a_run_folder_that_went_away_in_mid_trial_is_no_fault_of_the_trial(scene, tmp_path):
     longer = scene.model_copy(update={"train": scene.train.model_copy(update={"epochs": 2})})
     made = worker(longer, tmp_path, open_dataset(scene).content)
