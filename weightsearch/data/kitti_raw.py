@@ -20,7 +20,7 @@ from pydantic import Field
 from weightsearch.data.drives import Stretch, listed_stretches, number_of, stretches
 from weightsearch.data.hidden import visible
 from weightsearch.data.images import PICTURES, one_each, read_colour, read_uint16, scatter_nearest
-from weightsearch.data.lists import list_file, read_rows
+from weightsearch.data.lists import list_file, listed, read_rows
 from weightsearch.data.source import Frame, SplitName, Video, no_pose
 from weightsearch.data.units import Unit, to_metres
 from weightsearch.errors import DataError, OptionError
@@ -288,7 +288,7 @@ def _listed(root: Path, path: Path) -> list[Path]:
                 f"{row.place}: expected 'drive frame side' such as '2011_09_26/..._sync 12 l', found {row.text!r}"
             )
         camera = SIDES[words[2]] if len(words) == 3 else 2
-        stem = root / words[0].strip("/") / f"image_{camera:02d}" / "data" / f"{int(words[1]):010d}"
+        stem = listed(root, words[0].rstrip("/")) / f"image_{camera:02d}" / "data" / f"{int(words[1]):010d}"
         pictures = [file for suffix in PICTURES if (file := stem.with_suffix(suffix)).is_file()]
         found.append(pictures[0] if pictures else stem.with_suffix(".png"))  # reading it says that it is missing
     if not found:

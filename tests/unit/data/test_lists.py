@@ -132,3 +132,21 @@ def test_pairs_of_flow_are_listed_in_the_same_way(pictures):
     (pictures / "l.txt").write_text("d/0.png d/0.png\n")
     with pytest.raises(DataError, match=r"l.txt:1: expected 'first second flow' \(or None\), found"):
         FlowPairs(root=pictures, train="l.txt", neighbours=(1,))
+
+
+def test_the_camera_s_file_may_have_comments_and_commas(pictures):
+    (pictures / "l.txt").write_text("'my rgb/0.png' d/0.png\n")
+    (pictures / "k.txt").write_text("# fx 0 cx\n5, 0, 2.5\n0, 5, 1.5\n0, 0, 1  # as always\n")
+    intrinsics = FileList(root=pictures, train="l.txt", intrinsics="k.txt").read(0, 0).intrinsics
+    assert intrinsics.tolist() == [[5, 0, 2.5], [0, 5, 1.5], [0, 0, 1]]
+
+
+def test_kitti_s_split_files_may_have_a_header_comments_and_absolute_drives(tmp_path, data_root):
+    drive = data_root / "kitti_raw" / "2011_09_26" / "2011_09_26_drive_9001_sync"
+    (tmp_path / "l.txt").write_text(
+        f"drive,frame,side\n# the first\n2011_09_26/{drive.name}/, 0, l\n{drive} 1 l\n/2011_09_26/{drive.name} 2\n"
+    )
+    source = KittiRaw(root=data_root / "kitti_raw", train=str(tmp_path / "l.txt"))
+    assert [source.name(0, index) for index in range(3)] == [
+        str(drive / "image_02" / "data" / f"{index:010d}.jpg") for index in range(3)
+    ]
