@@ -12,7 +12,7 @@ from typing import Final
 # is no @ and no port either; and as an option.
 PASSWORDS: Final = (
     (re.compile(r"(:/{1,2}[^:/@\s\[]*):[^\n]{1,200}(?=@)"), r"\1:***"),
-    (re.compile(r"(:/{1,2}[^:/@\s\[]*):(?!\*\*\*|PORT\b|\d{1,5}(?![^/?#\s'\"),;]))[^\s'\"]+"), r"\1:***"),
+    (re.compile(r"(://[^:/@\s\[]*):(?!\*\*\*|PORT\b|\d{1,5}(?![^/?#\s'\"),;:.\]}>|]))[^\s'\"]+"), r"\1:***"),
     (re.compile(r"(\w*password(?:=|%3D))[^&\s'\"]+", re.I), r"\1***"),
 )
 

@@ -119,7 +119,16 @@ def test_urls_with_signs_around_the_password(before, after):
 
 
 def test_addresses_without_a_password_stay():
-    for text in ("http://127.0.0.1:8080/x", "ray://head:10001", "postgresql://ann@db:5432/d", "sqlite:///a:b.db"):
+    for text in (
+        "http://127.0.0.1:8080/x",
+        "cannot start Ray at ray.address ray://head:10001: Connection refused",
+        "(see http://head:8265).",
+        "postgresql://ann@db:5432/d",
+        "sqlite:///a:b.db",
+        "expected ray://HOST:PORT, found 'x'",
+        "/usr/bin:/bin:/sbin",
+        "http://[::1]:8080/",
+    ):
         assert hide(text) == text
 
 
