@@ -10,13 +10,14 @@ from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from tests.stores import driving
 from tests.synthetic import BASELINES, EPOCHS, spec, synthetic
 from weightsearch.dashboards.files import write_figures, write_tables
 from weightsearch.dashboards.findings import Findings, read_findings
-from weightsearch.dashboards.loss_parts import gradients_part
+from weightsearch.dashboards.loss_parts import contributions_part, gradients_part
 from weightsearch.dashboards.part import number
 from weightsearch.dashboards.report import PARTS, chosen_parts, render
 from weightsearch.dashboards.summary_part import summary_part
@@ -79,6 +80,17 @@ def test_outputs_of_several_units_are_not_compared(found):
     words = "only the ones at the shared parameters can be compared"
     video = replace(found, tree={**found.tree, "data": {**found.tree["data"], "neighbours": [-1, 1]}})
     assert [any(words in text for text in gradients_part(one).text) for one in (found, video)] == [False, True]
+
+
+def test_terms_that_had_no_pixels_are_told_of_in_the_part_of_contributions(found):
+    assert not any("no pixel" in text for text in contributions_part(found).text)
+    rows = [(0, epoch, "consistency", 20.0) for epoch in (1, 2)] + [(1, 1, "integer", 1.0)]
+    table = pd.DataFrame(rows, columns=["number", "epoch", "term", "steps"])
+    text = contributions_part(replace(found, frames=replace(found.frames, without_pixels=table))).text
+    assert [one for one in text if "no pixel" in one] == [
+        "Trial 0: the loss term 'consistency' had no pixel to learn from at 40 of 160 steps, which gave it no gradient "
+        "and do not count in its mean."
+    ]
 
 
 def test_a_best_that_a_predictor_without_pictures_beats_is_told(found):
