@@ -156,7 +156,7 @@ def _largest_relative() -> Claim:
 def _simulated_losses() -> Claim:
     shares = interval_shares(MIN_DEPTH, MAX_DEPTH)
     integer = sum(share * expected_error(whole / MAX_DEPTH, SIGMA) for whole, share in enumerate(shares))
-    points, pixels, seeds = 2000, 1000, 400
+    points, pixels, seeds = 2000, 1000, 4000
     fractional = sum(expected_error((i + 0.5) / points, SIGMA) for i in range(points)) / points
     drawn = [_drawn(pixels, seed) for seed in range(seeds)]
     spread = float(np.std([losses[0] for losses in drawn]))

@@ -5,14 +5,15 @@ from __future__ import annotations
 import io
 import json
 import threading
+from dataclasses import replace
 
 import pytest
 from optuna.samplers import RandomSampler
 from PIL import Image
 
 from tests.conftest import TINY
-from tests.stores import driving
-from tests.synthetic import BASELINES, SPACE, pictures, spec, synthetic, train
+from tests.stores import HERE, driving
+from tests.synthetic import BASELINES, PROTOCOL, SPACE, pictures, record, spec, synthetic, train
 from tests.unit.dashboards.test_serve import Client
 from weightsearch.dashboards.notes import SECONDS, Notes, markdown, plain
 from weightsearch.dashboards.part import Table
@@ -22,6 +23,7 @@ from weightsearch.search.ledger import Event
 from weightsearch.spec import load_study
 from weightsearch.study import tables
 from weightsearch.study.store import StudyStore
+from weightsearch.study.writer import Attempt
 
 OBJECTIVES = {"abs_rel": "minimize"}
 WEIGHTS = {"integer": 1.0, "fractional": 10.0, "consistency": 0.5}
@@ -76,6 +78,17 @@ def test_a_trial_has_its_note_and_pictures_as_soon_as_it_has_ended(url, client):
     picture = Image.open(io.BytesIO(content))
     assert picture.size == (4 * 64 + 3 * 4, 14 + 3 * 48 + 2 * 4)  # four columns, three frames
     assert picture.getpixel((68 + 5, 14 + 5)) == pytest.approx((40, 100, 0), abs=3)  # the truth of the first
+
+
+def test_a_trial_s_note_warns_of_terms_without_pixels(url, client):
+    with driving(url, "synthetic", spec(OBJECTIVES)) as writer:
+        writer.before_end = Notes(writer.store).before_end
+        number = writer.ask(RandomSampler(seed=0), SPACE).number
+        attempt = Attempt("attempt", 0, PROTOCOL, HERE)
+        writer.record(number, attempt, replace(record(WEIGHTS, 1, number), without_pixels={"consistency": 20}))
+        writer.complete(number)
+    note = detail(client())["trials"][0]["note"]["body"]
+    assert "Warning: the loss term 'consistency' had no pixel to learn from at 20 of 20 steps" in note
 
 
 def test_a_failed_trial_s_note_has_its_reason_and_a_pruned_one_has_none(url, client):

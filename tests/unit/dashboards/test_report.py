@@ -10,13 +10,14 @@ from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from tests.stores import driving
 from tests.synthetic import BASELINES, EPOCHS, spec, synthetic
 from weightsearch.dashboards.files import write_figures, write_tables
 from weightsearch.dashboards.findings import Findings, read_findings
-from weightsearch.dashboards.loss_parts import conflicts_part, gradients_part
+from weightsearch.dashboards.loss_parts import conflicts_part, contributions_part, gradients_part
 from weightsearch.dashboards.part import Part
 from weightsearch.dashboards.report import PARTS, chosen_parts, render
 from weightsearch.dashboards.summary_part import summary_part
@@ -86,6 +87,17 @@ def test_outputs_of_several_units_are_not_compared(found):
     assert list(parts[2].tables[0].columns) == ["", "term", "at the shared parameters"]
     assert set(parts[2].data["place"]) == {"shared"}
     assert list(conflicts_part(video).figures) == ["shared"]
+
+
+def test_terms_that_had_no_pixels_are_told_of_in_the_part_of_contributions(found):
+    assert not any("no pixel" in text for text in contributions_part(found).text)
+    rows = [(0, epoch, "consistency", 20.0) for epoch in (1, 2)] + [(1, 1, "integer", 1.0)]
+    table = pd.DataFrame(rows, columns=["number", "epoch", "term", "steps"])
+    text = contributions_part(replace(found, frames=replace(found.frames, without_pixels=table))).text
+    assert [one for one in text if "no pixel" in one] == [
+        "Trial 0: the loss term 'consistency' had no pixel to learn from at 40 of 160 steps, which gave it no gradient "
+        "and do not count in its mean."
+    ]
 
 
 def test_a_best_that_a_trivial_baseline_beats_is_told(found):
