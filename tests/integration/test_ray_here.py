@@ -22,22 +22,23 @@ def test_a_study_here_is_open_to_nobody_and_writes_nothing_into_the_home(tmp_pat
     homes = {"missing": "/proc/nowhere", "there": str(tmp_path / "home")}
     (tmp_path / "home").mkdir()
     hidden = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    driver = subprocess.Popen(
-        [*WEIGHTSEARCH, "run", "tiny.yaml"],
-        cwd=tmp_path,
-        env=hidden | {"HOME": homes[home]},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    with (tmp_path / "said.txt").open("w") as said:
+        driver = subprocess.Popen(
+            [*WEIGHTSEARCH, "run", "tiny.yaml"],
+            cwd=tmp_path,
+            env=hidden | {"HOME": homes[home]},
+            stdout=said,
+            stderr=said,
+        )
     try:
-        wait_for_epochs(tmp_path / "tiny.db", 2)
+        wait_for_epochs(tmp_path / "tiny.db", 2, 200)
         found = listens_at(driver.pid)
         driver.send_signal(signal.SIGTERM)
-        _, complaints = driver.communicate(timeout=60)
+        driver.wait(timeout=60)
     finally:
         driver.kill()
-    assert driver.returncode == 130, complaints
+        driver.wait()
+    assert driver.returncode == 130, (tmp_path / "said.txt").read_text()
     assert found
     assert found <= LOOPBACK
     assert not (tmp_path / "home" / ".ray").exists()
@@ -46,19 +47,15 @@ def test_a_study_here_is_open_to_nobody_and_writes_nothing_into_the_home(tmp_pat
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_before_the_search_says_what_ctrl_c_says(tmp_path, number):
     (tmp_path / "tiny.yaml").write_text(TINY)
-    driver = subprocess.Popen(
-        [*WEIGHTSEARCH, "run", "tiny.yaml"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert "starting the workers" in driver.stdout.readline()
-        driver.send_signal(number)
-        _, complaints = driver.communicate(timeout=120)
-    finally:
-        driver.kill()
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([*WEIGHTSEARCH, "run", "tiny.yaml"], cwd=tmp_path, **pipes) as driver:
+        try:
+            while "starting the workers" not in driver.stdout.readline():
+                assert driver.poll() is None
+            driver.send_signal(number)
+            _, complaints = driver.communicate(timeout=120)
+        finally:
+            driver.kill()
     assert driver.returncode == 130
     assert complaints.strip().splitlines()[-1].startswith("stopped")
     assert "Traceback" not in complaints
