@@ -28,6 +28,7 @@ from weightsearch.data.source import Frame, Source, Video, knows_flow, knows_mov
 from weightsearch.errors import DataError, OptionError
 from weightsearch.plugins import build, plain_options, resolve
 from weightsearch.spec.sections import Configuration
+from weightsearch.user_code import PASSED_ON, described
 
 FORMAT: Final = 5
 CONTENT: Final = ("known", "depth", "picture")
@@ -131,6 +132,11 @@ def build_source(configuration: Configuration) -> Source:
         raise DataError(f"data.{error.option}: {error.message}") from None
     except OSError as error:  # such as a name that is too long
         raise DataError(f"data: cannot look for {error.filename}: {error.strerror or error}") from None
+    except PASSED_ON:
+        raise
+    except Exception as error:  # a user's constructor may raise anything
+        made = resolve("data", data.name)
+        raise DataError(f"data.name: {data.name!r} cannot be made: {described(error, made)}") from error
     return source
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 import time
@@ -35,6 +36,7 @@ from weightsearch.search.ledger import OUTCOMES, Assignment, Event, Ledger, List
 from weightsearch.search.outbox import Outbox
 from weightsearch.search.patience import Patience
 from weightsearch.search.samplers import check_sampler
+from weightsearch.search.trial_log import log_path, prepare_log
 from weightsearch.spec import StudySpec
 from weightsearch.spec.differences import differences, flat
 from weightsearch.study.export import best_configuration
@@ -293,6 +295,8 @@ class StudyRun:
         def config(assignment: Assignment) -> dict[str, Any]:
             configuration = assignment.configuration
             resources = configuration.resources.model_copy(update={"gpus_per_trial": gpus})
+            log = log_path(self.folder, assignment.number)
+            prepare_log(log, self.store.uid)
             return {
                 "number": assignment.number,
                 "configuration": configuration.model_copy(update={"resources": resources}).model_dump_json(),
@@ -300,6 +304,9 @@ class StudyRun:
                 "order": assignment.order,
                 "checkpoint": str(self.keeper.checkpoint(assignment.number)),
                 "plugin_path": folders,
+                "log": str(log),
+                "study": self.store.uid,
+                "driver_host": socket.gethostname(),
             }
 
         return config

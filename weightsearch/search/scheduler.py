@@ -16,6 +16,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from weightsearch.errors import WriteError, kind_and_line, last_line
 from weightsearch.records import Environment, EpochRecord
 from weightsearch.search.outbox import Failure, Message, Outbox, Report, Return, WorkerFailure
+from weightsearch.search.trial_log import log_seen_from_driver
 from weightsearch.study.writer import Attempt
 
 
@@ -75,7 +76,8 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
         if again:
             trial.config["order"] = self.outbox.ledger.next_order()  # what the next worker gets
         order = trial.config["order"] if again else None
-        self._put(WorkerFailure(trial.config["number"], failures, _why(error), order, stops))
+        why = _why(error) if stops else f"{_why(error)}; log: {_log(trial)}"
+        self._put(WorkerFailure(trial.config["number"], failures, why, order, stops))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the database has it all."""
@@ -114,6 +116,12 @@ def _error(trial: Trial) -> BaseException | str:
     except Exception as problem:  # no file, or an exception whose class cannot be found here
         return f"its error cannot be read ({type(problem).__name__})"
     return error.cause if isinstance(error, RayTaskError) else error
+
+
+def _log(trial: Trial) -> str:
+    """Where a trial's log lies."""
+    location = trial.temporary_state.location
+    return log_seen_from_driver(Path(trial.config["log"]), getattr(location, "hostname", None))
 
 
 def _why(error: BaseException | str) -> str:

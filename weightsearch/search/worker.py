@@ -16,6 +16,7 @@ from ray import tune
 from weightsearch.data.dataset import open_dataset
 from weightsearch.errors import CheckpointError, WeightsearchError, WriteError, fault_line, one_line
 from weightsearch.files import write_text
+from weightsearch.search.trial_log import TrialLog
 from weightsearch.spec import Configuration
 from weightsearch.training.device import choose_device
 from weightsearch.training.environment import describe_environment
@@ -48,6 +49,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         self.checkpoint = Path(config["checkpoint"])
         self.owner = self.checkpoint.with_name("attempt")
         self.attempt = uuid.uuid4().hex
+        self.log = TrialLog(Path(config["log"]), config["study"], config["driver_host"])
         self.trainer: Trainer | None = None
         self.resumed_from = 0
         if not hasattr(self, "account"):  # a worker trains one trial of the study after another
@@ -59,14 +61,18 @@ class Worker(tune.Trainable):  # type: ignore[misc]
 
     def step(self) -> dict[str, Any]:
         try:
-            return self._step()
-        except RETRIED:
+            with self.log.captured():
+                return self._step()
+        except RETRIED as error:
+            self.log.fault(error)
             raise
         except WeightsearchError as error:
+            self.log.fault(error)
             if isinstance(error.__cause__, RETRIED):
                 raise error.__cause__ from None
             return self._failed(one_line(str(error)))
         except Exception as error:  # a user's network, term or data set may raise anything
+            self.log.fault(error)
             return self._failed(fault_line(error))
 
     def _step(self) -> dict[str, Any]:
@@ -89,6 +95,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         }
         result = {"number": self.number, "report": json.dumps(report), "done": trainer.done}
         if trainer.done:
+            self.log.note(f"trained to the end, epoch {trainer.epoch}")
             with suppress(Exception):  # a trial that is done does not fail for want of pictures
                 result["pictures"] = tuple(trainer.pictures())
         return result
@@ -108,6 +115,8 @@ class Worker(tune.Trainable):  # type: ignore[misc]
                 # Damaged: better trained again than lost.
                 trainer = Trainer(self.configuration, dataset, device, account=self.account)
         self.resumed_from = trainer.epoch
+        if trainer.epoch:
+            self.log.note(f"continues after epoch {trainer.epoch}, from its checkpoint")
         write_text(self.owner, self.attempt)
         return trainer
 
@@ -118,4 +127,5 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         trainer.save(self.checkpoint)
 
     def _failed(self, reason: str) -> dict[str, Any]:
-        return {"number": self.number, "failed": reason, "done": True}
+        self.log.note(f"failed: {reason}")
+        return {"number": self.number, "failed": f"{reason}; log: {self.log.where}", "done": True}
