@@ -1,22 +1,24 @@
 """The contract of encoders, for the smallest encoder of every family of timm that gives features.
 
-    python -m benchmarks.encoders [--only WORD] [--output benchmarks/results/encoders.md]
+    python -m benchmarks.encoders [--only WORD] [--rows FILE] [--output benchmarks/results/encoders.md]
 
 At [96, 128] a dual-head network on the encoder is trained for one step as the trainer does it (channels-last), and the
 whole model's weights are saved to a file and read back into the encoder. At [50, 70], which few strides divide, the
-network either gives outputs of that size or is refused by name. One encoder after another.
+network either gives outputs of that size or is refused by name. One encoder after another; with --rows, what has been
+measured is kept in a file and not measured again.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import json
 import platform
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import timm
@@ -27,6 +29,7 @@ from weightsearch.errors import ModelError
 from weightsearch.models.dual_head import DualHead
 from weightsearch.models.encoder import Encoder
 from weightsearch.models.encoder_size import create
+from weightsearch.training.layout import channels_last
 
 SIZE, ODD = (96, 128), (50, 70)
 
@@ -60,11 +63,14 @@ class Row:
         return f"| {' | '.join(cells)} |"
 
 
-def families() -> Iterator[tuple[str, str, int]]:
-    """Every module of timm, its smallest model that gives features, and the number of its parameters."""
+def families(known: Collection[str], word: str) -> Iterator[tuple[str, str, int]]:
+    """Every module of timm that is not known and whose name has the word, its smallest model that gives features, and
+    the number of its parameters."""
     modules = sorted({timm.models.model_entrypoint(name).__module__ for name in timm.list_models()})
     for module in modules:
         family = module.rpartition(".")[2]
+        if family in known or word not in family:
+            continue
         sizes = {}
         for name in timm.list_models(module=family):
             try:
@@ -82,7 +88,7 @@ def train(row: Row, size: tuple[int, int]) -> str:
     torch.manual_seed(0)
     try:
         network = DualHead(encoder=row.encoder, channels=4, max_depth=10.0, size=size)
-        network = network.to(memory_format=torch.channels_last).train()
+        network = channels_last(network, torch.device("cpu")).train()
         image = torch.rand(2, 3, *size).to(memory_format=torch.channels_last)
         outputs = network(image)
         depth = outputs["depth"]
@@ -143,16 +149,22 @@ def measure(family: str, name: str, parameters: int, folder: Path) -> Row:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", default="", help="families whose name has this word")
+    parser.add_argument("--rows", type=Path)
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     rows = []
+    if arguments.rows and arguments.rows.exists():
+        rows = [Row(**json.loads(line)) for line in arguments.rows.read_text().splitlines()]
     with tempfile.TemporaryDirectory() as folder:
-        for family, name, parameters in families():
-            if arguments.only in family:
-                rows.append(measure(family, name, parameters, Path(folder)))
-                print(rows[-1].line(), flush=True)
+        for family, name, parameters in families({row.family for row in rows}, arguments.only):
+            rows.append(measure(family, name, parameters, Path(folder)))
+            print(rows[-1].line(), flush=True)
+            if arguments.rows:
+                with arguments.rows.open("a") as file:
+                    file.write(f"{json.dumps(asdict(rows[-1]))}\n")
+    rows.sort(key=lambda row: row.family)
     whole = [row for row in rows if row.trained == "yes"]
     text = "\n".join(
         [

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import sysconfig
 import traceback
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 # In a URL, from the first colon after the user to the last @, spaces in it or not; to the end of the word where there
@@ -15,6 +18,8 @@ PASSWORDS: Final = (
     (re.compile(r"(://[^:/@\s\[]*):(?!\*\*\*|PORT\b|\d{1,5}(?![^/?#\s'\"),;:.\]}>|]))[^\s'\"]+"), r"\1:***"),
     (re.compile(r"(\w*password(?:=|%3D))[^&\s'\"]+", re.I), r"\1***"),
 )
+# Files that are no user's: this program's, Python's own, and code without a file.
+OTHERS: Final = (f"{Path(__file__).parent}{os.sep}", f"{sysconfig.get_path('stdlib')}{os.sep}", "<")
 
 
 def hide(text: str) -> str:
@@ -67,9 +72,23 @@ def kind_and_line(error: BaseException) -> str:
 
 def fault_line(error: BaseException) -> str:
     """An exception of somebody else's code on one line: its kind, what it says, and the line of code it came from."""
+    place = fault_place(error)
+    return one_line(f"{kind_and_line(error)} ({place})" if place else kind_and_line(error))
+
+
+def fault_place(error: BaseException, *, own: bool = False) -> str:
+    """`file:line` of the deepest frame of a user's own code, neither this program's nor an installed package's. Where
+    there is none, that of the deepest frame of all; own: empty then."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)
-    where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    return one_line(f"{kind_and_line(error)}{where}")
+    theirs = [frame for frame in frames if not frame.filename.startswith(OTHERS) and not _installed(frame.filename)]
+    chosen = theirs or ([] if own else frames)
+    return f"{chosen[-1].filename}:{chosen[-1].lineno}" if chosen else ""
+
+
+def _installed(filename: str) -> bool:
+    return bool({"site-packages", "dist-packages"} & set(Path(filename).parts))
 
 
 class WeightsearchError(Exception):

@@ -1,7 +1,8 @@
 """Names of a study file -> Python objects, and their options -> checked keyword arguments.
 
 A name is a row of the tables below or a dotted path `package.module:Object`. A plug-in's options are the keyword
-arguments of its constructor: their annotations are what the study file is checked against.
+arguments of its constructor: their annotations are what the study file is checked against. A loss term may also be a
+plain function f(prediction, batch, *, option=...): what it takes beside these two are its options.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ import inspect
 import json
 import types
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from weightsearch.errors import OptionError, kind_and_line
+from weightsearch.errors import OptionError, fault_place, kind_and_line
 
 TABLES: Final[Mapping[str, Mapping[str, str]]] = types.MappingProxyType(
     {
@@ -93,12 +94,50 @@ def resolve(kind: str, name: str) -> Callable[..., Any]:
     try:
         found: object = importlib.import_module(module_name)
     except Exception as error:  # a user's module may raise anything while it is imported
-        raise OptionError("", f"cannot import {module_name!r} for {kind} {name!r}: {kind_and_line(error)}") from error
+        place = fault_place(error, own=True)
+        line = f" ({place})" if place else ""
+        raise OptionError(
+            "", f"cannot import {module_name!r} for {kind} {name!r}: {kind_and_line(error)}{line}"
+        ) from error
     for part in attribute.split("."):
         found = getattr(found, part, None)
     if not callable(found):
         raise OptionError("", f"{module_name!r} has no class or function {attribute!r} for {kind} {name!r}")
-    return found
+    return _constructor(found) if kind == "loss" and _is_term(found) else found
+
+
+def _is_term(found: Callable[..., Any]) -> bool:
+    """Whether a plain function is itself a loss term f(prediction, batch), not one that makes terms of options: its
+    first two arguments are positional, required, and not annotated as an option would be."""
+    if not inspect.isfunction(found):
+        return False
+    parameters = list(inspect.signature(found).parameters.values())[:2]
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return len(parameters) == 2 and all(
+        one.kind in positional
+        and one.default is inspect.Parameter.empty
+        and one.annotation not in (int, float, str, bool, "int", "float", "str", "bool")
+        for one in parameters
+    )
+
+
+@cache
+def _constructor(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What makes a loss term of a plain function f(prediction, batch, ...): its further arguments are the options."""
+
+    def make(**options: Any) -> Callable[..., Any]:
+        return partial(function, **options)
+
+    signature = inspect.signature(function)
+    further = list(signature.parameters.values())[2:]
+    try:
+        hints = get_type_hints(function, include_extras=True)
+    except (TypeError, NameError, AttributeError) as error:
+        raise OptionError("", f"the options of {_name(function)} cannot be read: {kind_and_line(error)}") from None
+    make.__name__, make.__module__ = function.__name__, function.__module__
+    make.__annotations__ = {one.name: hints[one.name] for one in further if one.name in hints}
+    make.__signature__ = signature.replace(parameters=further)  # type: ignore[attr-defined]
+    return make
 
 
 @cache

@@ -60,6 +60,7 @@ def test_trials_that_cannot_go_on_are_told_with_their_reason(tmp_path):
         "import os\n"
         "class Explodes:\n"
         "    def __call__(self, prediction, batch):\n"
+        "        os.system('echo computed by a child')\n"
         "        return prediction['depth'].mean() * (float('nan') if 'RAY_JOB_ID' in os.environ or len(batch) > 2 else 1)\n"
     )
     tree = yaml.safe_load(TINY)
@@ -72,6 +73,13 @@ def test_trials_that_cannot_go_on_are_told_with_their_reason(tmp_path):
         in done.stderr
     )
     assert shown(tmp_path, "bad.yaml")["states"]["FAIL"] == 2
+    log = tmp_path / "runs" / "tiny" / "logs" / "trial_0001.log"
+    lines = command("show", "bad.yaml", cwd=tmp_path).stdout.splitlines()
+    assert any(line.startswith("  trial 1 failed: ") and line.endswith(f"; log: {log}") for line in lines)
+    text = log.read_text()
+    assert "computed by a child\n" in text
+    assert "TrialFailure: the loss term 'explodes' is not finite" in text
+    assert text.count("Traceback (most recent call last)") == 1
     done = command("run", "bad.yaml", "--set", "search.trials=30", cwd=tmp_path, expect=1)
     last = done.stderr.strip().splitlines()[-1]
     first = r"stopped: the last 5 trials failed, the first of them: trial [23]: the loss term 'explodes' is not finite"
@@ -113,6 +121,14 @@ def test_a_worker_that_dies_is_retried_from_its_checkpoint_until_it_may_not(tmp_
     connection.close()
     assert states == [("COMPLETE",), ("FAIL",)]
     assert attempts == [(2,), (2,)]
+    for number in (0, 1):
+        text = (tmp_path / "runs" / "tiny" / "logs" / f"trial_{number:04d}.log").read_text()
+        assert [line.split(":")[0] for line in text.splitlines() if line.startswith("===")] == [
+            "=== attempt 1",
+            "=== attempt 2",
+        ]
+        assert "continues after epoch " in text
+    assert reason[0][0].endswith(f'; log: {tmp_path / "runs" / "tiny" / "logs" / "trial_0001.log"}"')
     assert len(reason) == 1
     assert "its worker failed 2 times: its process died" in reason[0][0]
     assert epochs_of(tmp_path / "tiny.db")[0] == [1, 2, 3, 4, 5]

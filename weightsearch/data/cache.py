@@ -30,6 +30,7 @@ from weightsearch.errors import DataError, OptionError
 from weightsearch.files import expanded
 from weightsearch.plugins import build, plain_options, resolve
 from weightsearch.spec.sections import Configuration
+from weightsearch.user_code import PASSED_ON, described
 
 FORMAT: Final = 7
 MEANS: Final = ("known", "depth", "picture")  # at the cache's size
@@ -138,6 +139,11 @@ def build_source(configuration: Configuration) -> Source:
         raise DataError(f"data.{error.option}: {error.message}") from None
     except OSError as error:  # such as a name that is too long
         raise DataError(f"data: cannot look for {error.filename}: {error.strerror or error}") from None
+    except PASSED_ON:
+        raise
+    except Exception as error:  # a user's constructor may raise anything
+        made = resolve("data", data.name)
+        raise DataError(f"data.name: {data.name!r} cannot be made: {described(error, made)}") from error
     return source
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from weightsearch.data.images import resize_depth, resize_sparse_depth
 from weightsearch.data.source import Frame, Naming, Source, Video
-from weightsearch.errors import DataError, counted
+from weightsearch.errors import DataError, counted, fault_line
 
 Found = TypeVar("Found")
 Progress = Callable[[int, int], None]
@@ -55,7 +55,7 @@ def read_all(
         except DataError as error:
             return Reading(video, "", problem=str(error))
         except Exception as error:  # a user's data set may raise anything
-            problem = f"{videos[video].name}, frame {place}: {type(error).__name__}: {error}"
+            problem = f"{videos[video].name}, frame {place}: {fault_line(error)}"
             return Reading(video, "", problem=problem)
         return Reading(video, frame.name, (frame.depth.shape[0], frame.depth.shape[1]), found)
 

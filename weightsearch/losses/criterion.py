@@ -16,9 +16,10 @@ from weightsearch.errors import ModelError, OptionError
 from weightsearch.losses.heads import HeadGradients, heads_among
 from weightsearch.losses.masked import counted_pixels
 from weightsearch.losses.term import LossTerm, Prediction
-from weightsearch.plugins import build
+from weightsearch.plugins import build, resolve
 from weightsearch.records import several_units
 from weightsearch.spec.sections import Configuration
+from weightsearch.user_code import PASSED_ON, at, check_callable, described
 
 
 @dataclass(frozen=True)
@@ -132,9 +133,16 @@ class Criterion(nn.Module):
             value = self.terms[index](outputs, batch)
         except OptionError as error:
             raise ModelError(f"loss.{outputs.term}.{error.option}: {error.message}") from None
+        except PASSED_ON:
+            raise
+        except Exception as error:  # a user's term may raise anything
+            text = described(error, self.terms[index])
+            raise ModelError(f"loss.{outputs.term}: {text}{_other_sizes(outputs, batch)}") from error
         if not isinstance(value, Tensor) or value.numel() != 1:
             found = f"a tensor {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-            raise ModelError(f"loss.{outputs.term}: a term must return a scalar tensor, found {found}")
+            raise ModelError(
+                f"loss.{outputs.term}: a term must return a scalar tensor, found {found}{at(self.terms[index])}"
+            )
         return value.reshape(()).float()
 
     def _outputs(self, prediction: Prediction, gradients: Tensor, index: int, heads: HeadGradients | None) -> _Outputs:
@@ -152,6 +160,14 @@ class Criterion(nn.Module):
                     outputs[name] = output.view_as(output)
                     outputs[name].register_hook(partial(note, output=output))  # type: ignore[no-untyped-call]
         return outputs
+
+
+def _other_sizes(outputs: Prediction, batch: Batch) -> str:
+    """The sizes of a network's depth and of the true one, to end a message, where they differ."""
+    depth = outputs.get("depth")
+    if depth is None or depth.shape == batch.depth.shape:
+        return ""
+    return f"; the network's 'depth' is {list(depth.shape)}, the true depth {list(batch.depth.shape)}"
 
 
 class _Outputs(dict[str, Tensor]):
@@ -173,6 +189,12 @@ def build_criterion(configuration: Configuration) -> Criterion:
             terms[name] = build("loss", term.term or name, term.options, configuration.loss_context)
         except OptionError as error:
             raise ModelError(f"loss.{name}.{error.option}: {error.message}") from None
+        except PASSED_ON:
+            raise
+        except Exception as error:  # a user's constructor may raise anything
+            made = resolve("loss", term.term or name)
+            raise ModelError(f"loss.{name}: cannot be made: {described(error, made)}") from error
+        check_callable(f"loss.{name}", terms[name], ("prediction", "batch"))
     weights = {name: term.weight for name, term in configuration.loss.items()}
     return Criterion(
         terms, weights, at_heads=not several_units(configuration.model.name, configuration.data.neighbours)

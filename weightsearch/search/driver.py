@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -35,6 +36,7 @@ from weightsearch.search.patience import Patience
 from weightsearch.search.rounds import train_all
 from weightsearch.search.samplers import check_sampler
 from weightsearch.search.stopping import stoppable
+from weightsearch.search.trial_log import log_path, prepare_log
 from weightsearch.search.trivial import trivial_baselines
 from weightsearch.spec import StudySpec
 from weightsearch.spec.differences import differences, flat
@@ -283,6 +285,8 @@ class StudyRun:
             configuration = assignment.configuration
             resources = configuration.resources.model_copy(update={"gpus_per_trial": gpus})
             as_big = configuration.data.size == self.spec.base.data.size
+            log = log_path(self.folder, assignment.number)
+            prepare_log(log, self.store.uid)
             return {
                 "number": assignment.number,
                 "configuration": configuration.model_copy(update={"resources": resources}).model_dump_json(),
@@ -292,6 +296,9 @@ class StudyRun:
                 "content": dict(began_with) if as_big else of_any_size(began_with),
                 "marker": str(marker),
                 "plugin_path": folders,
+                "log": str(log),
+                "study": self.store.uid,
+                "driver_host": socket.gethostname(),
             }
 
         return config

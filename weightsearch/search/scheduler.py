@@ -17,6 +17,7 @@ from weightsearch.errors import DataError, NotShared, WriteError, kind_and_line,
 from weightsearch.records import Environment, EpochRecord
 from weightsearch.search.outbox import Failure, Message, Outbox, Report, Return, WorkerFailure
 from weightsearch.search.ray_internals import TuneWorkers
+from weightsearch.search.trial_log import log_seen_from_driver
 from weightsearch.study.writer import Attempt
 
 STOPPING: Final = (
@@ -91,7 +92,8 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
         if again:
             trial.config["order"] = self.outbox.ledger.next_order()  # what the next worker gets
         order = trial.config["order"] if again else None
-        self._put(WorkerFailure(trial.config["number"], failures, _why(error), order, stops))
+        why = _why(error) if stops else f"{_why(error)}; log: {_log(trial)}"
+        self._put(WorkerFailure(trial.config["number"], failures, why, order, stops))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the database has it all."""
@@ -124,6 +126,12 @@ def _error(trial: Trial) -> BaseException | str:
     except Exception as problem:  # no file, or an exception whose class cannot be found here
         return f"its error cannot be read ({type(problem).__name__})"
     return error.cause if isinstance(error, RayTaskError) else error
+
+
+def _log(trial: Trial) -> str:
+    """Where a trial's log lies."""
+    location = trial.temporary_state.location
+    return log_seen_from_driver(Path(trial.config["log"]), getattr(location, "hostname", None))
 
 
 def _why(error: BaseException | str) -> str:

@@ -18,6 +18,7 @@ from weightsearch.data.dataset import check_content, open_dataset
 from weightsearch.errors import CheckpointError, DataError, WeightsearchError, WriteError, fault_line, one_line
 from weightsearch.files import write_text
 from weightsearch.search.sharing import check_shared
+from weightsearch.search.trial_log import TrialLog
 from weightsearch.spec import Configuration
 from weightsearch.training.device import choose_device
 from weightsearch.training.environment import describe_environment
@@ -54,6 +55,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         self.marker = Path(config["marker"])
         self.owner = self.checkpoint.with_name("attempt")
         self.attempt = uuid.uuid4().hex
+        self.log = TrialLog(Path(config["log"]), config["study"], config["driver_host"])
         self.trainer: Trainer | None = None
         self.resumed_from = 0
         if not hasattr(self, "account"):  # a worker trains one trial of the study after another
@@ -65,14 +67,18 @@ class Worker(tune.Trainable):  # type: ignore[misc]
 
     def step(self) -> dict[str, Any]:
         try:
-            return self._step()
-        except RETRIED:
+            with self.log.captured():
+                return self._step()
+        except RETRIED as error:
+            self.log.fault(error)
             raise
         except WeightsearchError as error:
+            self.log.fault(error)
             if isinstance(error.__cause__, RETRIED):
                 raise error.__cause__ from None
             return self._failed(one_line(str(error)))
         except Exception as error:  # a user's network, term or data set may raise anything
+            self.log.fault(error)
             return self._failed(fault_line(error))
 
     def _step(self) -> dict[str, Any]:
@@ -95,6 +101,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         }
         result = {"number": self.number, "report": json.dumps(report), "done": trainer.done}
         if trainer.done:
+            self.log.note(f"trained to the end, epoch {trainer.epoch}")
             with suppress(Exception):  # a trial that is done does not fail for want of pictures
                 result["pictures"] = tuple(trainer.pictures())
         return result
@@ -117,6 +124,8 @@ class Worker(tune.Trainable):  # type: ignore[misc]
                 # Damaged: better trained again than lost.
                 trainer = Trainer(self.configuration, dataset, device, account=self.account)
         self.resumed_from = trainer.epoch
+        if trainer.epoch:
+            self.log.note(f"continues after epoch {trainer.epoch}, from its checkpoint")
         write_text(self.owner, self.attempt)
         return trainer
 
@@ -131,7 +140,8 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         trainer.save(self.checkpoint)
 
     def _failed(self, reason: str) -> dict[str, Any]:
-        return {"number": self.number, "failed": reason, "done": True}
+        self.log.note(f"failed: {reason}")
+        return {"number": self.number, "failed": f"{reason}; log: {self.log.where}", "done": True}
 
 
 def _check_weights(configuration: Configuration) -> None:

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from weightsearch.data.batch import Batch
-from weightsearch.errors import ModelError, OptionError, WeightsearchError, fault_line
-from weightsearch.plugins import build, known_words
+from weightsearch.errors import ModelError, OptionError
+from weightsearch.plugins import build, known_words, resolve
 from weightsearch.spec.sections import Configuration, EvaluationSize
 from weightsearch.training.seeding import seed_process
+from weightsearch.user_code import PASSED_ON, at, check_callable, described, own_code
 
 
 def build_network(configuration: Configuration) -> nn.Module:
@@ -23,17 +24,25 @@ def build_network(configuration: Configuration) -> nn.Module:
         network = build("model", model.name, model.options, configuration.context)
     except OptionError as error:
         raise ModelError(f"model.{error.option}: {error.message}") from None
-    except WeightsearchError:
+    except PASSED_ON:
         raise
     except Exception as error:  # a user's constructor may raise anything
-        raise ModelError(f"model.name: {model.name!r} cannot be made: {fault_line(error)}") from error
+        made = resolve("model", model.name)
+        raise ModelError(f"model.name: {model.name!r} cannot be made: {described(error, made)}") from error
     if not isinstance(network, nn.Module):
         raise ModelError(f"model.name: {model.name!r} made {type(network).__name__}, expected a torch.nn.Module")
+    check_callable(f"model.name: {model.name!r}", network, *_arguments(network))
     if configuration.train.freeze_encoder:
         encoder_of(network, "freeze_encoder").requires_grad_(False)
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise ModelError(f"model.name: {model.name!r} has no parameter that could learn")
     return network
+
+
+def _arguments(network: nn.Module) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What a network is called with, by position and by name: see `predict`."""
+    beside = ("neighbours",) if getattr(network, "takes_neighbours", False) else ()
+    return ("image", *beside), ("intrinsics",) if getattr(network, "takes_intrinsics", False) else ()
 
 
 def encoder_of(network: nn.Module, key: str) -> nn.Module:
@@ -68,30 +77,49 @@ def waiting_parts(network: nn.Module, start_epochs: Mapping[str, int], epoch: in
 
 class Outputs(dict[str, Tensor]):
     """Named outputs in float32. made: as the network made them, before they were brought there: one that it computed
-    from another one comes from it only there."""
+    from another one comes from it only there. network: whose they are, for messages about them."""
 
-    def __init__(self, made: Mapping[str, Tensor]) -> None:
+    def __init__(self, made: Mapping[str, Tensor], network: nn.Module | None = None) -> None:
         super().__init__((name, one.float() if one.is_floating_point() else one) for name, one in made.items())
         self.made = tuple(made.values())
+        self.network = network
 
 
 def predict(network: nn.Module, batch: Batch) -> Outputs:
     """The network's named outputs in float32, from the batch's features where it has them and otherwise from its image,
     and from its neighbours and intrinsics if the network has the attributes `takes_neighbours` and `takes_intrinsics`.
     A bare tensor is `depth`. Raises ModelError for anything else."""
-    image = batch.image
-    if batch.features:
-        output: Any = network.from_features(batch.features, (image.shape[-2], image.shape[-1]))  # type: ignore[operator]
-    else:
-        beside = None if batch.neighbours is None else batch.neighbours.image
-        more = (beside,) if getattr(network, "takes_neighbours", False) else ()
-        camera = {"intrinsics": batch.intrinsics} if getattr(network, "takes_intrinsics", False) else {}
-        output = network(image, *more, **camera)
+    with own_code(f"model.name: the network {type(network).__name__}", network):
+        output = _output(network, batch)
     if isinstance(output, Tensor):
         output = {"depth": output}
-    if not isinstance(output, Mapping) or not all(isinstance(value, Tensor) for value in output.values()):
-        raise ModelError(f"the network must return depth or named tensors, found {type(output).__name__}")
-    return Outputs(output)
+    if not isinstance(output, Mapping) or not output or not all(isinstance(value, Tensor) for value in output.values()):
+        raise ModelError(
+            f"model.name: the network {type(network).__name__} must return depth or named tensors, found "
+            f"{_kinds(output)}{at(network)}"
+        )
+    return Outputs(output, network)
+
+
+def _output(network: nn.Module, batch: Batch) -> Any:
+    image = batch.image
+    if batch.features:
+        return network.from_features(batch.features, (image.shape[-2], image.shape[-1]))  # type: ignore[operator]
+    beside = None if batch.neighbours is None else batch.neighbours.image
+    more = (beside,) if getattr(network, "takes_neighbours", False) else ()
+    camera = {"intrinsics": batch.intrinsics} if getattr(network, "takes_intrinsics", False) else {}
+    return network(image, *more, **camera)
+
+
+def _kinds(output: Any) -> str:
+    """What a network returned instead."""
+    if isinstance(output, Mapping) and output:
+        return ", ".join(
+            f"{name!r}: {type(one).__name__}" for name, one in output.items() if not isinstance(one, Tensor)
+        )
+    if isinstance(output, list | tuple):
+        return f"a {type(output).__name__} of {', '.join(type(one).__name__ for one in output) or 'nothing'}"
+    return type(output).__name__
 
 
 def quantised(network: nn.Module, prediction: dict[str, Tensor], bits: int) -> dict[str, Tensor]:
@@ -107,10 +135,17 @@ def depth_of(prediction: Mapping[str, Tensor], size: EvaluationSize) -> Tensor:
     """The predicted depth in metres, [B, 1, H, W], brought to the truth's size by bilinear interpolation; as it is
     where that is each picture's native one."""
     if "depth" not in prediction:
-        raise ModelError(f"the network gives no 'depth' to evaluate; it gives {', '.join(prediction)}")
+        raise ModelError(
+            f"model.name: {_whose(prediction)} gives no 'depth' to evaluate; it gives {', '.join(prediction)}"
+            f"{_at(prediction)}"
+        )
     depth = prediction["depth"]
     if depth.ndim != 4 or depth.shape[1] != 1:
-        raise ModelError(f"the network's 'depth' must be [B, 1, H, W], found {list(depth.shape)}")
+        hint = "; it seems to lie as [B, H, W, 1]: return depth.permute(0, 3, 1, 2)" if depth.shape[-1] == 1 else ""
+        raise ModelError(
+            f"model.name: {_whose(prediction)}: 'depth' must be [B, 1, H, W], found {list(depth.shape)}{hint}"
+            f"{_at(prediction)}"
+        )
     return depth if size == "native" else resized(depth, size)
 
 
@@ -128,3 +163,13 @@ def resized_flow(flow: Tensor, size: tuple[int, int]) -> Tensor:
         return flow
     scale = flow.new_tensor([size[1] / width, size[0] / height])[:, None, None]
     return resized(flow.flatten(0, 1), size).reshape(*flow.shape[:3], *size) * scale
+
+
+def _whose(prediction: Mapping[str, Tensor]) -> str:
+    network = getattr(prediction, "network", None)
+    return "the network" if network is None else f"the network {type(network).__name__}"
+
+
+def _at(prediction: Mapping[str, Tensor]) -> str:
+    network = getattr(prediction, "network", None)
+    return "" if network is None else at(network)

@@ -93,5 +93,6 @@ def test_a_term_must_return_a_scalar():
 
 def test_a_key_error_of_a_terms_own_is_not_hidden():
     outputs, batch = scene()
-    with pytest.raises(KeyError, match="own"):
+    with pytest.raises(ModelError, match=r"loss.mine: KeyError: 'own' \(.*test_criterion.py:\d+\)") as error:
         Criterion({"mine": lambda p, b: {}["own"]}, {"mine": 1.0})(outputs, batch)
+    assert isinstance(error.value.__cause__, KeyError)

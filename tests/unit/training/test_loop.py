@@ -288,5 +288,5 @@ class TestPreflight:
             self.check(tiny, "data.min_depth=50.0", "data.max_depth=90.0")
 
     def test_a_network_that_raises(self, tiny):
-        with pytest.raises(ModelError, match=r"a first batch of 2 frames failed: RuntimeError"):
+        with pytest.raises(ModelError, match=r"model.name: the network Linear: RuntimeError: mat1"):
             self.check(tiny, "model={name: 'torch.nn:Linear', in_features: 3, out_features: 1}")

@@ -227,7 +227,7 @@ class TestUsersCode:
 
     def test_what_it_raises_is_one_line_with_its_place(self, tiny, tmp_path):
         text = self.train(tiny, tmp_path, f"{self.HERE}:CrashesLater")
-        assert text.startswith("epoch 1 failed: KeyError: 'zzz' (")
+        assert text.startswith("epoch 1 failed: model.name: the network CrashesLater: KeyError: 'zzz' (")
         assert "test_run.py:" in text
 
     def test_in_its_constructor_too(self, tiny, tmp_path):
