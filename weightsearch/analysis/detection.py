@@ -11,11 +11,13 @@ from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.integrate import trapezoid
+from scipy.special import ndtr
 
 Score = Literal["signed", "absolute"]
 Counts = Sequence[int] | NDArray[np.int64]
 
-ONE_SIGMA: Final = 0.15865525393145707  # the share of a normal distribution below mean - sigma
+ONE_SIGMA: Final = float(ndtr(-1.0))  # the share of a normal distribution below mean - sigma
 SAME: Final = 9  # decimals of scores that are told apart: two bins at one distance from the mode are one score
 
 
@@ -59,7 +61,7 @@ def roc(static: Counts, moving: Counts, score: Score, mode: float = 0.0) -> Roc:
 
 def area(fpr: NDArray[np.float64], tpr: NDArray[np.float64]) -> float:
     """Under the curve: the probability that a moving pixel scores above one that stands still, ties counted half."""
-    return float((np.diff(fpr) * (tpr[1:] + tpr[:-1]) / 2).sum())
+    return float(trapezoid(tpr, fpr))
 
 
 def best_eta(curve: Roc) -> float:

@@ -12,6 +12,7 @@ import optuna
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator
+from scipy.stats import rankdata
 
 from weightsearch.errors import counted
 
@@ -96,9 +97,7 @@ def _above_chance(
 ) -> frozenset[str]:
     """The parameters that explain the ranks of the values (by a parabola, or by a mean for each choice) better than
     95 % of 999 times that the values were dealt out to the trials at random."""
-    order = np.argsort([value for _, value in trials], kind="stable")
-    ranks = np.empty(len(trials))
-    ranks[order] = np.arange(len(trials))
+    ranks = rankdata([value for _, value in trials])  # equal values share their mean rank
     ranks -= ranks.mean()
     numbers = np.random.default_rng(seed)
     dealt = np.stack([ranks, *(numbers.permutation(ranks) for _ in range(SHUFFLES))], axis=1)

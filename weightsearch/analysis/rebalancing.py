@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import erfcx
+from scipy.special import erfcx, ndtr
 
 from weightsearch.analysis.detection import edges
 
@@ -29,7 +29,7 @@ def density(x: float) -> float:
 
 def below(x: float) -> float:
     """The standard normal distribution's share below x."""
-    return 0.5 * math.erfc(-x / math.sqrt(2))
+    return float(ndtr(x))
 
 
 def signed_sum(steps: int, share: float) -> tuple[float, float]:
@@ -120,7 +120,7 @@ def _integrated(alpha: float, width: float) -> tuple[float, float]:
 
 def normal_shares(mean: float, deviation: float, edges: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
     """Of N(mean, deviation²) between each two edges that follow each other."""
-    return np.diff([below((edge - mean) / deviation) for edge in edges])
+    return np.diff(ndtr((np.asarray(edges, dtype=float) - mean) / deviation))
 
 
 def off_normal(counts: Sequence[int] | NDArray[np.float64], mean: float, deviation: float) -> float:

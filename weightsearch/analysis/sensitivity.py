@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 
@@ -58,7 +59,7 @@ def seed_noise(groups: Sequence[Sequence[float]]) -> float | None:
     freedom = sum(len(values) - 1 for values in usable)
     if not freedom:
         return None
-    total = sum(sum((value - sum(values) / len(values)) ** 2 for value in values) for values in usable)
+    total = sum(float(np.var(values, ddof=1)) * (len(values) - 1) for values in usable)
     return math.sqrt(total / freedom)
 
 

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from weightsearch.data.batch import Batch
@@ -103,15 +104,13 @@ def _of_motion(dataset: Dataset, split: SplitName) -> dict[str, Predictor]:
 
 
 def _mean_poses(steps: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The mean translation, and the rotation nearest the mean of rotations, of each neighbour: [N, S, 4, 4] ->
+    """The mean translation and the (chordal) mean rotation of each neighbour: [N, S, 4, 4] ->
     [S, 4, 4]; steps that are not known are left out."""
     known = steps[np.isfinite(steps).all(axis=(1, 2, 3))]
     mean = np.tile(np.eye(4), (steps.shape[1], 1, 1))
     if not len(known):
         return mean
-    left, _, right = np.linalg.svd(known[..., :3, :3].mean(axis=0))
-    sign = np.ones((steps.shape[1], 3))
-    sign[:, 2] = np.linalg.det(left @ right)
-    mean[:, :3, :3] = left @ (sign[..., None] * right)
+    for neighbour in range(steps.shape[1]):
+        mean[neighbour, :3, :3] = Rotation.from_matrix(known[:, neighbour, :3, :3]).mean().as_matrix()
     mean[:, :3, 3] = known[..., :3, 3].mean(axis=0)
     return mean
