@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -22,6 +21,7 @@ from pydantic import (
 from weightsearch.plugins import known_words
 from weightsearch.records import BETTER, Direction
 from weightsearch.spec.known_metrics import possible, refusal
+from weightsearch.spec.names import FOLDER, STUDY_NAME, TERM_NAME, cluster_address
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -29,26 +29,7 @@ Count = Annotated[int, Field(ge=1)]
 Pixels = Annotated[int, Field(ge=16, le=4096)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Reach = Annotated[float, Field(ge=0, lt=1)]
-STUDY_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
-TERM_NAME: Final = r"^[A-Za-z_][A-Za-z0-9_-]*$"
-FOLDER: Final = r"^[^\x00]+$"
 TermName = Annotated[str, Field(pattern=TERM_NAME)]
-# Pattern -> what an error says of it, and the signs that a name may have and begin with.
-RULES: Final[Mapping[str, tuple[str, str, str]]] = MappingProxyType(
-    {
-        STUDY_NAME: ("a name of A-Z, a-z, 0-9, '.', '_' and '-', at most 100, the first a letter or digit",
-                     "A-Za-z0-9._-", "A-Za-z0-9"),
-        TERM_NAME: ("a name of A-Z, a-z, 0-9, '_' and '-', the first a letter or '_'", "A-Za-z0-9_-", "A-Za-z_"),
-        FOLDER: ("a folder", "", ""),
-    }
-)  # fmt: skip
-
-
-def _address(address: str) -> str:
-    found = re.fullmatch(r"(?:ray://)?(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(\d{1,5})", address)
-    if address != "auto" and (found is None or not 0 < int(found[1]) < 65536):
-        raise ValueError(f"expected auto, HOST:PORT (such as 10.0.0.1:6379) or ray://HOST:PORT, found {address!r}")
-    return address
 
 
 def _named(value: object) -> object:
@@ -333,7 +314,7 @@ class Resources(Section):
 class Ray(Section):
     """address: of a running cluster that has this host as a node (`auto`, `host:port`); null starts Ray here."""
 
-    address: Annotated[str, AfterValidator(_address)] | None = None
+    address: Annotated[str, AfterValidator(cluster_address)] | None = None
 
 
 class Configuration(Section):

@@ -15,7 +15,8 @@ from weightsearch.errors import OptionError, Problem, SpecError
 from weightsearch.plugins import arguments, known_words, options_model, plain_options, resolve
 from weightsearch.spec.document import Document, Keys, describe
 from weightsearch.spec.forms import name_like, nearest
-from weightsearch.spec.sections import RULES, Data, Term
+from weightsearch.spec.names import RULES
+from weightsearch.spec.sections import Data, Term
 
 M = TypeVar("M", bound=BaseModel)
 
