@@ -97,7 +97,7 @@ def evaluate_predictions(
     if meaning.part is not None:
         _check_shown(meaning.part, protocol)
     metrics = DepthMetrics(protocol, torch.device("cpu"))
-    samples, depths = Samples(protocol, meaning.inverse), []
+    samples, depths = Samples(path, protocol, meaning.inverse), []
     told: str | None = None
     for place, (true, native) in enumerate(_truths(configuration, split, protocol.size, progress)):
         name, stored, values = predictions.read(place)
@@ -119,7 +119,7 @@ def evaluate_predictions(
     found = metrics.compute()
     if configuration.analysis.check_units:
         for line in samples.doubts(unit, wrong[0].factor if wrong else None):
-            note(f"warning: {line}")
+            note(f"warning: {path}: {line}")
     return found, protocol
 
 
