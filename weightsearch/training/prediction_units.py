@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -33,9 +34,10 @@ MISSING: Final = 1e-3  # share of pixels without a prediction that is told
 
 @dataclass
 class Samples:
-    """Some counted pixels of every image. inverse: whether predictions were read as 1/depth. stored: how the images'
-    predictions are stored, None before the first."""
+    """Some counted pixels of every image. path: the predictions' file or folder. inverse: whether they were read as
+    1/depth. stored: how they are stored, None before the first image."""
 
+    path: Path
     protocol: Protocol
     inverse: bool
     stored: Stored | None = None
@@ -90,7 +92,7 @@ class Samples:
             f"{looks}: {remedy}; {TRUST}"
         )
         if correlation <= OPPOSED:
-            raise DataError(f"predictions: {line}")
+            raise DataError(f"{self.path}: {line}")
         return line
 
     def _ratio(self, unit: Unit, truth_factor: float | None) -> list[str]:
@@ -123,7 +125,7 @@ class Samples:
             f"{TRUST}"
         )
         if not 1 / IMPOSSIBLE < ratio < IMPOSSIBLE:
-            raise DataError(f"predictions: {line}")
+            raise DataError(f"{self.path}: {line}")
         return [line]
 
     def _best(self, ratio: float, unit: Unit) -> tuple[float, str, float] | None:

@@ -99,7 +99,7 @@ def evaluate_predictions(
         )
     protocol = replace(protocol_of(configuration, split), flip_average=False, bits=None)
     metrics = DepthMetrics(protocol, torch.device("cpu"))
-    samples, depths = Samples(protocol, meaning.inverse), []
+    samples, depths = Samples(path, protocol, meaning.inverse), []
     told: str | None = None
     natives: set[Size] = set()
     for place, (true, native) in enumerate(_truths(configuration, split, protocol.size, progress)):
@@ -142,7 +142,7 @@ def _warnings(
     wrong = truth_doubts(depths, configuration, lambda: reading_of(configuration, source))
     yield from (doubt.text for doubt in wrong)
     if configuration.analysis.check_units:
-        yield from samples.doubts(unit, wrong[0].factor if wrong else None)
+        yield from (f"{samples.path}: {line}" for line in samples.doubts(unit, wrong[0].factor if wrong else None))
 
 
 def _truths(

@@ -76,7 +76,9 @@ def kitti(tiny, data_root) -> Pairs:
 def measured(found: Configuration, path: Path, **meaning) -> tuple[float, list[str]]:
     told: list[str] = []
     metrics, _ = evaluate_predictions(found, path, "test", Meaning(**meaning), note=told.append)
-    return metrics["abs_rel"], [line.removeprefix("warning: ") for line in told if line.startswith("warning: ")]
+    return metrics["abs_rel"], [
+        line.removeprefix("warning: ").removeprefix(f"{path}: ") for line in told if line.startswith("warning: ")
+    ]
 
 
 def test_integers_are_in_the_data_set_s_own_unit(pairs):
@@ -113,7 +115,7 @@ def test_floats_that_cannot_be_metres_are_an_error(pairs, factor, name):
     """Both clamped to the same abs_rel, without a word."""
     path = pairs.array(factor)
     with pytest.raises(
-        DataError, match=rf"predictions: the median prediction is [\d.]+ times .* they look like {name}"
+        DataError, match=rf"predictions.npy: the median prediction is [\d.]+ times .* they look like {name}"
     ):
         measured(pairs.configuration(), path)
     with pytest.raises(DataError, match=rf"pass --scale {factor} \(abs_rel of a sample of pixels 0.12\d* instead of"):
