@@ -195,6 +195,8 @@ def test_a_winner_of_one_seed_is_told_with_caution_whatever_it_is(tmp_path):
 def test_the_best_ratio_is_found_by_the_analysis(found):
     parts = {part.name: part for part in chosen_parts(found)}
     assert any("at epoch 1 goes by one ratio, fractional / consistency" in text for text in parts["redundancy"].text)
+    assert "trials lie inside the search space; PED-ANOVA uses " in parts["importance"].text[0]
+    assert " and fANOVA uses " in parts["importance"].text[0]
     shares = {row[0]: float(row[1]) for row in parts["importance"].tables[0].rows}
     assert shares["loss.fractional.weight"] + shares["loss.consistency.weight"] > 0.8
     contribution = {(row[0], row[1]): row[4] for row in parts["contributions"].tables[0].rows}
