@@ -66,51 +66,6 @@ def history_part(found: Findings) -> Part:
     if len(found.complete) > 2:
         clipped = "is clipped to the best 90 % of" if len(found.complete) >= MANY else "spans"
         text.append(f"The axis {clipped} the completed trials.")
-    return Part("history", "History", ["There are no trials yet."])
-    drawn = {}
-    for objective, direction in found.summary.directions.items():
-        figure = figures.figure(x="trial", y=f"{objective} (validation)")
-        last = found.frames.curves[found.frames.curves["metric"] == objective].groupby("number")["value"].last()
-        for position, state in enumerate(("COMPLETE", "PRUNED", "FAIL", "RUNNING")):
-            rows = trials[trials["state"] == state]
-            values = rows[objective] if state == "COMPLETE" else rows["number"].map(last)
-            kept = values.notna()
-            if kept.any():
-                colour = [figures.PALETTE[0], figures.GREY, figures.PALETTE[1], figures.PALETTE[2]][position]
-                name = state.lower() if state == "COMPLETE" else f"{state.lower()} (last epoch)"
-                figure.add_trace(
-                    figures.points(
-                        rows["number"][kept], values[kept].astype(float), name, colour=colour, symbol=SHOWN[state]
-                    )
-                )
-        complete = trials[trials["state"] == "COMPLETE"]
-        if not complete.empty:
-            values = complete[objective].astype(float)
-            best = values.cummin() if direction == "minimize" else values.cummax()
-            numbers = [*complete["number"], trials["number"].max()]  # the best stays so up to the last trial
-            step = figures.line(numbers, [*best, best.iloc[-1]], "best so far", 0)
-            figure.add_trace(step.update(mode="lines", line={"shape": "hv", "width": 2, "color": figures.PALETTE[0]}))
-            named = complete[complete["baseline"].notna()]
-            if len(complete) > 2:
-                figure.update_yaxes(range=_near_the_best(values, minimize=direction == "minimize"))
-            figure.add_trace(
-                figures.points(
-                    named["number"],
-                    named[objective].astype(float),
-                    "baseline",
-                    colour=figures.PALETTE[4],
-                    symbol="diamond",
-                    size=11,
-                    text=[figures.plain(str(name)) for name in named["baseline"]],
-                    hovertemplate="%{text}: %{y:.4f}<extra></extra>",
-                )
-            )
-        drawn[objective] = figure
-    counts = ", ".join(f"{count} {state}" for state, count in found.summary.states.items() if count)
-    text = [f"{counts}."]
-    if len(found.complete) > 2:
-        share = "the best 90 % of the" if len(found.complete) >= MANY else "all"
-        text.append(f"The axis is clipped to {share} completed trials.")
     return Part("history", "History", text, drawn, data=trials)
 
 
