@@ -192,7 +192,7 @@ def slices_part(found: Findings) -> Part:
     columns = ["number", "baseline", *names, found.objective]
     text = [
         "Each point is a trial that trained to the end"
-        + ("; drawn is where nine of ten of them lie" if len(complete) >= MANY else "")
+        + ("; the axis is clipped to the best 90 % of them" if len(complete) >= MANY else "")
         + ". Baselines at 0 have no place on a logarithmic axis."
     ]
     return Part("slices", "Slices", text, {"slices": figure}, data=complete[columns])
