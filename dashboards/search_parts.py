@@ -65,8 +65,8 @@ def history_part(found: Findings) -> Part:
     counts = ", ".join(f"{count} {state}" for state, count in found.summary.states.items() if count)
     text = [f"{counts}."]
     if len(found.complete) > 2:
-        share = "the best 90 % of the" if len(found.complete) >= MANY else "all"
-        text.append(f"The axis is clipped to {share} completed trials.")
+        clipped = "is clipped to the best 90 % of" if len(found.complete) >= MANY else "spans"
+        text.append(f"The axis {clipped} the completed trials.")
     return Part("history", "History", text, drawn, data=trials)
 
 
@@ -129,7 +129,7 @@ def importance_part(found: Findings) -> Part:
     figure.update_layout(barmode="group").update_yaxes(range=[0, 1])
     rows = [[name, *(f"{shares[name]:.2f}" for shares in result.shares.values())] for name in names]
     text = [
-        f"From {compared.words}, of which {_counted(result)}. PED-ANOVA tells what sets the best tenth of its trials "
+        f"From {compared.words}. {_counted(result)} PED-ANOVA tells what sets the best tenth of its trials "
         "apart, fANOVA what explains the differences among all of its trials."
     ]
     doubtful = [name for name in names if name not in result.above_chance]
@@ -145,8 +145,8 @@ def importance_part(found: Findings) -> Part:
 
 def _counted(result: Importances) -> str:
     """How many trials each method used."""
-    counts = [f"{method} uses {count}" for method, count in result.used.items()]
-    return f"{result.trials} lie inside the search space; {' and '.join(counts)}"
+    counts = [f"{method} uses {count} of them" for method, count in result.used.items()]
+    return f"{result.trials} trials lie inside the search space: {', '.join(counts)}."
 
 
 def slices_part(found: Findings) -> Part:
@@ -193,7 +193,7 @@ def slices_part(found: Findings) -> Part:
     columns = ["number", "baseline", *names, found.objective]
     text = [
         "Each point is a trial that trained to the end"
-        + ("; drawn is where nine of ten of them lie" if len(complete) >= MANY else "")
+        + ("; the axis is clipped to the best 90 % of them" if len(complete) >= MANY else "")
         + ". Baselines at 0 have no place on a logarithmic axis."
     ]
     return Part("slices", "Slices", text, {"slices": figure}, data=complete[columns])

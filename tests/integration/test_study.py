@@ -49,6 +49,9 @@ def test_show_json_has_its_schema(finished):
     naive = json.loads(command("data", "naive", "tiny.yaml", "--json", cwd=finished[0]).stdout)["metrics"]
     assert found["naive"] == {name: {"abs_rel": one["abs_rel"]} for name, one in naive.items()}
     assert set(found["naive"]) == {"constant_depth", "mean_depth"}
+    words = ("data", "naive", "tiny.yaml", "--split", "test", "--json")
+    on_test = json.loads(command(*words, cwd=finished[0]).stdout)["metrics"]
+    assert found["naive_test"] == {name: {"abs_rel": one["abs_rel"]} for name, one in on_test.items()}
 
 
 def test_the_database_holds_epochs_terms_and_environment(finished):

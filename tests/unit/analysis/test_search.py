@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
+from weightsearch.analysis import importance
 from weightsearch.analysis.against_baselines import compare_pairs, half_interval
 from weightsearch.analysis.importance import _above_chance, importances
 from weightsearch.analysis.redundancy import redundancy
@@ -40,6 +41,14 @@ def test_both_importances_find_the_one_weight_that_matters(minimize):
         assert next(iter(shares)) == "a"
         assert shares["a"] > 0.8
     assert set(found.shares) == {"PED-ANOVA", "fANOVA"}
+
+
+def test_the_trials_that_each_method_used_are_counted(monkeypatch):
+    """Of 25 trials a limit of 20 leaves 20, evenly spread, not every second one."""
+    monkeypatch.setattr(importance, "MOST", 20)
+    params = sampled(25)
+    found = importances(params, [math.log10(one["a"]) ** 2 for one in params], SPACE, minimize=True)
+    assert (found.trials, found.used) == (25, {"PED-ANOVA": 25, "fANOVA": 20})
 
 
 def test_baselines_outside_the_space_and_too_few_trials_say_nothing():

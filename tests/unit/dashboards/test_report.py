@@ -146,7 +146,7 @@ def test_the_summary_says_what_to_use_and_how_sure_that_is(found):
     assert best[4] == "0.171 ± 0.001 (3)"
     # (0.171 - 0.21333) / 0.21333, and its interval: 4.303 * sd(-0.040, -0.049, -0.038) / sqrt(3)
     assert rows["published"][6] == "-19.8 % ± 6.8 %"  # on the test split, which decides nothing
-    assert rows["published"][5] == "-20.8 % ± 7.1 %, p = 0.013: better"
+    assert rows["published"][5] == "-20.8 % ± 7.2 %, p = 0.013: better"
     assert rows["equal"][5].endswith("p = 1: not significantly different")
 
 
@@ -207,6 +207,8 @@ def test_a_winner_of_one_seed_is_told_with_caution_whatever_it_is(tmp_path):
 def test_the_best_ratio_is_found_by_the_analysis(found):
     parts = {part.name: part for part in chosen_parts(found)}
     assert any("at epoch 1 goes by one ratio, fractional / consistency" in text for text in parts["redundancy"].text)
+    words = "62 trials lie inside the search space: PED-ANOVA uses 62 of them, fANOVA uses 62 of them."
+    assert words in parts["importance"].text[0]
     shares = {row[0]: float(row[1]) for row in parts["importance"].tables[0].rows}
     assert shares["loss.fractional.weight"] + shares["loss.consistency.weight"] > 0.8
     contribution = {(row[0], row[1]): row[4] for row in parts["contributions"].tables[0].rows}

@@ -14,6 +14,7 @@ from weightsearch.data.dataset import open_dataset
 from weightsearch.errors import SearchError
 from weightsearch.search.comparison import (
     Compared,
+    Entry,
     Listener,
     _digest,
     candidates,
@@ -21,7 +22,10 @@ from weightsearch.search.comparison import (
     side_by_side,
     train_candidate,
     trained_anew,
+    trivial_entries,
+    verdict_of,
     weights_of,
+    with_trivial,
 )
 from weightsearch.search.ledger import Ledger, stored_spec
 from weightsearch.spec import load_study
@@ -207,3 +211,19 @@ def test_a_training_that_fails_is_told_and_the_others_go_on(folder):
         assert entry.problem is not None
         assert entry.problem.startswith("seed 1: ")
         assert entry.values == {}
+
+
+def test_trivial_baselines_that_a_study_lacks_are_measured_and_kept(folder):
+    """As a study of an older version, which has none on the test split."""
+    with made(folder, "one", "train.epochs=1") as one:
+        assert trivial_entries(one, "abs_rel") == []
+        measured = with_trivial(replace(one, keep=True))
+        assert [entry.label for entry in trivial_entries(measured, "abs_rel")] == ["constant_depth", "mean_depth"]
+        assert all(set(entry.values) == {"validation", "test"} for entry in trivial_entries(measured, "abs_rel"))
+        again = Compared.of(one.store)
+        assert (again.summary.naive, again.summary.naive_test) == (measured.summary.naive, measured.summary.naive_test)
+        assert with_trivial(again) is again
+        best = Entry("one", "best", {}, {"validation": [5.0, 5.1]}, seeds=[4, 5])
+        first, *_ = verdict_of(measured, [best], "abs_rel").sentences("trial 0")
+        assert "is no better than" in first.text
+        assert "mean of 2 fresh seeds" in first.text
