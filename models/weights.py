@@ -81,7 +81,7 @@ def check_fit(
     ]
     own = [_unwrapped(name) for name in held]
     own = [name.removeprefix(found.prefix) for name in own if name.startswith(found.prefix)]
-    own_or_known = {*expected, *known}
+    own_or_known = {_unwrapped(name) for name in (*expected, *known)}
     unexpected = [name for name in own if name not in own_or_known and not counter(name)]
     further = _further_layers(unexpected, own_or_known)
     if missing or wrong or further:

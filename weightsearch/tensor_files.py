@@ -59,10 +59,13 @@ def named_tensors(content: Any) -> dict[str, Tensor]:
 
 
 def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
-    """Names of the tensors that hold NaN or infinity."""
-    return [
-        name for name, one in tensors.items() if one.is_floating_point() and not bool(torch.isfinite(one.float()).all())
-    ]
+    """Names of the tensors that hold NaN or infinity. A single infinite number is a bound that does not bind."""
+
+    def damaged(one: Tensor) -> bool:
+        numbers = one.float()
+        return bool(torch.isnan(numbers).any() if one.numel() == 1 else not torch.isfinite(numbers).all())
+
+    return [name for name, one in tensors.items() if one.is_floating_point() and damaged(one)]
 
 
 def few(what: str, names: list[str]) -> str:

@@ -16,6 +16,7 @@ from torch import nn
 from weightsearch.errors import ModelError
 from weightsearch.models.dual_head import DualHead
 from weightsearch.models.encoder import Encoder
+from weightsearch.tensor_files import not_finite
 
 SMALL = "test_efficientnet"
 
@@ -273,3 +274,22 @@ def test_more_blocks_of_a_vision_transformer_are_another_architecture(tmp_path):
     deeper = {name.replace("blocks.0.", "blocks.17."): one for name, one in state.items() if "blocks.0." in name}
     text = refused(tmp_path / "weights.pth", renamed(state | deeper, "encoder."), "test_vit")
     assert f"0 missing; {len(deeper)} unexpected (blocks.17.norm1.weight, " in text
+
+
+def test_parts_of_a_network_that_are_themselves_called_module(tmp_path):
+    """In an iFormer `stages.0.blocks.0.mixer.module.0` is the network's own name."""
+    state = whole_state(name="iformer_t")
+    assert any(".module." in name for name in state)
+    torch.save({"state_dict": renamed(state, "module.")}, tmp_path / "weights.pth")
+    found = loaded(tmp_path / "weights.pth", "iformer_t")
+    own = {name.replace(".", "_", 1) if name.startswith("stages.") else name: one for name, one in state.items()}
+    assert_from(own, found)
+
+
+def test_bounds_that_do_not_bind_are_no_damage():
+    bounds = {
+        "low": torch.tensor(float("-inf")),
+        "high": torch.tensor([float("inf")]),
+        "nan": torch.tensor(float("nan")),
+    }
+    assert not_finite(bounds | {"weight": torch.tensor([1.0, float("inf")])}) == ["nan", "weight"]
