@@ -70,6 +70,7 @@ class Places:
             for ticket in self.broker.granted(self.asked):
                 self.asked.remove(ticket)
                 self.spare.append(ticket)
+                self._held_since = self.clock() if self._held_since is None else self._held_since
         return len(self.spare)
 
     def want(self, number: int) -> None:
@@ -95,6 +96,8 @@ class Places:
         if not self.others_first() or not self._may_give or self._favoured is None:
             return False
         self._may_give = False
+        while self.asked:  # an older request of its own would take the place back
+            self.broker.withdraw(self.asked.pop())
         self._given[self._favoured.key] += 1
         self._given_at[self._favoured.key] = self.clock()
         return True

@@ -152,3 +152,14 @@ def test_tickets_that_are_not_needed_are_given_back_those_that_wait_first():
     assert (len(places.asked), places.refresh()) == (0, 2)
     places.want(0)
     assert (world.cluster.tickets, places.take()) == ([], None)
+
+
+def test_who_gives_up_a_place_does_not_get_it_back_by_a_request_made_before():
+    world = World(2)
+    first, second = world.join("first"), world.join("second")
+    world.run(2 * HOLD_SECONDS)
+    third = world.join("third")
+    starts = first.starts + second.starts
+    world.run(12)
+    assert third.starts == 1
+    assert first.starts + second.starts == starts
