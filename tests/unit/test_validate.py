@@ -43,7 +43,7 @@ LISTED = "data={name: file_list, root: ., size: [32, 48], min_depth: 0.3, max_de
         ("ray.address=head", "ray.address: expected auto, HOST:PORT"),
         ("search.objectives={ate: minimize}", "search.objectives.ate: cannot be measured"),
         ("loss.mae={weight: 1, space: log, mask: 3}", "loss.mae.mask: unknown key"),
-        ("loss.epipolar={weight: {low: 0, high: 1}}", "data.neighbours: none are asked for; losses between frames"),
+        ("loss.epipolar={weight: {low: 0, high: 1}}", "loss.epipolar: needs the network's output 'flow'"),
     ],
 )
 def test_a_mistake_is_one_located_line(validate, given, said):

@@ -23,6 +23,7 @@ def to_csv(table: pd.DataFrame) -> str:
 
 
 def _safe(value: Any) -> Any:
-    if isinstance(value, str) and value.startswith(RUNS) and not NUMBER.fullmatch(value.strip()):
-        return f"'{value}"
-    return value
+    if not isinstance(value, str):
+        return value
+    text = value.replace("\r\n", "\n").replace("\r", "\n")  # pandas does not quote a \r, which would begin a new row
+    return f"'{text}" if value.startswith(RUNS) and not NUMBER.fullmatch(value.strip()) else text

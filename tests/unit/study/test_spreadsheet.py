@@ -27,7 +27,13 @@ from weightsearch.study.spreadsheet import to_csv
 )
 def test_what_a_spreadsheet_would_run_is_text(text):
     written = to_csv(pd.DataFrame({"reason": [text], text: ["x"]}))
-    assert list(csv.reader(io.StringIO(written, newline=""))) == [["reason", f"'{text}"], [f"'{text}", "x"]]
+    shown = f"'{text}".replace("\r", "\n")
+    assert list(csv.reader(io.StringIO(written, newline=""))) == [["reason", shown], [shown, "x"]]
+
+
+def test_a_carriage_return_begins_no_row():
+    written = to_csv(pd.DataFrame({"reason": ["a\r=1", "b\r\n=2"]}))
+    assert written == 'reason\n"a\n=1"\n"b\n=2"\n'
 
 
 def test_numbers_stay_numbers():

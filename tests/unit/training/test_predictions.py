@@ -12,7 +12,7 @@ from tests.unit.training.test_loop import CPU, configuration, trained
 from weightsearch.data.dataset import open_dataset
 from weightsearch.data.images import resize_depth
 from weightsearch.data.source import Frame, Video
-from weightsearch.errors import DataError, TrialFailure
+from weightsearch.errors import DataError, TrialFailure, counted
 from weightsearch.metrics.protocol import crop_box, crop_size, protocol_of
 from weightsearch.spec import Configuration
 from weightsearch.training.evaluate import evaluate, evaluate_checkpoint
@@ -88,7 +88,9 @@ def test_what_cannot_be_measured_is_named(tiny, tmp_path):
         return str(caught.value)
 
     np.save(tmp_path / "few.npy", np.ones((count - 1, 8, 12)))
-    assert f"{count - 1} predictions, the test split has {count} frames (room 0, frame" in problem(tmp_path / "few.npy")
+    assert f"{counted(count - 1, 'prediction')}, the test split has {count} frames (room 0, frame" in problem(
+        tmp_path / "few.npy"
+    )
     np.save(tmp_path / "flat.npy", np.ones((count, 8)))
     assert "expected an array [N, h, w]" in problem(tmp_path / "flat.npy")
     values = np.ones((count, 8, 12))
