@@ -216,7 +216,7 @@ def made(url: str, kind: str) -> None:
         ("failed", "Every trial failed"),
         ("running", "No trial has trained to the end yet."),
         ("pruned", "all were pruned"),
-        ("several objectives", "are beaten by no other in every objective"),
+        ("several objectives", "beaten by no other in every objective"),
     ],
 )
 def test_studies_in_every_state_have_a_report_with_every_part(tmp_path, kind, says):
