@@ -64,7 +64,10 @@ def test_a_study_of_another_name_beside_those_of_optuna(tiny, storage):
     StudyStore.create(storage, "tiny", ["minimize"], stored_spec(spec)).close()
     with pytest.raises(StoreError, match="the study 'theirs' was not made by weightsearch"):
         StudyStore.create(storage, "theirs", ["minimize"], stored_spec(spec))
-    assert optuna.load_study(study_name="theirs", storage=storage).best_value is not None
+    theirs = optuna.storages.RDBStorage(storage)
+    assert len(optuna.load_study(study_name="theirs", storage=theirs).trials) == 2
+    theirs.remove_session()
+    theirs.engine.dispose()
 
 
 def test_a_refused_run_leaves_its_folder_to_nobody(tiny):
