@@ -20,6 +20,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import ray.cloudpickle
@@ -78,6 +79,7 @@ class Trial:
     last_result: dict[str, Any] = field(default_factory=dict)
     status: str = "PENDING"
     place: Ticket | None = None
+    temporary_state: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(location=None))
 
     def should_recover(self) -> bool:
         return self.num_failures <= self.max_failures
@@ -655,6 +657,7 @@ def _config(assignment: Assignment) -> dict[str, Any]:
         "number": assignment.number,
         "failures": assignment.failures,
         "order": assignment.order,
+        "log": "none",
         "value": value,
         "other": other,
     }

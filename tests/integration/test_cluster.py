@@ -29,7 +29,7 @@ cluster.shutdown()
 
 
 @contextmanager
-def cluster(script: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def cluster(script: str, environment: dict[str, str] | None = None) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """The address of a cluster, and the process that keeps it until its input ends."""
     keeper = subprocess.Popen(
         [sys.executable, "-c", script],
@@ -37,6 +37,7 @@ def cluster(script: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
+        env=environment,
     )
     try:
         lines = (line.strip() for line in keeper.stdout)
@@ -153,7 +154,8 @@ def test_workers_start_side_by_side_and_none_is_stopped_by_short_trials(address,
     (tmp_path / "tiny.yaml").write_text(TINY.replace("epochs: 4", "epochs: 1").replace("train:", terms))
     command = [sys.executable, "-m", "weightsearch.cli", "run", "tiny.yaml", "--set", f"ray.address={address}"]
     sets = ["--set", "search.trials=40", "--set", "search.pruner=none", "--set", "resources.max_concurrent=3"]
-    subprocess.run([*command, *sets], cwd=tmp_path, check=True, capture_output=True, timeout=240)
+    done = subprocess.run([*command, *sets], cwd=tmp_path, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
     trained = [len(file.read_text()) for file in tmp_path.glob("worker-*")]
     assert len(trained) == 3
     assert sum(trained) == 40
@@ -184,7 +186,8 @@ def test_where_others_hold_places_no_trial_waits_for_the_end(tmp_path):
     command = [sys.executable, "-m", "weightsearch.cli", "run", "tiny.yaml", "--set"]
     with cluster(SHARED) as (address, _):
         sets = [f"ray.address={address}", "--set", "search.trials=12", "--set", "search.pruner=none"]
-        subprocess.run([*command, *sets], cwd=tmp_path, check=True, capture_output=True, timeout=240)
+        done = subprocess.run([*command, *sets], cwd=tmp_path, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
     connection = sqlite3.connect(tmp_path / "tiny.db")
     ended = [number for (number,) in connection.execute("SELECT number FROM trials ORDER BY datetime_complete")]
     connection.close()

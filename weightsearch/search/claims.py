@@ -49,7 +49,7 @@ class Claims:
                 self._look = False
                 self.places.want(0)
             return assignment
-        self._ask()
+        self._ask(claimed=workers.unplaced())
         return None
 
     def ready(self) -> bool:
@@ -71,8 +71,10 @@ class Claims:
                 idle -= 1
         return spare + idle - workers.unplaced() > 0
 
-    def _ask(self) -> None:
-        """Ask for as many places as there are trials for, as far as the cluster has them."""
+    def _ask(self, claimed: int = 0) -> None:
+        """Ask for as many places as there are trials for, as far as the cluster has them. claimed: trials that have not
+        taken their places yet; these are kept."""
         if self._look or self.due():
             self._look = False
-            self.places.want(min(self.outbox.left(), self.slots() - len(self.ledger.running)))
+            kept = min(claimed, self.places.refresh())
+            self.places.want(kept + min(self.outbox.left(), self.slots() - len(self.ledger.running)))

@@ -44,7 +44,8 @@ class Cluster:
         self.storage = spec.storage
         self._exit = ExitStack()
         try:
-            self._exit.enter_context(on_this_machine() if self.address is None else on_a_cluster())
+            if self.address is None:
+                self._exit.enter_context(on_this_machine())
             import ray
 
             logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failed trial is the ledger's to report
@@ -73,6 +74,9 @@ class Cluster:
         common: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
         try:
             with signals_kept():
+                if self.address is not None:
+                    _answers(self.address)
+                    self._exit.enter_context(on_a_cluster(self.address))
                 read_token_again()
                 if self.address is None:
                     # `local`: without it Ray would join whatever cluster happens to run on this machine.
@@ -80,7 +84,6 @@ class Cluster:
                     with _without(secret_variables(self.storage)):  # which Ray's processes would inherit
                         self.ray.init(address="local", **mine, **common)
                 else:
-                    _answers(self.address)
                     self.ray.init(address=self.address, **common)
         except OSError as error:
             raise SearchError(f"cannot start Ray {self._where()}: {first_line(error)}{self._advice(error)}") from error

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -31,6 +33,17 @@ MODE: Final = "RAY_AUTH_MODE"
 TOKEN: Final = "RAY_AUTH_TOKEN"  # noqa: S105 - a name
 TOKEN_FILE: Final = "RAY_AUTH_TOKEN_PATH"  # noqa: S105 - a name
 CLUSTERS: Final = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # 0: Ray's processes listen on the loopback interface alone
+ASK_SECONDS: Final = 60
+REFUSED: Final = 3
+CLIENT: Final = f"""
+import sys
+from ray._raylet import GcsClient
+from ray.exceptions import AuthenticationError
+try:
+    GcsClient(address=sys.argv[1])
+except AuthenticationError:
+    sys.exit({REFUSED})
+"""
 
 
 @contextmanager
@@ -47,11 +60,27 @@ def on_this_machine() -> Iterator[None]:
 
 
 @contextmanager
-def on_a_cluster() -> Iterator[None]:
-    """The environment in which a cluster is joined: with the user's token, if there is one. `ray start` does the same,
-    and a cluster without a token takes any."""
-    with _environment({MODE: "token"} if MODE not in os.environ and _token_is_known() else {}):
+def on_a_cluster(address: str) -> Iterator[None]:
+    """The environment in which a cluster is joined: with the user's token if there is one and the cluster asks for it.
+    A cluster without a token takes any, but a driver with one then refuses the cluster's own calls. Ray may have left a
+    token in the home folder."""
+    wanted = MODE not in os.environ and _token_is_known() and asks_for_token(address)
+    with _environment({MODE: "token"} if wanted else {}):
         yield
+
+
+def asks_for_token(address: str) -> bool:
+    """Whether the cluster at host:port refuses a client without a token. Asked by a process of its own: Ray keeps the
+    mode of its first connection, and writes about a refusal."""
+    found = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-c", CLIENT, address],
+        env=os.environ | {MODE: "disabled"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        timeout=ASK_SECONDS,
+        check=False,
+    )
+    return found.returncode == REFUSED
 
 
 def advice(address: str) -> str:

@@ -29,6 +29,11 @@ def dead_processes() -> set[str]:
     return set() if node is None else {kind for kind, _ in node.dead_processes()}
 
 
+def host_of(trial: Trial) -> str | None:
+    """The name of the host that a trial's last worker ran on, if Ray Tune knows it."""
+    return getattr(trial.temporary_state.location, "hostname", None)
+
+
 class TuneWorkers:
     """The workers of one call of tune.run. controller: Ray Tune's, known from the first trial on."""
 

@@ -16,7 +16,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from weightsearch.errors import DataError, NotShared, WriteError, kind_and_line, last_line
 from weightsearch.records import Environment, EpochRecord
 from weightsearch.search.outbox import Failure, Message, Outbox, Report, Return, WorkerFailure
-from weightsearch.search.ray_internals import TuneWorkers
+from weightsearch.search.ray_internals import TuneWorkers, host_of
 from weightsearch.search.trial_log import log_seen_from_driver
 from weightsearch.study.writer import Attempt
 
@@ -130,8 +130,7 @@ def _error(trial: Trial) -> BaseException | str:
 
 def _log(trial: Trial) -> str:
     """Where a trial's log lies."""
-    location = trial.temporary_state.location
-    return log_seen_from_driver(Path(trial.config["log"]), getattr(location, "hostname", None))
+    return log_seen_from_driver(Path(trial.config["log"]), host_of(trial))
 
 
 def _why(error: BaseException | str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError
 
+from tests.integration.test_cluster import cluster
 from weightsearch.errors import NotShared
 from weightsearch.search import sharing
 from weightsearch.search.connection import MODE, TOKEN, TOKEN_FILE, advice, on_a_cluster, on_this_machine
@@ -36,24 +37,47 @@ def test_a_ray_of_this_machine_has_a_token_that_only_its_owner_can_read(monkeypa
     assert MODE not in os.environ
 
 
+HEAD = """
+import sys
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+print(cluster.address, flush=True)
+sys.stdin.read()
+cluster.shutdown()
+"""
+
+
+@pytest.fixture(scope="module", params=["asks for a token", "asks for none"])
+def head(request):
+    """The address of a Ray cluster, and whether it asks for a token."""
+    asks = request.param == "asks for a token"
+    environment = {name: value for name, value in os.environ.items() if name not in (MODE, TOKEN, TOKEN_FILE)}
+    environment |= {MODE: "token", TOKEN: 64 * "a"} if asks else {MODE: "disabled"}
+    with cluster(HEAD, environment) as (address, _):
+        yield address, asks
+
+
 @pytest.mark.parametrize("where", ["home", "file", "variable", "nowhere"])
-def test_a_cluster_gets_the_token_that_there_is(home, monkeypatch, where):
+def test_a_cluster_that_asks_for_a_token_gets_the_one_that_there_is(home, monkeypatch, head, where):
+    """One that asks for none must not be joined with a token: the driver would refuse its calls."""
+    address, asks = head
     if where == "home":
         (home / ".ray").mkdir()
-        (home / ".ray" / "auth_token").write_text("0")
+        (home / ".ray" / "auth_token").write_text(64 * "a")
     elif where == "file":
-        monkeypatch.setenv(TOKEN_FILE, "/some/file")
+        (home / "token").write_text(64 * "a")
+        monkeypatch.setenv(TOKEN_FILE, str(home / "token"))
     elif where == "variable":
-        monkeypatch.setenv(TOKEN, "0")
-    with on_a_cluster():
-        assert os.environ.get(MODE) == (None if where == "nowhere" else "token")
+        monkeypatch.setenv(TOKEN, 64 * "a")
+    with on_a_cluster(address):
+        assert os.environ.get(MODE) == ("token" if asks and where != "nowhere" else None)
     assert MODE not in os.environ
 
 
 def test_a_mode_that_the_user_chose_stays(monkeypatch):
     monkeypatch.setenv(MODE, "disabled")
     monkeypatch.setenv(TOKEN, "0")
-    with on_a_cluster():
+    with on_a_cluster("127.0.0.1:1"):
         assert os.environ[MODE] == "disabled"
 
 

@@ -16,6 +16,7 @@ from tests.unit.data.test_seven_scenes import make_scene
 from weightsearch.data.dataset import of_any_size, open_dataset
 from weightsearch.errors import ChangedDataError, DataError, WriteError
 from weightsearch.search.outbox import WorkerFailure
+from weightsearch.search.ray_internals import TuneWorkers
 from weightsearch.search.scheduler import LedgerScheduler
 from weightsearch.search.worker import Worker
 from weightsearch.spec import Configuration, load_configuration
@@ -36,6 +37,8 @@ def scene(tiny: Path, tmp_path: Path) -> Configuration:
 def worker(configuration: Configuration, folder: Path, content: dict[str, float]) -> Worker:
     made = Worker.__new__(Worker)
     (folder / "trial").mkdir(exist_ok=True)
+    marker = folder / "shared"
+    marker.touch()
     made.setup(
         {
             "plugin_path": [],
@@ -44,6 +47,10 @@ def worker(configuration: Configuration, folder: Path, content: dict[str, float]
             "configuration": configuration.model_dump_json(),
             "content": json.loads(json.dumps(content)),
             "checkpoint": str(folder / "trial" / "checkpoint.pt"),
+            "marker": str(marker),
+            "log": str(folder / "logs" / "trial_0000.log"),
+            "study": "of this test",
+            "driver_host": platform.node(),
         }
     )
     return made
@@ -135,10 +142,11 @@ def test_the_last_attempt_at_data_that_are_away_stops_the_study(tmp_path, error,
             return None
 
     ledger = SimpleNamespace(noting_faults=Noting, next_order=lambda: 7)
-    scheduler = LedgerScheduler(SimpleNamespace(ledger=ledger, put=put.append), max_failures=2)
+    scheduler = LedgerScheduler(SimpleNamespace(ledger=ledger, put=put.append), TuneWorkers(), max_failures=2)
     trial = SimpleNamespace(
         trial_id="one",
-        config={"number": 4, "failures": 0, "order": 1},
+        config={"number": 4, "failures": 0, "order": 1, "log": "none"},
+        temporary_state=SimpleNamespace(location=None),
         should_recover=lambda: left,
         status="RUNNING",
         num_failures=1,
@@ -146,4 +154,5 @@ def test_the_last_attempt_at_data_that_are_away_stops_the_study(tmp_path, error,
     )
     scheduler.on_trial_error(None, trial)
     (message,) = put
-    assert (message.number, message.reason, message.stops) == (4, str(error), not left)
+    reason = f"{error}; log: none" if left else str(error)
+    assert (message.number, message.reason, message.stops) == (4, reason, not left)

@@ -214,6 +214,8 @@ def test_several_sizes_are_compared_at_that_of_the_evaluation(tiny, objective, s
         "search.baselines={}",
         f"search.objectives={{{objective}: minimize}}",
     ]
+    if objective == "epe_noc":
+        sets += ["data.neighbours=[1]", "model={name: flow}", "loss={smooth_flow: {weight: 1.0}}"]
     if size is None:
         with pytest.raises(SpecError, match=r"measured on \(size\), so that .* compared; set evaluation\.size"):
             load_study(tiny, sets)
