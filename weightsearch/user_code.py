@@ -63,8 +63,9 @@ def defined_at(subject: object) -> str:
 
 
 def at(subject: object) -> str:
-    """` (file:line)` of a definition, to end a message; empty for what has no source."""
-    place = defined_at(subject)
+    """` (file:line)` of a user's definition, to end a message; empty for what has no source, and for our own."""
+    owner = inspect.getmodule(subject if inspect.isroutine(subject) or inspect.isclass(subject) else type(subject))
+    place = "" if owner is not None and owner.__name__.startswith("weightsearch.") else defined_at(subject)
     return f" ({place})" if place else ""
 
 

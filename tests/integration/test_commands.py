@@ -53,16 +53,17 @@ def test_cost_prints_a_row_for_every_encoder_and_size_that_can_be_measured(tmp_p
     (tmp_path / "tiny.yaml").write_text(TINY)
     names = ("test_efficientnet", "test_vit", "no_such_encoder")
     encoders = tuple(word for name in names for word in ("--encoder", name))
-    sizes = ("--size", "32x48", "--size", "64x96")
+    sizes = ("--size", "32x48", "--size", "50x70")
     words = ("cost", "tiny.yaml", *encoders, *sizes, "--device", "cpu", "--seconds", "0.2", "--json")
     done = command(*words, cwd=tmp_path, expect=2)
     rows = json.loads(done.stdout)
     assert [(row["encoder"], row["size"]) for row in rows] == [
         ("test_efficientnet", [32, 48]),
-        ("test_efficientnet", [64, 96]),
+        ("test_efficientnet", [50, 70]),
+        ("test_vit", [32, 48]),
     ]
-    assert rows[1]["multiply_adds"] > 3 * rows[0]["multiply_adds"]
-    assert "model.encoder=vit_tiny_patch16_224 data.size=[64, 96]" in done.stderr
+    assert rows[1]["multiply_adds"] > 2 * rows[0]["multiply_adds"]
+    assert "model.encoder=test_vit data.size=[50, 70]" in done.stderr
     assert "timm has no model 'no_such_encoder'" in done.stderr
     done = command("cost", "tiny.yaml", "--size", "32", cwd=tmp_path, expect=2)
     assert "--size: expected HEIGHTxWIDTH such as 240x320, found '32'" in done.stderr
@@ -75,13 +76,19 @@ def test_compare_trains_the_weights_of_one_study_on_the_data_of_the_other(tmp_pa
         (tmp_path / f"{name}.yaml").write_text(text.replace("frames: 16,", f"frames: 16, seed: {seed},"))
         command("run", f"{name}.yaml", *ALONE, cwd=tmp_path)
     said = command("compare", "one.yaml", "two.yaml", cwd=tmp_path).stdout
-    assert [line.split()[0] for line in said.splitlines()[1:]] == [
+    lines = said.splitlines()[1:]
+    assert {line.split()[0] for line in lines[10:]} == {"one:", "two:"}  # verdicts
+    assert [line.split()[0] for line in lines[:10]] == [
         "one",
         "published",
         "depth_only",
+        "constant_depth",
+        "mean_depth",
         "two",
         "published",
         "depth_only",
+        "constant_depth",
+        "mean_depth",
     ]
     only = ("--baseline", "published")
     found = json.loads(

@@ -176,9 +176,11 @@ class _Outputs(dict[str, Tensor]):
     def __init__(self, term: str, prediction: Prediction) -> None:
         super().__init__(prediction)
         self.term = term
+        self.network = getattr(prediction, "network", None)
 
     def __missing__(self, key: str) -> Tensor:
-        raise ModelError(f"loss.{self.term}: needs the network's output {key!r}; it gives {', '.join(self)}")
+        where = "" if self.network is None else at(self.network)
+        raise ModelError(f"loss.{self.term}: needs the network's output {key!r}; it gives {', '.join(self)}{where}")
 
 
 def build_criterion(configuration: Configuration) -> Criterion:

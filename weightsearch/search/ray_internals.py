@@ -47,7 +47,8 @@ class TuneWorkers:
         return sum(not self.has_place(trial) for trial in self.waiting())
 
     def busy(self) -> bool:
-        return self.controller is not None and bool(self.controller.get_live_trials())
+        # Ray Tune keeps trials among the live ones that it gave up before they ran.
+        return self.controller is not None and any(not one.is_finished() for one in self.controller.get_live_trials())
 
     def waiting(self) -> list[Trial]:
         """Trials that do not run yet, in the order in which they came."""

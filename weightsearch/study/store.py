@@ -344,12 +344,10 @@ class StudyStore:
 
     def cpus(self) -> set[str]:
         """The CPUs on which trials of the study were trained without a GPU, as far as they were noted."""
-        join = tables.trials.join(tables.environments)
-        mine = tables.trials.c.trial_id.in_(self._trial_ids())
+        mine = sa.select(tables.trials.c.environment_id).where(tables.trials.c.trial_id.in_(self._trial_ids()))
+        query = sa.select(tables.environments.c.content).where(tables.environments.c.environment_id.in_(mine))
         with self.database.reading() as connection:
-            found = connection.scalars(
-                sa.select(tables.environments.c.content).select_from(join).where(mine).distinct()
-            )
+            found = connection.scalars(query)
             return {one["cpu"] for one in found if one.get("cpu") and one["device"].startswith("cpu")}
 
     def _trial_ids(self) -> sa.Select[tuple[int]]:

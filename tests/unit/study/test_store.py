@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import optuna
 import pytest
@@ -24,6 +25,14 @@ def test_opening_again_finds_everything(writer, store, storage):
     assert again.metrics(number) == {"abs_rel": 0.5, "rmse": 1.0}
     assert again.epoch_that_counts(number) == 1
     again.close()
+
+
+def test_the_cpus_of_trials_without_a_gpu_are_known(writer, store):
+    for number, (cpu, device) in enumerate([("one", "cpu"), ("one", "cpu"), ("two", "cuda: H100"), ("", "cpu")]):
+        ask(writer)
+        where = replace(attempt().environment, cpu=cpu, device=device)
+        report(writer, number, replace(attempt(), environment=where), record(1))
+    assert store.cpus() == {"one"}
 
 
 def test_two_studies_in_one_database_do_not_meet(writer, store, storage):

@@ -84,8 +84,8 @@ class Breaks(nn.Module):
             "loss.ssim.window: 63",
         ),
         (
-            ["model.encoder=vit_tiny_patch16_224"],
-            "'dual_head' fails with batches of 4 images of 32x48: AssertionError: ",
+            ["model.encoder=test_vit", "data.size=[50, 70]"],
+            r"model.encoder: test_vit does not take images of \[50, 70\] pixels \(data.size\)",
         ),
     ],
 )

@@ -211,7 +211,7 @@ def test_pictures_that_the_preset_is_not_made_for_are_told(mixed, tmp_path):
             Image.open(tmp_path / name).crop((0, 0, 74, 74)).save(tmp_path / name)
     np.save(tmp_path / "maps.npy", np.full((len(SIZES), 74, 74), 9.0))
     evaluate_predictions(mixed, tmp_path / "maps.npy", "test", Meaning(), note=told.append)
-    assert len(told) == 1
+    assert len(told) == 2  # of the crop, and of what is no depth of this scene
     assert (
         "evaluation.crop garg is made for pictures of 1242x375 pixels (width x height); this data set has 74x74"
         in told[0]

@@ -171,7 +171,7 @@ NETWORKS = {
     ),
     "another key": (
         ("return 2 + self.body(image)", "return {'dpeth': self.body(image)}"),
-        "model.name: the network Net gives no 'depth' to evaluate; it gives dpeth ({place})",
+        "loss.mae: needs the network's output 'depth'; it gives dpeth ({place})",
         "class Net",
     ),
     "nothing": (
