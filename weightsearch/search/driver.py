@@ -112,10 +112,10 @@ class StudyRun:
         self._check_content(dataset.content)
         protocol = protocol_of(base, "validation")
         check_protocol(self.store, protocol.to_plain())
-        for line in data_warnings(dataset, protocol):
-            self.listener(Event("warning", reason=line))
         with placed(self.spec.document):
             preflight(learning(self.spec), dataset, self.spec.search.objectives, used_terms(self.spec))
+        for line in data_warnings(dataset, protocol):
+            self.listener(Event("warning", reason=line))
         open_truths(dataset, "validation", protocol, progress)
         if NAIVE not in self.store.spec:
             found = trivial_baselines(dataset, base, "validation", self.spec.search.objectives, progress)

@@ -45,10 +45,10 @@ def train(
     checkpoint = folder / CHECKPOINT
     dataset = open_dataset(configuration, progress=progress)
     protocol = protocol_of(configuration, "validation")
+    preflight(configuration, dataset)
     if on_warning is not None:
         for line in data_warnings(dataset, protocol):
             on_warning(line)
-    preflight(configuration, dataset)
     open_truths(dataset, "validation", protocol, progress)
     trainer = Trainer(configuration, dataset, device)
     if checkpoint.exists():
