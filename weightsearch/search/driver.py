@@ -46,7 +46,7 @@ from weightsearch.study.lease import Lease
 from weightsearch.study.store import CONTENT, MEASURED, NAIVE, NAIVE_ON_TEST, UID, StudyStore
 from weightsearch.study.summary import StudySummary, summarise
 from weightsearch.study.writer import Writer
-from weightsearch.training.data_warnings import data_warnings
+from weightsearch.training.data_warnings import data_warnings, with_warnings
 from weightsearch.training.evaluate import evaluate_checkpoint
 from weightsearch.training.preflight import learning, preflight, used_terms
 from weightsearch.training.scores import open_truths
@@ -112,7 +112,7 @@ class StudyRun:
         self._check_content(dataset.content)
         protocol = protocol_of(base, "validation")
         check_protocol(self.store, protocol.to_plain())
-        with placed(self.spec.document):
+        with placed(self.spec.document), with_warnings(dataset, protocol):
             preflight(learning(self.spec), dataset, self.spec.search.objectives, used_terms(self.spec))
         for line in data_warnings(dataset, protocol):
             self.listener(Event("warning", reason=line))

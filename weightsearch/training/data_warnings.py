@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from weightsearch.data.dataset import Dataset
 from weightsearch.data.plausible import dataset_doubts
 from weightsearch.data.source import SplitName
+from weightsearch.errors import DataError
 from weightsearch.metrics.protocol import Protocol, misfit
 
 
@@ -18,3 +20,12 @@ def data_warnings(
     found = dataset_doubts(dataset, splits)
     other = misfit(protocol.crop, (size for split in splits for size in dataset.sizes(split)))
     return found if other is None else [*found, other]
+
+
+@contextmanager
+def with_warnings(dataset: Dataset, protocol: Protocol) -> Iterator[None]:
+    """Add what looks wrong about a data set to an error about it: depth in another unit may be the cause."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError("; ".join([str(error), *data_warnings(dataset, protocol)])) from error

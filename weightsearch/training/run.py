@@ -18,7 +18,7 @@ from weightsearch.files import write_text
 from weightsearch.metrics.protocol import protocol_of
 from weightsearch.records import EpochRecord
 from weightsearch.spec.sections import Configuration
-from weightsearch.training.data_warnings import data_warnings
+from weightsearch.training.data_warnings import data_warnings, with_warnings
 from weightsearch.training.environment import describe_environment
 from weightsearch.training.loop import Trainer
 from weightsearch.training.preflight import preflight
@@ -45,7 +45,8 @@ def train(
     checkpoint = folder / CHECKPOINT
     dataset = open_dataset(configuration, progress=progress)
     protocol = protocol_of(configuration, "validation")
-    preflight(configuration, dataset)
+    with with_warnings(dataset, protocol):
+        preflight(configuration, dataset)
     if on_warning is not None:
         for line in data_warnings(dataset, protocol):
             on_warning(line)
