@@ -123,9 +123,9 @@ class TuneStandIn:
         return begin
 
     def end(self, trial: Any) -> None:
-        """A trial has ended; its worker lives."""
+        """A trial has ended; its worker, if it had one, lives."""
         self.trials.remove(trial)
-        if self.kept and not self.waiting():
+        if not self.has_place(trial) or (self.kept and not self.waiting()):
             self.broker.withdraw(trial.place)
         else:
             self.kept.append(trial.place)

@@ -354,8 +354,10 @@ class World:
             self._place(driver)
             if trial.status == "PENDING":
                 raise Violated(f"trial {found['number']} was claimed without a place for it")
-        elif driver.trials:  # else Ray Tune does nothing but ask again, and keeps what it has
+        elif driver.trials:
             self._place(driver)
+        elif driver.tune.kept:  # Ray Tune would do nothing but ask again
+            raise Violated("Ray Tune keeps a worker while no trial runs and none can be had")
 
     def _place(self, driver: Driver) -> None:
         """Ray Tune looks which trials may begin."""

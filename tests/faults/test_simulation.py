@@ -114,27 +114,27 @@ def with_a_round_that_never_ends(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "broken",
+    ("broken", "found"),
     [
-        without_a_fence,
-        with_curves_that_mix,
-        with_late_news_taken,
-        with_a_death_counted_twice,
-        with_a_report_dropped,
-        with_assignments_forgotten,
-        with_data_that_are_away_a_fault_of_the_trial,
-        with_trials_claimed_without_a_place,
-        with_idle_workers_kept,
-        with_a_round_that_never_ends,
+        (without_a_fence, "Cannot tell a WAITING trial"),
+        (with_curves_that_mix, "is not what its attempt trained"),
+        (with_late_news_taken, "has the epochs"),
+        (with_a_death_counted_twice, "failures, its workers died"),
+        (with_a_report_dropped, "does not come to its end"),
+        (with_assignments_forgotten, "does not come to its end"),
+        (with_data_that_are_away_a_fault_of_the_trial, "the study goes on though the data"),
+        (with_trials_claimed_without_a_place, "was claimed without a place"),
+        (with_idle_workers_kept, "that has nothing to do keeps its place"),
+        (with_a_round_that_never_ends, "Ray Tune keeps a worker while no trial runs"),
     ],
 )
-def test_the_simulation_finds_what_is_broken(simulate, monkeypatch, broken):
-    """Each of these is one line of the program taken out."""
+def test_the_simulation_finds_what_is_broken(simulate, monkeypatch, broken, found):
+    """Each of these is one line of the program taken out; found: the invariant that does not hold then."""
     broken(monkeypatch)
 
     def many() -> None:
         for seed in range(300):
             simulate(seed)
 
-    with pytest.raises(Violated, match="seed"):
+    with pytest.raises(Violated, match=found):
         many()
