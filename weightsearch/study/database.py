@@ -293,11 +293,14 @@ def _passes(error: BaseException) -> bool:
 
 
 def _while_reading(error: BaseException) -> bool:
-    """Whether it was raised where rows are made of bytes: in SQLAlchemy, Optuna, or the JSON and text that they
-    decode, such as a damaged page brings it about."""
+    """Whether it was raised where rows are decoded: in SQLAlchemy, JSON, or Optuna's storages and distributions. A
+    damaged page raises there; Optuna's samplers and its checks of a trial's state do not read."""
     frames = traceback.extract_tb(error.__traceback__)
     words = Path(frames[-1].filename).parts if frames else ()
-    return isinstance(error, UnicodeDecodeError) or any(name in words for name in ("sqlalchemy", "optuna", "json"))
+    reads = any(name in words for name in ("sqlalchemy", "json")) or (
+        "optuna" in words and ("storages" in words or words[-1] == "distributions.py")
+    )
+    return isinstance(error, UnicodeDecodeError) or reads
 
 
 def _made_already(error: BaseException) -> bool:
