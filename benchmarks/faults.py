@@ -1,10 +1,11 @@
 """Everything that may die, dying: the whole of what tests/faults runs a slice of.
 
-    python benchmarks/faults.py schedules [--count 10000] [--first 0] [--jobs 2] [--output FILE]
+    python benchmarks/faults.py schedules [--drivers 1|2] [--count 10000] [--first 0] [--jobs 2] [--output FILE]
     python benchmarks/faults.py crashes [--kills 100] [--seed 0] [--output FILE]
 
-`schedules`: seeded schedules of the deterministic simulation; one that fails prints its seed, which alone gives it
-again (`--first SEED --count 1`). `crashes`: real studies whose driver, workers, Ray processes and PostgreSQL are killed
+`schedules`: seeded schedules of the deterministic simulation; a schedule that fails prints its seed, which gives the
+same schedule again (`--first SEED --count 1`). Even seeds have two drivers that share a cluster of one to three places,
+odd seeds one driver with one worker; `--drivers` runs one of the two kinds only. `crashes`: real studies whose driver, workers, Ray processes and PostgreSQL are killed
 with SIGKILL, half of the kills on SQLite and half on PostgreSQL, with one worker (the result must be that of the
 undisturbed study) and with two.
 """
@@ -12,6 +13,7 @@ undisturbed study) and with two.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -30,13 +32,13 @@ BLOCK = 50
 MEMORY = Path("/dev/shm")  # a file system in memory, where there is one: nothing here is about disks
 
 
-def block(first: int, count: int) -> tuple[Counter[str], list[str]]:
-    """Faults by kind, and what failed."""
+def block(seeds: range) -> tuple[Counter[str], list[str]]:
+    """Faults by kind, and the failures."""
     faults: Counter[str] = Counter()
     failed: list[str] = []
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
         simulator = Simulator(Path(folder))
-        for seed in range(first, first + count):
+        for seed in seeds:
             try:
                 faults.update(what.split(" of ")[0] for what in simulator(seed).log)
             except AssertionError as problem:
@@ -46,21 +48,28 @@ def block(first: int, count: int) -> tuple[Counter[str], list[str]]:
 
 
 def schedules(arguments: argparse.Namespace) -> dict[str, Any]:
-    starts = range(arguments.first, arguments.first + arguments.count, BLOCK)
-    counts = [min(BLOCK, arguments.first + arguments.count - start) for start in starts]
+    first, step = arguments.first, 1
+    if arguments.drivers is not None:
+        first, step = first + (first + arguments.drivers) % 2, 2
+    seeds = range(first, first + step * arguments.count, step)
+    blocks = [seeds[start : start + BLOCK] for start in range(0, len(seeds), BLOCK)]
     faults: Counter[str] = Counter()
     failed: list[str] = []
     started = time.monotonic()
     with ProcessPoolExecutor(arguments.jobs) as pool:
-        for done, (more, problems) in enumerate(pool.map(block, starts, counts), start=1):
+        for done, (more, problems) in zip(itertools.accumulate(map(len, blocks)), pool.map(block, blocks), strict=True):
             faults += more
             failed += problems
             for problem in problems:
                 print(problem, flush=True)
-            print(
-                f"{sum(counts[:done])} schedules, {len(failed)} failed, {time.monotonic() - started:.0f} s", flush=True
-            )
-    return {"schedules": arguments.count, "first": arguments.first, "faults": dict(faults), "failed": failed}
+            print(f"{done} schedules, {len(failed)} failed, {time.monotonic() - started:.0f} s", flush=True)
+    return {
+        "schedules": arguments.count,
+        "drivers": arguments.drivers or "1 and 2",
+        "first": seeds[0],
+        "faults": dict(faults),
+        "failed": failed,
+    }
 
 
 def crashes(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -95,6 +104,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("what", choices=["schedules", "crashes"])
     parser.add_argument("--count", type=int, default=10_000)
+    parser.add_argument("--drivers", type=int, choices=[1, 2])
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--kills", type=int, default=100)
