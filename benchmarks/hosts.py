@@ -1,6 +1,9 @@
-"""A study on three hosts whose worker, database and driver are cut off in turn, and two drivers from two hosts.
+"""A study on three hosts whose worker, database and driver are cut off in turn, a host that is cut off until Ray
+declares it dead, and two drivers from two hosts.
 
-    python -m benchmarks.hosts [--only cuts|join] [--seconds 1500] [--output FILE]
+    python -m benchmarks.hosts [--only cuts|dead|join] [--token] [--seconds 1500] [--output FILE]
+
+`--token`: every host has the same token in its home, so that Ray answers nobody without it.
 
 Needs Linux, root, `ip`, `unshare` and `nsenter`. The hosts are network namespaces on one bridge, each with a host name,
 a process tree, a /tmp/ray, a /dev/shm and a home of its own, and with no way to any other network. `a` has Ray's head
@@ -14,6 +17,7 @@ import argparse
 import json
 import os
 import platform
+import secrets
 import shutil
 import signal
 import subprocess
@@ -32,6 +36,7 @@ from tests.conftest import TINY
 
 ADDRESSES = {"a": "10.77.0.1", "b": "10.77.0.2", "c": "10.77.0.3"}
 CUT_SECONDS = 20
+DEAD_SECONDS = 120  # Ray declares a node dead after 5 unanswered checks, which come every 3 to 13 s
 RAY = "10.77.0.1:6379"
 EPOCHS = 40
 TRIALS = 3
@@ -167,21 +172,37 @@ class Hosts:
             sh("ip", "-n", net, "route", "add", "default", "dev", "eth0")  # Ray asks which address is its own
             self.hosts[name] = Host(name, net, self.folder / name)
 
-    def cut(self, name: str) -> None:
+    def cut(self, name: str, seconds: float = CUT_SECONDS) -> None:
         """Cut a host off from the others for a while; its processes run on."""
         sh("ip", "-n", self.hub, "link", "set", port(name), "down")
-        time.sleep(CUT_SECONDS)
+        time.sleep(seconds)
         sh("ip", "-n", self.hub, "link", "set", port(name), "up")
 
-    def start_ray(self) -> None:
+    def start_ray(self, *, token: bool = False) -> None:
+        secret = secrets.token_hex(32)
+        for name, host in self.hosts.items():
+            if token:
+                file = host.folder / "home/.ray/auth_token"
+                file.parent.mkdir()
+                file.write_text(secret)
+            self.start_node(name)
+
+    def start_node(self, name: str) -> None:
+        """`ray start` on a host, as the README has it."""
         ray = str(Path(sys.executable).parent / "ray")
         common = ["--object-store-memory=100000000", "--block"]
-        for name, host in self.hosts.items():
-            where = ["--head", "--port=6379", "--include-dashboard=false"] if name == "a" else [f"--address={RAY}"]
-            places = "--num-cpus=0" if name == "a" else "--num-cpus=1"
-            address = f"--node-ip-address={ADDRESSES[name]}"
-            host.start(ray, "start", *where, places, address, *common, log=self.folder / f"ray-{name}.txt")
-            wait(lambda host=host: bool(host.processes("raylet/raylet")), 120, f"Ray on {name}")
+        where = ["--head", "--port=6379", "--include-dashboard=false"] if name == "a" else [f"--address={RAY}"]
+        places = "--num-cpus=0" if name == "a" else "--num-cpus=1"
+        address = f"--node-ip-address={ADDRESSES[name]}"
+        self.hosts[name].start(ray, "start", *where, places, address, *common, log=self.folder / f"ray-{name}.txt")
+        wait(lambda: self.has_ray(name), 120, f"Ray on {name}")
+
+    def has_ray(self, name: str) -> bool:
+        return bool(self.hosts[name].processes("raylet/raylet"))
+
+    def busy(self) -> str:
+        """The host that has the one worker."""
+        return next((name for name in "bc" if self.hosts[name].processes("ray::Worker")), "b")
 
     def start_postgres(self) -> None:
         data = self.folder / "postgres"
@@ -258,27 +279,60 @@ def ended(driver: subprocess.Popen[str], seconds: float, log: Path) -> None:
         raise RuntimeError(f"exit status {status}: {log.read_text()[-2000:]}")
 
 
+ALONE = ["--set", "resources.max_concurrent=1"]
+
+
+def calm(hosts: Hosts, deadline: float) -> None:
+    """The undisturbed study, once."""
+    log = hosts.shared / "calm-a.txt"
+    if not log.exists():
+        ended(hosts.run("a", "calm", *ALONE), deadline - time.monotonic(), log)
+
+
 def cuts(hosts: Hosts, deadline: float) -> dict[str, Any]:
     """The same study twice, once with cuts."""
-    alone = ["--set", "resources.max_concurrent=1"]
-    ended(hosts.run("a", "calm", *alone), deadline - time.monotonic(), hosts.shared / "calm-a.txt")
-    driver = hosts.run("a", "cut", *alone)
+    calm(hosts, deadline)
+    driver = hosts.run("a", "cut", *ALONE)
     done = []
     for step, what in enumerate(("worker", "database", "driver")):
         before = hosts.epochs("cut")
         wait(lambda before=before: hosts.epochs("cut") >= before + 15, 300, f"15 epochs before the {what} is cut")
-        busy = [name for name in "bc" if hosts.hosts[name].processes("ray::Worker")]
-        name = {"worker": busy[0] if busy else "b", "database": "c", "driver": "a"}[what]
+        name = {"worker": hosts.busy(), "database": "c", "driver": "a"}[what]
         at = hosts.epochs("cut")
         hosts.cut(name)
         done.append({"cut": what, "host": name, "epochs_before": at, "epochs_after": hosts.epochs("cut")})
         print(json.dumps(done[step]), flush=True)
     ended(driver, deadline - time.monotonic(), hosts.shared / "cut-a.txt")
     same = hosts.outcome("cut") == hosts.outcome("calm")
-    said = [
-        line for line in (hosts.shared / "cut-a.txt").read_text().splitlines() if "failure" in line or "away" in line
-    ]
-    return {"cuts": done, "same_values": same, "trials": len(hosts.outcome("cut")), "said": said}
+    return {"cuts": done, "same_values": same, "trials": len(hosts.outcome("cut")), "said": said(hosts, "cut")}
+
+
+def said(hosts: Hosts, study: str) -> list[str]:
+    """The driver's lines about its faults."""
+    lines = (hosts.shared / f"{study}-a.txt").read_text().splitlines()
+    return [line for line in lines if "failure" in line or "away" in line]
+
+
+def dead(hosts: Hosts, deadline: float) -> dict[str, Any]:
+    """The worker's host is cut off until Ray declares it dead; then `ray start` is given there again."""
+    calm(hosts, deadline)
+    driver = hosts.run("a", "dead", *ALONE)
+    wait(lambda: hosts.epochs("dead") >= 15, 300, "15 epochs before the host is cut")
+    name, at = hosts.busy(), hosts.epochs("dead")
+    hosts.cut(name, DEAD_SECONDS)
+    after = hosts.epochs("dead")
+    wait(lambda: not hosts.has_ray(name), 120, f"the end of Ray on {name}")
+    hosts.start_node(name)
+    ended(driver, deadline - time.monotonic(), hosts.shared / "dead-a.txt")
+    same = hosts.outcome("dead") == hosts.outcome("calm")
+    return {
+        "host": name,
+        "cut_seconds": DEAD_SECONDS,
+        "epochs_before": at,
+        "epochs_after": after,
+        "same_values": same,
+        "said": said(hosts, "dead"),
+    }
 
 
 def join(hosts: Hosts, deadline: float) -> dict[str, Any]:
@@ -301,7 +355,8 @@ def place() -> Iterator[Path]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--only", choices=["cuts", "join"])
+    parser.add_argument("--only", choices=["cuts", "dead", "join"])
+    parser.add_argument("--token", action="store_true")
     parser.add_argument("--seconds", type=float, default=1500.0)
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
@@ -313,8 +368,8 @@ def main() -> None:
         hosts = Hosts(stack.enter_context(place()))
         stack.enter_context(hosts)
         hosts.start_postgres()
-        hosts.start_ray()
-        for name, part in (("cuts", cuts), ("join", join)):
+        hosts.start_ray(token=arguments.token)
+        for name, part in (("cuts", cuts), ("dead", dead), ("join", join)):
             if arguments.only in (None, name):
                 found[name] = part(hosts, started + arguments.seconds)
                 print(json.dumps(found[name]), flush=True)
@@ -323,12 +378,13 @@ def main() -> None:
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[1]:.0f}",
         "seconds": round(time.monotonic() - started),
         "cut_seconds": CUT_SECONDS,
+        "token": arguments.token,
         **found,
     }
     print(json.dumps(result, indent=2))
     if arguments.output:
         arguments.output.write_text(json.dumps(result, indent=2) + "\n")
-    whole = found.get("cuts", {"same_values": True})["same_values"]
+    whole = all(part.get("same_values", True) for part in found.values())
     finished = set(found.get("join", {}).get("states", [])) <= {"COMPLETE", "PRUNED"}
     if not (whole and finished):
         raise SystemExit(1)
