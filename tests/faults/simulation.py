@@ -414,6 +414,8 @@ class World:
         driver.trials.remove(trial)
         had_ended = number not in driver.ledger.running
         driver.scheduler.on_trial_error(None, trial)
+        (state,) = (one[2] for one in self._trials() if one[0] == number)
+        had_ended |= state in ("COMPLETE", "PRUNED")  # by a report that waited for the database before this error
         if not driver.outbox.waiting and not had_ended:
             raise Violated(f"the study goes on though the data of trial {number} are away")
 
