@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import platform
 import shutil
-import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -297,8 +296,6 @@ class StudyRun:
                 "marker": str(marker),
                 "plugin_path": folders,
                 "log": str(log),
-                "study": self.store.uid,
-                "driver_host": socket.gethostname(),
             }
 
         return config

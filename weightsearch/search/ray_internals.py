@@ -23,15 +23,19 @@ def read_token_again() -> None:
     ray._raylet.AuthenticationTokenLoader.instance().reset_cache()
 
 
+def running_cluster() -> str:
+    """The host:port that `auto` stands for: RAY_ADDRESS, or a Ray that runs on this machine. Raises ConnectionError if
+    there is none."""
+    found = ray._private.services.canonicalize_bootstrap_address("auto")
+    if found is None:  # RAY_ADDRESS is `local`
+        raise ConnectionError
+    return str(found)
+
+
 def dead_processes() -> set[str]:
     """The kinds of Ray's own processes on this machine that this process started and that have died."""
     node = getattr(ray._private.worker, "_global_node", None)
     return set() if node is None else {kind for kind, _ in node.dead_processes()}
-
-
-def host_of(trial: Trial) -> str | None:
-    """The name of the host that a trial's last worker ran on, if Ray Tune knows it."""
-    return getattr(trial.temporary_state.location, "hostname", None)
 
 
 class TuneWorkers:

@@ -16,14 +16,12 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from weightsearch.errors import DataError, NotShared, WriteError, kind_and_line, last_line
 from weightsearch.records import Environment, EpochRecord
 from weightsearch.search.outbox import Failure, Message, Outbox, Report, Return, WorkerFailure
-from weightsearch.search.ray_internals import TuneWorkers, host_of
-from weightsearch.search.trial_log import log_seen_from_driver
+from weightsearch.search.ray_internals import TuneWorkers
+from weightsearch.search.trial_log import pointer
 from weightsearch.study.writer import Attempt
 
-STOPPING: Final = (
-    WriteError,
-    DataError,
-)  # a full disk, data that are away or changed: every other trial fails of it too
+# A full disk, data that are away or changed: every other trial would fail for the same reason.
+STOPPING: Final = (WriteError, DataError)
 
 
 class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
@@ -92,7 +90,7 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
         if again:
             trial.config["order"] = self.outbox.ledger.next_order()  # what the next worker gets
         order = trial.config["order"] if again else None
-        why = _why(error) if stops else f"{_why(error)}; log: {_log(trial)}"
+        why = _why(error) if stops else _why(error) + pointer(Path(trial.config["log"]))
         self._put(WorkerFailure(trial.config["number"], failures, why, order, stops))
 
     def save(self, checkpoint_path: str) -> None:
@@ -126,11 +124,6 @@ def _error(trial: Trial) -> BaseException | str:
     except Exception as problem:  # no file, or an exception whose class cannot be found here
         return f"its error cannot be read ({type(problem).__name__})"
     return error.cause if isinstance(error, RayTaskError) else error
-
-
-def _log(trial: Trial) -> str:
-    """Where a trial's log lies."""
-    return log_seen_from_driver(Path(trial.config["log"]), host_of(trial))
 
 
 def _why(error: BaseException | str) -> str:

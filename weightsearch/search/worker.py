@@ -18,7 +18,7 @@ from weightsearch.data.dataset import check_content, open_dataset
 from weightsearch.errors import CheckpointError, DataError, WeightsearchError, WriteError, fault_line, one_line
 from weightsearch.files import write_text
 from weightsearch.search.sharing import check_shared
-from weightsearch.search.trial_log import TrialLog
+from weightsearch.search.trial_log import TrialLog, pointer
 from weightsearch.spec import Configuration
 from weightsearch.training.device import choose_device
 from weightsearch.training.environment import describe_environment
@@ -55,7 +55,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         self.marker = Path(config["marker"])
         self.owner = self.checkpoint.with_name("attempt")
         self.attempt = uuid.uuid4().hex
-        self.log = TrialLog(Path(config["log"]), config["study"], config["driver_host"])
+        self.log = TrialLog(Path(config["log"]))
         self.trainer: Trainer | None = None
         self.resumed_from = 0
         if not hasattr(self, "account"):  # a worker trains one trial of the study after another
@@ -141,7 +141,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
 
     def _failed(self, reason: str) -> dict[str, Any]:
         self.log.note(f"failed: {reason}")
-        return {"number": self.number, "failed": f"{reason}; log: {self.log.where}", "done": True}
+        return {"number": self.number, "failed": f"{reason}{pointer(self.log.path)}", "done": True}
 
 
 def _check_weights(configuration: Configuration) -> None:

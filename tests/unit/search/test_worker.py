@@ -18,6 +18,7 @@ from weightsearch.errors import ChangedDataError, DataError, WriteError
 from weightsearch.search.outbox import WorkerFailure
 from weightsearch.search.ray_internals import TuneWorkers
 from weightsearch.search.scheduler import LedgerScheduler
+from weightsearch.search.trial_log import TrialLog, prepare_log
 from weightsearch.search.worker import Worker
 from weightsearch.spec import Configuration, load_configuration
 
@@ -49,8 +50,6 @@ def worker(configuration: Configuration, folder: Path, content: dict[str, float]
             "checkpoint": str(folder / "trial" / "checkpoint.pt"),
             "marker": str(marker),
             "log": str(folder / "logs" / "trial_0000.log"),
-            "study": "of this test",
-            "driver_host": platform.node(),
         }
     )
     return made
@@ -132,6 +131,9 @@ def test_the_last_attempt_at_data_that_are_away_stops_the_study(tmp_path, error,
     """As that of a full disk does: once more for as long as attempts are left, and then the study, not the trial."""
     file = tmp_path / "error"
     file.write_bytes(ray.cloudpickle.dumps(error))
+    log = tmp_path / "trial.log"
+    prepare_log(log, "abc")
+    TrialLog(log)
     put: list[WorkerFailure] = []
 
     class Noting:
@@ -145,8 +147,7 @@ def test_the_last_attempt_at_data_that_are_away_stops_the_study(tmp_path, error,
     scheduler = LedgerScheduler(SimpleNamespace(ledger=ledger, put=put.append), TuneWorkers(), max_failures=2)
     trial = SimpleNamespace(
         trial_id="one",
-        config={"number": 4, "failures": 0, "order": 1, "log": "none"},
-        temporary_state=SimpleNamespace(location=None),
+        config={"number": 4, "failures": 0, "order": 1, "log": str(log)},
         should_recover=lambda: left,
         status="RUNNING",
         num_failures=1,
@@ -154,5 +155,5 @@ def test_the_last_attempt_at_data_that_are_away_stops_the_study(tmp_path, error,
     )
     scheduler.on_trial_error(None, trial)
     (message,) = put
-    reason = f"{error}; log: none" if left else str(error)
+    reason = f"{error}; log: {log}" if left else str(error)
     assert (message.number, message.reason, message.stops) == (4, reason, not left)
