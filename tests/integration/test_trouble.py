@@ -295,7 +295,11 @@ def test_vanished_checkpoints_are_told_and_what_was_stored_stays(tmp_path):
         (["run", "tiny.yaml", "--set", "resources.cpus_per_trial=64"], "one trial takes 64 CPUs"),
         (["run", "tiny.yaml", "--set", "resources.gpus_per_trial=0.5"], "and 0.5 GPUs; Ray has"),
         (["run", "tiny.yaml", "--set", "ray.address=127.0.0.1:1"], "cannot start Ray at ray.address 127.0.0.1:1"),
-        (["run", "tiny.yaml", "--set", "ray.address=ray://127.0.0.1:1"], "Ray would move the driver to another host"),
+        (
+            ["run", "tiny.yaml", "--set", "ray.address=ray://127.0.0.1:1"],
+            "of ray://127.0.0.1:1 to another host; run this",
+        ),
+        (["validate", "tiny.yaml", "--set", "ray.address=ray://h:1"], "driver of ray://h:1 to another host; run this"),
     ],
 )
 def test_every_mistake_is_one_line(tiny, words, line):

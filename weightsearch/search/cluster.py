@@ -36,7 +36,6 @@ class Cluster:
         for name, value in SETTINGS.items():
             os.environ.setdefault(name, value)
         self.address = spec.ray.address
-        check_address(self.address)
         self.storage = spec.storage
         self._exit = ExitStack()
         try:
@@ -92,19 +91,17 @@ class Cluster:
                     raise SearchError(f"{first_line(error)}; {advice(address)}") from error
 
     def _found(self, address: str) -> str:
-        """The host:port of an address. Raises SearchError if `auto` stands for no cluster."""
+        """The host:port of an address. Raises SearchError if there is none."""
         from weightsearch.search.ray_internals import running_cluster
 
-        if address != "auto":
-            return address
         try:
-            found = running_cluster()
+            found = running_cluster() if address == "auto" else address
         except ConnectionError:
             raise SearchError(
                 "no Ray runs on this machine; make it a node of the cluster: ray start --address=HOST:PORT, or on the "
                 "first host ray start --head"
             ) from None
-        check_address(found)  # it may come from RAY_ADDRESS
+        check_address(found)  # `auto` may be what RAY_ADDRESS holds
         return found
 
     @contextmanager

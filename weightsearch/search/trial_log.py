@@ -46,8 +46,8 @@ def pointer(path: Path) -> str:
 
 
 class TrialLog:
-    """A worker's side of a trial's log, which the driver has made. Nothing is written where the log's folder is missing:
-    then the run folder is not shared, and the study stops."""
+    """A worker's side of a trial's log, which the driver has made. Without the log's folder nothing is written: the run
+    folder is then not shared, and the study stops."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
