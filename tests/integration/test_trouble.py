@@ -197,8 +197,8 @@ def test_a_full_disk_stops_the_study_and_loses_nothing(tmp_path):
 
 
 def test_data_that_change_stop_the_study_before_they_spoil_a_trial(tmp_path):
-    """While the first trial trains a file of validation depth is overwritten: no other trial is measured on it, and no
-    trial is FAIL for that. Once it is right again the study comes to its end."""
+    """A file of validation depth is overwritten while the first trial trains: no other trial is measured on the new
+    file, and no trial is FAIL. The study ends once the file is restored."""
     depth = make(tmp_path / "scene") / "frame-000015.depth.png"
     (tmp_path / "right.png").write_bytes(depth.read_bytes())
     (tmp_path / "hook.py").write_text(

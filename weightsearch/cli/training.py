@@ -204,7 +204,7 @@ def _refined(
     refinement: Refinement,
     device: str,
 ) -> tuple[dict[str, float], Protocol, dict[str, object]]:
-    """The metrics of a network that is refined on each frame, their protocol, and what else is to be stored."""
+    """The metrics of a network that is refined on each frame, their protocol, and further entries of the JSON."""
     from weightsearch.training.refine import evaluate_refined
 
     view = View(quiet=False)

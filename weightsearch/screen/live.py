@@ -42,7 +42,7 @@ class View:
         self.status: Status | None = None
         self.study = ""
         self.last = 0.0
-        self.warned: set[int] = set()  # trials of which a loss term without pixels was told
+        self.warned: set[int] = set()  # trials with a warning about a loss term without pixels
 
     def line(self, text: str) -> None:
         if not self.quiet:
@@ -127,7 +127,7 @@ class View:
 
 def progress_group(now: Progress) -> Group:
     """A study's progress: what has ended, the best so far against the baselines, and of each running trial how much
-    every loss term contributes, and its gradient ratio with the place where that was measured."""
+    every loss term contributes, and its gradient ratio with the place of the measurement."""
     states = now.states
     head = f"{now.ended}{'' if now.total is None else f'/{now.total}'} trials: {states['COMPLETE']} done, "
     head += f"{states['PRUNED']} pruned, {states['FAIL']} failed; {states['RUNNING']} running"

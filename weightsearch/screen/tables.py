@@ -90,7 +90,7 @@ def _export(study_file: Path) -> str:
 
 
 def print_verdict(said: Sequence[Sentence], study: str = "") -> None:
-    """What can be said of a study's best trial, a line a sentence. study: its name, beside others."""
+    """Print the verdict on a study's best trial, a line for each sentence. study: its name, if several are compared."""
     for sentence in said:
         text = f"{study}: {sentence.text}" if study else sentence.text
         out.print(text, style="bold red" if sentence.warning else None, markup=False)
@@ -152,8 +152,8 @@ def print_metrics(found: Mapping[str, Mapping[str, float]], split: str) -> None:
 
 
 def print_data_check(found: DataCheck, configuration: Configuration) -> None:
-    """A row a video, then the splits and what is in none, then a line for every problem. Of a data set of flow without
-    any depth: its flow."""
+    """Print a row for each video, then the splits and the frames in no split, then a line for every problem. A data set
+    without depth shows its flow."""
     low, high = configuration.data.min_depth, configuration.data.max_depth
     of_flow = any(video.flow is not None for video in found.videos) and all(video.known == 0 for video in found.videos)
     depth = ("depth from", "median", "to", "known", f"in {low:g}-{high:g} m")

@@ -43,7 +43,7 @@ class Cluster:
                 self._make_private()
             import ray
 
-            logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failed trial is the ledger's to report
+            logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the ledger reports failed trials
             self.ray = ray
             self.owned = not ray.is_initialized()
             if self.owned:

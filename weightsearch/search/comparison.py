@@ -268,8 +268,8 @@ def trivial_entries(study: Compared, objective: str) -> list[Entry]:
 
 
 def with_trivial(study: Compared, progress: Progress | None = None) -> Compared:
-    """The same with the trivial baselines measured on both splits: studies of older versions lack those on the test
-    split. What was not known is stored, if the study may be written."""
+    """The same study with the trivial baselines measured on both splits: studies of older versions lack the test split.
+    New measurements are stored if the study may be written."""
     base, spec = study.spec.base, study.store.spec
     missing = [split for split, name in NOTED.items() if name not in spec]
     if not missing:
@@ -284,7 +284,7 @@ def with_trivial(study: Compared, progress: Progress | None = None) -> Compared:
 
 
 def verdict_of(study: Compared, entries: Sequence[Entry], objective: str) -> Verdict | None:
-    """What a study's database and the entries that were trained now allow to be said of its best trial; None without a
+    """The verdict on a study's best trial, from its database and the entries that were trained now; None without a
     COMPLETE trial."""
     summary = study.summary
     if summary.best is None:
@@ -301,7 +301,7 @@ def verdict_of(study: Compared, entries: Sequence[Entry], objective: str) -> Ver
 
 
 def _with_fresh(contender: Contender, entry: Entry | None, objective: str) -> Contender:
-    """The same with the values of the seeds that it was trained with now."""
+    """The contender with the values of the seeds that were trained now."""
     if entry is None or not entry.seeds:
         return contender
     fresh: dict[str, Mapping[str, Mapping[int, float]]] = dict(contender.fresh)
@@ -353,8 +353,8 @@ def _trial_of(summary: StudySummary, label: str) -> TrialSummary | None:
 
 
 def _folder(place: Path, configuration: Configuration, content: Mapping[str, float]) -> Path:
-    """The folder of a training with these numbers, on data that hold this. Older versions named it by the whole
-    configuration, so that settings that change no number began the training anew."""
+    """The folder of a training, named by its data and by every setting that its numbers depend on. Older versions named
+    it by all settings; a folder of theirs is used if it is there."""
     held = [f"{name} {value:.{3 if 'picture' in name else 6}g}" for name, value in content.items()]
     older = place / _digest([configuration.model_dump_json(), *held])
     if older.exists():

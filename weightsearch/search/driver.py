@@ -179,7 +179,7 @@ class StudyRun:
 
     def compare(self) -> list[str]:
         """Evaluate the best trial, the baselines and the trivial baselines that ignore the image on the test split,
-        once, and store it. Returns what could not be evaluated, a line each."""
+        once, and store the metrics. Returns a line for each trial that could not be evaluated."""
         summary = self.summary()
         if summary.states["RUNNING"] or summary.states["WAITING"]:
             return []
@@ -315,7 +315,7 @@ def _how_to_go_on(ledger: Ledger) -> str:
 
 @contextmanager
 def _folder_made(folder: Path) -> Iterator[None]:
-    """The run folder, which is removed again if it is new and what is done inside fails. Raises SearchError for one
+    """Make the run folder, and remove it again if it is new and the block inside fails. Raises SearchError for a folder
     that cannot be written."""
     new = [one for one in (folder, *folder.parents) if not one.exists()]
     _make_folder(folder)
@@ -361,8 +361,8 @@ def check_unchanged(store: StudyStore, now: dict[str, Any]) -> None:
 
 
 def check_protocol(store: StudyStore, now: Mapping[str, Any]) -> None:
-    """Raise StoreError if a study's trials were measured under another protocol: the same words of its file may mean
-    another one to another version, as a preset's do."""
+    """Raise StoreError if a study's trials were measured under another protocol. An unchanged study file may mean
+    another protocol to another version, as a preset does."""
     for row in store.states():
         before, _ = store.protocol_and_environment(row.number)
         known = {name: value for name, value in now.items() if name in before}

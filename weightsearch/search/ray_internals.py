@@ -1,4 +1,4 @@
-"""Every name of Ray that Ray does not promise to keep, each once."""
+"""Private names of Ray, each used in this file only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GRANTED: Final = "CREATED"
 
 
 def read_token_again() -> None:
-    """Let Ray look at RAY_AUTH_MODE and the token's place: it keeps those of its import and of its first start."""
+    """Let Ray read RAY_AUTH_MODE and the token again: by itself it reads them at its import and first start only."""
     ray._raylet.Config.initialize("")
     ray._raylet.AuthenticationTokenLoader.instance().reset_cache()
 

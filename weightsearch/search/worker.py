@@ -30,7 +30,7 @@ class Superseded(Exception):
     """Another worker has taken up the trial: this one was given up for dead."""
 
 
-# The last two are no fault of the trial: where they last, the study stops (see scheduler.STOPPING).
+# DataError and WriteError are no fault of the trial: if they persist, the study stops (see scheduler.STOPPING).
 RETRIED: Final = (OSError, MemoryError, torch.OutOfMemoryError, Superseded, DataError, WriteError)
 
 
@@ -145,7 +145,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
 
 
 def _check_weights(configuration: Configuration) -> None:
-    """Raise DataError where the file of the encoder's weights, which the driver found, is away here."""
+    """Raise DataError if the file of the encoder's weights is missing on this host."""
     weights = configuration.model.options.get("weights")
     if isinstance(weights, str) and Path(weights).is_absolute() and not Path(weights).is_file():
         raise DataError(f"on the host {platform.node()} model.weights is away: no such file: {weights}")

@@ -187,7 +187,7 @@ def test_settings_that_change_no_number_do_not_begin_a_training_anew(tiny, folde
 
 
 def test_a_training_of_an_older_version_is_recognised(tiny, folder):
-    """Its folder is named by the whole configuration."""
+    """The folder of an older version is named by the whole configuration."""
     base = load_study(tiny).base
     name = hashlib.sha256(f"{base.model_dump_json()}train frames 3".encode()).hexdigest()[:16]
     (folder / name).mkdir()
@@ -235,7 +235,7 @@ def test_a_training_that_fails_is_told_and_the_others_go_on(folder):
 
 
 def test_trivial_baselines_that_a_study_lacks_are_measured_and_kept(folder):
-    """As a study of an older version, which has none on the test split."""
+    """A study of an older version has no trivial baselines on the test split."""
     with made(folder, "one", "train.epochs=1") as one:
         assert trivial_entries(one, "abs_rel") == []
         measured = with_trivial(replace(one, keep=True))

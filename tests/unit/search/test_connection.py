@@ -12,6 +12,7 @@ import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError
 
 from tests.integration.test_cluster import cluster
+from tests.integration.test_cluster import head as head_script
 from weightsearch.errors import NotShared, SearchError
 from weightsearch.search import connection, sharing
 from weightsearch.search.cluster import Cluster
@@ -44,23 +45,13 @@ def test_a_ray_of_this_machine_has_a_token_that_only_its_owner_can_read(monkeypa
     assert MODE not in os.environ
 
 
-HEAD = """
-import sys
-from ray.cluster_utils import Cluster
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-print(cluster.address, flush=True)
-sys.stdin.read()
-cluster.shutdown()
-"""
-
-
 @pytest.fixture(scope="module", params=["asks for a token", "asks for none"])
 def head(request):
     """The address of a Ray cluster, and whether it asks for a token."""
     asks = request.param == "asks for a token"
     environment = {name: value for name, value in os.environ.items() if name not in (MODE, TOKEN, TOKEN_FILE)}
     environment |= {MODE: "token", TOKEN: 64 * "a"} if asks else {MODE: "disabled"}
-    with cluster(HEAD, environment) as (address, _):
+    with cluster(head_script(1), environment) as (address, _):
         yield address, asks
 
 

@@ -1,4 +1,4 @@
-"""What a worker does about data that are not what the study began with, without Ray."""
+"""A worker, without Ray, on data that differ from those that the study began with."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_a_run_folder_that_went_away_in_mid_trial_is_no_fault_of_the_trial(scene
 
 
 def test_another_size_of_the_pictures_is_the_same_data(scene, tmp_path):
-    """Where the size is searched, what was read is compared by the numbers that do not depend on it."""
+    """If the size is a search parameter, data are compared by the numbers that do not depend on it."""
     began_with = open_dataset(scene).content
     smaller = scene.model_copy(update={"data": scene.data.model_copy(update={"size": (32, 32)})})
     assert worker(smaller, tmp_path, of_any_size(began_with)).step()["done"]
@@ -128,7 +128,7 @@ def test_another_size_of_the_pictures_is_the_same_data(scene, tmp_path):
 @pytest.mark.parametrize("error", [WriteError("no room"), DataError("no frame"), ChangedDataError("other frames")])
 @pytest.mark.parametrize("left", [True, False])
 def test_the_last_attempt_at_data_that_are_away_stops_the_study(tmp_path, error, left):
-    """As that of a full disk does: once more for as long as attempts are left, and then the study, not the trial."""
+    """A full disk and missing data are retried while attempts are left; then the study stops and the trial waits."""
     file = tmp_path / "error"
     file.write_bytes(ray.cloudpickle.dumps(error))
     log = tmp_path / "trial.log"

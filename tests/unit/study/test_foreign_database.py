@@ -1,5 +1,5 @@
-"""A database that holds another program's study of that name is refused before anything in it is changed; a damaged
-one is a line; folders of any name work."""
+"""A database with another program's study of the same name is refused unchanged; a damaged database is a one-line
+error; folders may have any name."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def read_all(url: str) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_whatever_page_is_damaged_it_is_one_line(tmp_path, seed):
-    """Pages overwritten, and single cells: which SQLite's own check does not notice."""
+    """Overwrite pages and single cells. SQLite's own check does not notice damaged cells."""
     path = tmp_path / "s.db"
     url = f"sqlite:///{path}"
     with driving(url) as writer:
