@@ -59,7 +59,7 @@ def opened(study: Path, sets: list[str] | None, *, mode: Mode = "read") -> Itera
 
 def check_storage(storage: str, place: str) -> None:
     """Raise StoreError, with its place in the study file, for a storage that is no database URL."""
-    from weightsearch.study.database import parse_url
+    from weightsearch.study.url import parse_url
 
     try:
         parse_url(storage)
@@ -69,7 +69,9 @@ def check_storage(storage: str, place: str) -> None:
 
 def _beside(study: Path, storage: str) -> str:
     """The end of a message about a missing database, if there is one beside the study file."""
-    name = Path(storage.partition(":///")[2])
+    from weightsearch.study.url import parse_url
+
+    name = Path(str(parse_url(storage).database))
     there = study.absolute().parent / name
     return "" if name.is_absolute() or not there.is_file() else f"; there is one beside the study file: {there}"
 

@@ -16,7 +16,7 @@ from sqlalchemy.engine import make_url
 from weightsearch.errors import SearchError, first_line
 from weightsearch.search.connection import SETTINGS, advice, check_address, on_a_cluster, on_this_machine, signals_kept
 from weightsearch.spec import StudySpec
-from weightsearch.study.database import passwords
+from weightsearch.study.url import passwords
 
 POSTGRES: Final = re.compile(r"postgres\w*(\+\w+)?://([^:/@\s]*:[^@\s]|\S*password=)")  # with a password
 SECRET: Final = ("PGPASSWORD", "WEIGHTSEARCH_DASHBOARD_TOKEN")

@@ -5,21 +5,24 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import optuna
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 
 from tests.stores import ask, attempt, driving, record, report
 from weightsearch.errors import StoreError, WeightsearchError
 from weightsearch.search.driver import StudyRun
 from weightsearch.search.ledger import stored_spec
 from weightsearch.spec import load_study
-from weightsearch.study.database import Database, parse_url
+from weightsearch.study.database import Database
 from weightsearch.study.frames import read_frames
 from weightsearch.study.store import StudyStore
 from weightsearch.study.summary import summarise
+from weightsearch.study.url import parse_url
 
 
 def schema_of(url: str) -> dict[str, list[str]]:
@@ -68,6 +71,24 @@ def test_a_study_of_another_name_beside_those_of_optuna(tiny, storage):
     assert len(optuna.load_study(study_name="theirs", storage=theirs).trials) == 2
     theirs.remove_session()
     theirs.engine.dispose()
+
+
+def test_no_connection_is_lost_where_another_process_makes_the_same_tables(storage, monkeypatch):
+    """The first try of Optuna's storage fails after it has connected."""
+    made = optuna.storages.RDBStorage.__init__
+    left = [IntegrityError("INSERT", {}, Exception("made already"))]
+    engines: list[sa.Engine] = []
+
+    def fails_once(self: optuna.storages.RDBStorage, *words: Any, **options: Any) -> None:
+        made(self, *words, **options)
+        engines.append(self.engine)
+        if left:
+            raise left.pop()
+
+    monkeypatch.setattr(optuna.storages.RDBStorage, "__init__", fails_once)
+    Database(storage, mode="create").close()
+    assert len(engines) == 2
+    assert [engine.pool.checkedin() for engine in engines] == [0, 0]
 
 
 def test_a_refused_run_leaves_its_folder_to_nobody(tiny):
