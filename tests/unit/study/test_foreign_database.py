@@ -14,7 +14,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from tests.stores import ask, attempt, driving, record, report
-from weightsearch.errors import StoreError, WeightsearchError
+from weightsearch.cli.app import opened
+from weightsearch.errors import StoreError, StoreMissing, WeightsearchError
 from weightsearch.search.driver import StudyRun
 from weightsearch.search.ledger import stored_spec
 from weightsearch.spec import load_study
@@ -128,6 +129,17 @@ def test_a_database_that_is_not_there_is_named_by_its_whole_path(tiny):
         f"there is no study database {tiny.parent}/tiny.db (the storage sqlite:///tiny.db lies in the working folder: "
         "go to the folder where the study was run); `weightsearch run` would begin a new one there"
     )
+
+
+def test_a_database_beside_the_study_file_is_named(tiny, tmp_path, monkeypatch):
+    (tmp_path / "a b.db").touch()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with (
+        pytest.raises(StoreMissing, match=rf"there is one beside the study file: {tmp_path}/a b\.db"),
+        opened(tiny, ["storage=sqlite:///a%20b.db"]),
+    ):
+        pass
 
 
 def read_all(url: str) -> None:
