@@ -27,7 +27,7 @@ class Request:
 
 
 class Broker(Protocol):
-    """Where places are asked for: Ray, or its stand-in in the simulation. job: of this driver."""
+    """Grants places: Ray, or its stand-in in the simulation. job: this driver's key among the jobs."""
 
     job: str
 
@@ -92,7 +92,7 @@ class Places:
         return self._favoured is not None
 
     def give_one(self) -> bool:
-        """Whether the place that has just come free is to be given up; the caller does it."""
+        """Whether the place that has just become free goes to another job. The caller gives it back."""
         if not self.others_first() or not self._may_give or self._favoured is None:
             return False
         self._may_give = False

@@ -12,7 +12,7 @@ from ray.tune.experiment import Trial
 
 from weightsearch.search.places import Places, Request
 
-JOB_DIGITS: Final = 8  # at the end of a placement group's id: the job that asked for it
+JOB_DIGITS: Final = 8  # the last digits of a placement group's id are its job
 GONE: Final = "REMOVED"
 GRANTED: Final = "CREATED"
 
@@ -51,7 +51,7 @@ class TuneWorkers:
         return sum(not self.has_place(trial) for trial in self.waiting())
 
     def busy(self) -> bool:
-        # Ray Tune keeps trials among the live ones that it gave up before they ran.
+        # Ray Tune counts trials that it gave up before they ran as live.
         return self.controller is not None and any(not one.is_finished() for one in self.controller.get_live_trials())
 
     def waiting(self) -> list[Trial]:
@@ -61,7 +61,7 @@ class TuneWorkers:
         return [trial for trial in self.controller.get_trials() if trial.status == Trial.PENDING]
 
     def has_place(self, trial: Trial) -> bool:
-        """Whether a trial that waits has a worker that starts: one that Ray has found the resources for."""
+        """Whether Ray has found the resources for a waiting trial's worker."""
         actor = self.controller._trial_to_actor.get(trial)
         return actor is not None and bool(self.controller._actor_manager.is_actor_started(actor))
 
@@ -110,8 +110,8 @@ class RayBroker:
 
 
 class PlaceFactory(PlacementGroupFactory):  # type: ignore[misc]
-    """Gives Ray Tune's workers the places that this driver has been granted; only where there is none, as for a trial
-    whose worker died, a new one is asked for."""
+    """Gives Ray Tune's workers the places that this driver has been granted. Without a granted place, as for a trial
+    whose worker died, a new place is asked for."""
 
     def __init__(self, bundle: dict[str, float], places: Places) -> None:
         super().__init__([bundle])
@@ -123,5 +123,5 @@ class PlaceFactory(PlacementGroupFactory):  # type: ignore[misc]
     def __deepcopy__(self, memo: dict[int, Any]) -> PlaceFactory:  # Ray Tune copies it for every trial
         return self
 
-    def __reduce__(self) -> tuple[Any, ...]:  # what Ray Tune writes into its files is never read again
+    def __reduce__(self) -> tuple[Any, ...]:  # Ray Tune pickles it into files that are never read
         return PlacementGroupFactory, (self.bundles,)

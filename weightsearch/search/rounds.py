@@ -15,9 +15,9 @@ from weightsearch.search.outbox import Outbox
 from weightsearch.search.patience import Patience
 from weightsearch.search.places import Places
 
-SLOTS_SECONDS: Final = 5.0  # between looks at what the cluster has
-OTHERS_SECONDS: Final = 2.0  # between looks at what other drivers' trials have become
-PAUSE_SECONDS: Final = 0.25  # between looks for a place, where no trial runs here
+SLOTS_SECONDS: Final = 5.0  # between two counts of the cluster's resources
+OTHERS_SECONDS: Final = 2.0  # between two looks at the states of other drivers' trials
+PAUSE_SECONDS: Final = 0.25  # between two looks for a place while no trial runs here
 
 
 def train_all(

@@ -26,7 +26,7 @@ STOPPING: Final = (WriteError, DataError)
 
 class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
     """Puts every result into the outbox and stops the trials that have ended. workers: those of the same call of
-    tune.run. watch: called all the time; raises what shall end the search."""
+    tune.run. watch: called all the time; its exceptions end the search."""
 
     def __init__(
         self, outbox: Outbox, workers: TuneWorkers, max_failures: int, watch: Callable[[], None] = lambda: None
@@ -146,4 +146,4 @@ def _ray_says(error: RayError) -> str:
         return f"its process died: {detail.group(1)[:200]}"
     if "Traceback" not in text:
         return "its process died, and Ray does not say why"
-    return last_line(error)  # raised while it was set up
+    return last_line(error)  # an exception while the worker was set up

@@ -119,7 +119,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
             try:
                 trainer.resume(self.checkpoint)
             except CheckpointError as error:
-                if isinstance(error.__cause__, OSError):  # it may be read the next time
+                if isinstance(error.__cause__, OSError):  # the next attempt may read it
                     raise WriteError(str(error)) from error
                 # Damaged: better trained again than lost.
                 trainer = Trainer(self.configuration, dataset, device, account=self.account)

@@ -175,8 +175,8 @@ class Database:
         return getattr(self._local, "connection", None)
 
     def _look(self, *, read: bool, study: str | None) -> tuple[int | None, bool]:
-        """Check what is there before anything is written to it; the version of our tables, and whether Optuna's are
-        there."""
+        """Check the database before anything is written to it. Returns the version of our tables, and whether Optuna's
+        tables are there."""
         engine = sa.create_engine(self._url(read=read), **self._options(read=read))
         try:
             with engine.connect() as connection:
@@ -231,7 +231,7 @@ class Database:
             return self.url
         path = Path(str(self.url.database)).absolute()
         if not read:
-            if "?" not in str(path):  # which SQLAlchemy before 2.1 takes for the beginning of options
+            if "?" not in str(path):  # SQLAlchemy before 2.1 takes it for the beginning of options
                 return self.url
             options = {**self.url.query, "uri": "true", "mode": "rwc"}
             return self.url.set(database=f"file:{quote(str(path))}", query=options)
@@ -286,8 +286,8 @@ def _passes(error: BaseException) -> bool:
 
 
 def _while_reading(error: BaseException) -> bool:
-    """Whether it was raised where rows are decoded: in SQLAlchemy, JSON, or Optuna's storages and distributions. A
-    damaged page raises there; Optuna's samplers and its checks of a trial's state do not read."""
+    """Whether an exception comes from decoding rows: from SQLAlchemy, JSON, or Optuna's storages and distributions.
+    Damaged pages raise there; Optuna's samplers and its checks of a trial's state read nothing."""
     frames = traceback.extract_tb(error.__traceback__)
     words = Path(frames[-1].filename).parts if frames else ()
     reads = any(name in words for name in ("sqlalchemy", "json")) or (

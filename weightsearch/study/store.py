@@ -26,7 +26,7 @@ UID: Final = "uid"
 CONTENT: Final = "data"  # what the data set held when the study began
 NAIVE: Final = "naive"  # objectives of trivial baselines that ignore the image, on the validation split
 NAIVE_ON_TEST: Final = "naive_test"  # the same on the test split; studies of older versions do not have it
-MEASURED: Final = (CONTENT, NAIVE, NAIVE_ON_TEST)  # what drivers note of a study's data set
+MEASURED: Final = (CONTENT, NAIVE, NAIVE_ON_TEST)  # measurements of the data set that drivers store with the study
 
 
 class StudyStore(StudyTrials):

@@ -29,7 +29,7 @@ KEPT: Final = "kept_epoch"  # under early stopping: the epoch whose network is t
 
 
 class TrialRow(NamedTuple):
-    """A trial by its number and Optuna's id."""
+    """A trial's number, Optuna's id and state."""
 
     number: int
     trial_id: int

@@ -12,13 +12,13 @@ from weightsearch.errors import StoreError
 
 
 def passwords(url: URL) -> list[str]:
-    """Those that a URL has, between user and host or among its options."""
+    """The passwords of a URL, between user and host or among its options."""
     options = [value for key, value in url.query.items() if "password" in key.lower()]
     return [str(value) for value in (url.password, *options) if value]
 
 
 def shown(url: URL) -> str:
-    """A database as a message names it: without password and options, an SQLite file by its absolute path."""
+    """The name of a database in messages: without password and options, an SQLite file by its absolute path."""
     if url.get_backend_name() == "sqlite":
         return f"sqlite:///{Path(str(url.database)).absolute()}"
     return url.set(query={}).render_as_string(hide_password=True)
@@ -30,7 +30,7 @@ def parse_url(text: str) -> URL:
         return _parse_file(text)
     try:
         url = make_url(text)
-    except (ArgumentError, ValueError):  # ValueError of a port that is no number: its text may be a password
+    except (ArgumentError, ValueError):  # ValueError: the port is no number, and its text may be a password
         raise StoreError(
             "storage: not a database URL; write sqlite:///file.db or postgresql://user@host/name, where : / @ ? # % in "
             "a user or password are written %3A %2F %40 %3F %23 %25"
