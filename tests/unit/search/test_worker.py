@@ -115,6 +115,13 @@ def test_a_run_folder_that_went_away_in_mid_trial_is_no_fault_of_the_trial(scene
         made.step()
 
 
+def test_a_checkpoint_that_cannot_be_read_is_no_fault_of_the_trial(scene, tmp_path):
+    made = worker(scene, tmp_path, open_dataset(scene).content)
+    (tmp_path / "trial" / "checkpoint.pt").mkdir()
+    with pytest.raises(WriteError, match=r"cannot read the checkpoint .*checkpoint\.pt: Is a directory"):
+        made.step()
+
+
 def test_another_size_of_the_pictures_is_the_same_data(scene, tmp_path):
     """If the size is a search parameter, data are compared by the numbers that do not depend on it."""
     began_with = open_dataset(scene).content
