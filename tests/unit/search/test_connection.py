@@ -147,6 +147,18 @@ def test_a_folder_for_temporary_files_that_cannot_be_written_is_one_line(tiny, t
         Cluster(load_study(tiny))
 
 
+def test_a_start_that_fails_leaves_the_environment_as_it_was(tiny, monkeypatch):
+    def fails(**_: object) -> None:
+        assert os.environ[MODE] == "token"
+        raise RuntimeError("no room")
+
+    monkeypatch.setattr("ray.init", fails)
+    with pytest.raises(SearchError, match="cannot start Ray on this machine: no room") as error:
+        Cluster(load_study(tiny))
+    assert error.tb is not None  # its frames live, so that no garbage collection tidies up
+    assert {MODE, TOKEN_FILE}.isdisjoint(os.environ)
+
+
 def test_a_run_folder_that_is_not_shared_is_named_with_its_host(tmp_path, monkeypatch):
     monkeypatch.setattr(sharing, "PAUSE_SECONDS", 0.0)
     marker = tmp_path / "runs" / "tiny" / "ray-1-2" / "shared"
