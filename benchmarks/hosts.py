@@ -229,14 +229,14 @@ class Hosts:
         return data.exists()
 
     def query(self, database: str, text: str) -> list[Any]:
-        """Through the socket's file, which no cut concerns."""
+        """Query through the socket file, which works while the network is cut."""
         folder = str(self.folder / "postgres")
         with psycopg.connect(host=folder, user="ann", dbname=database, autocommit=True) as connection:
             cursor = connection.execute(text)
             return cursor.fetchall() if cursor.description else []
 
     def run(self, host: str, study: str, *words: str) -> subprocess.Popen[str]:
-        """The command on a host, in the folder that all hosts see."""
+        """Start `weightsearch run` on a host, in the folder that all hosts share."""
         file = self.shared / f"{study}.yaml"
         if not file.exists():
             self.query("postgres", f'CREATE DATABASE "{study}"')

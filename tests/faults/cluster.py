@@ -1,4 +1,4 @@
-"""Stand-ins for a Ray cluster that jobs share, and for what Ray Tune does with workers."""
+"""Stand-ins for a Ray cluster that jobs share, and for Ray Tune's handling of workers."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class TuneStandIn:
             self.broker.withdraw(self.kept.pop())
 
     def start(self, chosen: Any | None) -> list[Any]:
-        """What Ray Tune does with trials that wait. Returns those that begin."""
+        """Give waiting trials their places, as Ray Tune does. Returns the trials that begin."""
         waiting = self.waiting()
         if chosen is not None:
             waiting.sort(key=lambda trial: trial is not chosen)

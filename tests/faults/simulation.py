@@ -20,7 +20,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import ray.cloudpickle
@@ -79,7 +78,6 @@ class Trial:
     last_result: dict[str, Any] = field(default_factory=dict)
     status: str = "PENDING"
     place: Ticket | None = None
-    temporary_state: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(location=None))
 
     def should_recover(self) -> bool:
         return self.num_failures <= self.max_failures

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,19 @@ from tests.conftest import TINY
 from tests.integration.commands import curves, epochs_of, wait_for_epochs
 from weightsearch.errors import SearchError
 from weightsearch.spec import load_study
+
+
+def head(cpus: int) -> str:
+    """The script of a cluster of a single node."""
+    return f"""
+import sys
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={{"num_cpus": {cpus}, "include_dashboard": False}})
+print(cluster.address, flush=True)
+sys.stdin.read()
+cluster.shutdown()
+"""
+
 
 ADDRESS = """
 import sys, time
@@ -161,6 +175,14 @@ def test_workers_start_side_by_side_and_none_is_stopped_by_short_trials(address,
     assert sum(trained) == 40
 
 
+def states_in_order_of_end(database: Path) -> list[tuple[int, str]]:
+    """Number and state of a study's trials, the first that ended first."""
+    connection = sqlite3.connect(database)
+    found = connection.execute("SELECT number, state FROM trials ORDER BY datetime_complete").fetchall()
+    connection.close()
+    return found
+
+
 SHARED = """
 import sys
 import ray
@@ -188,21 +210,9 @@ def test_where_others_hold_places_no_trial_waits_for_the_end(tmp_path):
         sets = [f"ray.address={address}", "--set", "search.trials=12", "--set", "search.pruner=none"]
         done = subprocess.run([*command, *sets], cwd=tmp_path, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
-    connection = sqlite3.connect(tmp_path / "tiny.db")
-    ended = [number for (number,) in connection.execute("SELECT number FROM trials ORDER BY datetime_complete")]
-    connection.close()
+    ended = [number for number, _ in states_in_order_of_end(tmp_path / "tiny.db")]
     assert sorted(ended) == list(range(12))
     assert max(place - number for place, number in enumerate(ended)) <= 6  # one that waits for the end: 10
-
-
-SMALL = """
-import sys
-from ray.cluster_utils import Cluster
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
-print(cluster.address, flush=True)
-sys.stdin.read()
-cluster.shutdown()
-"""
 
 
 def test_two_drivers_of_a_study_and_one_of_another_share_two_places_and_all_end(tmp_path):
@@ -212,7 +222,7 @@ def test_two_drivers_of_a_study_and_one_of_another_share_two_places_and_all_end(
     mine = ["--join", "--set", "search.pruner=none"]
     other = ["--set", "name=other", "--set", "storage=sqlite:///other.db", "--set", "search.trials=2"]
     drivers = []
-    with cluster(SMALL) as (address, _):
+    with cluster(head(2)) as (address, _):
         try:
             for words, name in ((mine, "first"), (mine, "second"), (other, "other")):
                 command = [*run, f"ray.address={address}", *words]
@@ -228,9 +238,7 @@ def test_two_drivers_of_a_study_and_one_of_another_share_two_places_and_all_end(
     for driver, name in zip(drivers, ("first", "second", "other"), strict=True):
         assert driver.returncode == 0, (tmp_path / f"{name}.txt").read_text()
     for database, trials in (("tiny.db", 10), ("other.db", 2)):
-        connection = sqlite3.connect(tmp_path / database)
-        states = [state for (state,) in connection.execute("SELECT state FROM trials")]
-        connection.close()
+        states = [state for _, state in states_in_order_of_end(tmp_path / database)]
         assert len(states) == trials
         assert {"RUNNING", "WAITING"}.isdisjoint(states)
 

@@ -1,5 +1,4 @@
-"""Folders whose names a shell, a URL or an ASCII locale does not take as they are. Read from a study that was never
-run by Ray: these tests are of the commands around it."""
+"""Commands in folders whose names need quoting in a shell or URL, or are not ASCII. The study is made without Ray."""
 
 from __future__ import annotations
 

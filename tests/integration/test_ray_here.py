@@ -1,4 +1,4 @@
-"""What a study on this machine leaves open and behind, and what stops it before it trains."""
+"""A study on this machine: its open ports, the files it leaves, and signals before it trains."""
 
 from __future__ import annotations
 

@@ -197,8 +197,8 @@ def test_a_full_disk_stops_the_study_and_loses_nothing(tmp_path):
 
 
 def test_data_that_change_stop_the_study_before_they_spoil_a_trial(tmp_path):
-    """While the first trial trains a file of validation depth is overwritten: no other trial is measured on it, and no
-    trial is FAIL for that. Once it is right again the study comes to its end."""
+    """A file of validation depth is overwritten while the first trial trains: no other trial is measured on the new
+    file, and no trial is FAIL. The study ends once the file is restored."""
     depth = make(tmp_path / "scene") / "frame-000015.depth.png"
     (tmp_path / "right.png").write_bytes(depth.read_bytes())
     (tmp_path / "hook.py").write_text(
@@ -295,7 +295,11 @@ def test_vanished_checkpoints_are_told_and_what_was_stored_stays(tmp_path):
         (["run", "tiny.yaml", "--set", "resources.cpus_per_trial=64"], "one trial takes 64 CPUs"),
         (["run", "tiny.yaml", "--set", "resources.gpus_per_trial=0.5"], "and 0.5 GPUs; Ray has"),
         (["run", "tiny.yaml", "--set", "ray.address=127.0.0.1:1"], "cannot start Ray at ray.address 127.0.0.1:1"),
-        (["run", "tiny.yaml", "--set", "ray.address=ray://127.0.0.1:1"], "Ray would move the driver to another host"),
+        (
+            ["run", "tiny.yaml", "--set", "ray.address=ray://127.0.0.1:1"],
+            "of ray://127.0.0.1:1 to another host; run this",
+        ),
+        (["validate", "tiny.yaml", "--set", "ray.address=ray://h:1"], "driver of ray://h:1 to another host; run this"),
     ],
 )
 def test_every_mistake_is_one_line(tiny, words, line):

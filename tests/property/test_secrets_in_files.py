@@ -12,7 +12,7 @@ from tests.conftest import TINY
 from weightsearch.errors import WeightsearchError, hide, one_line
 from weightsearch.spec import load_identity, load_study
 from weightsearch.spec.document import parse_document
-from weightsearch.study.database import parse_url, shown
+from weightsearch.study.url import parse_url, shown
 
 SECRET = "hunter2Secret"
 URL = f"postgresql://ann:{SECRET}@db.example:5432/studies"

@@ -49,8 +49,8 @@ def main() -> None:
 
 
 def _speak_utf_8() -> None:
-    """Under a locale that knows nothing but ASCII (`LC_ALL=C`), names of files could neither be read nor shown: start
-    again in Python's UTF-8 mode, which the workers share. What an output cannot show is written out as an escape."""
+    """Start again in Python's UTF-8 mode, which the workers share, under a locale of ASCII only (`LC_ALL=C`): other
+    file names could neither be read nor shown there. Letters that an output cannot show are printed as escapes."""
     if codecs.lookup(sys.getfilesystemencoding()).name == "ascii":
         os.environ["PYTHONUTF8"] = "1"
         os.execv(sys.executable, [sys.orig_argv[0], "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - without a shell
@@ -60,7 +60,7 @@ def _speak_utf_8() -> None:
 
 
 def _at_home(word: str) -> str:
-    """`--out=~/runs` with the home folder, which a shell puts in only where a word begins with `~`."""
+    """`--out=~/runs` with the home folder in place of `~`, which a shell replaces only at the beginning of a word."""
     option, equals, value = word.partition("=")
     return f"{option}={expanded(value)}" if equals and option.startswith("--") and value.startswith("~") else word
 

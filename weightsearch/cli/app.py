@@ -58,8 +58,8 @@ def opened(study: Path, sets: list[str] | None, *, mode: Mode = "read") -> Itera
 
 
 def check_storage(storage: str, place: str) -> None:
-    """Raise StoreError, with the place where it is written, for a storage that is no database URL."""
-    from weightsearch.study.database import parse_url
+    """Raise StoreError, with its place in the study file, for a storage that is no database URL."""
+    from weightsearch.study.url import parse_url
 
     try:
         parse_url(storage)
@@ -68,8 +68,10 @@ def check_storage(storage: str, place: str) -> None:
 
 
 def _beside(study: Path, storage: str) -> str:
-    """Where a database that the working folder lacks may be: beside the study file."""
-    name = Path(storage.partition(":///")[2])
+    """The end of a message about a missing database, if there is one beside the study file."""
+    from weightsearch.study.url import parse_url
+
+    name = Path(str(parse_url(storage).database))
     there = study.absolute().parent / name
     return "" if name.is_absolute() or not there.is_file() else f"; there is one beside the study file: {there}"
 
@@ -85,7 +87,7 @@ def split_of(name: str) -> SplitName:
 
 
 def warned(text: str) -> None:
-    """Print a warning, beside the output proper."""
+    """Print a warning to standard error."""
     from weightsearch.screen import err
 
     err.print(f"warning: {text}", style="bold", markup=False)

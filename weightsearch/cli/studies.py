@@ -76,10 +76,12 @@ def validate(study: Study, sets: Sets = None) -> None:
     check_storage(spec.storage, spec.document.place(("storage",)))
     from weightsearch.data.dataset import frame_counts
     from weightsearch.data.noise import noise
+    from weightsearch.search.connection import check_address_of
     from weightsearch.search.samplers import check_sampler
     from weightsearch.training.preflight import learning, preflight, used_terms
 
     check_sampler(spec)
+    check_address_of(spec)
     with placed(spec.document), tempfile.TemporaryDirectory() as folder:
         counts = frame_counts(spec.base)
         preflight(learning(spec), noise(spec.base, 2, Path(folder)), terms=used_terms(spec))

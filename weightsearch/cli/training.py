@@ -50,13 +50,22 @@ def train(
 ) -> None:
     """Train one configuration. Given again, it goes on from its checkpoint."""
     configuration = load_configuration(located(config), sets or ())
+    from weightsearch.search.cpus import CpuNote
     from weightsearch.training.device import choose_device
     from weightsearch.training.run import train as train_configuration
 
     folder = out_dir or Path(configuration.resources.run_dir) / configuration.name / "train"
     view = View(quiet=quiet)
+    chosen = choose_device(configuration, device)
+    cpu = CpuNote(folder, chosen, warned)
+
+    def on_resume(epoch: int) -> None:
+        view.line(f"going on after epoch {epoch}, from the checkpoint in {folder}")
+        if epoch < configuration.train.epochs:
+            cpu.resumed()
 
     def on_epoch(record: EpochRecord) -> None:
+        cpu.trained()
         shares = " ".join(f"{name} {term.contribution:.1%}" for name, term in record.terms.items())
         view.line(
             f"epoch {record.epoch}/{configuration.train.epochs}  loss {record.train_loss:.4f}  "
@@ -70,10 +79,10 @@ def train(
         result = train_configuration(
             configuration,
             folder,
-            choose_device(configuration, device),
+            chosen,
             progress=progress,
             on_epoch=on_epoch,
-            on_resume=lambda epoch: view.line(f"going on after epoch {epoch}, from the checkpoint in {folder}"),
+            on_resume=on_resume,
             on_warning=warned,
         )
     view.line(metrics_line(result["metrics"], "validation"))
@@ -195,7 +204,7 @@ def _refined(
     refinement: Refinement,
     device: str,
 ) -> tuple[dict[str, float], Protocol, dict[str, object]]:
-    """The metrics of a network that is refined on each frame, their protocol, and what else is to be stored."""
+    """The metrics of a network that is refined on each frame, their protocol, and further entries of the JSON."""
     from weightsearch.training.refine import evaluate_refined
 
     view = View(quiet=False)

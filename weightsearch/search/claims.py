@@ -1,4 +1,4 @@
-"""When a driver takes a trial of the study: when it has a place for it."""
+"""Claiming trials: a driver takes a trial only when it has a place for it."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Workers(Protocol):
 
 
 class Claims:
-    """Takes trials one at a time, at most `slots()` at once, each for an idle worker or a place that is free. What is
-    claimed can therefore begin at once, and no driver keeps a trial that another one could train. due: whether it is
-    time to look again whether there is something to train."""
+    """Takes trials one at a time, at most `slots()` at once, each for an idle worker or a free place. Every claimed
+    trial can therefore begin at once, and no driver holds a trial that another driver could train. due: whether it is
+    time to ask the database again how many trials are left."""
 
     def __init__(self, outbox: Outbox, places: Places, slots: Callable[[], int], due: Callable[[], bool]) -> None:
         self.outbox = outbox
@@ -37,10 +37,10 @@ class Claims:
         self.places = places
         self.slots = slots
         self.due = due
-        self._look = True  # at the next occasion, whatever the time
+        self._look = True  # at the next call, even if it is not due
 
     def next(self, workers: Workers) -> Assignment | None:
-        """A trial for a place that is there; None if there is no place, or no trial."""
+        """A trial for a free place; None without a place or without a trial."""
         self.outbox.flush()
         if len(self.ledger.running) < self.slots() and self._has_place(workers):
             self._look = True
@@ -59,8 +59,8 @@ class Claims:
         return self.places.refresh() > 0
 
     def _has_place(self, workers: Workers) -> bool:
-        """Whether a worker or a place is free. One that another job has a right to is given up; an idle worker is then
-        released, since no trial is claimed for it."""
+        """Whether a worker or a place is free. A place that another job has a right to is given up: an idle worker is
+        then released, since no trial is claimed for it."""
         spare = self.places.refresh()
         idle = workers.idle()
         if spare + idle > 0 and self.places.give_one():
@@ -72,8 +72,8 @@ class Claims:
         return spare + idle - workers.unplaced() > 0
 
     def _ask(self, claimed: int = 0) -> None:
-        """Ask for as many places as there are trials for, as far as the cluster has them. claimed: trials that have not
-        taken their places yet; these are kept."""
+        """Ask for a place for each trial that is left, at most as many as the cluster has. claimed: trials that have
+        not taken their places yet; their places stay."""
         if self._look or self.due():
             self._look = False
             kept = min(claimed, self.places.refresh())

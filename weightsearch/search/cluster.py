@@ -14,9 +14,9 @@ from urllib.parse import unquote
 from sqlalchemy.engine import make_url
 
 from weightsearch.errors import SearchError, first_line
-from weightsearch.search.connection import SETTINGS, advice, on_a_cluster, on_this_machine, signals_kept
+from weightsearch.search.connection import SETTINGS, advice, check_address, on_a_cluster, on_this_machine, signals_kept
 from weightsearch.spec import StudySpec
-from weightsearch.study.database import passwords
+from weightsearch.study.url import passwords
 
 POSTGRES: Final = re.compile(r"postgres\w*(\+\w+)?://([^:/@\s]*:[^@\s]|\S*password=)")  # with a password
 SECRET: Final = ("PGPASSWORD", "WEIGHTSEARCH_DASHBOARD_TOKEN")
@@ -36,19 +36,14 @@ class Cluster:
         for name, value in SETTINGS.items():
             os.environ.setdefault(name, value)
         self.address = spec.ray.address
-        if self.address is not None and self.address.startswith("ray://"):
-            raise SearchError(
-                f"ray.address {self.address}: Ray would move the driver to another host; run this command on a node of "
-                "the cluster, with ray.address: HOST:PORT as in ray start --address=HOST:PORT"
-            )
         self.storage = spec.storage
         self._exit = ExitStack()
         try:
             if self.address is None:
-                self._exit.enter_context(on_this_machine())
+                self._make_private()
             import ray
 
-            logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failed trial is the ledger's to report
+            logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the ledger reports failed trials
             self.ray = ray
             self.owned = not ray.is_initialized()
             if self.owned:
@@ -68,35 +63,55 @@ class Cluster:
             self.close()
             raise SearchError(f"resources: one trial takes {cpus} CPUs and {gpus:g} GPUs; Ray has {found}")
 
+    def _make_private(self) -> None:
+        try:
+            self._exit.enter_context(on_this_machine())
+        except OSError as error:  # no folder for temporary files, or a full one
+            raise SearchError(f"cannot start Ray on this machine: {first_line(error)}") from error
+
     def _connect(self) -> None:
         from weightsearch.search.ray_internals import read_token_again
 
         common: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
-        try:
-            with signals_kept():
-                if self.address is not None:
-                    _answers(self.address)
-                    self._exit.enter_context(on_a_cluster(self.address))
+        with signals_kept(), self._told():
+            if self.address is None:
                 read_token_again()
-                if self.address is None:
-                    # `local`: without it Ray would join whatever cluster happens to run on this machine.
-                    mine = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
-                    with _without(secret_variables(self.storage)):  # which Ray's processes would inherit
-                        self.ray.init(address="local", **mine, **common)
-                else:
-                    self.ray.init(address=self.address, **common)
-        except OSError as error:
-            raise SearchError(f"cannot start Ray {self._where()}: {first_line(error)}{self._advice(error)}") from error
-        except Exception as error:  # version and resource errors of every kind
-            raise SearchError(f"cannot start Ray {self._where()}: {first_line(error)}") from error
+                # `local`: without it Ray would join whatever cluster happens to run on this machine.
+                mine = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+                with _without(secret_variables(self.storage)):  # which Ray's processes would inherit
+                    self.ray.init(address="local", **mine, **common)
+            else:
+                address = self._found(self.address)
+                _answers(address)
+                self._exit.enter_context(on_a_cluster(address))
+                read_token_again()
+                try:
+                    self.ray.init(address=address, **common)
+                except ConnectionError as error:
+                    raise SearchError(f"{first_line(error)}; {advice(address)}") from error
 
-    def _where(self) -> str:
-        return "on this machine" if self.address is None else f"at ray.address {self.address}"
+    def _found(self, address: str) -> str:
+        """The host:port of an address. Raises SearchError if there is none."""
+        from weightsearch.search.ray_internals import running_cluster
 
-    def _advice(self, error: OSError) -> str:
-        """What to do about a cluster that answers; one that does not has an error number."""
-        joins = self.address is not None and type(error) is ConnectionError and error.errno is None
-        return f"; {advice(str(self.address))}" if joins else ""
+        try:
+            found = running_cluster() if address == "auto" else address
+        except ConnectionError:
+            raise SearchError(
+                "no Ray runs on this machine; make it a node of the cluster: ray start --address=HOST:PORT, or on the "
+                "first host ray start --head"
+            ) from None
+        check_address(found)  # `auto` may be what RAY_ADDRESS holds
+        return found
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Raise every error as a SearchError that says where Ray was to be started or joined."""
+        where = "on this machine" if self.address is None else f"at ray.address {self.address}"
+        try:
+            yield
+        except Exception as error:  # connection, version and resource errors of every kind
+            raise SearchError(f"cannot start Ray {where}: {first_line(error)}") from error
 
     def total(self) -> Mapping[str, float]:
         found: Mapping[str, float] = self.ray.cluster_resources()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import statistics
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,12 +17,14 @@ from weightsearch.errors import SearchError, TrialFailure
 from weightsearch.metrics.protocol import protocol_of
 from weightsearch.plugins import all_options
 from weightsearch.records import EpochRecord
+from weightsearch.search.cpus import CpuNote
 from weightsearch.search.trivial import NOTED, trivial_baselines
 from weightsearch.spec import Configuration, StudySpec, restore_study
 from weightsearch.spec.differences import differences, flat
 from weightsearch.spec.ranges import is_weight
 from weightsearch.study.store import CONTENT, StudyStore
 from weightsearch.study.summary import StudySummary, TrialSummary, summarise
+from weightsearch.training.checkpoint import essentials
 from weightsearch.training.data_warnings import data_warnings
 from weightsearch.training.device import choose_device
 from weightsearch.training.evaluate import evaluate_checkpoint
@@ -265,8 +268,8 @@ def trivial_entries(study: Compared, objective: str) -> list[Entry]:
 
 
 def with_trivial(study: Compared, progress: Progress | None = None) -> Compared:
-    """The same with the trivial baselines measured on both splits: studies of older versions lack those on the test
-    split. What was not known is stored, if the study may be written."""
+    """The same study with the trivial baselines measured on both splits: studies of older versions lack the test split.
+    New measurements are stored if the study may be written."""
     base, spec = study.spec.base, study.store.spec
     missing = [split for split, name in NOTED.items() if name not in spec]
     if not missing:
@@ -281,7 +284,7 @@ def with_trivial(study: Compared, progress: Progress | None = None) -> Compared:
 
 
 def verdict_of(study: Compared, entries: Sequence[Entry], objective: str) -> Verdict | None:
-    """What a study's database and the entries that were trained now allow to be said of its best trial; None without a
+    """The verdict on a study's best trial, from its database and the entries that were trained now; None without a
     COMPLETE trial."""
     summary = study.summary
     if summary.best is None:
@@ -298,7 +301,7 @@ def verdict_of(study: Compared, entries: Sequence[Entry], objective: str) -> Ver
 
 
 def _with_fresh(contender: Contender, entry: Entry | None, objective: str) -> Contender:
-    """The same with the values of the seeds that it was trained with now."""
+    """The contender with the values of the seeds that were trained now."""
     if entry is None or not entry.seeds:
         return contender
     fresh: dict[str, Mapping[str, Mapping[int, float]]] = dict(contender.fresh)
@@ -331,7 +334,7 @@ def train_candidate(
         listener.begin(f"{study.name}, {label}, seed {seed}")
         configuration = base.model_copy(update={"seed": seed})
         try:
-            metrics = _trained(configuration, place / _digest(configuration, content), device, objective, listener)
+            metrics = _trained(configuration, _folder(place, configuration, content), device, objective, listener)
         except TrialFailure as failure:
             problem = f"seed {seed}: {failure}"
             continue
@@ -349,23 +352,40 @@ def _trial_of(summary: StudySummary, label: str) -> TrialSummary | None:
     return summary.best if label == BEST else summary.baselines.get(label)
 
 
-def _digest(configuration: Configuration, content: Mapping[str, float]) -> str:
-    """Of a configuration and, roughly, of what its data set holds."""
+def _folder(place: Path, configuration: Configuration, content: Mapping[str, float]) -> Path:
+    """The folder of a training, named by its data and by every setting that its numbers depend on. Older versions named
+    it by all settings; a folder of theirs is used if it is there."""
     held = [f"{name} {value:.{3 if 'picture' in name else 6}g}" for name, value in content.items()]
-    return hashlib.sha256("".join([configuration.model_dump_json(), *held]).encode()).hexdigest()[:16]
+    older = place / _digest([configuration.model_dump_json(), *held])
+    if older.exists():
+        return older
+    return place / _digest([json.dumps(essentials(configuration), sort_keys=True), *held])
+
+
+def _digest(texts: Sequence[str]) -> str:
+    return hashlib.sha256("".join(texts).encode()).hexdigest()[:16]
 
 
 def _trained(
     configuration: Configuration, folder: Path, device: str, objective: str, listener: Listener
 ) -> dict[str, dict[str, float]]:
     epochs = configuration.train.epochs
+    chosen = choose_device(configuration, device)
+    cpu = CpuNote(folder, chosen, lambda text: listener.line(f"warning: {text}"))
 
     def on_epoch(record: EpochRecord) -> None:
+        cpu.trained()
         value = record.metrics.get(objective)
         listener.epoch(f"epoch {record.epoch}/{epochs}" + ("" if value is None else f"  {objective} {value:.4f}"))
 
-    chosen = choose_device(configuration, device)
-    result = train(configuration, folder, chosen, progress=listener.progress, on_epoch=on_epoch)
+    result = train(
+        configuration,
+        folder,
+        chosen,
+        progress=listener.progress,
+        on_epoch=on_epoch,
+        on_resume=lambda epoch: cpu.resumed() if epoch < epochs else None,
+    )
     metrics = {"validation": result["metrics"]}
     if len(open_dataset(configuration).splits["test"]):
         metrics["test"] = evaluate_checkpoint(configuration, folder / CHECKPOINT, "test", device)[0]

@@ -14,6 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from weightsearch.errors import SearchError
+from weightsearch.spec import StudySpec
+
 # Set before Ray is imported. Our workers report little and our database is the only state, so that Tune's own loggers
 # and snapshots would only cost time; nothing leaves the machine by itself.
 SETTINGS: Final = {
@@ -35,15 +38,35 @@ TOKEN_FILE: Final = "RAY_AUTH_TOKEN_PATH"  # noqa: S105 - a name
 CLUSTERS: Final = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # 0: Ray's processes listen on the loopback interface alone
 ASK_SECONDS: Final = 60
 REFUSED: Final = 3
+SILENT: Final = 4
 CLIENT: Final = f"""
 import sys
 from ray._raylet import GcsClient
-from ray.exceptions import AuthenticationError
+from ray.exceptions import AuthenticationError, RpcError
 try:
     GcsClient(address=sys.argv[1])
 except AuthenticationError:
     sys.exit({REFUSED})
+except RpcError:
+    sys.exit({SILENT})
 """
+
+
+def check_address(address: str | None) -> None:
+    """Raise SearchError for an address that no driver can use."""
+    if address is not None and address.startswith("ray://"):
+        raise SearchError(
+            f"Ray would move the driver of {address} to another host; run this command on a node of the cluster, with "
+            "ray.address: HOST:PORT as in ray start --address=HOST:PORT"
+        )
+
+
+def check_address_of(spec: StudySpec) -> None:
+    """As `check_address`, before anything is read. Raises SpecError."""
+    try:
+        check_address(spec.ray.address)
+    except SearchError as error:
+        raise spec.document.error(("ray", "address"), str(error)) from None
 
 
 @contextmanager
@@ -61,33 +84,54 @@ def on_this_machine() -> Iterator[None]:
 
 @contextmanager
 def on_a_cluster(address: str) -> Iterator[None]:
-    """The environment in which a cluster is joined: with the user's token if there is one and the cluster asks for it.
-    A cluster without a token takes any, but a driver with one then refuses the cluster's own calls. Ray may have left a
-    token in the home folder."""
-    wanted = MODE not in os.environ and _token_is_known() and asks_for_token(address)
-    with _environment({MODE: "token"} if wanted else {}):
+    """The environment in which the cluster at host:port is joined: with the user's token if the cluster asks for it.
+    Ray may have left a token in the home folder, and a driver with a token refuses the calls of a cluster without.
+    Raises SearchError where no Ray answers, and for a cluster that refuses the token or its absence."""
+    mode = os.environ.get(MODE)
+    answer = ask(address, mode or "disabled")
+    if answer == REFUSED and mode is None and _token_is_known():
+        mode = "token"
+        answer = ask(address, mode)
+    if answer == SILENT:
+        raise SearchError(
+            "the port answers, but no head of a Ray cluster; HOST:PORT is in what ray start --head prints"
+        )
+    if answer == REFUSED:
+        raise SearchError(_refusal(mode))
+    with _environment({} if mode is None else {MODE: mode}):
         yield
 
 
-def asks_for_token(address: str) -> bool:
-    """Whether the cluster at host:port refuses a client without a token. Asked by a process of its own: Ray keeps the
-    mode of its first connection, and writes about a refusal."""
-    found = subprocess.run(  # noqa: S603 - our own interpreter
-        [sys.executable, "-c", CLIENT, address],
-        env=os.environ | {MODE: "disabled"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        timeout=ASK_SECONDS,
-        check=False,
-    )
-    return found.returncode == REFUSED
+def ask(address: str, mode: str) -> int:
+    """What the cluster at host:port says to a client in this mode: REFUSED, SILENT if no Ray answers, or anything else
+    if Ray may be started. Asked by a process of its own: Ray keeps the mode of its first connection, and writes about a
+    refusal."""
+    try:
+        return subprocess.run(  # noqa: S603 - our own interpreter
+            [sys.executable, "-c", CLIENT, address],
+            env=os.environ | {MODE: mode},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=ASK_SECONDS,
+            check=False,
+        ).returncode
+    except subprocess.TimeoutExpired:
+        return SILENT
 
 
 def advice(address: str) -> str:
-    """What to do when a cluster answers and Ray cannot join it."""
-    host, _, port = address.rpartition(":")
-    token = "" if _token_is_known() else f"; if the cluster has a token, name its file with {TOKEN_FILE}=FILE"
-    return f"this machine must be a node of the cluster: ray start --address={host or 'HOST'}:{port or 6379}{token}"
+    """What to do when the cluster at host:port answers and Ray cannot join it."""
+    return f"this machine must be a node of the cluster: ray start --address={address}"
+
+
+def _refusal(mode: str | None) -> str:
+    """Why a cluster refuses a client in this mode, and the remedy. mode: RAY_AUTH_MODE, None if it is not set."""
+    remedy = f"name the file of the cluster's token with {TOKEN_FILE}=FILE"
+    if mode == "token":
+        return f"the cluster refuses the token that this machine has; {remedy}"
+    if mode is not None:
+        remedy = f"unset {MODE}, which is {mode!r}"
+    return f"the cluster asks for a token; {remedy}"
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import platform
 import shutil
-import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -30,6 +29,7 @@ from weightsearch.errors import (
 from weightsearch.files import write_text
 from weightsearch.metrics.protocol import protocol_of
 from weightsearch.search.cluster import Cluster, ClusterLost
+from weightsearch.search.connection import check_address_of
 from weightsearch.search.keeper import Keeper
 from weightsearch.search.ledger import OUTCOMES, Assignment, Event, Ledger, Listener, stored_spec
 from weightsearch.search.patience import Patience
@@ -106,6 +106,7 @@ class StudyRun:
         """Whatever would end every trial ends the study here, before Ray starts. Builds the frame cache, and measures
         what the trials must beat."""
         check_sampler(self.spec)
+        check_address_of(self.spec)
         base = self.spec.base
         with placed(self.spec.document):
             dataset = open_dataset(base, progress=progress)
@@ -178,7 +179,7 @@ class StudyRun:
 
     def compare(self) -> list[str]:
         """Evaluate the best trial, the baselines and the trivial baselines that ignore the image on the test split,
-        once, and store it. Returns what could not be evaluated, a line each."""
+        once, and store the metrics. Returns a line for each trial that could not be evaluated."""
         summary = self.summary()
         if summary.states["RUNNING"] or summary.states["WAITING"]:
             return []
@@ -297,8 +298,6 @@ class StudyRun:
                 "marker": str(marker),
                 "plugin_path": folders,
                 "log": str(log),
-                "study": self.store.uid,
-                "driver_host": socket.gethostname(),
             }
 
         return config
@@ -316,7 +315,7 @@ def _how_to_go_on(ledger: Ledger) -> str:
 
 @contextmanager
 def _folder_made(folder: Path) -> Iterator[None]:
-    """The run folder, which is removed again if it is new and what is done inside fails. Raises SearchError for one
+    """Make the run folder, and remove it again if it is new and the block inside fails. Raises SearchError for a folder
     that cannot be written."""
     new = [one for one in (folder, *folder.parents) if not one.exists()]
     _make_folder(folder)
@@ -362,8 +361,8 @@ def check_unchanged(store: StudyStore, now: dict[str, Any]) -> None:
 
 
 def check_protocol(store: StudyStore, now: Mapping[str, Any]) -> None:
-    """Raise StoreError if a study's trials were measured under another protocol: the same words of its file may mean
-    another one to another version, as a preset's do."""
+    """Raise StoreError if a study's trials were measured under another protocol. An unchanged study file may mean
+    another protocol to another version, as a preset does."""
     for row in store.states():
         before, _ = store.protocol_and_environment(row.number)
         known = {name: value for name, value in now.items() if name in before}

@@ -47,7 +47,7 @@ class Event:
     failed and another will take its place; given back, when it waits to be handed out anew; again, when epochs that
     were stored are trained again. Of the study: waiting and back, when the database went away and when it came again;
     cluster, when Ray died and is started again; warning, what a person should know of the data or the settings before
-    anything is trained; cpu, when a trial is trained on another kind of CPU than those before."""
+    anything is trained; cpu, when a trial is trained on another kind of CPU than the earlier trials."""
 
     kind: str
     number: int | None = None
@@ -91,7 +91,7 @@ class Ledger:
         self.running: dict[int, Assignment] = {}
         self.order = 0  # of attempts from now on
         self.failed_in_a_row: list[str] = []
-        self.cpus: set[str] = set()  # that were told of
+        self.cpus: set[str] = set()  # kinds of CPU that the listener knows
         self.fault: Exception | None = None
         self._enqueue_baselines()
 
@@ -107,8 +107,8 @@ class Ledger:
         return assignment
 
     def left(self) -> int:
-        """How many trials `next` would hand out now, those of drivers that died among them; at most that many of a
-        grid, which may end before."""
+        """How many trials `next` would hand out now, trials of dead drivers included. An upper bound for a grid, which
+        may end earlier."""
         with self.writer.act():
             self.writer.reclaim()
             unheard = sum(number not in self.running for number in self.writer.assigned())
@@ -155,7 +155,7 @@ class Ledger:
         return number not in self.running
 
     def _notice_cpu(self, number: int, attempt: Attempt) -> None:
-        """Tell of the first report from a kind of CPU that no trial of the study was trained on before."""
+        """Send an event at the first report from a kind of CPU that no earlier trial of the study was trained on."""
         here = attempt.environment
         if not here.cpu or here.cpu in self.cpus or not here.device.startswith("cpu"):
             return

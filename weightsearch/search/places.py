@@ -1,4 +1,4 @@
-"""Places on the cluster: what this driver holds, what it waits for, and what it leaves to others."""
+"""Places on the cluster: those that this driver holds, asks for, and leaves to other jobs."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-LOOK_SECONDS: Final = 2.0  # between two looks at who waits on the cluster; at most one place is given up at each
-HOLD_SECONDS: Final = 60.0  # an only place is kept so long: a worker that starts anew costs seconds
-PATIENCE_SECONDS: Final = 20.0  # who has not taken what was given up by then waits for something else
+LOOK_SECONDS: Final = 2.0  # between two looks at the waiting jobs; at each look at most one place is given up
+HOLD_SECONDS: Final = 60.0  # a driver keeps its only place so long: a new worker takes seconds to start
+PATIENCE_SECONDS: Final = 20.0  # a job that has not taken the places given up for it by then waits for something else
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a job on the cluster holds (granted), or waits for. size: in places of this driver, rounded up. fits: places
-    of this driver would serve it."""
+    """A placement group that a job on the cluster holds (granted) or waits for. size: in places of this driver, rounded
+    up. fits: places of this driver would serve it."""
 
     key: str
     job: str
@@ -27,7 +27,7 @@ class Request:
 
 
 class Broker(Protocol):
-    """Where places are asked for: Ray, or its stand-in in the simulation. job: of this driver."""
+    """Grants places: Ray, or its stand-in in the simulation. job: this driver's key among the jobs."""
 
     job: str
 
@@ -35,21 +35,21 @@ class Broker(Protocol):
         """Ask for one more place; returns at once, with a ticket."""
 
     def granted(self, tickets: Iterable[Any]) -> list[Any]:
-        """Those tickets whose place is there."""
+        """The tickets that have been granted a place."""
 
     def withdraw(self, ticket: Any) -> None:
         """Give a ticket back, and the place that it may have."""
 
     def requests(self) -> list[Request]:
-        """What all jobs of the cluster hold and wait for."""
+        """The requests of all jobs of the cluster."""
 
 
 class Places:
     """The places that a driver has asked for and no worker uses yet, and the rule by which drivers share a cluster.
 
-    A driver gives up a place at the end of a trial if another job waits that would still have no more places than it,
-    or that has none at all. Jobs are whatever asks Ray for placement groups: drivers of this study, of others, or any
-    program that uses Ray Tune.
+    A driver gives up a place at the end of a trial if a waiting job would still have no more places than the driver,
+    or if the waiting job has none. A job is any program that asks Ray for placement groups: a driver of this study or
+    of another study, or any other program that uses Ray Tune.
     """
 
     def __init__(self, broker: Broker, clock: Callable[[], float] = time.monotonic) -> None:
@@ -58,7 +58,7 @@ class Places:
         self.asked: list[Any] = []
         self.spare: list[Any] = []
         self._looked = -math.inf
-        self._favoured: Request | None = None  # who gets the next place of this driver
+        self._favoured: Request | None = None  # gets the next place of this driver
         self._may_give = False
         self._held_since: float | None = None
         self._given: Counter[str] = Counter()
@@ -74,8 +74,8 @@ class Places:
         return len(self.spare)
 
     def want(self, number: int) -> None:
-        """Have so many tickets: ask for more, or give back those that are too many. Nothing is asked for while another
-        job has the right to the next place."""
+        """Have so many tickets: ask for more, or give the surplus back. Nothing is asked for while another job has the
+        right to the next place."""
         while len(self.asked) + len(self.spare) > max(0, number):
             self.broker.withdraw((self.asked or self.spare).pop())
         if len(self.asked) + len(self.spare) < number and not self.others_first():
@@ -92,11 +92,11 @@ class Places:
         return self._favoured is not None
 
     def give_one(self) -> bool:
-        """Whether the place that has just come free is to be given up; the caller does it."""
+        """Whether the place that has just become free goes to another job. The caller gives it back."""
         if not self.others_first() or not self._may_give or self._favoured is None:
             return False
         self._may_give = False
-        while self.asked:  # an older request of its own would take the place back
+        while self.asked:  # an older request of this driver would take the place back
             self.broker.withdraw(self.asked.pop())
         self._given[self._favoured.key] += 1
         self._given_at[self._favoured.key] = self.clock()

@@ -1,4 +1,4 @@
-"""Every name of Ray that Ray does not promise to keep, each once."""
+"""Private names of Ray, each used in this file only."""
 
 from __future__ import annotations
 
@@ -12,26 +12,30 @@ from ray.tune.experiment import Trial
 
 from weightsearch.search.places import Places, Request
 
-JOB_DIGITS: Final = 8  # at the end of a placement group's id: the job that asked for it
+JOB_DIGITS: Final = 8  # the last digits of a placement group's id are its job
 GONE: Final = "REMOVED"
 GRANTED: Final = "CREATED"
 
 
 def read_token_again() -> None:
-    """Let Ray look at RAY_AUTH_MODE and the token's place: it keeps those of its import and of its first start."""
+    """Let Ray read RAY_AUTH_MODE and the token again: by itself it reads them at its import and first start only."""
     ray._raylet.Config.initialize("")
     ray._raylet.AuthenticationTokenLoader.instance().reset_cache()
+
+
+def running_cluster() -> str:
+    """The host:port that `auto` stands for: RAY_ADDRESS, or a Ray that runs on this machine. Raises ConnectionError if
+    there is none."""
+    found = ray._private.services.canonicalize_bootstrap_address("auto")
+    if found is None:  # RAY_ADDRESS is `local`
+        raise ConnectionError
+    return str(found)
 
 
 def dead_processes() -> set[str]:
     """The kinds of Ray's own processes on this machine that this process started and that have died."""
     node = getattr(ray._private.worker, "_global_node", None)
     return set() if node is None else {kind for kind, _ in node.dead_processes()}
-
-
-def host_of(trial: Trial) -> str | None:
-    """The name of the host that a trial's last worker ran on, if Ray Tune knows it."""
-    return getattr(trial.temporary_state.location, "hostname", None)
 
 
 class TuneWorkers:
@@ -47,7 +51,7 @@ class TuneWorkers:
         return sum(not self.has_place(trial) for trial in self.waiting())
 
     def busy(self) -> bool:
-        # Ray Tune keeps trials among the live ones that it gave up before they ran.
+        # Ray Tune counts trials that it gave up before they ran as live.
         return self.controller is not None and any(not one.is_finished() for one in self.controller.get_live_trials())
 
     def waiting(self) -> list[Trial]:
@@ -57,7 +61,7 @@ class TuneWorkers:
         return [trial for trial in self.controller.get_trials() if trial.status == Trial.PENDING]
 
     def has_place(self, trial: Trial) -> bool:
-        """Whether a trial that waits has a worker that starts: one that Ray has found the resources for."""
+        """Whether Ray has found the resources for a waiting trial's worker."""
         actor = self.controller._trial_to_actor.get(trial)
         return actor is not None and bool(self.controller._actor_manager.is_actor_started(actor))
 
@@ -106,8 +110,8 @@ class RayBroker:
 
 
 class PlaceFactory(PlacementGroupFactory):  # type: ignore[misc]
-    """Gives Ray Tune's workers the places that this driver has been granted; only where there is none, as for a trial
-    whose worker died, a new one is asked for."""
+    """Gives Ray Tune's workers the places that this driver has been granted. Without a granted place, as for a trial
+    whose worker died, a new place is asked for."""
 
     def __init__(self, bundle: dict[str, float], places: Places) -> None:
         super().__init__([bundle])
@@ -119,5 +123,5 @@ class PlaceFactory(PlacementGroupFactory):  # type: ignore[misc]
     def __deepcopy__(self, memo: dict[int, Any]) -> PlaceFactory:  # Ray Tune copies it for every trial
         return self
 
-    def __reduce__(self) -> tuple[Any, ...]:  # what Ray Tune writes into its files is never read again
+    def __reduce__(self) -> tuple[Any, ...]:  # Ray Tune pickles it into files that are never read
         return PlacementGroupFactory, (self.bundles,)

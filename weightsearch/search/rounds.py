@@ -1,4 +1,4 @@
-"""Rounds of Ray Tune: one lasts as long as this driver has trials to train."""
+"""Rounds of Ray Tune. A round lasts as long as this driver has trials to train."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from weightsearch.search.outbox import Outbox
 from weightsearch.search.patience import Patience
 from weightsearch.search.places import Places
 
-SLOTS_SECONDS: Final = 5.0  # between looks at what the cluster has
-OTHERS_SECONDS: Final = 2.0  # between looks at what other drivers' trials have become
-PAUSE_SECONDS: Final = 0.25  # between looks for a place, where no trial runs here
+SLOTS_SECONDS: Final = 5.0  # between two counts of the cluster's resources
+OTHERS_SECONDS: Final = 2.0  # between two looks at the states of other drivers' trials
+PAUSE_SECONDS: Final = 0.25  # between two looks for a place while no trial runs here
 
 
 def train_all(
@@ -28,8 +28,8 @@ def train_all(
     scratch: Path,
     make_config: Callable[[Assignment], dict[str, Any]],
 ) -> None:
-    """Train trials until every one of the study has ended, here or under another driver. Between rounds this driver
-    holds no place on the cluster, so that others get on. scratch: a folder for Ray Tune's own files."""
+    """Train trials until all trials of the study have ended, here or under another driver. Between rounds this driver
+    holds no place on the cluster, so that other jobs can use it. scratch: a folder for Ray Tune's own files."""
     from weightsearch.search.ray_internals import PlaceFactory, RayBroker
 
     outbox = Outbox(ledger, patience)
@@ -86,7 +86,7 @@ def _round(
 
 
 def _remembered(slots: Callable[[], int]) -> Callable[[], int]:
-    """The same, asked anew every few seconds only."""
+    """The same function, evaluated again only every few seconds."""
     known, due = slots(), _every(SLOTS_SECONDS)
 
     def current() -> int:
@@ -99,7 +99,7 @@ def _remembered(slots: Callable[[], int]) -> Callable[[], int]:
 
 
 def _every(seconds: float) -> Callable[[], bool]:
-    """True when it was last true that long ago."""
+    """A function that is true at most once in so many seconds."""
     last = time.monotonic()
 
     def due() -> bool:

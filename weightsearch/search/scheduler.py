@@ -16,19 +16,17 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from weightsearch.errors import DataError, NotShared, WriteError, kind_and_line, last_line
 from weightsearch.records import Environment, EpochRecord
 from weightsearch.search.outbox import Failure, Message, Outbox, Report, Return, WorkerFailure
-from weightsearch.search.ray_internals import TuneWorkers, host_of
-from weightsearch.search.trial_log import log_seen_from_driver
+from weightsearch.search.ray_internals import TuneWorkers
+from weightsearch.search.trial_log import pointer
 from weightsearch.study.writer import Attempt
 
-STOPPING: Final = (
-    WriteError,
-    DataError,
-)  # a full disk, data that are away or changed: every other trial fails of it too
+# A full disk, data that are away or changed: every other trial would fail for the same reason.
+STOPPING: Final = (WriteError, DataError)
 
 
 class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
     """Puts every result into the outbox and stops the trials that have ended. workers: those of the same call of
-    tune.run. watch: called all the time; raises what shall end the search."""
+    tune.run. watch: called all the time; its exceptions end the search."""
 
     def __init__(
         self, outbox: Outbox, workers: TuneWorkers, max_failures: int, watch: Callable[[], None] = lambda: None
@@ -92,7 +90,7 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
         if again:
             trial.config["order"] = self.outbox.ledger.next_order()  # what the next worker gets
         order = trial.config["order"] if again else None
-        why = _why(error) if stops else f"{_why(error)}; log: {_log(trial)}"
+        why = _why(error) if stops else _why(error) + pointer(Path(trial.config["log"]))
         self._put(WorkerFailure(trial.config["number"], failures, why, order, stops))
 
     def save(self, checkpoint_path: str) -> None:
@@ -128,11 +126,6 @@ def _error(trial: Trial) -> BaseException | str:
     return error.cause if isinstance(error, RayTaskError) else error
 
 
-def _log(trial: Trial) -> str:
-    """Where a trial's log lies."""
-    return log_seen_from_driver(Path(trial.config["log"]), host_of(trial))
-
-
 def _why(error: BaseException | str) -> str:
     """A worker's fault in one line."""
     if isinstance(error, (str, *STOPPING)):
@@ -153,4 +146,4 @@ def _ray_says(error: RayError) -> str:
         return f"its process died: {detail.group(1)[:200]}"
     if "Traceback" not in text:
         return "its process died, and Ray does not say why"
-    return last_line(error)  # raised while it was set up
+    return last_line(error)  # an exception while the worker was set up

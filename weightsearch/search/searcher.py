@@ -14,8 +14,8 @@ MakeConfig = Callable[[Assignment], dict[str, Any]]
 
 
 class LedgerSearcher(Searcher):  # type: ignore[misc]
-    """Hands out the trials that this driver claims. Ends Ray Tune's work when no trial runs here and none can be had
-    now: a Ray Tune that waits keeps its workers and their places. The driver starts it again: see `rounds.py`."""
+    """Hands out the trials that this driver claims. Ends Ray Tune's round when no trial runs here and no trial can be
+    claimed: while Ray Tune waits it keeps its workers and their places. `rounds.py` starts the next round."""
 
     def __init__(self, claims: Claims, make_config: MakeConfig, workers: Workers) -> None:
         super().__init__()

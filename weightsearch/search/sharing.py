@@ -14,8 +14,8 @@ PAUSE_SECONDS: Final = 0.5
 
 
 def check_shared(marker: Path) -> None:
-    """Raise NotShared if the driver's marker file is not to be seen here: then neither are its checkpoints, and a trial
-    that goes on elsewhere would begin again. marker: `RUN_DIR/STUDY/ray-.../shared`."""
+    """Raise NotShared if this host does not see the driver's marker file. Checkpoints are missing here then too, and a
+    trial that continues on another host would begin again. marker: `RUN_DIR/STUDY/ray-.../shared`."""
     for _ in range(LOOKS):
         if marker.exists():
             return

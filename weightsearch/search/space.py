@@ -35,8 +35,8 @@ def inside(space: Mapping[str, Range], values: Mapping[str, Any]) -> dict[str, A
 
 
 def as_stored(space: Mapping[str, Range], tree: Mapping[str, Any]) -> dict[str, Range]:
-    """The space with its choices as a study's stored tree writes them: `[32, 48]` where the file now says `[32.0, 48]`,
-    since the database knows a list by its text."""
+    """The space with its choices as the study's stored tree writes them: `[32, 48]` if the file now says `[32.0, 48]`.
+    The database identifies a list by its text."""
     stored = {".".join(path): found["choices"] for path, found in find_ranges(tree) if "choices" in found}
     return {
         name: Choices(tuple(stored[name])) if isinstance(found, Choices) and name in stored else found

@@ -13,8 +13,7 @@ SIGNALS: Final = ("SIGTERM", "SIGHUP")  # of batch systems and `kill`; of a term
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP stop what runs inside as Ctrl-C does. A signal that is ignored stays so: `nohup` asks for
-    that."""
+    """Let SIGTERM and SIGHUP stop the block inside as Ctrl-C does. Ignored signals stay so, as `nohup` asks for."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

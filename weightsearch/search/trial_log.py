@@ -1,8 +1,8 @@
-"""A trial's own log: what its code prints, from C too, and the traceback of what ended it.
+"""A trial's own log: all output of its code, of compiled code too, and the traceback of the error that ended it.
 
-The driver makes `RUN/logs/trial_0007.log` with a first line that names the study and the driver's host; workers append
-to it, each attempt under a header. A worker on another host that finds no such file, since the run folder is not
-shared, makes its own: then the first line names that host, and so do the messages that point to the log.
+The driver makes `RUN/logs/trial_0007.log` with a first line that names the study; workers append to it, each attempt
+under a header that names the host. The run folder is on a file system that all hosts share (see sharing.py), so that
+the path is right on each of them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from weightsearch.errors import hide
 
 FOLDER: Final = "logs"
 MARK: Final = "=== attempt "
-STREAMS: Final = (1, 2)  # the file descriptors of what is printed
+STREAMS: Final = (1, 2)  # the file descriptors of standard output and standard error
 
 
 def log_path(run_folder: Path, number: int) -> Path:
@@ -30,42 +30,30 @@ def log_path(run_folder: Path, number: int) -> Path:
 
 
 def prepare_log(path: Path, study_uid: str) -> None:
-    """Make a trial's log for this host, unless it is there for the study; one of another study is replaced. A disk that
-    cannot be written shows itself elsewhere."""
-    head = f"weightsearch, study {study_uid}, log made on "
+    """Make a trial's log, unless the study has made it before; the log of another study is replaced. A disk that cannot
+    be written shows itself elsewhere."""
+    head = f"weightsearch, study {study_uid}"
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        if not _first_line(path).startswith(head):
-            path.write_text(f"{head}{socket.gethostname()}\n", encoding="utf-8")
+        if not _text(path).startswith(head):
+            path.write_text(f"{head}\n", encoding="utf-8")
 
 
-def log_seen_from_driver(path: Path, worker_host: str | None) -> str:
-    """A log as the driver names it after a worker died. worker_host: where the worker ran, if that is known. The log is
-    here if an attempt has written into it; otherwise it lies where the worker ran."""
-    try:
-        here = f"\n{MARK}" in path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        here = False
-    return str(path) if here or worker_host is None else f"{worker_host}:{path}"
+def pointer(path: Path) -> str:
+    """The end of a message, `; log: PATH`; empty if no attempt has written into the log, as where a worker could not be
+    set up."""
+    return f"; log: {path}" if f"\n{MARK}" in _text(path) else ""
 
 
 class TrialLog:
-    """A worker's side of a trial's log. driver_host: where the driver runs."""
+    """A worker's side of a trial's log, which the driver has made. Without the log's folder nothing is written: the run
+    folder is then not shared, and the study stops."""
 
-    def __init__(self, path: Path, study_uid: str, driver_host: str) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self.driver_host = driver_host
-        prepare_log(path, study_uid)
-        with suppress(OSError):
-            attempts = path.read_text(encoding="utf-8", errors="replace").count(f"\n{MARK}")
-            when = time.strftime("%Y-%m-%d %H:%M:%S")
-            self.note(f"{MARK}{attempts + 1}: {when}, {socket.gethostname()}, process {os.getpid()}")
-
-    @property
-    def where(self) -> str:
-        """The log as messages name it: with its host, unless it is where the driver can read it."""
-        made_on = _first_line(self.path).rpartition(" made on ")[2]
-        return str(self.path) if made_on in ("", self.driver_host) else f"{made_on}:{self.path}"
+        attempts = _text(path).count(f"\n{MARK}")
+        when = time.strftime("%Y-%m-%d %H:%M:%S")
+        self.note(f"{MARK}{attempts + 1}: {when}, {socket.gethostname()}, process {os.getpid()}")
 
     def note(self, text: str) -> None:
         """Add a line."""
@@ -78,8 +66,8 @@ class TrialLog:
 
     @contextmanager
     def captured(self) -> Iterator[None]:
-        """While this lasts, whatever the process prints goes into the log, by Python or not. Nothing changes where the
-        log cannot be opened."""
+        """Write all output of the process into the log, of compiled code and of child processes too. Nothing changes
+        where the log cannot be opened."""
         try:
             log = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         except OSError:
@@ -103,10 +91,9 @@ class TrialLog:
                 os.close(old)
 
 
-def _first_line(path: Path) -> str:
+def _text(path: Path) -> str:
     try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            return file.readline().rstrip("\n")
+        return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
 

@@ -1,4 +1,4 @@
-"""What trivial baselines that ignore the image have on a study's splits, measured once and noted with the study."""
+"""Objectives of trivial baselines that ignore the image, measured once on each split and stored with the study."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from weightsearch.spec import Configuration
 from weightsearch.study.store import NAIVE, NAIVE_ON_TEST
 from weightsearch.training.naive import TOLD, naive_metrics
 
-NOTED: Final[dict[SplitName, str]] = {"validation": NAIVE, "test": NAIVE_ON_TEST}  # under which names
+NOTED: Final[dict[SplitName, str]] = {"validation": NAIVE, "test": NAIVE_ON_TEST}  # split -> name in the database
 
 
 def trivial_baselines(
@@ -23,7 +23,7 @@ def trivial_baselines(
     objectives: Collection[str],
     progress: Progress | None = None,
 ) -> dict[str, dict[str, float]]:
-    """The objectives of the baselines that ignore the image and are told nothing of the split; empty for a split
+    """Baseline -> objective -> value, without the baselines that use the split's own ground truth. Empty for a split
     without frames."""
     if not len(dataset.splits[split]):
         return {}

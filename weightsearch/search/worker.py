@@ -18,7 +18,7 @@ from weightsearch.data.dataset import check_content, open_dataset
 from weightsearch.errors import CheckpointError, DataError, WeightsearchError, WriteError, fault_line, one_line
 from weightsearch.files import write_text
 from weightsearch.search.sharing import check_shared
-from weightsearch.search.trial_log import TrialLog
+from weightsearch.search.trial_log import TrialLog, pointer
 from weightsearch.spec import Configuration
 from weightsearch.training.device import choose_device
 from weightsearch.training.environment import describe_environment
@@ -30,7 +30,7 @@ class Superseded(Exception):
     """Another worker has taken up the trial: this one was given up for dead."""
 
 
-# The last two are no fault of the trial: where they last, the study stops (see scheduler.STOPPING).
+# DataError and WriteError are no fault of the trial: if they persist, the study stops (see scheduler.STOPPING).
 RETRIED: Final = (OSError, MemoryError, torch.OutOfMemoryError, Superseded, DataError, WriteError)
 
 
@@ -55,7 +55,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         self.marker = Path(config["marker"])
         self.owner = self.checkpoint.with_name("attempt")
         self.attempt = uuid.uuid4().hex
-        self.log = TrialLog(Path(config["log"]), config["study"], config["driver_host"])
+        self.log = TrialLog(Path(config["log"]))
         self.trainer: Trainer | None = None
         self.resumed_from = 0
         if not hasattr(self, "account"):  # a worker trains one trial of the study after another
@@ -119,7 +119,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
             try:
                 trainer.resume(self.checkpoint)
             except CheckpointError as error:
-                if isinstance(error.__cause__, OSError):  # it may be read the next time
+                if isinstance(error.__cause__, OSError):  # the next attempt may read it
                     raise WriteError(str(error)) from error
                 # Damaged: better trained again than lost.
                 trainer = Trainer(self.configuration, dataset, device, account=self.account)
@@ -141,11 +141,11 @@ class Worker(tune.Trainable):  # type: ignore[misc]
 
     def _failed(self, reason: str) -> dict[str, Any]:
         self.log.note(f"failed: {reason}")
-        return {"number": self.number, "failed": f"{reason}; log: {self.log.where}", "done": True}
+        return {"number": self.number, "failed": f"{reason}{pointer(self.log.path)}", "done": True}
 
 
 def _check_weights(configuration: Configuration) -> None:
-    """Raise DataError where the file of the encoder's weights, which the driver found, is away here."""
+    """Raise DataError if the file of the encoder's weights is missing on this host."""
     weights = configuration.model.options.get("weights")
     if isinstance(weights, str) and Path(weights).is_absolute() and not Path(weights).is_file():
         raise DataError(f"on the host {platform.node()} model.weights is away: no such file: {weights}")

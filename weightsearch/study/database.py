@@ -11,17 +11,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
-from urllib.parse import parse_qsl, quote, unquote
+from urllib.parse import quote
 
 import optuna
 import sqlalchemy as sa
 from optuna.storages._rdb import models
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from weightsearch.errors import StoreError, StoreMissing, StoreUnavailable, one_line
 from weightsearch.study import schema
+from weightsearch.study.url import parse_url, passwords, shown
 
 BUSY_SECONDS = 30
 PENDING: Final = "weightsearch_writes"  # execution option of a transaction that will write
@@ -174,8 +175,8 @@ class Database:
         return getattr(self._local, "connection", None)
 
     def _look(self, *, read: bool, study: str | None) -> tuple[int | None, bool]:
-        """Check what is there before anything is written to it; the version of our tables, and whether Optuna's are
-        there."""
+        """Check the database before anything is written to it. Returns the version of our tables, and whether Optuna's
+        tables are there."""
         engine = sa.create_engine(self._url(read=read), **self._options(read=read))
         try:
             with engine.connect() as connection:
@@ -203,9 +204,7 @@ class Database:
         patience = time.monotonic() + BUSY_SECONDS
         while True:
             try:
-                self.storage = optuna.storages.RDBStorage(
-                    text, engine_kwargs=self._options(read=read), skip_table_creation=self._optunas
-                )
+                self.storage = _optuna_storage(text, self._options(read=read), made=self._optunas)
                 break
             except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
                 if not _made_already(error) or time.monotonic() > patience:
@@ -232,7 +231,7 @@ class Database:
             return self.url
         path = Path(str(self.url.database)).absolute()
         if not read:
-            if "?" not in str(path):  # which SQLAlchemy before 2.1 takes for the beginning of options
+            if "?" not in str(path):  # SQLAlchemy before 2.1 takes it for the beginning of options
                 return self.url
             options = {**self.url.query, "uri": "true", "mode": "rwc"}
             return self.url.set(database=f"file:{quote(str(path))}", query=options)
@@ -263,12 +262,6 @@ class Database:
         return f"{text}{_advice(original, self.name)}"
 
 
-def passwords(url: URL) -> list[str]:
-    """Those that a URL has, between user and host or among its options."""
-    options = [value for key, value in url.query.items() if "password" in key.lower()]
-    return [str(value) for value in (url.password, *options) if value]
-
-
 def _passes(error: BaseException) -> bool:
     """Whether the same may succeed later: the server is gone or starting, or others hold a lock."""
     # Optuna asks again on a connection that has just broken, which SQLAlchemy calls a pending rollback.
@@ -293,14 +286,26 @@ def _passes(error: BaseException) -> bool:
 
 
 def _while_reading(error: BaseException) -> bool:
-    """Whether it was raised where rows are decoded: in SQLAlchemy, JSON, or Optuna's storages and distributions. A
-    damaged page raises there; Optuna's samplers and its checks of a trial's state do not read."""
+    """Whether an exception comes from decoding rows: from SQLAlchemy, JSON, or Optuna's storages and distributions.
+    Damaged pages raise there; Optuna's samplers and its checks of a trial's state read nothing."""
     frames = traceback.extract_tb(error.__traceback__)
     words = Path(frames[-1].filename).parts if frames else ()
     reads = any(name in words for name in ("sqlalchemy", "json")) or (
         "optuna" in words and ("storages" in words or words[-1] == "distributions.py")
     )
     return isinstance(error, UnicodeDecodeError) or reads
+
+
+def _optuna_storage(url: str, options: dict[str, Any], *, made: bool) -> optuna.storages.RDBStorage:
+    """Optuna's storage. made: its tables are there. If it cannot be opened, its connections are closed."""
+    storage = optuna.storages.RDBStorage.__new__(optuna.storages.RDBStorage)
+    try:
+        storage.__init__(url, engine_kwargs=options, skip_table_creation=made)  # type: ignore[misc]
+    except BaseException:
+        if hasattr(storage, "engine"):
+            storage.engine.dispose()
+        raise
+    return storage
 
 
 def _made_already(error: BaseException) -> bool:
@@ -320,46 +325,6 @@ def _advice(original: object, file: str) -> str:
     if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
         return "; what was stored before is safe"
     return ""
-
-
-def shown(url: URL) -> str:
-    """A database as a message names it: without password and options, an SQLite file by its absolute path."""
-    if url.get_backend_name() == "sqlite":
-        return f"sqlite:///{Path(str(url.database)).absolute()}"
-    return url.set(query={}).render_as_string(hide_password=True)
-
-
-def parse_url(text: str) -> URL:
-    """A database URL. Raises StoreError, without the text, which may hold a password."""
-    if text.startswith("sqlite"):
-        return _parse_file(text)
-    try:
-        url = make_url(text)
-    except (ArgumentError, ValueError):  # ValueError of a port that is no number: its text may be a password
-        raise StoreError(
-            "storage: not a database URL; write sqlite:///file.db or postgresql://user@host/name, where : / @ ? # % in "
-            "a user or password are written %3A %2F %40 %3F %23 %25"
-        ) from None
-    if url.get_backend_name() != "postgresql":
-        raise StoreError("storage: not a database URL that can be used; write sqlite:///file.db or postgresql://...")
-    if "@" in f"{url.host}{url.database}{text.partition('?')[2]}":
-        raise StoreError("storage: in the password of a database URL @ is written %40, / %2F, ? %3F, # %23")
-    if url.drivername not in ("postgresql", "postgresql+psycopg"):
-        raise StoreError(f"storage: {url.drivername} is not supported; use sqlite or postgresql")
-    return url.set(drivername="postgresql+psycopg")
-
-
-def _parse_file(text: str) -> URL:
-    """An SQLite URL. Everything up to the last slash is a path, whatever is in it; `%41` is `A`, as in every URL."""
-    kind, _, rest = text.partition("://")
-    if kind not in ("sqlite", "sqlite+pysqlite"):
-        raise StoreError(f"storage: {kind} is not supported; use sqlite or postgresql")
-    folder, slash, name = rest.removeprefix("/").rpartition("/")
-    name, _, options = name.partition("?")
-    database = unquote(f"{folder}{slash}{name}")
-    if not rest.startswith("/") or database in ("", ":memory:"):
-        raise StoreError("storage: a database in memory would be lost; write sqlite:///file.db")
-    return URL.create(kind, database=database, query=dict(parse_qsl(options)))
 
 
 def _missing(path: Path) -> StoreMissing:

@@ -1,4 +1,4 @@
-"""Tables as CSV that a spreadsheet shows and does not run."""
+"""Tables as CSV without text that a spreadsheet would run as a formula."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any, Final
 
 import pandas as pd
 
-RUNS: Final = ("=", "+", "-", "@", "\t", "\r")  # what a formula, or a command, begins with
+RUNS: Final = ("=", "+", "-", "@", "\t", "\r")  # first letters of formulas and commands
 NUMBER: Final = re.compile(r"[-+]?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?\s?%?|[-+]?inf")
 
 
 def to_csv(table: pd.DataFrame) -> str:
-    """A table without its index. Text that a spreadsheet would take for a formula gets an apostrophe before it, as
-    one that a person types; numbers stay numbers, negative ones too."""
+    """A table as CSV, without its index. Text that a spreadsheet would take for a formula gets an apostrophe before it;
+    numbers stay numbers, negative numbers too."""
     safe = table.rename(columns=_safe)
     for place in range(safe.shape[1]):
         column = safe.iloc[:, place]

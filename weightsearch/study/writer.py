@@ -35,7 +35,8 @@ from weightsearch.records import (
 from weightsearch.study import lease as leases
 from weightsearch.study import tables
 from weightsearch.study.lease import Lease
-from weightsearch.study.store import BASELINE, KEPT, REASON, StudyStore
+from weightsearch.study.store import BASELINE, REASON, StudyStore
+from weightsearch.study.trials import KEPT
 
 RUNG: Final = "completed_rung_"  # of Optuna's pruners
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import statistics
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,7 +17,7 @@ from weightsearch.search.comparison import (
     Compared,
     Entry,
     Listener,
-    _digest,
+    _folder,
     candidates,
     common_objective,
     side_by_side,
@@ -169,8 +170,28 @@ def test_other_data_under_the_same_name_are_trained_on_anew(folder):
         assert 0.3 < content["validation depth"] < 6
         assert content["test known"] == 1
         depth = content["validation depth"]
-        assert _digest(one.spec.base, content) != _digest(one.spec.base, {**content, "validation depth": 1.001 * depth})
-        assert _digest(one.spec.base, content) == _digest(one.spec.base, {**content, "validation depth": depth + 1e-9})
+        same = _folder(folder, one.spec.base, content)
+        assert same != _folder(folder, one.spec.base, {**content, "validation depth": 1.001 * depth})
+        assert same == _folder(folder, one.spec.base, {**content, "validation depth": depth + 1e-9})
+
+
+def test_settings_that_change_no_number_do_not_begin_a_training_anew(tiny, folder):
+    def found(*sets: str) -> Path:
+        return _folder(folder, load_study(tiny, sets).base, {"train frames": 3.0})
+
+    first = found()
+    assert first == found("analysis.budget=0", "analysis.pictures=0", "resources.max_concurrent=1", "name=other")
+    assert first != found("train.lr=0.5")
+    assert first != found("resources.cpus_per_trial=2")
+    assert first != found("seed=9")
+
+
+def test_a_training_of_an_older_version_is_recognised(tiny, folder):
+    """The folder of an older version is named by the whole configuration."""
+    base = load_study(tiny).base
+    name = hashlib.sha256(f"{base.model_dump_json()}train frames 3".encode()).hexdigest()[:16]
+    (folder / name).mkdir()
+    assert _folder(folder, base, {"train frames": 3.0}) == folder / name
 
 
 def test_a_study_is_what_its_database_has_whatever_became_of_its_file(folder):
@@ -214,7 +235,7 @@ def test_a_training_that_fails_is_told_and_the_others_go_on(folder):
 
 
 def test_trivial_baselines_that_a_study_lacks_are_measured_and_kept(folder):
-    """As a study of an older version, which has none on the test split."""
+    """A study of an older version has no trivial baselines on the test split."""
     with made(folder, "one", "train.epochs=1") as one:
         assert trivial_entries(one, "abs_rel") == []
         measured = with_trivial(replace(one, keep=True))

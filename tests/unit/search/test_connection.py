@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError
 
 from tests.integration.test_cluster import cluster
-from weightsearch.errors import NotShared
-from weightsearch.search import sharing
+from tests.integration.test_cluster import head as head_script
+from weightsearch.errors import NotShared, SearchError
+from weightsearch.search import connection, sharing
+from weightsearch.search.cluster import Cluster
 from weightsearch.search.connection import MODE, TOKEN, TOKEN_FILE, advice, on_a_cluster, on_this_machine
 from weightsearch.search.scheduler import _why
+from weightsearch.spec import load_study
+
+ADDRESS = "RAY_ADDRESS"
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    for name in (MODE, TOKEN, TOKEN_FILE):
+    for name in (MODE, TOKEN, TOKEN_FILE, ADDRESS):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     return tmp_path
@@ -37,29 +45,19 @@ def test_a_ray_of_this_machine_has_a_token_that_only_its_owner_can_read(monkeypa
     assert MODE not in os.environ
 
 
-HEAD = """
-import sys
-from ray.cluster_utils import Cluster
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-print(cluster.address, flush=True)
-sys.stdin.read()
-cluster.shutdown()
-"""
-
-
 @pytest.fixture(scope="module", params=["asks for a token", "asks for none"])
 def head(request):
     """The address of a Ray cluster, and whether it asks for a token."""
     asks = request.param == "asks for a token"
     environment = {name: value for name, value in os.environ.items() if name not in (MODE, TOKEN, TOKEN_FILE)}
     environment |= {MODE: "token", TOKEN: 64 * "a"} if asks else {MODE: "disabled"}
-    with cluster(HEAD, environment) as (address, _):
+    with cluster(head_script(1), environment) as (address, _):
         yield address, asks
 
 
-@pytest.mark.parametrize("where", ["home", "file", "variable", "nowhere"])
+@pytest.mark.parametrize("where", ["home", "file", "variable"])
 def test_a_cluster_that_asks_for_a_token_gets_the_one_that_there_is(home, monkeypatch, head, where):
-    """One that asks for none must not be joined with a token: the driver would refuse its calls."""
+    """A cluster that asks for none must not be joined with a token: the driver would refuse its calls."""
     address, asks = head
     if where == "home":
         (home / ".ray").mkdir()
@@ -67,27 +65,98 @@ def test_a_cluster_that_asks_for_a_token_gets_the_one_that_there_is(home, monkey
     elif where == "file":
         (home / "token").write_text(64 * "a")
         monkeypatch.setenv(TOKEN_FILE, str(home / "token"))
-    elif where == "variable":
+    else:
         monkeypatch.setenv(TOKEN, 64 * "a")
     with on_a_cluster(address):
-        assert os.environ.get(MODE) == ("token" if asks and where != "nowhere" else None)
+        assert os.environ.get(MODE) == ("token" if asks else None)
     assert MODE not in os.environ
 
 
-def test_a_mode_that_the_user_chose_stays(monkeypatch):
+@pytest.mark.parametrize("head", ["asks for a token"], indirect=True)
+@pytest.mark.parametrize(
+    ("token", "says"),
+    [
+        (None, "the cluster asks for a token; name the file of the cluster's token with RAY_AUTH_TOKEN_PATH=FILE"),
+        (64 * "b", "the cluster refuses the token that this machine has; name the file"),
+    ],
+)
+def test_a_token_that_is_missing_or_wrong_is_told_before_ray_starts(monkeypatch, head, token, says):
+    if token is not None:
+        monkeypatch.setenv(TOKEN, token)
+    with pytest.raises(SearchError, match=says), on_a_cluster(head[0]):
+        pass
+    assert MODE not in os.environ
+
+
+JOIN = """
+import sys
+from pathlib import Path
+from weightsearch.errors import SearchError
+from weightsearch.search.cluster import Cluster
+from weightsearch.spec import load_study
+try:
+    cluster = Cluster(load_study(Path(sys.argv[1]), ["ray.address=auto"]))
+    print(cluster.slots())
+    cluster.close()
+except SearchError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("head", ["asks for a token"], indirect=True)
+def test_auto_joins_with_the_token_as_an_address_does(tiny, monkeypatch, head):
+    """By RAY_ADDRESS here: other Ray clusters may run on this machine."""
+    monkeypatch.setenv(ADDRESS, head[0])
+    monkeypatch.setenv(TOKEN, 64 * "a")
+    done = subprocess.run([sys.executable, "-c", JOIN, str(tiny)], capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
+
+
+def test_auto_without_a_cluster_is_one_line(tiny, monkeypatch):
+    monkeypatch.setenv(ADDRESS, "local")
+    with pytest.raises(SearchError, match="cannot start Ray at ray.address auto: no Ray runs on this machine; make it"):
+        Cluster(load_study(tiny, ["ray.address=auto"]))
+
+
+def test_a_mode_that_the_user_chose_stays(monkeypatch, head):
+    address, asks = head
     monkeypatch.setenv(MODE, "disabled")
-    monkeypatch.setenv(TOKEN, "0")
-    with on_a_cluster("127.0.0.1:1"):
-        assert os.environ[MODE] == "disabled"
+    monkeypatch.setenv(TOKEN, 64 * "a")
+    if asks:
+        with pytest.raises(SearchError, match="asks for a token; unset RAY_AUTH_MODE"), on_a_cluster(address):
+            pass
+        monkeypatch.setenv(MODE, "token")
+    with on_a_cluster(address):
+        assert os.environ[MODE] == ("token" if asks else "disabled")
 
 
-def test_the_advice_names_the_command_and_the_token_where_there_is_none(monkeypatch):
-    assert advice("10.0.0.1:6379") == (
-        "this machine must be a node of the cluster: ray start --address=10.0.0.1:6379; "
-        "if the cluster has a token, name its file with RAY_AUTH_TOKEN_PATH=FILE"
-    )
-    monkeypatch.setenv(TOKEN, "0")
-    assert advice("10.0.0.1:6379").endswith("ray start --address=10.0.0.1:6379")
+def test_a_port_where_no_ray_answers_is_told(monkeypatch):
+    monkeypatch.setattr(connection, "CLIENT", "import time; time.sleep(9)")
+    monkeypatch.setattr(connection, "ASK_SECONDS", 0.1)
+    with pytest.raises(SearchError, match="the port answers, but no head of a Ray cluster"), on_a_cluster("host:1"):
+        pass
+
+
+def test_the_advice_names_the_command():
+    assert advice("10.0.0.1:6379") == ("this machine must be a node of the cluster: ray start --address=10.0.0.1:6379")
+
+
+def test_a_folder_for_temporary_files_that_cannot_be_written_is_one_line(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(SearchError, match="cannot start Ray on this machine: .*No such file or directory"):
+        Cluster(load_study(tiny))
+
+
+def test_a_start_that_fails_leaves_the_environment_as_it_was(tiny, monkeypatch):
+    def fails(**_: object) -> None:
+        assert os.environ[MODE] == "token"
+        raise RuntimeError("no room")
+
+    monkeypatch.setattr("ray.init", fails)
+    with pytest.raises(SearchError, match="cannot start Ray on this machine: no room") as error:
+        Cluster(load_study(tiny))
+    assert error.tb is not None  # its frames live, so that no garbage collection tidies up
+    assert {MODE, TOKEN_FILE}.isdisjoint(os.environ)
 
 
 def test_a_run_folder_that_is_not_shared_is_named_with_its_host(tmp_path, monkeypatch):

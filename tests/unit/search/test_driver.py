@@ -42,7 +42,7 @@ def test_depth_in_another_unit_is_told_before_ray_starts(tiny, tmp_path, scale, 
 
 
 def test_a_study_does_not_go_on_under_another_protocol(tmp_path):
-    """Such as one that began when `kitti_eigen` brought all pictures to one size: its file is the same."""
+    """A study that began when `kitti_eigen` brought all pictures to one size has the same file today."""
     with driving(f"sqlite:///{tmp_path}/study.db") as writer:
         check_protocol(writer.store, EIGEN)  # no trial yet
         ask(writer)

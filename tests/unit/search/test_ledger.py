@@ -382,6 +382,16 @@ def test_a_study_is_not_done_while_it_lacks_trials(study):
     assert one.ledger.done()
 
 
+def test_a_fault_of_the_surroundings_stops_the_study_and_is_no_failure_of_the_trial(study):
+    one = study("resources.max_failures=2", "search.pruner=none")
+    first = one.ledger.next()
+    one.ledger.worker_failed(first.number, 2, "no room", order=1)
+    with pytest.raises(SearchError, match="stopped: trial 0: no room; nothing is lost, give the same command to go on"):
+        one.ledger.stop(first.number, "no room")
+    assert one.ledger.writer.failures(0) == 0
+    assert one.ledger.put_back() == [0]
+
+
 def test_drivers_that_die_do_not_count_as_failures_of_the_trial(study):
     one = study("resources.max_failures=0", "search.pruner=none")
     for _ in range(5):

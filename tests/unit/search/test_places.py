@@ -16,7 +16,7 @@ class Job:
         self.name = name
         self.seconds = seconds
         self.places = Places(SharedBroker(world.cluster, name), lambda: world.now)
-        self.ends: list[tuple[float, object]] = []  # of its trials, each with the place it runs on
+        self.ends: list[tuple[float, object]] = []  # time and place of each running trial
         self.trials = 0
         self.starts = 0  # of workers
 
@@ -95,7 +95,7 @@ def test_a_driver_that_leaves_its_share_to_nobody_takes_it_back():
 
 
 def test_a_study_whose_trials_are_larger_gets_its_place():
-    """Four of this driver's places are one of the other's."""
+    """A place of the other study is as large as four places of this driver."""
     world = World(8)
     world.join("small")
     world.run(50)
@@ -106,7 +106,7 @@ def test_a_study_whose_trials_are_larger_gets_its_place():
 
 
 def test_what_does_not_take_the_places_given_up_for_it_is_not_waited_for_for_ever():
-    """It waits for two places side by side, which are never on one node."""
+    """The request waits for two places on one node, and no node has two."""
     world = World(2)
     job = world.join("first")
 
@@ -155,7 +155,7 @@ def test_tickets_that_are_not_needed_are_given_back_those_that_wait_first():
 
 
 def test_who_gives_up_a_place_does_not_get_it_back_by_a_request_made_before():
-    """Of two places somebody keeps one, so that this driver waits for a second place all the time."""
+    """Another job holds one of two places, so that this driver always waits for a second place."""
     world = World(2)
     world.cluster.ask("guest")
     first = world.join("first")

@@ -6,16 +6,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-from weightsearch.search.trial_log import TrialLog, log_path, log_seen_from_driver, prepare_log
+from weightsearch.search.trial_log import MARK, TrialLog, log_path, pointer, prepare_log
 
-HERE = socket.gethostname()
 ROOT = Path(__file__).parents[3]
 PRINTS = """
 import os, sys, warnings
 from pathlib import Path
-from weightsearch.search.trial_log import TrialLog
+from weightsearch.search.trial_log import TrialLog, prepare_log
 for number in (7, 8):
-    log = TrialLog(Path(sys.argv[1]) / f"trial_{number:04d}.log", "abc", "driver")
+    path = Path(sys.argv[1]) / f"trial_{number:04d}.log"
+    prepare_log(path, "abc")
+    log = TrialLog(path)
     print("before", number)
     with log.captured():
         print("by Python", number)
@@ -44,8 +45,9 @@ def test_everything_that_is_printed_goes_to_the_trial_s_own_log_and_nothing_else
     assert done.stderr == ""
     for number in (7, 8):
         lines = (tmp_path / f"trial_{number:04d}.log").read_text().splitlines()
-        assert lines[0] == f"weightsearch, study abc, log made on {HERE}"
+        assert lines[0] == "weightsearch, study abc"
         assert lines[1].startswith("=== attempt 1: ")
+        assert f", {socket.gethostname()}, process " in lines[1]
         assert lines[2:6] == [f"by Python {number}", f"to stderr {number}", "by C", "by a child"]
 
 
@@ -53,7 +55,7 @@ def test_a_retry_appends_under_its_own_header(tmp_path):
     path = log_path(tmp_path, 3)
     prepare_log(path, "abc")
     for _ in range(2):
-        log = TrialLog(path, "abc", HERE)
+        log = TrialLog(path)
         try:
             raise KeyError("zzz")
         except KeyError as error:
@@ -64,42 +66,46 @@ def test_a_retry_appends_under_its_own_header(tmp_path):
         "=== attempt 2",
     ]
     assert text.count("Traceback (most recent call last)") == text.count("KeyError: 'zzz'") == 2
-    assert log.where == str(path)
+    assert pointer(path) == f"; log: {path}"
 
 
 def test_a_log_of_another_study_of_the_same_name_is_replaced(tmp_path):
     path = log_path(tmp_path, 0)
     prepare_log(path, "old")
-    TrialLog(path, "old", HERE).note("of the old study")
+    TrialLog(path).note("of the old study")
     prepare_log(path, "new")
-    assert path.read_text() == f"weightsearch, study new, log made on {HERE}\n"
+    assert path.read_text() == "weightsearch, study new\n"
 
 
 def test_passwords_stay_out_of_tracebacks(tmp_path):
-    log = TrialLog(tmp_path / "a.log", "abc", HERE)
+    log = TrialLog(tmp_path / "a.log")
     log.fault(RuntimeError("cannot reach postgresql://ann:s3cret@db/x"))
     assert "s3cret" not in (tmp_path / "a.log").read_text()
     assert "postgresql://ann:***@db/x" in (tmp_path / "a.log").read_text()
 
 
-def test_without_a_shared_folder_a_log_is_named_with_its_host(tmp_path):
-    """A worker that finds no log of its driver's made one of its own; a driver that finds no attempt in its own log
-    looks for it where the worker ran."""
+def test_a_log_that_another_driver_made_is_kept_and_named_by_its_path(tmp_path):
+    """Also where the study goes on from another host: the run folder is shared. A log of an older version names the
+    host that made it in its first line."""
     path = log_path(tmp_path, 1)
-    worker = TrialLog(path, "abc", "another-host")
-    assert worker.where == f"{HERE}:{path}"
-    driver = tmp_path / "driver.log"
-    prepare_log(driver, "abc")
-    assert log_seen_from_driver(driver, "node-2") == f"node-2:{driver}"
-    assert log_seen_from_driver(driver, None) == str(driver)
-    assert log_seen_from_driver(path, "node-2") == str(path)
+    path.parent.mkdir()
+    path.write_text(f"weightsearch, study abc, log made on another-host\n{MARK}1: then\n")
+    prepare_log(path, "abc")
+    TrialLog(path)
+    assert path.read_text().count(MARK) == 2
+    assert pointer(path) == f"; log: {path}"
 
 
-def test_a_log_that_cannot_be_written_stops_nothing(tmp_path):
-    (tmp_path / "logs").write_text("a file in the folder's place")
-    log = TrialLog(log_path(tmp_path, 1), "abc", HERE)
+def test_a_worker_that_never_ran_has_no_log(tmp_path):
+    """No message points to a log that holds only its first line."""
+    path = log_path(tmp_path, 1)
+    assert pointer(path) == ""
+    prepare_log(path, "abc")
+    assert pointer(path) == ""
+
+
+def test_a_worker_makes_no_folder_where_the_run_folder_is_not_shared(tmp_path):
+    log = TrialLog(log_path(tmp_path / "runs", 1))
     with log.captured():
-        found = 1 + 1
-    log.note("nowhere")
-    assert found == 2
-    assert log.where == str(tmp_path / "logs" / "trial_0001.log")
+        log.note("nowhere")
+    assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""What a worker does about data that are not what the study began with, without Ray."""
+"""A worker, without Ray, on data that differ from those that the study began with."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from weightsearch.errors import ChangedDataError, DataError, WriteError
 from weightsearch.search.outbox import WorkerFailure
 from weightsearch.search.ray_internals import TuneWorkers
 from weightsearch.search.scheduler import LedgerScheduler
+from weightsearch.search.trial_log import TrialLog, prepare_log
 from weightsearch.search.worker import Worker
 from weightsearch.spec import Configuration, load_configuration
 
@@ -49,8 +50,6 @@ def worker(configuration: Configuration, folder: Path, content: dict[str, float]
             "checkpoint": str(folder / "trial" / "checkpoint.pt"),
             "marker": str(marker),
             "log": str(folder / "logs" / "trial_0000.log"),
-            "study": "of this test",
-            "driver_host": platform.node(),
         }
     )
     return made
@@ -116,8 +115,15 @@ def test_a_run_folder_that_went_away_in_mid_trial_is_no_fault_of_the_trial(scene
         made.step()
 
 
+def test_a_checkpoint_that_cannot_be_read_is_no_fault_of_the_trial(scene, tmp_path):
+    made = worker(scene, tmp_path, open_dataset(scene).content)
+    (tmp_path / "trial" / "checkpoint.pt").mkdir()
+    with pytest.raises(WriteError, match=r"cannot read the checkpoint .*checkpoint\.pt: Is a directory"):
+        made.step()
+
+
 def test_another_size_of_the_pictures_is_the_same_data(scene, tmp_path):
-    """Where the size is searched, what was read is compared by the numbers that do not depend on it."""
+    """If the size is a search parameter, data are compared by the numbers that do not depend on it."""
     began_with = open_dataset(scene).content
     smaller = scene.model_copy(update={"data": scene.data.model_copy(update={"size": (32, 32)})})
     assert worker(smaller, tmp_path, of_any_size(began_with)).step()["done"]
@@ -129,9 +135,12 @@ def test_another_size_of_the_pictures_is_the_same_data(scene, tmp_path):
 @pytest.mark.parametrize("error", [WriteError("no room"), DataError("no frame"), ChangedDataError("other frames")])
 @pytest.mark.parametrize("left", [True, False])
 def test_the_last_attempt_at_data_that_are_away_stops_the_study(tmp_path, error, left):
-    """As that of a full disk does: once more for as long as attempts are left, and then the study, not the trial."""
+    """A full disk and missing data are retried while attempts are left; then the study stops and the trial waits."""
     file = tmp_path / "error"
     file.write_bytes(ray.cloudpickle.dumps(error))
+    log = tmp_path / "trial.log"
+    prepare_log(log, "abc")
+    TrialLog(log)
     put: list[WorkerFailure] = []
 
     class Noting:
@@ -145,8 +154,7 @@ def test_the_last_attempt_at_data_that_are_away_stops_the_study(tmp_path, error,
     scheduler = LedgerScheduler(SimpleNamespace(ledger=ledger, put=put.append), TuneWorkers(), max_failures=2)
     trial = SimpleNamespace(
         trial_id="one",
-        config={"number": 4, "failures": 0, "order": 1, "log": "none"},
-        temporary_state=SimpleNamespace(location=None),
+        config={"number": 4, "failures": 0, "order": 1, "log": str(log)},
         should_recover=lambda: left,
         status="RUNNING",
         num_failures=1,
@@ -154,5 +162,5 @@ def test_the_last_attempt_at_data_that_are_away_stops_the_study(tmp_path, error,
     )
     scheduler.on_trial_error(None, trial)
     (message,) = put
-    reason = f"{error}; log: none" if left else str(error)
+    reason = f"{error}; log: {log}" if left else str(error)
     assert (message.number, message.reason, message.stops) == (4, reason, not left)

@@ -1,25 +1,29 @@
-"""A database that holds another program's study of that name is refused before anything in it is changed; a damaged
-one is a line; folders of any name work."""
+"""A database with another program's study of the same name is refused unchanged; a damaged database is a one-line
+error; folders may have any name."""
 
 from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import optuna
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 
 from tests.stores import ask, attempt, driving, record, report
-from weightsearch.errors import StoreError, WeightsearchError
+from weightsearch.cli.app import opened
+from weightsearch.errors import StoreError, StoreMissing, WeightsearchError
 from weightsearch.search.driver import StudyRun
 from weightsearch.search.ledger import stored_spec
 from weightsearch.spec import load_study
-from weightsearch.study.database import Database, parse_url
+from weightsearch.study.database import Database
 from weightsearch.study.frames import read_frames
 from weightsearch.study.store import StudyStore
 from weightsearch.study.summary import summarise
+from weightsearch.study.url import parse_url
 
 
 def schema_of(url: str) -> dict[str, list[str]]:
@@ -70,6 +74,24 @@ def test_a_study_of_another_name_beside_those_of_optuna(tiny, storage):
     theirs.engine.dispose()
 
 
+def test_no_connection_is_lost_where_another_process_makes_the_same_tables(storage, monkeypatch):
+    """The first try of Optuna's storage fails after it has connected."""
+    made = optuna.storages.RDBStorage.__init__
+    left = [IntegrityError("INSERT", {}, Exception("made already"))]
+    engines: list[sa.Engine] = []
+
+    def fails_once(self: optuna.storages.RDBStorage, *words: Any, **options: Any) -> None:
+        made(self, *words, **options)
+        engines.append(self.engine)
+        if left:
+            raise left.pop()
+
+    monkeypatch.setattr(optuna.storages.RDBStorage, "__init__", fails_once)
+    Database(storage, mode="create").close()
+    assert len(engines) == 2
+    assert [engine.pool.checkedin() for engine in engines] == [0, 0]
+
+
 def test_a_refused_run_leaves_its_folder_to_nobody(tiny):
     with driving("sqlite:///tiny.db", "tiny"), pytest.raises(WeightsearchError):
         StudyRun(load_study(tiny))
@@ -109,6 +131,17 @@ def test_a_database_that_is_not_there_is_named_by_its_whole_path(tiny):
     )
 
 
+def test_a_database_beside_the_study_file_is_named(tiny, tmp_path, monkeypatch):
+    (tmp_path / "a b.db").touch()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with (
+        pytest.raises(StoreMissing, match=rf"there is one beside the study file: {tmp_path}/a b\.db"),
+        opened(tiny, ["storage=sqlite:///a%20b.db"]),
+    ):
+        pass
+
+
 def read_all(url: str) -> None:
     store = StudyStore.open(url, "s")
     try:
@@ -123,7 +156,7 @@ def read_all(url: str) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_whatever_page_is_damaged_it_is_one_line(tmp_path, seed):
-    """Pages overwritten, and single cells: which SQLite's own check does not notice."""
+    """Overwrite pages and single cells. SQLite's own check does not notice damaged cells."""
     path = tmp_path / "s.db"
     url = f"sqlite:///{path}"
     with driving(url) as writer:

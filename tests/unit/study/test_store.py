@@ -10,6 +10,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.stores import SPEC, ask, attempt, driving, record, report, rows
 from weightsearch.errors import StoreError
+from weightsearch.records import EpochRecord, Gradients, ProbeRecord
 from weightsearch.study import tables
 from weightsearch.study.database import Database
 from weightsearch.study.store import StudyStore
@@ -27,12 +28,26 @@ def test_opening_again_finds_everything(writer, store, storage):
     again.close()
 
 
-def test_the_cpus_of_trials_without_a_gpu_are_known(writer, store):
+def test_the_cpus_of_trials_without_a_gpu_are_known(writer, store, storage):
+    with driving(storage, "other") as other:
+        there = replace(attempt(), environment=replace(attempt().environment, cpu="of another study"))
+        report(other, ask(other), there, record(1))
     for number, (cpu, device) in enumerate([("one", "cpu"), ("one", "cpu"), ("two", "cuda: H100"), ("", "cpu")]):
         ask(writer)
         where = replace(attempt().environment, cpu=cpu, device=device)
         report(writer, number, replace(attempt(), environment=where), record(1))
     assert store.cpus() == {"one"}
+
+
+def test_gradient_norms_are_those_of_the_last_epoch_with_a_measurement_at_the_place(writer, store):
+    def probed(epoch: int, **places: dict[str, float]) -> EpochRecord:
+        found = {place: Gradients(norms, {}) for place, norms in places.items()}
+        return replace(record(epoch), probe=ProbeRecord(1, 0.1, found))
+
+    number = ask(writer)
+    first = probed(1, heads={"a": 1.0, "b": 2.0}, shared={"a": 3.0, "b": 4.0})
+    report(writer, number, attempt(), first, probed(2, shared={"b": 5.0}), record(3))
+    assert store.norms(number) == {"heads": (1, {"a": 1.0, "b": 2.0}), "shared": (2, {"b": 5.0})}
 
 
 def test_two_studies_in_one_database_do_not_meet(writer, store, storage):

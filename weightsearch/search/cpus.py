@@ -1,0 +1,46 @@
+"""The kind of CPU that a training in a folder began on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from weightsearch.files import write_text
+
+if TYPE_CHECKING:
+    import torch
+
+FILE: Final = "cpu.txt"
+ONE_KIND: Final = "results repeat bit for bit on one kind only, so that values may differ in their last digits"
+
+
+class CpuNote:
+    """Notes the kind of CPU in a training's folder, and warns when the training continues on another kind. Trainings on
+    a GPU are left out."""
+
+    def __init__(self, folder: Path, device: torch.device, warn: Callable[[str], None]) -> None:
+        from weightsearch.training.environment import cpu
+
+        self.file = folder / FILE
+        self.kind = cpu()
+        self.warn = warn
+        self.due = device.type == "cpu"
+
+    def resumed(self) -> None:
+        """The training continues from its checkpoint. Trainings of older versions have no note."""
+        if not self.due:
+            return
+        try:
+            before = self.file.read_text(encoding="utf-8").strip()
+        except OSError:
+            return
+        self.due = False
+        if before != self.kind:
+            self.warn(f"the training continues on another kind of CPU ({self.kind}; it began on {before}): {ONE_KIND}")
+
+    def trained(self) -> None:
+        """An epoch is in the checkpoint."""
+        if self.due:
+            write_text(self.file, f"{self.kind}\n")
+            self.due = False

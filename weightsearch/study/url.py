@@ -1,0 +1,57 @@
+"""Database URLs: parsed, and named without their passwords."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import parse_qsl, unquote
+
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from weightsearch.errors import StoreError
+
+
+def passwords(url: URL) -> list[str]:
+    """The passwords of a URL, between user and host or among its options."""
+    options = [value for key, value in url.query.items() if "password" in key.lower()]
+    return [str(value) for value in (url.password, *options) if value]
+
+
+def shown(url: URL) -> str:
+    """The name of a database in messages: without password and options, an SQLite file by its absolute path."""
+    if url.get_backend_name() == "sqlite":
+        return f"sqlite:///{Path(str(url.database)).absolute()}"
+    return url.set(query={}).render_as_string(hide_password=True)
+
+
+def parse_url(text: str) -> URL:
+    """A database URL. Raises StoreError, without the text, which may hold a password."""
+    if text.startswith("sqlite"):
+        return _parse_file(text)
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):  # ValueError: the port is no number, and its text may be a password
+        raise StoreError(
+            "storage: not a database URL; write sqlite:///file.db or postgresql://user@host/name, where : / @ ? # % in "
+            "a user or password are written %3A %2F %40 %3F %23 %25"
+        ) from None
+    if url.get_backend_name() != "postgresql":
+        raise StoreError("storage: not a database URL that can be used; write sqlite:///file.db or postgresql://...")
+    if "@" in f"{url.host}{url.database}{text.partition('?')[2]}":
+        raise StoreError("storage: in the password of a database URL @ is written %40, / %2F, ? %3F, # %23")
+    if url.drivername not in ("postgresql", "postgresql+psycopg"):
+        raise StoreError(f"storage: {url.drivername} is not supported; use sqlite or postgresql")
+    return url.set(drivername="postgresql+psycopg")
+
+
+def _parse_file(text: str) -> URL:
+    """An SQLite URL. Everything up to the last slash is a path, whatever is in it; `%41` is `A`, as in every URL."""
+    kind, _, rest = text.partition("://")
+    if kind not in ("sqlite", "sqlite+pysqlite"):
+        raise StoreError(f"storage: {kind} is not supported; use sqlite or postgresql")
+    folder, slash, name = rest.removeprefix("/").rpartition("/")
+    name, _, options = name.partition("?")
+    database = unquote(f"{folder}{slash}{name}")
+    if not rest.startswith("/") or database in ("", ":memory:"):
+        raise StoreError("storage: a database in memory would be lost; write sqlite:///file.db")
+    return URL.create(kind, database=database, query=dict(parse_qsl(options)))
