@@ -46,6 +46,31 @@ class Claim:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Builds the claims of one source."""
+
+    source: str
+
+    def __call__(
+        self,
+        name: str,
+        claimed: str,
+        verdict: str | bool,
+        right: str,
+        how: str,
+        numbers: Mapping[str, float],
+        where: str,
+    ) -> Claim:
+        """verdict: True is `holds`, False is `wrong`."""
+        words = verdict if isinstance(verdict, str) else HOLDS if verdict else WRONG
+        return Claim(name, self.source, claimed, words, right, how, dict(numbers), where)
+
+    def by_training(self, name: str, claimed: str, right: str, where: str) -> Claim:
+        """A claim that only the trials of a study can judge."""
+        return self(name, claimed, UNSUPPORTED, right, "weightsearch claims STUDY", {}, where)
+
+
 def rounds_to(claimed: str, right: Sequence[float]) -> bool:
     """Whether these values round to the figures claimed, `.97/.49/8.00`: each to as many digits as are given."""
     figures = claimed.split("/")
@@ -54,9 +79,9 @@ def rounds_to(claimed: str, right: Sequence[float]) -> bool:
     return all(abs(float(figure) - value) <= 0.5 * 10**-count * (1 + 1e-9) for figure, value, count in pairs)
 
 
-def judged(holds: bool) -> str:
-    """The verdict on a claim that a computation decides."""
-    return HOLDS if holds else WRONG
+def at(form: str, places: Sequence[float], values: Sequence[float]) -> dict[str, float]:
+    """Numbers of a claim by a format of their names, such as `at_{:g}_m` for depths."""
+    return {form.format(place): value for place, value in zip(places, values, strict=True)}
 
 
 def listed(values: Sequence[float], form: str) -> str:

@@ -38,4 +38,4 @@ def all_claims(evidence: Mapping[str, str] = MappingProxyType({})) -> list[Claim
 @cache
 def _computed() -> tuple[Claim, ...]:
     parts = (claims_dual_head, claims_dual_head_tables, claims_silog, claims_transfer, claims_cotraining)
-    return tuple(make() for part in parts for make in part.CLAIMS.values())
+    return tuple(make() for part in parts for make in part.CLAIMS)

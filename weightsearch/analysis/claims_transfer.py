@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from weightsearch.analysis.claim import HOLDS, PREMISE, UNSUPPORTED, Claim, judged, listed
+from weightsearch.analysis.claim import HOLDS, PREMISE, UNSUPPORTED, Claim, Rows, listed
 
 SOURCE: Final = "transfer"
+row: Final = Rows(SOURCE)
 BY_TRAINING: Final = "weighted_beats_single"
 PAPER: Final = "arXiv 2404.07686"
 TABLE: Final = (
@@ -33,11 +34,10 @@ def _changes() -> list[float]:
 
 def _best_encoder() -> Claim:
     changes = _changes()
-    return Claim(
+    return row(
         "best_encoder",
-        SOURCE,
         "EfficientNet has the lowest RMSE, REL and log10: .386, .113 and .049",
-        judged(all(change > 0 for change in changes)),
+        all(change > 0 for change in changes),
         f"by its own figures it is {listed(changes, '.1f')} % lower than DenseNet169 in {'/'.join(METRICS)}",
         "the table's own figures, column by column",
         {f"{metric}_percent": change for metric, change in zip(METRICS, changes, strict=True)},
@@ -56,9 +56,8 @@ def _rounding() -> Claim:
     numbers = {
         f"{metric}_{end}": span[index] for metric, span in spans.items() for index, end in enumerate(("low", "high"))
     }
-    return Claim(
+    return row(
         "significant_improvement",
-        SOURCE,
         "the improvements in accuracy and robustness are significant",
         UNSUPPORTED,
         f"the figures known are single ones, without a spread over seeds: by their rounding alone the differences are "
@@ -74,11 +73,10 @@ def _columns_agree() -> Claim:
     expected = {name: row[1] / math.log(10) for name, row in RESULTS.items()}
     ratios = {name: row[2] / expected[name] for name, row in RESULTS.items()}
     words = ", ".join(f"{name} {expected[name]:.3f} against {RESULTS[name][2]:.3f}" for name in RESULTS)
-    return Claim(
+    return row(
         "rel_and_log10_agree",
-        SOURCE,
         "its REL and log10 belong to the same predictions",
-        judged(all(abs(ratio - 1) < 0.05 for ratio in ratios.values())),
+        all(abs(ratio - 1) < 0.05 for ratio in ratios.values()),
         f"REL / ln 10 should be near log10 for small errors, and is: {words}",
         "|log10(1 + e)| = |e| / ln 10 to first order",
         {f"{name}_expected": value for name, value in expected.items()},
@@ -92,9 +90,8 @@ def _three_weights() -> Claim:
     shares = [[weight / sum(one) for weight in one] for one in (WEIGHTS, doubled)]
     same = all(math.isclose(a, b) for a, b in zip(*shares, strict=True))
     words = f"{WEIGHTS[0] / WEIGHTS[2]:g} and {WEIGHTS[1] / WEIGHTS[2]:g}"
-    return Claim(
+    return row(
         "three_weights",
-        SOURCE,
         "three weights, .6, .2 and 1, are found by grid and random search",
         PREMISE if same else HOLDS,
         f"only two ratios matter, {words} of SSIM's: a common factor leaves the shares of the terms at "
@@ -106,25 +103,19 @@ def _three_weights() -> Claim:
 
 
 def _beats_single() -> Claim:
-    return Claim(
+    return row.by_training(
         BY_TRAINING,
-        SOURCE,
         "the weighted loss consistently outperforms its single terms",
-        UNSUPPORTED,
         "the figures known have no spread over seeds; it is decided by training: see the evidence of a study that has "
         "the single terms among its baselines, such as transfer_ablation",
-        "weightsearch claims STUDY",
-        {},
         PAPER,
     )
 
 
-CLAIMS: Final[Mapping[str, Callable[[], Claim]]] = MappingProxyType(
-    {
-        "best_encoder": _best_encoder,
-        "significant_improvement": _rounding,
-        "rel_and_log10_agree": _columns_agree,
-        "three_weights": _three_weights,
-        BY_TRAINING: _beats_single,
-    }
+CLAIMS: Final[tuple[Callable[[], Claim], ...]] = (
+    _best_encoder,
+    _rounding,
+    _columns_agree,
+    _three_weights,
+    _beats_single,
 )
