@@ -62,6 +62,7 @@ def test_values_without_spread_are_compared_without_a_warning():
     assert compare_pairs(same, {1: 0.5, 2: 0.5}, minimize=True).verdict == "as good"
     assert compare_pairs(same, {1: 0.75, 2: 0.75}, minimize=True).verdict == "better"
     assert compare_pairs(same, 0.25, minimize=True).verdict == "worse"
+    assert compare_pairs({1: 0.1, 2: 0.11}, {1: 0.2, 2: 0.21}, minimize=True).verdict == "better"  # -.1, but for rounding
 
 
 def contender(search: float, *fresh: float, test: float | None = None, on_test: tuple[float, ...] = ()) -> Contender:
@@ -125,6 +126,23 @@ def test_use_it_needs_a_win_over_every_baseline_the_trivial_one_included():
     wins = said(contender(0.1, 0.1, 0.1, 0.11, 0.105), {"published": published})
     assert "is better than “published”. Use it." in wins
     assert "at 5 % for all 2 comparisons together (Holm's correction)" in wins
+
+
+def test_a_loss_to_a_baseline_is_told_before_a_win_over_constant_depth():
+    worse = {"published": contender(0.05, 0.05, 0.05, 0.051, 0.05)}
+    text = said(contender(0.1, 0.1, 0.1, 0.11, 0.105), worse)
+    assert text.startswith("Do not use trial 5: over 4 fresh seeds “published” is better. Trial 5 is better than const")
+
+
+def test_one_fresh_seed_is_told_as_such():
+    text = said(contender(0.1, 0.12), {"published": contender(0.2, 0.2)}, {})
+    assert "trained with one fresh seed, which shows no spread; before relying on it" in text
+    assert "biased" not in text
+
+
+def test_one_comparison_needs_no_correction():
+    text = said(contender(0.1, 0.1, 0.11), {"published": contender(0.2, 0.2, 0.21)}, {})
+    assert "over fresh seeds, Student's t-test, at 5 %. " in text
 
 
 def test_every_objective_has_its_trivial_baseline():
