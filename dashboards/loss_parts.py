@@ -19,6 +19,7 @@ from weightsearch.dashboards.part import Part, Table, number
 from weightsearch.records import HEADS, SHARED, heads_of, pixel_warnings, several_units
 
 NOTHING: Final = "No epoch of the best trial or of a baseline has been trained yet."
+MEANS: Final = "Means over the epochs with a measurement; – is a term of weight 0, or a trial without a measurement."
 OPPOSED: Final = 0.1  # a cosine below its negative is called a conflict
 FEW: Final = 3  # probes that say little
 FEW_WARNINGS: Final = 6  # that are written out
@@ -114,7 +115,7 @@ def gradients_part(found: Findings) -> Part:
         one.update_yaxes(title_text="norm / mean norm", col=1)
     columns = ["", "term", *(WORDS[where] for where in drawn)]
     rows = [[label, term, *(known.get(where, "–") for where in drawn)] for (label, term), known in cells.items()]
-    tables = [Table(columns, rows, "Means over the epochs with a measurement.")] if drawn else []
+    tables = [Table(columns, rows, MEANS)] if drawn else []
     captions = {where: WORDS[where].capitalize() for where in drawn}
     table = pd.concat(data) if data else pd.DataFrame(columns=["epoch", "term", "ratio", "trial", "place"])
     return Part("gradients", title, _about_gradients(found, list(drawn)), drawn, tables, captions=captions, data=table)
@@ -306,7 +307,7 @@ def quantisation_part(found: Findings) -> Part | None:
     text = [
         f"Two heads over 0 to {deepest:g} m: the integer target has {one.targets} values "
         f"({one.target_bits:.2f} bits for evenly spread depth). Errors are those of rounding to the levels alone; "
-        f"the depth is decoded by the form `{decode}`."
+        f"decoding is {decode}."
     ]
     columns = ["", "one head, largest", "mean", "two heads, largest", "mean"]
     tables = [Table(columns, rows)]

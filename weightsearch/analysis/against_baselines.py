@@ -20,10 +20,10 @@ LEVEL: Final = 0.05  # of false verdicts, for all comparisons of a study togethe
 
 @dataclass(frozen=True)
 class Comparison:
-    """best, other: means over seeds. change: the difference relative to the other (negative: the best is lower). margin:
-    half of the difference's 95 % confidence interval, relative to the other, of this comparison by itself. p: Student's
-    t-test, after Holm's correction for all comparisons. margin and p are None with one seed. pairs: the number of seeds
-    compared. verdict: whether the best is better or worse than the other."""
+    """best, other: means over seeds. change: the difference relative to the other (negative: the best is lower).
+    margin: half of the difference's 95 % confidence interval, relative to the other, of this comparison by itself.
+    p: Student's t-test, after Holm's correction for all comparisons. margin and p are None with one seed. pairs: the
+    number of seeds compared. verdict: whether the best is better or worse than the other."""
 
     best: float
     other: float
@@ -73,8 +73,11 @@ def compare_pairs(best: Values, other: Values | float, *, minimize: bool) -> Com
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values after Holm's step-down correction (Holm 1979), which neither SciPy nor NumPy has. The smallest p-value is
-    multiplied by their number, the next by one less and so on; corrected values never decrease and are at most 1."""
+    """p-values after Holm's step-down correction (Holm 1979), which neither SciPy nor NumPy has.
+
+    The smallest p-value is multiplied by their number, the next by one less and so on; corrected values never decrease
+    and are at most 1.
+    """
     order = np.argsort(p_values)
     factors = np.arange(len(p_values), 0, -1)
     corrected = np.empty(len(p_values))

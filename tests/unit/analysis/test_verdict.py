@@ -62,7 +62,9 @@ def test_values_without_spread_are_compared_without_a_warning():
     assert compare_pairs(same, {1: 0.5, 2: 0.5}, minimize=True).verdict == "as good"
     assert compare_pairs(same, {1: 0.75, 2: 0.75}, minimize=True).verdict == "better"
     assert compare_pairs(same, 0.25, minimize=True).verdict == "worse"
-    assert compare_pairs({1: 0.1, 2: 0.11}, {1: 0.2, 2: 0.21}, minimize=True).verdict == "better"  # -.1, but for rounding
+    assert (
+        compare_pairs({1: 0.1, 2: 0.11}, {1: 0.2, 2: 0.21}, minimize=True).verdict == "better"
+    )  # -.1, but for rounding
 
 
 def contender(search: float, *fresh: float, test: float | None = None, on_test: tuple[float, ...] = ()) -> Contender:
