@@ -42,8 +42,8 @@ class Strip:
 
 @dataclass(frozen=True)
 class Part:
-    """name: the part's name for `--select`. text: sentences, a paragraph each. warnings: those of them that are set off.
-    figures: name -> figure. data: the numbers behind the part, for CSV. facts: a few large numbers, each with its
+    """name: the part's name for `--select`. text: sentences, a paragraph each. warnings: highlighted sentences of the
+    text. figures: name -> figure. data: the numbers behind the part, for CSV. facts: a few large numbers, each with its
     label. captions: figure name -> caption, of parts with several figures."""
 
     name: str

@@ -27,6 +27,7 @@ from weightsearch.spec.ranges import (
     find_ranges,
     is_range,
     parse_range,
+    text_of,
 )
 from weightsearch.spec.sections import CONFIGURATION_KEYS, KNOWN_KEYS, Configuration, Ray, Search
 from weightsearch.spec.validate import RANGE_SECTIONS, check_plugin, validate
@@ -214,6 +215,8 @@ def _check_space(document: Document, tree: Mapping[str, Any]) -> tuple[Configura
             if path[:2] == ("search", "baselines"):
                 raise document.error(path, "a baseline needs a value, not a range")
             raise document.error(path, f"a range may only stand in {', '.join(RANGE_SECTIONS)}")
+        if len(path) == 2 and path[0] == "loss":
+            raise document.error(path, f"a term is a mapping; write {{weight: {text_of(written)}}}")
         raw[".".join(path)] = parse_range(document, path, written)
     first = {name: found.ends()[0] for name, found in raw.items()}
     base = check_configuration(document, fill(tree, first))

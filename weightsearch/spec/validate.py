@@ -34,7 +34,8 @@ OWN_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
 def validate(document: Document, model: type[M], tree: Any, path: Keys = ()) -> M:
     """Check a tree against a section's model. Raises SpecError with one problem for each mistaken value."""
     if not isinstance(tree, dict):
-        raise document.error(path, f"expected a mapping, found {describe(tree)}")
+        hint = nearest(tree, "dict_type", ranges=False, path=path)
+        raise document.error(path, f"expected a mapping, found {describe(tree)}{hint}")
     try:
         return model.model_validate_json(json.dumps(tree), strict=True)
     except ValidationError as error:
@@ -75,7 +76,7 @@ def _problems(
         keys, message = _named(model, keys, _message(model, keys, detail, path))
         full = (*path, *keys)
         problem = document.problem(full, message)
-        if full in found:  # alternatives of one value, such as a number or 'auto'
+        if full in found and detail["type"] != "extra_forbidden":  # alternatives of a value, such as a number or 'auto'
             problem = Problem(
                 problem.path, f"{found[full].message.split(', found')[0]}; or {problem.message}", problem.place
             )
