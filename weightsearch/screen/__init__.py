@@ -1,0 +1,30 @@
+"""What a person sees: progress, results, tables. Together with the commands the only package that prints."""
+
+from weightsearch.screen.console import err, out
+from weightsearch.screen.live import View, follow, progress_group
+from weightsearch.screen.results import (
+    print_claims,
+    print_compared,
+    print_costs,
+    print_data_check,
+    print_metrics,
+    print_quantisation,
+    print_result,
+    print_verdict,
+)
+
+__all__ = [
+    "View",
+    "err",
+    "follow",
+    "out",
+    "print_claims",
+    "print_compared",
+    "print_costs",
+    "print_data_check",
+    "print_metrics",
+    "print_quantisation",
+    "print_result",
+    "print_verdict",
+    "progress_group",
+]
