@@ -131,9 +131,11 @@ def progress_group(now: Progress) -> Group:
     head = f"{now.ended}{'' if now.total is None else f'/{now.total}'} trials: {states['COMPLETE']} done, "
     head += f"{states['PRUNED']} pruned, {states['FAIL']} failed; {states['RUNNING']} running"
     head += f"; {states['WAITING']} waiting" if states.get("WAITING") else ""
-    head += "" if now.elapsed is None else f"; {duration(now.elapsed)} so far"
-    head += f", {duration(now.left)} left" if now.left else ""
     lines = [Text(head)]
+    times = [] if now.elapsed is None else [f"{duration(now.elapsed)} so far"]
+    times += [f"{duration(now.left)} left"] if now.left else []
+    if times:
+        lines.append(Text(", ".join(times)))
     if now.away:
         lines.append(Text(f"waiting for the database: {now.away}", style="bold red"))
     if now.best is not None:
@@ -157,10 +159,10 @@ def _running_lines(trial: RunningTrial, now: Progress) -> list[Text]:
     lines = [Text(f"{name}: {_bar(done)} epoch {trial.epoch}/{now.epochs}{value}")]
     if trial.contributions:
         where = "not measured yet" if trial.pull is None else f"{trial.pull.words}, epoch {trial.pull.epoch}"
-        lines.append(Text(f"    share of the loss; gradients: {where}", style="dim"))
+        lines.append(Text(f"    share of the loss; gradient ratio {where}", style="dim"))
     width = max((len(term) for term in trial.contributions), default=0)
     for term, share in trial.contributions.items():
-        line = f"    {term:{width}}  {_bar(share)} {100 * share:3.0f} % of the loss"
+        line = f"    {term:{width}}  {_bar(share)} {100 * share:3.0f} %"
         if trial.pull is not None:
             ratio = trial.pull.ratios.get(term)
             line += "  no gradient" if ratio is None else f"  {_pull(ratio, trial.pull)}"
@@ -169,7 +171,7 @@ def _running_lines(trial: RunningTrial, now: Progress) -> list[Text]:
 
 
 def _pull(ratio: float, pull: Pull) -> str:
-    return f"{_bar(ratio / len(pull.ratios))} {ratio:.2g} of the mean gradient"
+    return f"{_bar(ratio / len(pull.ratios))} {ratio:.2g}"
 
 
 def _bar(share: float) -> str:
