@@ -140,6 +140,36 @@ def test_one_fresh_seed_is_told_as_such():
     text = said(contender(0.1, 0.12), {"published": contender(0.2, 0.2)}, {})
     assert "trained with one fresh seed, which shows no spread; before relying on it" in text
     assert "biased" not in text
+    assert "the mean over fresh seeds" not in text
+
+
+def test_within_a_percent_of_constant_depth_is_no_better_even_below_it():
+    assert "Trial 5 is no better than constant_depth" in said(contender(0.2, 0.2235, 0.2236, 0.2234), {})
+
+
+def test_not_significantly_better_than_constant_depth_is_a_warning():
+    (unsure, *_) = judge(contender(0.21, 0.2, 0.23, 0.21), {}, TRIVIAL, {"abs_rel": "minimize"}).sentences("trial 5")
+    assert "is not significantly better than constant_depth" in unsure.text
+    assert unsure.warning
+
+
+def test_use_it_needs_every_baseline_to_be_worse():
+    best, scattered = contender(0.1, 0.1, 0.1, 0.11, 0.105), contender(0.2, 0.05, 0.3, 0.1, 0.25)
+    text = said(best, {"published": contender(0.4, 0.4, 0.41, 0.4, 0.405), "equal": scattered}, {})
+    assert "is better than “published”; it is not significantly different from “equal”" in text
+    assert "Use it" not in text
+
+
+def test_a_baseline_without_fresh_seeds_is_named_as_not_compared():
+    text = said(contender(0.1, 0.1, 0.11, 0.1), {"published": contender(0.2)}, {})
+    assert "Over 3 fresh seeds trial 5 was not compared with “published” over fresh seeds." in text
+
+
+def test_as_good_is_corrected_for_all_comparisons():
+    """The interval is ±0.7 % by itself, ±1.4 % at 95 % for four comparisons together."""
+    pair = Pair({1: 0.9972, 2: 1.0, 3: 1.0028}, 1.0, True)
+    assert compare_all({"a": pair})["a"].verdict == "as good"
+    assert {one.verdict for one in compare_all(dict.fromkeys("abcd", pair)).values()} == {"undecided"}
 
 
 def test_one_comparison_needs_no_correction():
