@@ -81,7 +81,7 @@ def epochs_on_x(found: go.Figure, epochs: int) -> None:
 
 
 def whole_on_x(found: go.Figure, count: int) -> None:
-    """Ticks at whole numbers, where there are so few that plotly would put some between them."""
+    """Ticks at whole numbers only. count: the number of values; with many of them plotly does so by itself."""
     if count <= 10:
         found.update_xaxes(tick0=0, dtick=1)
 

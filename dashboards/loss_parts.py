@@ -1,4 +1,4 @@
-"""The parts of a report that tell of the loss: what each term contributes, how hard it pulls, where terms disagree."""
+"""The parts of a report about the loss: contributions, gradient ratios, conflicts, convergence, redundancy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NOTHING: Final = "No epoch of the best trial or of a baseline has been trained y
 MEANS: Final = "Means over the epochs with a measurement; – is a term of weight 0, or a trial without a measurement."
 OPPOSED: Final = 0.1  # a cosine below its negative is called a conflict
 FEW: Final = 3  # probes that say little
-FEW_WARNINGS: Final = 6  # that are written out
+FEW_WARNINGS: Final = 6  # warnings that are written out
 LOOKED_AT: Final = 6  # trials that are drawn side by side
 QUANTISED: Final = ["bits", "one_largest", "one_mean", "two_largest", "two_mean"]
 DEPTHS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0)
@@ -71,7 +71,7 @@ def contributions_part(found: Findings) -> Part:
 
 
 def _without_pixels(found: Findings) -> list[str]:
-    """A sentence for each trial with a term that had no pixel to learn from at many of its steps."""
+    """A warning for each trial in which a term had no pixel to learn from at many steps."""
     steps = found.frames.epochs.groupby("number")["steps"].sum()
     counts = found.frames.without_pixels.groupby(["number", "term"], sort=False)["steps"].sum()
     said = []
@@ -122,7 +122,7 @@ def gradients_part(found: Findings) -> Part:
 
 
 def _places(found: Findings) -> list[str]:
-    """Where gradients of different terms can be compared; the most telling place first."""
+    """The places where gradients of different terms can be compared, the most informative first."""
     return [SHARED] if several_units(*heads_of(found.tree)) else [SHARED, HEADS]
 
 
@@ -132,7 +132,7 @@ def _norms(found: Findings, trial: int, where: str) -> pd.DataFrame:
 
 
 def _about_gradients(found: Findings, drawn: Sequence[str]) -> list[str]:
-    """What the ratios are, and where they were measured."""
+    """Explanations of the ratios, and of the places of measurement."""
     text = [
         "The norm of each weighted term's gradient divided by the mean norm of all terms: at 1 a term pulls as "
         "strongly as the average one. Ratios at different places are ratios of different gradients: each place has a "
@@ -335,5 +335,5 @@ def _why(found: Findings) -> str:
     if not _budget(found):
         return ": analysis.budget is 0"
     if not any(sum(weight > 0 for weight in found.weights(trial).values()) > 1 for trial in found.shown.values()):
-        return ": a term that pulls alone has nothing beside it"
+        return ": with one term of weight above 0 there is nothing to compare"
     return ": the trainings were too short for the budget of probes (analysis.budget)"

@@ -1,4 +1,4 @@
-"""The best trial against baselines over fresh seeds: which differences are more than chance."""
+"""Compare the best trial with baselines over fresh seeds: significance of the differences."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ Outcome = Literal["better", "worse", "as good", "undecided", "one seed"]
 Values = Mapping[int, float]  # by seed
 
 SAME: Final = 0.01  # a relative difference that does not matter
-ROUNDING: Final = 1e-9  # a spread relative to the values that is rounding
-LEVEL: Final = 0.05  # of false verdicts, for all comparisons of a study together
+ROUNDING: Final = 1e-9  # a relative spread of values that differ by rounding only
+LEVEL: Final = 0.05  # probability of any false verdict in a study
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A published claim about loss weights, and what is right."""
+"""Published claims about loss weights, and their corrections."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ NOT_CHECKED: Final = "not checked: the printed form is not known here"
 
 @dataclass(frozen=True)
 class Claim:
-    """name: short, unique. claimed and right: in words, with their figures. numbers: what was computed, by name. how:
-    the computation. where: the document, and what is taken as printed if the print could not be read. evidence: what a
-    study has measured of it."""
+    """name: short, unique. claimed, right: the claim and the correct statement, in words with figures. numbers: the
+    computed figures, by name. how: the computation. where: the document, and the form assumed where its print could not
+    be read. evidence: measurements of a study."""
 
     name: str
     source: str
@@ -34,12 +34,12 @@ class Claim:
 
     @property
     def with_place(self) -> str:
-        """The claim and where it is made."""
+        """The claim with its place in the document."""
         return f"{self.claimed} [{self.where}]" if self.where else self.claimed
 
     @property
     def with_evidence(self) -> str:
-        """What is right, and what a study has measured of it."""
+        """The correct statement, with the study's evidence."""
         return f"{self.right}. Evidence: {self.evidence}" if self.evidence else self.right
 
     def to_plain(self) -> dict[str, Any]:

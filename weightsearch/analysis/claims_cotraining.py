@@ -30,7 +30,7 @@ SUPPLEMENT: Final = "supplementary of CoopNet (WACV 2023)"
 
 
 def _sums_alike() -> Claim:
-    """As printed both errors are of the same warp."""
+    """Eq 1 as printed: both errors are computed from the same warp."""
     flow = np.random.default_rng(0).uniform(0, 1, 10_000)
     delta = flow - flow
     kept = 100 * float((np.abs(delta) <= 0.05).mean())
@@ -47,7 +47,7 @@ def _sums_alike() -> Claim:
 
 
 def _last_index() -> Claim:
-    """n steps of a recursion from i = 1 are a sum that ends at n."""
+    """Eq 7: n steps of a recursion from i = 1 give a sum whose last index is n."""
     steps = 10
 
     def summed(last: int) -> float:

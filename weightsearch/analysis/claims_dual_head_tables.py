@@ -1,4 +1,4 @@
-"""The tables and summaries of the dual head's weight justification, each held against its own other figures."""
+"""Claims in the tables and summaries of the dual head's weight justification, compared with its own other figures."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _ratio_column() -> Claim:
 
 
 def _range(name: str, claimed: str, claim: str, metres: float, column: Sequence[float], place: str) -> Claim:
-    """A range of relative errors against the table above it and against what follows from the error in metres."""
+    """A claimed range of relative errors, compared with the document's table and with the error in metres."""
     largest, smallest = (100 * error for error in relative_errors(metres, [MIN_DEPTH, MAX_DEPTH]))
     low, high = min(column), max(column)
     return row(
@@ -194,7 +194,7 @@ def _consistency_example() -> Claim:
 
 
 def _documents() -> Claim:
-    """One document has shares of 51/49 % and gradients of 1.04 : 1, another 99.6/.4 % and 252 : 1."""
+    """The two documents disagree: shares of 51/49 % (1.04 : 1) in the justification, 99.6/.4 % (252 : 1) here."""
     first, second, step = 100 * PUBLISHED_LOSSES[0] / sum(PUBLISHED_LOSSES), 99.6, 1.221  # as printed, the last in mm
     ratio = first / (100 - first), second / (100 - second)
     weighted = 100 * second / (second + WEIGHTS[1] * (100 - second))

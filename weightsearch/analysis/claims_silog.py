@@ -80,12 +80,12 @@ def cases() -> list[tuple[Array, float]]:
 
 
 def largest_gap(line: Callable[[Array, float], float]) -> float:
-    """Of a line of the proof from L(s d, y) at focus 1, over all cases."""
+    """The largest difference between a line of the proof and L(s d, y) at focus 1, over all cases."""
     return max(abs(line(ratios, shift) - loss(ratios + shift, 1.0)) for ratios, shift in cases())
 
 
 def _within(gap: float) -> str:
-    """How nearly two numbers that should be equal are."""
+    """The accuracy of an equality, in words."""
     return f"to {gap:.0e}" if gap else "exactly"
 
 
@@ -106,7 +106,7 @@ def _line(number: int, words: str) -> Claim:
 
 
 def _log_of_square() -> Claim:
-    """As printed, ln(d / y)² in the fifth line may be the square of the logarithm or the logarithm of the square."""
+    """Line 5: the printed ln(d / y)² has two readings, the square of the logarithm and the logarithm of the square."""
 
     def other(r: Array, b: float) -> float:
         return float((b**2 + 2 * r + 2 * b * r).mean() - (b * len(r) + r.sum()) ** 2 / len(r) ** 2)

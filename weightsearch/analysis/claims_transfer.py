@@ -27,7 +27,7 @@ WEIGHTS: Final = (0.6, 0.2, 1.0)  # of MAE, edge, SSIM
 
 
 def _changes() -> list[float]:
-    """How much lower EfficientNet is than DenseNet169, in percent, by metric."""
+    """The relative difference of EfficientNet from DenseNet169 in percent (positive: lower), by metric."""
     best, other = RESULTS["EfficientNet"], RESULTS["DenseNet169"]
     return [100 * (b - a) / b for a, b in zip(best, other, strict=True)]
 
@@ -46,7 +46,7 @@ def _best_encoder() -> Claim:
 
 
 def _rounding() -> Claim:
-    """The least and the largest difference that the rounded figures allow."""
+    """The smallest and largest differences that agree with the rounded figures."""
     half = 0.0005
     spans = {
         metric: tuple(100 * ((b + sign * half) - (a - sign * half)) / (b + sign * half) for sign in (-1, 1))
@@ -69,7 +69,7 @@ def _rounding() -> Claim:
 
 
 def _columns_agree() -> Claim:
-    """For small errors |log10(1 + e)| is about |e| / ln 10."""
+    """REL against log10: for small errors |log10(1 + e)| is about |e| / ln 10."""
     expected = {name: row[1] / math.log(10) for name, row in RESULTS.items()}
     ratios = {name: row[2] / expected[name] for name, row in RESULTS.items()}
     words = ", ".join(f"{name} {expected[name]:.3f} against {RESULTS[name][2]:.3f}" for name in RESULTS)
@@ -85,7 +85,7 @@ def _columns_agree() -> Claim:
 
 
 def _three_weights() -> Claim:
-    """A common factor of all weights is no choice of the loss."""
+    """Three weights have two degrees of freedom: a common factor changes next to nothing under Adam."""
     doubled = [2 * weight for weight in WEIGHTS]
     shares = [[weight / sum(one) for weight in one] for one in (WEIGHTS, doubled)]
     same = all(math.isclose(a, b) for a, b in zip(*shares, strict=True))

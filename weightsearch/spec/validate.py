@@ -22,7 +22,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 RANGE_SECTIONS: Final = ("augmentation", "data", "model", "loss", "rebalance", "train")
-# Keys of a section that names a plug-in which are not the plug-in's options.
+# The keys of a plug-in's section that are not options of the plug-in.
 OWN_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "data": tuple(Data.model_fields),
     "loss": tuple(Term.model_fields),
@@ -120,7 +120,7 @@ def _named(model: type[BaseModel], keys: Keys, message: str) -> tuple[Keys, str]
 
 
 def _misspelt(model: type[BaseModel], tree: Any, keys: Keys) -> str | None:
-    """The key that stands where one is missing, such as `wieght` for `weight`, in a section with options of its own."""
+    """An unknown key that resembles a missing one, such as `wieght` for `weight`."""
     for key in keys[:-1]:
         tree = tree[key] if isinstance(tree, dict) else {}
     others = [key for key in tree if key not in _known_keys(model, keys[:-1])] if isinstance(tree, dict) else []
