@@ -59,6 +59,9 @@ WEIGHTS = [
     ("{_type: normal, _value: [0, 1]}", GENERAL),
     ("{min_value: 0.1, max_value: 10, sampling: log}", "write {low: 0.1, high: 10, log: true}"),
     ("{min: 0.12345678, max: 10}", "write {low: 0.12345678, high: 10}"),
+    ("'tune.lograndint(1, 10)'", "write {low: 1, high: 9, log: true}"),
+    ("[10, 0.1]", "for a choice write {choices: [10, 0.1]}"),
+    ("{min: 1, max: 2, step: 0.5, log: true}", "write {low: 1, high: 2, log: true}"),  # which takes no step
     ("[0.1]", "write the value itself: 0.1"),
     ("1_000", "write 1000"),
     ("1 000", "write 1000"),
