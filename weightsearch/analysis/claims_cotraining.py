@@ -38,8 +38,8 @@ def _sums_alike() -> Claim:
         "errors_of_eq_1",
         "eq 1 defines the errors by depth and by flow alike",
         bool(delta.any()),
-        f"a misprint: their difference Delta would be {np.abs(delta).max():g} at every pixel and V would keep "
-        f"{kept:.0f} %; the error by flow is that of the frame warped by the flow",
+        f"a misprint: the difference Delta would be {np.abs(delta).max():g} at every pixel and V would keep "
+        f"{kept:.0f} %; the error by flow must use the frame warped by the flow",
         "Delta of two equal errors",
         {"largest_delta": float(np.abs(delta).max()), "kept_percent": kept},
         f"{SUPPLEMENT}; taken as printed: the same warp in both errors",
@@ -61,8 +61,8 @@ def _last_index() -> Claim:
         "last_index_of_eq_7",
         "the sum of eq 7 has the right last index",
         NOT_CHECKED,
-        f"reported as wrong; the recursion from i = 1 after {steps} steps is the sum up to {steps}: an index more or "
-        f"less is off by {off[steps + 1]:+.3f} or {off[steps - 1]:+.3f}, for steps of 1 / i, and changes no limit",
+        f"reported as wrong; the recursion from i = 1 after {steps} steps is the sum up to {steps}: one index more or "
+        f"less changes the sum by {off[steps + 1]:+.3f} or {off[steps - 1]:+.3f} (steps of 1 / i), and no limit",
         "the recursion walked against its sum",
         {"one_more": off[steps + 1], "one_less": off[steps - 1], "equal": off[steps]},
         f"{SUPPLEMENT}; taken as printed: a sum over steps whose last index is not that of the recursion",
@@ -74,8 +74,8 @@ def _probabilities() -> Claim:
         "probabilities_of_eq_8",
         "eq 8 gives probabilities",
         NOT_CHECKED,
-        "reported as impossible: its value is above 1 at i = 0, 1 and 2, which no probability is",
-        "none: the formula could not be read, and is not made up here",
+        "reported as impossible: its value is above 1 at i = 0, 1 and 2",
+        "none: the formula could not be read",
         {},
         f"{SUPPLEMENT}; taken as reported, not as printed",
     )
@@ -109,7 +109,7 @@ def _divergence_of_shift() -> Claim:
         bound == math.inf,
         f"Delta is a difference of two errors in [0, 1], so that |Delta| <= {bound:g}; signs that depend on the shift "
         f"are not independent, and with them steps of 1/i take a shift of {start:g} to {loop:.3f}; for independent "
-        f"signs too the spread stays below {limit:.2f} (after {steps:,} steps {spread:.2f})",
+        f"signs too the standard deviation has a limit, {limit:.2f} ({spread:.2f} after {steps:,} steps)",
         "the range of Delta; the closed loop of the row closed_loop; variance (1 - (1 - 2p)²) sum 1/i²",
         {"bound": bound, "closed_loop": loop, "sd": spread, "sd_limit": limit},
         f"{SUPPLEMENT}; taken as printed: the shift itself diverges",
@@ -124,8 +124,8 @@ def _fixed_point() -> Claim:
         "closed_loop",
         "a small shift grows without bound whatever the steps are",
         min(slow, fast) > 1 and still > 0,
-        f"0 is a fixed point ({still:g} stays) that is not stable, and what becomes of a shift of {start:g} depends on "
-        f"the sum of the steps: 1/sqrt(i) takes it to {slow:.0f} in {steps:,} steps, 1/i to {fast:.3f} (neither is "
+        f"0 is an unstable fixed point (from 0 the shift stays {still:g}), and the growth of a shift of {start:g} "
+        f"depends on the sum of the steps: 1/sqrt(i) takes it to {slow:.0f} in {steps:,} steps, 1/i to {fast:.3f} (neither is "
         "clipped to [-1, 1])",
         f"mu <- mu + {rate:g} a_i (2 Phi(mu) - 1), in units of sigma",
         {"by_root": slow, "by_inverse": fast, "from_zero": still},
@@ -164,7 +164,7 @@ def _conditional_mean() -> Claim:
         "conditional_mean",
         "the mean shift inside the neighbourhood vanishes with its width eta (eqs 13, 16-18, 24, 25)",
         means[-1] < 0.1 * mu,
-        f"what vanishes is eq 13's integral, which lacks the division by P(Delta in V): {without}; divided by it the "
+        f"eq 13's integral vanishes since it lacks the division by P(Delta in V): {without}; divided by it the "
         f"mean is mu for every eta ({found}; mu = {mu:g}), so that eqs 16-18, 24 and 25 do not follow",
         f"quadrature of E[Delta | |Delta - mu| <= eta] for N(mu, sigma²), sigma = {sigma:g}, and that times P",
         at("at_eta_{:g}", reaches, means) | at("undivided_at_eta_{:g}", reaches, undivided),
@@ -184,8 +184,8 @@ def _undivided() -> Claim:
         "eqs 20-22 give the means where Delta < 0",
         all(math.isclose(a, b, rel_tol=0.01) for a, b in zip(right, printed, strict=True)),
         f"they lack the division by P(Delta < 0), {listed(shares, '.3f')} at m = mu / sigma = {listed(shifts, 'g')}: "
-        f"as printed Delta's mean there is {listed(printed, '.4f')}, rightly {listed(right, '.4f')} (sigma {sigma:g}), "
-        f"{listed(factors, '.1f')} times as much",
+        f"the printed means of Delta are {listed(printed, '.4f')}, the right ones {listed(right, '.4f')} "
+        f"(sigma {sigma:g}), {listed(factors, '.1f')} times as large",
         "mu - sigma phi(m) / Phi(-m), and that times Phi(-m)",
         at("right_at_{:g}", shifts, right)
         | at("printed_at_{:g}", shifts, printed)
@@ -202,7 +202,8 @@ def _larger_shift() -> Claim:
         "larger_shift",
         "the larger the shift, the easier the neighbourhood beats the rule Delta < 0",
         easier,
-        "it does if E[flow's error | Delta < 0] - E[flow's error | V] > sigma phi(m) / Phi(-m), m = mu / sigma, which "
+        "the neighbourhood is better if E[flow's error | Delta < 0] - E[flow's error | V] > sigma phi(m) / Phi(-m), "
+        "m = mu / sigma, which "
         f"grows with the shift: {listed(margins, '.3f')} sigma at m = {listed(shifts, 'g')}",
         "the hazard of the standard normal distribution",
         at("at_{:g}", shifts, margins),
@@ -249,8 +250,8 @@ def _rebalancing_helps() -> Claim:
     return row.by_training(
         BY_TRAINING,
         "rebalancing improves depth, odometry and flow that are trained together",
-        "it is decided by training, each method with its own best weights: see the evidence of a study that has the "
-        "method `none` among its baselines",
+        "training decides, with the best weights of each method: see the evidence of a study with the method `none` "
+        "among its baselines",
         "CoopNet (WACV 2023), abstract",
     )
 

@@ -327,8 +327,8 @@ def _convergence() -> Claim:
     return row.by_training(
         BY_TRAINING,
         "a table of epochs 5 to 30 shows that 1 : 10 is optimal",
-        "the table is headed as expected progress and no logs were published; what the best weights are is measured by "
-        "training: see the evidence of a study that has them among its baselines",
+        "the table is headed as expected progress and no logs were published; training decides which weights are best: "
+        "see the evidence of a study with 1 : 10 among its baselines",
         f"{DOCUMENT}, section 7",
     )
 

@@ -56,7 +56,7 @@ LINES: Final[Mapping[str, Callable[[Array, float], float]]] = MappingProxyType(
             + (2 * b * r).sum() / len(r)
             - (b**2 + r.sum() ** 2 / len(r) ** 2 + 2 * b * len(r) * r.sum() / len(r) ** 2)
         ),
-        "the terms are put in another order": lambda r, b: float(
+        "the terms are reordered": lambda r, b: float(
             b**2
             - b**2
             + (2 * b * r).sum() / len(r)
@@ -64,8 +64,8 @@ LINES: Final[Mapping[str, Callable[[Array, float], float]]] = MappingProxyType(
             + (r**2).sum() / len(r)
             - r.sum() ** 2 / len(r) ** 2
         ),
-        "what cancels is left out": lambda r, _: float((r**2).sum() / len(r) - r.sum() ** 2 / len(r) ** 2),
-        "the logarithms are written as at the start": lambda r, _: loss(r, 1.0),
+        "terms that cancel are removed": lambda r, _: float((r**2).sum() / len(r) - r.sum() ** 2 / len(r) ** 2),
+        "the logarithms are written as in the definition": lambda r, _: loss(r, 1.0),
     }
 )
 
@@ -98,9 +98,7 @@ def _line(number: int, words: str) -> Claim:
     gap = largest_gap(LINES[words])
     right = f"equal to L(s d, y) in {CASES} random pictures {_within(gap)}"
     if number == 2:
-        right += (
-            "; printed after L(d, y) = ..., it is what is to be shown: read L(s d, y) on the left up to the last line"
-        )
+        right += "; the left side is printed as L(d, y), which is to be proved: read L(s d, y) up to the last line"
     random = ", for random ratios of depth and random factors"
     return _equal(f"silog_proof_line_{number}", f"line {number}: {words}", gap, right, PROOF, random)
 
@@ -116,8 +114,8 @@ def _log_of_square() -> Claim:
         "silog_proof_square",
         "the binomial of line 5 has the term ln(d / y)²",
         HOLDS if square < SAME and logarithm < SAME else f"{HOLDS} if read as (ln(d / y))²" if square < SAME else WRONG,
-        f"(ln(d / y))² makes the line equal {_within(square)}; ln((d / y)²), as it can be read, is off by up to "
-        f"{logarithm:.2g}",
+        f"with (ln(d / y))² the line is equal {_within(square)}; with the other reading, ln((d / y)²), it is off by up "
+        f"to {logarithm:.2g}",
         "the line with either reading, for random ratios of depth and random factors",
         {"square_of_the_logarithm": square, "logarithm_of_the_square": logarithm},
         PROOF,
@@ -180,8 +178,8 @@ def _batch() -> Claim:
         "silog_batch",
         "pooled over a batch the loss at focus 1 still ignores the scale of each picture",
         abs(pooled - alone) < 0.01 * alone,
-        f"it ignores one factor of the whole batch: two pictures scaled by 2 and 1/2 have {pooled:.3f} pooled and "
-        f"{alone:.3f} by themselves",
+        f"it ignores only a factor common to the batch: the loss of two pictures scaled by 2 and 1/2 is {pooled:.3f} "
+        f"pooled and {alone:.3f} per picture",
         "ratios of deviation .2, half of them shifted by ln 2, half by -ln 2",
         {"pooled": pooled, "per_image": alone},
         "the practice of Lee et al. 2019 (BTS), which pools the pixels of a batch",
@@ -192,8 +190,8 @@ def _focus() -> Claim:
     return row.by_training(
         BY_TRAINING,
         "focus .5 gives good absolute depth and slightly better pictures",
-        "which focus is best for which data is measured by training: see the evidence of a study that has several "
-        "among its baselines",
+        "training decides which focus is best for a data set: see the evidence of a study with several focuses among "
+        "its baselines",
         EIGEN,
     )
 

@@ -60,8 +60,8 @@ def _rounding() -> Claim:
         "significant_improvement",
         "the improvements in accuracy and robustness are significant",
         UNSUPPORTED,
-        f"the figures known are single ones, without a spread over seeds: by their rounding alone the differences are "
-        f"{words}, and whether they are more than chance cannot be told from them",
+        f"the known figures are single values without a spread over seeds; their rounding alone allows differences of "
+        f"{words}, and their significance cannot be decided from them",
         "each figure may be off by half of its last digit",
         numbers,
         f"{PAPER}, abstract",
@@ -77,7 +77,7 @@ def _columns_agree() -> Claim:
         "rel_and_log10_agree",
         "its REL and log10 belong to the same predictions",
         all(abs(ratio - 1) < 0.05 for ratio in ratios.values()),
-        f"REL / ln 10 should be near log10 for small errors, and is: {words}",
+        f"for small errors log10 should be near REL / ln 10: {words}",
         "|log10(1 + e)| = |e| / ln 10 to first order",
         {f"{name}_expected": value for name, value in expected.items()},
         TABLE,
@@ -94,7 +94,7 @@ def _three_weights() -> Claim:
         "three_weights",
         "three weights, .6, .2 and 1, are found by grid and random search",
         PREMISE if same else HOLDS,
-        f"only two ratios matter, {words} of SSIM's: a common factor leaves the shares of the terms at "
+        f"only two ratios matter, MAE and edge over SSIM ({words}): a common factor leaves the shares of the terms at "
         f"{listed([100 * share for share in shares[0]], '.1f')} %, and Adam's step hardly changes",
         "the weights' shares before and after all are doubled",
         {"mae_over_ssim": WEIGHTS[0] / WEIGHTS[2], "edge_over_ssim": WEIGHTS[1] / WEIGHTS[2]},
@@ -106,8 +106,8 @@ def _beats_single() -> Claim:
     return row.by_training(
         BY_TRAINING,
         "the weighted loss consistently outperforms its single terms",
-        "the figures known have no spread over seeds; it is decided by training: see the evidence of a study that has "
-        "the single terms among its baselines, such as transfer_ablation",
+        "the known figures have no spread over seeds; training decides: see the evidence of a study with the single "
+        "terms among its baselines, such as transfer_ablation",
         PAPER,
     )
 

@@ -224,6 +224,18 @@ def test_an_address_by_which_ray_would_move_the_driver_is_refused_before_the_run
         load_study(tiny, ["ray.address='ray://head:10001'"])
 
 
+@pytest.mark.parametrize("port", ["0", "65536", "99999"])
+def test_ports_that_do_not_exist_are_refused(tiny, port):
+    with pytest.raises(SpecError, match=r"expected auto or HOST:PORT"):
+        load_study(tiny, [f"ray.address='10.0.0.1:{port}'"])
+
+
+def test_a_name_has_at_most_100_letters(tiny):
+    assert load_study(tiny, [f"name={'a' * 100}"]).base.name == "a" * 100
+    with pytest.raises(SpecError, match=r"name: expected a name of .* at most 100"):
+        load_study(tiny, [f"name={'a' * 101}"])
+
+
 def test_a_long_name_is_cut_to_one_that_is_taken(tiny):
     with pytest.raises(SpecError) as error:
         load_study(tiny, [f"name={'ab ' * 50}"])
