@@ -125,8 +125,8 @@ def _fixed_point() -> Claim:
         "a small shift grows without bound whatever the steps are",
         min(slow, fast) > 1 and still > 0,
         f"0 is an unstable fixed point (from 0 the shift stays {still:g}), and the growth of a shift of {start:g} "
-        f"depends on the sum of the steps: 1/sqrt(i) takes it to {slow:.0f} in {steps:,} steps, 1/i to {fast:.3f} (neither is "
-        "clipped to [-1, 1])",
+        f"depends on the sum of the steps: 1/sqrt(i) takes it to {slow:.0f} in {steps:,} steps, 1/i to {fast:.3f} "
+        "(neither is clipped to [-1, 1])",
         f"mu <- mu + {rate:g} a_i (2 Phi(mu) - 1), in units of sigma",
         {"by_root": slow, "by_inverse": fast, "from_zero": still},
         f"{SUPPLEMENT}; taken as printed: growth whatever the steps are",

@@ -1,4 +1,4 @@
-"""What may be said of the best trial, and how often it is wrong where there is no difference."""
+"""The verdict on the best trial, and the rate of false verdicts without a difference."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_without_a_difference_one_verdict_in_twenty_is_false(count):
 
 @pytest.mark.parametrize("count", [3, 17])
 def test_with_several_baselines_one_study_in_twenty_has_a_false_verdict(count):
-    """Four baselines and a trivial one that are as good as the best. Without a correction it would be one in seven."""
+    """Four baselines and a trivial one that are as good as the best. Without a correction the rate would be one in seven."""
     numbers = np.random.default_rng(100 + count)
     false = each = 0
     for _ in range(STUDIES // 2):
@@ -51,7 +51,7 @@ def test_with_several_baselines_one_study_in_twenty_has_a_false_verdict(count):
 
 
 def test_holm_s_correction():
-    """Holm 1979: 4 * .005, 3 * .01, 2 * .03, and what follows is never smaller."""
+    """Holm 1979: 4 * .005, 3 * .01, 2 * .03; corrected values never decrease."""
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.6, 0.9]) == [1.0, 1.0]
     assert holm([]) == []
@@ -108,7 +108,7 @@ def test_a_study_of_an_older_version_has_no_trivial_baseline_on_the_test_split()
 
 
 def test_the_test_split_never_advises():
-    """Two seeds on the test split say the opposite of the validation split."""
+    """Two seeds on the test split contradict the validation split."""
     better = contender(0.1, 0.1, 0.11, 0.1, 0.105, on_test=(0.5, 0.501))
     other = contender(0.2, 0.2, 0.2, 0.21, 0.205, on_test=(0.1, 0.1))
     text = said(better, {"published": other}, {})
@@ -120,7 +120,7 @@ def test_the_test_split_never_advises():
     assert "is better" not in only_test
 
 
-def test_use_it_needs_a_win_over_every_baseline_the_trivial_one_included():
+def test_use_it_requires_a_win_over_the_trivial_baseline_too():
     published = contender(0.4, 0.4, 0.41, 0.4, 0.405)
     loses = said(contender(0.3, 0.3, 0.3, 0.31, 0.305), {"published": published})
     assert "is better than “published”" in loses
@@ -136,7 +136,7 @@ def test_a_loss_to_a_baseline_is_told_before_a_win_over_constant_depth():
     assert text.startswith("Do not use trial 5: over 4 fresh seeds “published” is better. Trial 5 is better than const")
 
 
-def test_one_fresh_seed_is_told_as_such():
+def test_one_fresh_seed_is_called_one_fresh_seed():
     text = said(contender(0.1, 0.12), {"published": contender(0.2, 0.2)}, {})
     assert "trained with one fresh seed, which shows no spread; before relying on it" in text
     assert "biased" not in text

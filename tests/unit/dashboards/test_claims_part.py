@@ -1,4 +1,4 @@
-"""What the trials of a study say of the claims that training decides."""
+"""Evidence from a study's trials for the claims that training decides."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ ABLATION = {
 TRANSFER = {"loss": {"mae": {"weight": 0.6}, "edge": {"weight": 0.2}, "ssim": {"weight": 1.0}}}
 
 
-def test_the_ablation_study_weighs_the_weighted_loss_against_each_term_alone(tmp_path):
+def test_the_ablation_study_compares_the_weighted_loss_with_each_term_alone(tmp_path):
     found = study(tmp_path, TRANSFER, ABLATION)
     (name, text), *others = evidence(found).items()
     assert (name, others) == ("weighted_beats_single", [])
@@ -108,7 +108,7 @@ def without(*names: str) -> dict[str, Any]:
     return {name: trial for name, trial in ABLATION.items() if name not in names}
 
 
-def test_fresh_seeds_take_the_place_of_the_search_s_own_values(tmp_path):
+def test_values_over_fresh_seeds_replace_values_of_the_search(tmp_path):
     fresh = {0: [0.251, 0.252, 0.253], 4: [0.201, 0.202, 0.203]}
     text = confirmed(study(tmp_path, TRANSFER, ABLATION), fresh)
     assert "published 0.252 ± 0.001 (3 seeds)" in text
@@ -137,7 +137,7 @@ def test_trials_with_silog_alone_say_which_focus_is_best(tmp_path):
 
 
 @pytest.mark.parametrize("methods", [("none", "minimum"), ("none",), ("minimum",)])
-def test_rebalancing_is_held_against_none_in_every_objective(tmp_path, methods):
+def test_rebalancing_is_compared_with_none_in_every_objective(tmp_path, methods):
     tree = {
         "loss": {"photometric_rigid": {"weight": 1.0}, "photometric_flow": {"weight": 1.0}},
         "rebalance": {"eta": 0.1},

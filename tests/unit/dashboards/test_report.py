@@ -90,7 +90,7 @@ def test_outputs_of_several_units_are_not_compared(found):
     assert list(conflicts_part(video).figures) == ["shared"]
 
 
-def test_terms_that_had_no_pixels_are_told_of_in_the_part_of_contributions(found):
+def test_the_contributions_part_warns_of_terms_without_pixels(found):
     assert not any("no pixel" in text for text in contributions_part(found).text)
     rows = [(0, epoch, "consistency", 20.0) for epoch in (1, 2)] + [(1, 1, "integer", 1.0)]
     table = pd.DataFrame(rows, columns=["number", "epoch", "term", "steps"])
@@ -101,7 +101,7 @@ def test_terms_that_had_no_pixels_are_told_of_in_the_part_of_contributions(found
     ]
 
 
-def test_a_best_that_a_trivial_baseline_beats_is_told(found):
+def test_the_summary_says_if_a_trivial_baseline_beats_the_best_trial(found):
     """The best trial has 0.161 over fresh seeds on the validation split and 0.171 on the test split."""
 
     def part(factor: float) -> Part:
@@ -205,7 +205,7 @@ def test_the_table_says_of_every_comparison_that_it_has_one_seed(tmp_path):
 
 
 def test_trials_near_the_best_are_counted_whatever_their_values_are(tmp_path):
-    """A baseline with a weight of 0, which no logarithmic range holds, is one of them."""
+    """A baseline with a weight of 0, outside of a logarithmic range, counts too."""
     url = f"sqlite:///{tmp_path}/s.db"
     synthetic(url, 30, states=["COMPLETE"])
     found = read_findings(StudyStore.open(url, "synthetic", mode="read"))

@@ -1,4 +1,4 @@
-"""What people write in place of a study file's forms is answered with the form that they mean."""
+"""Errors about forms of other tools and habits offer the right form of a study file."""
 
 from __future__ import annotations
 
@@ -264,7 +264,7 @@ def test_the_metrics_of_video_are_offered_where_there_is_video(tiny):
 
 
 class TestHome:
-    """`~` is the home folder wherever a path stands."""
+    """`~` is the home folder in every path."""
 
     @pytest.fixture(autouse=True)
     def home(self, tmp_path, monkeypatch):
