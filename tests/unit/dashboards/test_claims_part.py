@@ -156,3 +156,13 @@ def test_rebalancing_is_compared_with_none_in_every_objective(tmp_path, methods)
     part = claims_part(found)
     assert part is not None
     assert {row[0] for row in part.tables[0].rows} == {"co-training"}
+
+
+@pytest.mark.parametrize("published", [10.0, 9.0])
+def test_a_dual_head_study_is_evidence_only_with_weights_1_to_10(tmp_path, published):
+    path = "loss.fractional.weight"
+    tree = {"loss": {"integer": {"weight": 1.0}, "fractional": {"weight": 1.0}}}
+    trials = {"published": ({path: published}, {"abs_rel": 0.3}), "equal": ({path: 1.0}, {"abs_rel": 0.2})}
+    text = evidence(study(tmp_path, tree, trials)).get("best_weights", "")
+    assert ("published (1 : 10) 0.3" in text) == (published == 10)
+    assert bool(text) == (published == 10)
