@@ -1,4 +1,4 @@
-"""The part of a report that holds published claims against computed figures and against the study's own trials."""
+"""The part of a report that compares published claims with computed figures and with the study's own trials."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 import pandas as pd
 
 from weightsearch.analysis import claims_cotraining, claims_dual_head, claims_silog, claims_transfer
-from weightsearch.analysis.against_baselines import compare_pairs
+from weightsearch.analysis.against_baselines import Outcome, Pair, compare_all
 from weightsearch.analysis.claim import Claim
 from weightsearch.analysis.claims import all_claims
 from weightsearch.dashboards.findings import Findings
@@ -18,11 +18,18 @@ from weightsearch.dashboards.part import Part, Table, number
 HEADS: Final = ("integer", "fractional")
 TRANSFER: Final = ("mae", "edge", "ssim")
 PUBLISHED: Final = 10.0  # of the fractional weight to the integer one's
+WORDS: Final[Mapping[Outcome, str]] = {
+    "better": "better",
+    "worse": "worse",
+    "as good": "equal within 1 %",
+    "undecided": "not significantly different",
+    "one seed": "trained with one common seed",
+}
 FOCUS: Final = 0.85  # silog's, where a study file gives none
 
 
 def claims_part(found: Findings) -> Part | None:
-    """Published claims about this kind of loss, each figure computed again, and what the study has measured."""
+    """Published claims about this kind of loss, with recomputed figures and the study's own evidence."""
     terms = set(found.terms)
     about = {
         claims_dual_head.SOURCE: set(HEADS) <= terms,
@@ -47,8 +54,8 @@ def claims_table(claims: list[Claim]) -> Table:
 
 
 def evidence(found: Findings) -> dict[str, str]:
-    """What a study's trials say of the claims that training decides, by the claim's name; only those that it has the
-    trials for."""
+    """The study's evidence for claims that training decides, by the claim's name. Claims without matching trials are
+    left out."""
     makers: dict[str, Callable[[Findings], str]] = {
         claims_dual_head.BY_TRAINING: _of_dual_head,
         claims_transfer.BY_TRAINING: _of_transfer,
@@ -86,7 +93,7 @@ def _said(found: Findings, text: str) -> str:
 
 
 def _of_dual_head(found: Findings) -> str:
-    """What a study says of fixed weights 1 : 10, where it has them."""
+    """The study's values of fixed weights 1 : 10 and of the others; empty without 1 : 10."""
     if not set(HEADS) <= set(found.terms):
         return ""
     values: list[str] = []
@@ -103,7 +110,7 @@ def _of_dual_head(found: Findings) -> str:
 
 
 def _of_transfer(found: Findings) -> str:
-    """What a study says of the weighted loss against each of its terms alone, where it has both."""
+    """The study's comparison of the weighted loss with each term alone; empty without both."""
     if set(found.terms) != set(TRANSFER):
         return ""
     used = {label: _used(found.weights(trial)) for label, trial in _complete(found).items()}
@@ -112,13 +119,11 @@ def _of_transfer(found: Findings) -> str:
     if weighted is None or not single:
         return ""
     parts = [f"{weighted} {_value(found, found.shown[weighted], found.objective)}"]
-    verdicts = []
-    for label in single:
-        verdict = _against(found, found.shown[weighted], found.shown[label])
-        verdicts.append(verdict)
+    verdicts = _against(found, found.shown[weighted], {label: found.shown[label] for label in single})
+    for label, verdict in verdicts.items():
         (term,) = used[label]
         parts.append(f"{term} alone {_value(found, found.shown[label], found.objective)} ({weighted} is {verdict})")
-    best = sum(verdict.startswith("better") for verdict in verdicts)
+    best = sum(verdict.startswith("better") for verdict in verdicts.values())
     return _said(found, f"{'; '.join(parts)}; better than {best} of {len(single)} single terms")
 
 
@@ -126,20 +131,24 @@ def _used(weights: Mapping[str, float]) -> set[str]:
     return {term for term, weight in weights.items() if weight > 0}
 
 
-def _against(found: Findings, one: int, other: int) -> str:
-    """How a trial stands against another: by the seeds that both were trained with, if there are any, else by the one
-    seed of the search."""
-    mine, theirs = (_seeds(found, trial, found.objective) for trial in (one, other))
-    compared = compare_pairs(mine, theirs, minimize=found.minimize) if len(set(mine) & set(theirs)) > 1 else None
-    if compared is not None:
-        return str(compared.verdict)
-    values = {trial.number: trial.values for trial in found.summary.trials}
-    a, b = values[one][found.objective], values[other][found.objective]
-    return f"{'better' if (a < b if found.minimize else a > b) else 'no better'} by one seed"
+def _against(found: Findings, one: int, others: Mapping[str, int]) -> dict[str, str]:
+    """Compare a trial with others, by label: over two or more common fresh seeds, corrected for all comparisons
+    together, or by the search's one seed."""
+    mine = _seeds(found, one, found.objective)
+    seeds = {label: _seeds(found, other, found.objective) for label, other in others.items()}
+    compared = compare_all({label: Pair(mine, theirs, found.minimize) for label, theirs in seeds.items()})
+    values = {trial.number: trial.values[found.objective] for trial in found.summary.trials if trial.values}
+    said = {}
+    for label, other in others.items():
+        better = values[one] < values[other] if found.minimize else values[one] > values[other]
+        said[label] = f"{'better' if better else 'no better'} by one seed"
+        if label in compared and compared[label].p is not None:
+            said[label] = WORDS[compared[label].verdict]
+    return said
 
 
 def _of_silog(found: Findings) -> str:
-    """What a study says of the variance focus, where trials with silog alone differ in it."""
+    """The study's values by variance focus, of trials with silog alone; empty if all have the same focus."""
     if "silog" not in found.terms:
         return ""
     known: dict[str, tuple[float, int]] = {}
@@ -155,7 +164,7 @@ def _of_silog(found: Findings) -> str:
 
 
 def _of_rebalancing(found: Findings) -> str:
-    """What a study says of rebalancing against none, where it has both."""
+    """The study's values with and without rebalancing; empty without both."""
     if found.tree.get("rebalance") is None:
         return ""
     methods = {

@@ -80,6 +80,12 @@ def epochs_on_x(found: go.Figure, epochs: int) -> None:
     found.update_xaxes(tick0=1, dtick=max(1, -(-epochs // 10)), range=[0.5, epochs + 0.5])
 
 
+def whole_on_x(found: go.Figure, count: int) -> None:
+    """Ticks at whole numbers only. count: the number of values; with many of them plotly does so by itself."""
+    if count <= 10:
+        found.update_xaxes(tick0=0, dtick=1)
+
+
 def ratios_on_y(found: go.Figure) -> None:
     """A logarithmic axis with 1, 2 and 5 of each decade, written out."""
     steps = [digit * 10.0**decade for decade in range(-6, 7) for digit in (1, 2, 5)]

@@ -1,4 +1,4 @@
-"""The parts of a report that tell of the loss: what each term contributes, how hard it pulls, where terms disagree."""
+"""The parts of a report about the loss: contributions, gradient ratios, conflicts, convergence, redundancy."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from weightsearch.dashboards.part import Part, Table, number
 from weightsearch.records import HEADS, SHARED, heads_of, pixel_warnings, several_units
 
 NOTHING: Final = "No epoch of the best trial or of a baseline has been trained yet."
+MEANS: Final = "Means over the epochs with a measurement; – is a term of weight 0, or a trial without a measurement."
 OPPOSED: Final = 0.1  # a cosine below its negative is called a conflict
 FEW: Final = 3  # probes that say little
-FEW_WARNINGS: Final = 6  # that are written out
+FEW_WARNINGS: Final = 6  # warnings that are written out
 LOOKED_AT: Final = 6  # trials that are drawn side by side
 QUANTISED: Final = ["bits", "one_largest", "one_mean", "two_largest", "two_mean"]
 DEPTHS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0)
@@ -70,7 +71,7 @@ def contributions_part(found: Findings) -> Part:
 
 
 def _without_pixels(found: Findings) -> list[str]:
-    """A sentence for each trial with a term that had no pixel to learn from at many of its steps."""
+    """A warning for each trial in which a term had no pixel to learn from at many steps."""
     steps = found.frames.epochs.groupby("number")["steps"].sum()
     counts = found.frames.without_pixels.groupby(["number", "term"], sort=False)["steps"].sum()
     said = []
@@ -114,14 +115,14 @@ def gradients_part(found: Findings) -> Part:
         one.update_yaxes(title_text="norm / mean norm", col=1)
     columns = ["", "term", *(WORDS[where] for where in drawn)]
     rows = [[label, term, *(known.get(where, "–") for where in drawn)] for (label, term), known in cells.items()]
-    tables = [Table(columns, rows, "Means over the epochs with a measurement.")] if drawn else []
+    tables = [Table(columns, rows, MEANS)] if drawn else []
     captions = {where: WORDS[where].capitalize() for where in drawn}
     table = pd.concat(data) if data else pd.DataFrame(columns=["epoch", "term", "ratio", "trial", "place"])
     return Part("gradients", title, _about_gradients(found, list(drawn)), drawn, tables, captions=captions, data=table)
 
 
 def _places(found: Findings) -> list[str]:
-    """Where gradients of different terms can be compared; the most telling place first."""
+    """The places where gradients of different terms can be compared, the most informative first."""
     return [SHARED] if several_units(*heads_of(found.tree)) else [SHARED, HEADS]
 
 
@@ -131,7 +132,7 @@ def _norms(found: Findings, trial: int, where: str) -> pd.DataFrame:
 
 
 def _about_gradients(found: Findings, drawn: Sequence[str]) -> list[str]:
-    """What the ratios are, and where they were measured."""
+    """Explanations of the ratios, and of the places of measurement."""
     text = [
         "The norm of each weighted term's gradient divided by the mean norm of all terms: at 1 a term pulls as "
         "strongly as the average one. Ratios at different places are ratios of different gradients: each place has a "
@@ -306,7 +307,7 @@ def quantisation_part(found: Findings) -> Part | None:
     text = [
         f"Two heads over 0 to {deepest:g} m: the integer target has {one.targets} values "
         f"({one.target_bits:.2f} bits for evenly spread depth). Errors are those of rounding to the levels alone; "
-        f"the depth is decoded by the form `{decode}`."
+        f"decoding is {decode}."
     ]
     columns = ["", "one head, largest", "mean", "two heads, largest", "mean"]
     tables = [Table(columns, rows)]
@@ -334,5 +335,5 @@ def _why(found: Findings) -> str:
     if not _budget(found):
         return ": analysis.budget is 0"
     if not any(sum(weight > 0 for weight in found.weights(trial).values()) > 1 for trial in found.shown.values()):
-        return ": a term that pulls alone has nothing beside it"
+        return ": with one term of weight above 0 there is nothing to compare"
     return ": the trainings were too short for the budget of probes (analysis.budget)"

@@ -42,9 +42,9 @@ class Strip:
 
 @dataclass(frozen=True)
 class Part:
-    """name: by which it is selected. text: sentences, a paragraph each. figures: name -> figure. data: what the part
-    was drawn from, for CSV. facts: a few large numbers with what they are. captions: of
-    figures, by their names, where there are several."""
+    """name: the part's name for `--select`. text: sentences, a paragraph each. warnings: highlighted sentences of the
+    text. figures: name -> figure. data: the numbers behind the part, for CSV. facts: a few large numbers, each with its
+    label. captions: figure name -> caption, of parts with several figures."""
 
     name: str
     title: str
@@ -55,6 +55,7 @@ class Part:
     facts: Sequence[tuple[str, str]] = ()
     captions: dict[str, str] = field(default_factory=dict)
     data: pd.DataFrame = field(default_factory=pd.DataFrame)
+    warnings: Sequence[str] = ()
 
 
 def number(value: Any, digits: int = 4) -> str:

@@ -26,6 +26,7 @@ def history_part(found: Findings) -> Part:
     drawn = {}
     for objective, direction in found.summary.directions.items():
         figure = figures.figure(x="trial", y=f"{objective} (validation)")
+        figures.whole_on_x(figure, len(trials))
         last = found.frames.curves[found.frames.curves["metric"] == objective].groupby("number")["value"].last()
         for position, state in enumerate(("COMPLETE", "PRUNED", "FAIL", "RUNNING")):
             rows = trials[trials["state"] == state]

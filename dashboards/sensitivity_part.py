@@ -9,6 +9,7 @@ import pandas as pd
 from weightsearch.analysis.sensitivity import Plateau, plateaus, seed_noise
 from weightsearch.dashboards.findings import Findings
 from weightsearch.dashboards.part import Part, Table
+from weightsearch.errors import counted
 
 NEAR: Final = 0.01  # of the best value: what still counts as equally good
 
@@ -31,18 +32,21 @@ def sensitivity_part(found: Findings) -> Part:
                 "–" if wide is None else f"{100 * wide.share:.0f} %",
             ]
         )
-    near = within[0].trials if within else 0
+    values = complete[found.objective].astype(float)
+    best = values.min() if found.minimize else values.max()
+    near = int(((values - best).abs() <= NEAR * abs(best)).sum())
     spread = noise_of(found)
     text = [
-        f"{near} of {len(complete)} trials lie within 1 % of the best; below is what they have of each value. The "
-        "values of a trial belong together: a corner of these ranges may be worse."
+        f"{near} of {counted(len(complete), 'trial')} {'lies' if near == 1 else 'lie'} within 1 % of the best; below "
+        "are the ranges of their searched values. The values of a trial belong together: a corner of these ranges may "
+        "be worse."
     ]
     if spread is None:
         text.append("Seed noise is not known: weightsearch compare STUDY --seeds 3 measures it.")
     else:
         text.append(
-            f"The standard deviation between seeds is {spread:.3g} ({found.objective}); within two of them lie the "
-            "ranges on the right."
+            f"The standard deviation between seeds is {spread:.3g} ({found.objective}); the ranges on the right are "
+            "those of the trials within two standard deviations of the best."
         )
     columns = ["", "within 1 %", "of the searched range", "within seed noise", "of the searched range"]
     data = pd.DataFrame(rows, columns=["parameter", *columns[1:3], columns[3], "of the searched range (noise)"])

@@ -1,4 +1,4 @@
-"""The first part of a report: what was searched, the winner against the baselines, what to use."""
+"""The first part of a report: the search space, the best trial against the baselines, the verdict."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from weightsearch.analysis.against_baselines import Comparison
-from weightsearch.analysis.verdict import TEST, VALIDATION, Verdict
+from weightsearch.analysis.against_baselines import LEVEL, Comparison
+from weightsearch.analysis.verdict import TEST, VALIDATION, Sentence, Verdict
 from weightsearch.dashboards.findings import Findings
 from weightsearch.dashboards.part import Part, Table, duration, number, percent
 from weightsearch.dashboards.sensitivity_part import near_best
@@ -21,7 +21,7 @@ ENOUGH: Final = 5  # trials near the best that make a plateau
 
 
 def summary_part(found: Findings) -> Part:
-    """What was searched, the winner against the baselines, what to use: on one screen."""
+    """The search space, the verdict, and the best trial against the baselines, on one screen."""
     summary, best = found.summary, found.best
     states = summary.states
     ended = states["COMPLETE"] + states["PRUNED"] + states["FAIL"]
@@ -34,10 +34,20 @@ def summary_part(found: Findings) -> Part:
     if best is None:
         text.append(_nothing_yet(found))
         return Part("summary", "Summary", text, facts=facts)
-    text += advice(found)
+    verdict = advice(found)
+    text += [sentence.text for sentence in verdict]
     if (flat := _flat(found)) is not None:
         text.append(flat)
-    return Part("summary", "Summary", text, tables=[_winner_table(found)], facts=facts, data=found.frames.trials)
+    warnings = [sentence.text for sentence in verdict if sentence.warning]
+    return Part(
+        "summary",
+        "Summary",
+        text,
+        tables=[_best_table(found)],
+        facts=facts,
+        data=found.frames.trials,
+        warnings=warnings,
+    )
 
 
 def _searched(found: Findings) -> str:
@@ -70,29 +80,30 @@ def _nothing_yet(found: Findings) -> str:
     return "No trial trained to the end: all were pruned or failed."
 
 
-def advice(found: Findings) -> list[str]:
-    """What to use, and how sure that is."""
+def advice(found: Findings) -> list[Sentence]:
+    """The verdict on the best trial, with its weights."""
     best = found.best
     if best is None:
         return []
     name = f"{found.summary.best_name} ({', '.join(_chosen(found, best))})"
-    text = [sentence.text for sentence in found.summary.sentences(name)]
+    said = found.summary.sentences(name)
     if len(found.summary.directions) > 1:
-        text.append(
+        text = (
             f"“Best” is the best {found.objective}, the first of {len(found.summary.directions)} objectives; “Pareto "
             f"front” lists {counted(len(found.summary.front), 'Pareto-optimal trial')}."
         )
-    return text
+        said.append(Sentence(text))
+    return said
 
 
 def _chosen(found: Findings, trial: TrialSummary) -> list[str]:
-    """A trial's weights, and what else was searched."""
+    """A trial's weights and other searched values."""
     weights = [f"{term} {weight:.4g}" for term, weight in found.weights(trial.number).items()]
     return weights + [f"{name} {number(value)}" for name, value in trial.params.items() if not is_weight(name)]
 
 
 def _flat(found: Findings) -> str | None:
-    """Whether trials with quite other weights are as good."""
+    """A sentence on a plateau, if trials with very different weights are as good as the best."""
     near = near_best(found)[0]
     wide = [plateau for plateau in near if plateau.share >= 0.2 and plateau.trials >= ENOUGH]
     if not wide:
@@ -104,7 +115,7 @@ def _flat(found: Findings) -> str | None:
     )
 
 
-def _winner_table(found: Findings) -> Table:
+def _best_table(found: Findings) -> Table:
     best, verdict = found.best, found.summary.verdict()
     assert best is not None  # noqa: S101 - the caller has looked
     assert verdict is not None  # noqa: S101 - as there is a best
@@ -113,7 +124,7 @@ def _winner_table(found: Findings) -> Table:
     compared = {split: verdict.on(split) for split in splits or [VALIDATION]}
     columns = ["", f"{objective} in the search", "test"]
     columns += [f"fresh seeds, {split}" for split in splits]
-    columns += [f"best against it, {split}" for split in compared] + ["weights and other parameters"]
+    columns += [f"best vs baseline, {split}" for split in compared] + ["weights and other parameters"]
     rows: list[list[str]] = []
     for name, trial in (("best", best), *((name, one) for name, one in found.summary.baselines.items())):
         if trial is best and name != "best":
@@ -128,16 +139,19 @@ def _winner_table(found: Findings) -> Table:
         test = number(has.searched(objective, TEST))
         rows.append([label, value, test, *fresh, *against, ", ".join(_chosen(found, trial))])
     rows += _trivial_rows(verdict, splits, list(compared))
-    caption = (
-        "± after a mean is the standard deviation over seeds, their number in brackets; after a difference half of its "
-        "95 % confidence interval, of this comparison by itself. p is corrected for all comparisons (Holm): better and "
-        "worse mean p below 0.05 on the validation split. The test split is for information only."
-    )
+    caption = "The test split is for information only."
+    if splits:
+        caption = (
+            "± after a mean is the standard deviation over seeds, their number in brackets; after a difference half of "
+            "its 95 % confidence interval, of this comparison by itself. p is corrected for all comparisons (Holm): "
+            f"better and worse mean p below {LEVEL:g} on the validation split. {caption}"
+        )
     return Table(columns, rows, caption, strong=[0])
 
 
 def _trivial_rows(verdict: Verdict, splits: Sequence[str], compared: Sequence[str]) -> list[list[str]]:
-    """A row for every trivial baseline that ignores the image: no seed changes its value."""
+    """A row for each trivial baseline that ignores the image. Its value does not depend on a seed; only the strongest
+    has a test."""
     objective = verdict.objective
     tested = {one.name: one.compared for one in verdict.naive if one.objective == objective}
     rows = []
@@ -151,8 +165,9 @@ def _trivial_rows(verdict: Verdict, splits: Sequence[str], compared: Sequence[st
             if split == VALIDATION and name in tested:
                 against.append(_against(tested[name], split))
             else:
-                known = mine is not None and theirs
-                against.append(percent((mine - theirs) / abs(theirs)) if known and mine and theirs else "")
+                change = "" if mine is None or not theirs else percent((mine - theirs) / abs(theirs))
+                alone = split == VALIDATION and len(verdict.best.seeds(objective)) < 2
+                against.append(f"{change}, one seed" if change and alone else change)
         fresh = [number(values[split]) for split in splits]
         rows.append([name, number(values[VALIDATION]), number(values[TEST]), *fresh, *against, "ignores the image"])
     return rows

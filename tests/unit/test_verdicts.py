@@ -66,4 +66,6 @@ def test_compare_and_show_list_the_trivial_baselines_on_both_splits(study):
     shown = {line.split()[0]: line for line in said("show", study).splitlines() if line.strip()}
     assert "0.2240" in shown["constant_depth"]
     assert "0.3320" in shown["constant_depth"]
-    assert "abs_rel validation, fresh seeds" in said("show", study)
+    tables = [line for line in said("show", study).splitlines() if line.count("  ") > 2]
+    assert [line.split("  ")[0].strip() for line in tables if "abs_rel validation" in line] == ["", "fresh seeds"]
+    assert max(len(line.rstrip()) for line in tables) <= 80  # with its names in full on a terminal of 80 columns

@@ -1,4 +1,4 @@
-"""The best trial against baselines over fresh seeds: which differences are more than chance."""
+"""Compare the best trial with baselines over fresh seeds: significance of the differences."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ Outcome = Literal["better", "worse", "as good", "undecided", "one seed"]
 Values = Mapping[int, float]  # by seed
 
 SAME: Final = 0.01  # a relative difference that does not matter
-LEVEL: Final = 0.05  # of false verdicts, for all comparisons of a study together
+ROUNDING: Final = 1e-9  # a relative spread of values that differ by rounding only
+LEVEL: Final = 0.05  # probability of any false verdict in a study
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """best, other: means over seeds. change: of the best against the other, relative (negative is lower). margin: half
-    the 95 % confidence interval of the difference, relative to the other, of this comparison by itself. p: of Student's
-    t-test, after Holm's correction for all comparisons. Both are None with one seed. pairs: seeds that were compared.
-    verdict: of the best against the other."""
+    """best, other: means over seeds. change: the difference relative to the other (negative: the best is lower).
+    margin: half of the difference's 95 % confidence interval, relative to the other, of this comparison by itself.
+    p: Student's t-test, after Holm's correction for all comparisons. margin and p are None with one seed. pairs: the
+    number of seeds compared. verdict: whether the best is better or worse than the other."""
 
     best: float
     other: float
@@ -35,7 +36,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Pair:
-    """best: seed -> the objective's value. other: the same, or one value that no seed changes."""
+    """best: seed -> the objective's value. other: the same, or one value for every seed."""
 
     best: Values
     other: Values | float
@@ -43,13 +44,13 @@ class Pair:
 
 
 def compare_all(pairs: Mapping[str, Pair]) -> dict[str, Comparison]:
-    """By name; pairs without a common seed are left out.
+    """Compare pairs, by name; pairs without a common seed are left out.
 
-    Differences are taken seed by seed, which removes what both share; against a value without seeds the best's own
-    values are taken. Student's t-test of each; Holm's correction keeps the probability of any false `better` or `worse`
-    at 5 % whatever the dependence between the comparisons (Dunnett's test does not fit: it assumes independent samples,
-    and these share the best's values and their seeds). `as good` means that the confidence interval, at 95 % for all
-    comparisons together (Bonferroni), lies within ±1 %. All else is undecided.
+    Differences are taken seed by seed, which removes the effect that a seed has on both. Each comparison is a Student's
+    t-test. Holm's correction keeps the probability of any false `better` or `worse` at 5 % whatever the dependence
+    between the comparisons (Dunnett's test does not fit: it assumes independent samples, and these share the best's
+    values and their seeds). `as good` means that the confidence interval, at 95 % for all comparisons together
+    (Bonferroni), lies within ±1 %. Otherwise the outcome is `undecided`, or `one seed`.
     """
     found: dict[str, tuple[NDArray[np.float64], float]] = {}
     for name, pair in pairs.items():
@@ -67,13 +68,16 @@ def compare_all(pairs: Mapping[str, Pair]) -> dict[str, Comparison]:
 
 
 def compare_pairs(best: Values, other: Values | float, *, minimize: bool) -> Comparison | None:
-    """As compare_all, of one pair. None without a common seed."""
+    """Compare one pair, as compare_all does. None without a common seed."""
     return compare_all({"pair": Pair(best, other, minimize)}).get("pair")
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values after Holm's step-down correction (Holm 1979): the smallest times their number, the next times one less
-    and so on, never falling, at most 1. Neither SciPy nor NumPy has it."""
+    """p-values after Holm's step-down correction (Holm 1979), which neither SciPy nor NumPy has.
+
+    The smallest p-value is multiplied by their number, the next by one less and so on; corrected values never decrease
+    and are at most 1.
+    """
     order = np.argsort(p_values)
     factors = np.arange(len(p_values), 0, -1)
     corrected = np.empty(len(p_values))
@@ -82,13 +86,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def half_interval(values: Sequence[float] | NDArray[np.float64], level: float = LEVEL) -> float:
-    """Half of the confidence interval of the mean of two or more values, by Student's t."""
+    """Half of the confidence interval of the mean of two or more values (Student's t)."""
     return float(stats.t.isf(level / 2, len(values) - 1) * stats.sem(values))
 
 
 def _p_value(values: NDArray[np.float64]) -> float:
-    """Of mean 0, by Student's t-test of two or more values."""
-    if np.ptp(values) == 0:  # no spread to judge by: SciPy gives NaN, or a warning
+    """The p-value of mean 0 for two or more values (Student's t-test)."""
+    if np.ptp(values) <= ROUNDING * np.abs(values).max():  # no spread to judge by: SciPy gives NaN, or a warning
         return float(values[0] == 0)
     return float(stats.ttest_1samp(values, 0.0).pvalue)
 

@@ -1,4 +1,4 @@
-"""A published claim about loss weights, and what is right."""
+"""Published claims about loss weights, and their corrections."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ NOT_CHECKED: Final = "not checked: the printed form is not known here"
 
 @dataclass(frozen=True)
 class Claim:
-    """name: short, unique. claimed and right: in words, with their figures. numbers: what was computed, by name. how:
-    the computation. where: the document, and what is taken as printed if the print could not be read. evidence: what a
-    study has measured of it."""
+    """name: short, unique. claimed, right: the claim and the correct statement, in words with figures. numbers: the
+    computed figures, by name. how: the computation. where: the document, and the form assumed where its print could not
+    be read. evidence: measurements of a study."""
 
     name: str
     source: str
@@ -34,16 +34,41 @@ class Claim:
 
     @property
     def with_place(self) -> str:
-        """The claim and where it is made."""
+        """The claim with its place in the document."""
         return f"{self.claimed} [{self.where}]" if self.where else self.claimed
 
     @property
     def with_evidence(self) -> str:
-        """What is right, and what a study has measured of it."""
+        """The correct statement, with the study's evidence."""
         return f"{self.right}. Evidence: {self.evidence}" if self.evidence else self.right
 
     def to_plain(self) -> dict[str, Any]:
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Builds the claims of one source."""
+
+    source: str
+
+    def __call__(
+        self,
+        name: str,
+        claimed: str,
+        verdict: str | bool,
+        right: str,
+        how: str,
+        numbers: Mapping[str, float],
+        where: str,
+    ) -> Claim:
+        """verdict: True is `holds`, False is `wrong`."""
+        words = verdict if isinstance(verdict, str) else HOLDS if verdict else WRONG
+        return Claim(name, self.source, claimed, words, right, how, dict(numbers), where)
+
+    def by_training(self, name: str, claimed: str, right: str, where: str) -> Claim:
+        """A claim that only the trials of a study can judge."""
+        return self(name, claimed, UNSUPPORTED, right, "weightsearch claims STUDY", {}, where)
 
 
 def rounds_to(claimed: str, right: Sequence[float]) -> bool:
@@ -54,9 +79,9 @@ def rounds_to(claimed: str, right: Sequence[float]) -> bool:
     return all(abs(float(figure) - value) <= 0.5 * 10**-count * (1 + 1e-9) for figure, value, count in pairs)
 
 
-def judged(holds: bool) -> str:
-    """The verdict on a claim that a computation decides."""
-    return HOLDS if holds else WRONG
+def at(form: str, places: Sequence[float], values: Sequence[float]) -> dict[str, float]:
+    """Numbers of a claim by a format of their names, such as `at_{:g}_m` for depths."""
+    return {form.format(place): value for place, value in zip(places, values, strict=True)}
 
 
 def listed(values: Sequence[float], form: str) -> str:

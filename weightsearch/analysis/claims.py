@@ -1,4 +1,4 @@
-"""Every claim whose figures can be computed again. The verdicts are worked out from the numbers, not written down."""
+"""All published claims with recomputed figures. Every verdict follows from the figures."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ BY_TRAINING: Final = (
 
 
 def all_claims(evidence: Mapping[str, str] = MappingProxyType({})) -> list[Claim]:
-    """In the order of their sources. evidence: what a study has measured of the claims in BY_TRAINING, by name. Raises
-    KeyError for another name."""
+    """All claims, in the order of their sources. evidence: a study's measurements for claims in BY_TRAINING, by name.
+    Raises KeyError for another name."""
     unknown = set(evidence) - set(BY_TRAINING)
     if unknown:
         raise KeyError(f"no claim that training decides: {', '.join(sorted(unknown))}")
@@ -38,4 +38,4 @@ def all_claims(evidence: Mapping[str, str] = MappingProxyType({})) -> list[Claim
 @cache
 def _computed() -> tuple[Claim, ...]:
     parts = (claims_dual_head, claims_dual_head_tables, claims_silog, claims_transfer, claims_cotraining)
-    return tuple(make() for part in parts for make in part.CLAIMS.values())
+    return tuple(make() for part in parts for make in part.CLAIMS)

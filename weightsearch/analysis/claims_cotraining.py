@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from weightsearch.analysis.claim import NOT_CHECKED, UNSUPPORTED, Claim, judged, listed, rounds_to
+from weightsearch.analysis.claim import NOT_CHECKED, Claim, Rows, at, listed, rounds_to
 from weightsearch.analysis.rebalancing import (
     below,
     closed_loop,
@@ -24,22 +24,22 @@ from weightsearch.analysis.rebalancing import (
 )
 
 SOURCE: Final = "co-training"
+row: Final = Rows(SOURCE)
 BY_TRAINING: Final = "rebalancing_helps"
 SUPPLEMENT: Final = "supplementary of CoopNet (WACV 2023)"
 
 
 def _sums_alike() -> Claim:
-    """As printed both errors are of the same warp."""
+    """Eq 1 as printed: both errors are computed from the same warp."""
     flow = np.random.default_rng(0).uniform(0, 1, 10_000)
     delta = flow - flow
     kept = 100 * float((np.abs(delta) <= 0.05).mean())
-    return Claim(
+    return row(
         "errors_of_eq_1",
-        SOURCE,
         "eq 1 defines the errors by depth and by flow alike",
-        judged(bool(delta.any())),
-        f"a misprint: their difference Delta would be {np.abs(delta).max():g} at every pixel and V would keep "
-        f"{kept:.0f} %; the error by flow is that of the frame warped by the flow",
+        bool(delta.any()),
+        f"a misprint: the difference Delta would be {np.abs(delta).max():g} at every pixel and V would keep "
+        f"{kept:.0f} %; the error by flow must use the frame warped by the flow",
         "Delta of two equal errors",
         {"largest_delta": float(np.abs(delta).max()), "kept_percent": kept},
         f"{SUPPLEMENT}; taken as printed: the same warp in both errors",
@@ -47,7 +47,7 @@ def _sums_alike() -> Claim:
 
 
 def _last_index() -> Claim:
-    """n steps of a recursion from i = 1 are a sum that ends at n."""
+    """Eq 7: n steps of a recursion from i = 1 give a sum whose last index is n."""
     steps = 10
 
     def summed(last: int) -> float:
@@ -57,13 +57,12 @@ def _last_index() -> Claim:
     for i in range(1, steps + 1):
         walked += 1 / i
     off = {last: summed(last) - walked for last in (steps - 1, steps, steps + 1)}
-    return Claim(
+    return row(
         "last_index_of_eq_7",
-        SOURCE,
         "the sum of eq 7 has the right last index",
         NOT_CHECKED,
-        f"reported as wrong; the recursion from i = 1 after {steps} steps is the sum up to {steps}: an index more or "
-        f"less is off by {off[steps + 1]:+.3f} or {off[steps - 1]:+.3f}, for steps of 1 / i, and changes no limit",
+        f"reported as wrong; the recursion from i = 1 after {steps} steps is the sum up to {steps}: one index more or "
+        f"less changes the sum by {off[steps + 1]:+.3f} or {off[steps - 1]:+.3f} (steps of 1 / i), and no limit",
         "the recursion walked against its sum",
         {"one_more": off[steps + 1], "one_less": off[steps - 1], "equal": off[steps]},
         f"{SUPPLEMENT}; taken as printed: a sum over steps whose last index is not that of the recursion",
@@ -71,13 +70,12 @@ def _last_index() -> Claim:
 
 
 def _probabilities() -> Claim:
-    return Claim(
+    return row(
         "probabilities_of_eq_8",
-        SOURCE,
         "eq 8 gives probabilities",
         NOT_CHECKED,
-        "reported as impossible: its value is above 1 at i = 0, 1 and 2, which no probability is",
-        "none: the formula could not be read, and is not made up here",
+        "reported as impossible: its value is above 1 at i = 0, 1 and 2",
+        "none: the formula could not be read",
         {},
         f"{SUPPLEMENT}; taken as reported, not as printed",
     )
@@ -87,11 +85,10 @@ def _divergence_of_mean() -> Claim:
     steps, share = 10**6, 0.25
     mean, doubled = (signed_sum(count, share)[0] for count in (steps, 2 * steps))
     expected = (1 - 2 * share) * math.log(2)
-    return Claim(
+    return row(
         "divergence_eq_9",
-        SOURCE,
         "the mean of the summed steps ±1/i grows without bound (eq 9)",
-        judged(math.isclose(doubled - mean, expected, rel_tol=1e-3)),
+        math.isclose(doubled - mean, expected, rel_tol=1e-3),
         f"for independent signs, {share:g} of them negative, it is (1 - 2p) H_n: {mean:.1f} after {steps:,} steps, "
         f"{doubled:.1f} after {2 * steps:,}; each doubling adds {expected:.3f}, so it grows as the logarithm",
         "mean (1 - 2p) H_n, H_n the harmonic numbers",
@@ -106,14 +103,13 @@ def _divergence_of_shift() -> Claim:
     limit = math.sqrt((1 - (1 - 2 * share) ** 2) * math.pi**2 / 6)
     loop = closed_loop(start, 1.0, 0.1, 1.0, 200_000)
     bound = 1.0  # both errors lie in [0, 1]
-    return Claim(
+    return row(
         "divergence_eq_10",
-        SOURCE,
         "the shift between the two errors therefore diverges (eq 10)",
-        judged(bound == math.inf),
+        bound == math.inf,
         f"Delta is a difference of two errors in [0, 1], so that |Delta| <= {bound:g}; signs that depend on the shift "
         f"are not independent, and with them steps of 1/i take a shift of {start:g} to {loop:.3f}; for independent "
-        f"signs too the spread stays below {limit:.2f} (after {steps:,} steps {spread:.2f})",
+        f"signs too the standard deviation has a limit, {limit:.2f} ({spread:.2f} after {steps:,} steps)",
         "the range of Delta; the closed loop of the row closed_loop; variance (1 - (1 - 2p)²) sum 1/i²",
         {"bound": bound, "closed_loop": loop, "sd": spread, "sd_limit": limit},
         f"{SUPPLEMENT}; taken as printed: the shift itself diverges",
@@ -124,14 +120,13 @@ def _fixed_point() -> Claim:
     start, sigma, rate, steps = 0.01, 1.0, 0.1, 200_000
     slow, fast = (closed_loop(start, sigma, rate, power, steps) for power in (0.5, 1.0))
     still = closed_loop(0.0, sigma, rate, 0.5, 1000)
-    return Claim(
+    return row(
         "closed_loop",
-        SOURCE,
         "a small shift grows without bound whatever the steps are",
-        judged(min(slow, fast) > 1 and still > 0),
-        f"0 is a fixed point ({still:g} stays) that is not stable, and what becomes of a shift of {start:g} depends on "
-        f"the sum of the steps: 1/sqrt(i) takes it to {slow:.0f} in {steps:,} steps, 1/i to {fast:.3f} (neither is "
-        "clipped to [-1, 1])",
+        min(slow, fast) > 1 and still > 0,
+        f"0 is an unstable fixed point (from 0 the shift stays {still:g}), and the growth of a shift of {start:g} "
+        f"depends on the sum of the steps: 1/sqrt(i) takes it to {slow:.0f} in {steps:,} steps, 1/i to {fast:.3f} "
+        "(neither is clipped to [-1, 1])",
         f"mu <- mu + {rate:g} a_i (2 Phi(mu) - 1), in units of sigma",
         {"by_root": slow, "by_inverse": fast, "from_zero": still},
         f"{SUPPLEMENT}; taken as printed: growth whatever the steps are",
@@ -142,11 +137,10 @@ def _prefactor() -> Claim:
     sigma = 0.05
     right = mass(sigma)
     printed = right * sigma / math.sqrt(sigma)  # 1 / sqrt(2 pi sigma) in place of 1 / (sqrt(2 pi) sigma)
-    return Claim(
+    return row(
         "prefactor",
-        SOURCE,
         "the density of eqs 13 and 20 has the prefactor 1 / sqrt(2 pi sigma)",
-        judged(rounds_to("1.00", [printed])),
+        rounds_to("1.00", [printed]),
         f"with it the density holds {printed:.4f} of the probability at sigma {sigma:g} (sqrt sigma, for any sigma); "
         f"with 1 / (sqrt(2 pi) sigma) it holds {right:.4f}; the limits of eq 14 are ±eta / sigma",
         "quadrature over ±10 sigma",
@@ -166,16 +160,14 @@ def _conditional_mean() -> Claim:
         ", ".join(f"{value:.3g} at eta {reach:g}" for value, reach in zip(values, reaches, strict=True))
         for values in (undivided, means)
     )
-    return Claim(
+    return row(
         "conditional_mean",
-        SOURCE,
         "the mean shift inside the neighbourhood vanishes with its width eta (eqs 13, 16-18, 24, 25)",
-        judged(means[-1] < 0.1 * mu),
-        f"what vanishes is eq 13's integral, which lacks the division by P(Delta in V): {without}; divided by it the "
+        means[-1] < 0.1 * mu,
+        f"eq 13's integral vanishes since it lacks the division by P(Delta in V): {without}; divided by it the "
         f"mean is mu for every eta ({found}; mu = {mu:g}), so that eqs 16-18, 24 and 25 do not follow",
         f"quadrature of E[Delta | |Delta - mu| <= eta] for N(mu, sigma²), sigma = {sigma:g}, and that times P",
-        {f"at_eta_{reach:g}": mean for mean, reach in zip(means, reaches, strict=True)}
-        | {f"undivided_at_eta_{reach:g}": mean for mean, reach in zip(undivided, reaches, strict=True)},
+        at("at_eta_{:g}", reaches, means) | at("undivided_at_eta_{:g}", reaches, undivided),
         SUPPLEMENT,
     )
 
@@ -187,18 +179,17 @@ def _undivided() -> Claim:
     right = [truncated_moments(m * sigma, sigma, -math.inf, 0.0)[0] for m in shifts]
     printed = [mean * share for mean, share in zip(right, shares, strict=True)]
     factors = [1 / share for share in shares]
-    return Claim(
+    return row(
         "means_of_eqs_20_to_22",
-        SOURCE,
         "eqs 20-22 give the means where Delta < 0",
-        judged(all(math.isclose(a, b, rel_tol=0.01) for a, b in zip(right, printed, strict=True))),
+        all(math.isclose(a, b, rel_tol=0.01) for a, b in zip(right, printed, strict=True)),
         f"they lack the division by P(Delta < 0), {listed(shares, '.3f')} at m = mu / sigma = {listed(shifts, 'g')}: "
-        f"as printed Delta's mean there is {listed(printed, '.4f')}, rightly {listed(right, '.4f')} (sigma {sigma:g}), "
-        f"{listed(factors, '.1f')} times as much",
+        f"the printed means of Delta are {listed(printed, '.4f')}, the right ones {listed(right, '.4f')} "
+        f"(sigma {sigma:g}), {listed(factors, '.1f')} times as large",
         "mu - sigma phi(m) / Phi(-m), and that times Phi(-m)",
-        {f"right_at_{m:g}": value for m, value in zip(shifts, right, strict=True)}
-        | {f"printed_at_{m:g}": value for m, value in zip(shifts, printed, strict=True)}
-        | {f"share_at_{m:g}": value for m, value in zip(shifts, shares, strict=True)},
+        at("right_at_{:g}", shifts, right)
+        | at("printed_at_{:g}", shifts, printed)
+        | at("share_at_{:g}", shifts, shares),
         f"{SUPPLEMENT}; taken as printed: integrals over Delta < 0, not divided by their mass",
     )
 
@@ -207,15 +198,15 @@ def _larger_shift() -> Claim:
     shifts = (0.0, 0.5, 1.0, 2.0)
     margins = needed_margin(shifts)
     easier = all(b < a for a, b in pairwise(margins))
-    return Claim(
+    return row(
         "larger_shift",
-        SOURCE,
         "the larger the shift, the easier the neighbourhood beats the rule Delta < 0",
-        judged(easier),
-        "it does if E[flow's error | Delta < 0] - E[flow's error | V] > sigma phi(m) / Phi(-m), m = mu / sigma, which "
+        easier,
+        "the neighbourhood is better if E[flow's error | Delta < 0] - E[flow's error | V] > sigma phi(m) / Phi(-m), "
+        "m = mu / sigma, which "
         f"grows with the shift: {listed(margins, '.3f')} sigma at m = {listed(shifts, 'g')}",
         "the hazard of the standard normal distribution",
-        {f"at_{shift:g}": margin for shift, margin in zip(shifts, margins, strict=True)},
+        at("at_{:g}", shifts, margins),
         SUPPLEMENT,
     )
 
@@ -223,11 +214,10 @@ def _larger_shift() -> Claim:
 def _epipolar() -> Claim:
     sigma = 1.0
     signed, absolute = 0.0, sigma * 2 * density(0)  # of N(0, sigma²), whose density is even
-    return Claim(
+    return row(
         "epipolar_distance",
-        SOURCE,
         "the epipolar term is the mean signed distance to the epipolar line",
-        judged(abs(signed) >= 0.05 * absolute),
+        abs(signed) >= 0.05 * absolute,
         f"it lacks the absolute value: distances spread by {sigma:g} px to both sides have a signed mean of {signed:g} "
         f"px and a mean size of {absolute:.3f} px",
         "the first moments of N(0, 1): 0 and sqrt(2 / pi)",
@@ -243,48 +233,41 @@ TABLE_1: Final[Mapping[str, Mapping[str, float]]] = MappingProxyType(
 
 
 def _column(column: str) -> Claim:
-    row = TABLE_1[column]
-    ranked = sorted(row, key=row.__getitem__)
-    return Claim(
+    values = TABLE_1[column]
+    ranked = sorted(values, key=values.__getitem__)
+    return row(
         f"table_1_{column.lower().replace(' ', '_')}",
-        SOURCE,
         f"trained on Cityscapes alone CoopNet is before the others in {column}",
-        judged(ranked[0] == "CoopNet"),
-        "the order is " + ", ".join(f"{name} {row[name]:.3f}" for name in ranked),
+        ranked[0] == "CoopNet",
+        "the order is " + ", ".join(f"{name} {values[name]:.3f}" for name in ranked),
         "the column's own figures, sorted",
-        dict(row),
+        values,
         f"table 1 of CoopNet (WACV 2023); only the columns {', '.join(TABLE_1)} could be read, no other is judged",
     )
 
 
 def _rebalancing_helps() -> Claim:
-    return Claim(
+    return row.by_training(
         BY_TRAINING,
-        SOURCE,
         "rebalancing improves depth, odometry and flow that are trained together",
-        UNSUPPORTED,
-        "it is decided by training, each method with its own best weights: see the evidence of a study that has the "
-        "method `none` among its baselines",
-        "weightsearch claims STUDY",
-        {},
+        "training decides, with the best weights of each method: see the evidence of a study with the method `none` "
+        "among its baselines",
         "CoopNet (WACV 2023), abstract",
     )
 
 
-CLAIMS: Final[Mapping[str, Callable[[], Claim]]] = MappingProxyType(
-    {
-        "errors_of_eq_1": _sums_alike,
-        "last_index_of_eq_7": _last_index,
-        "probabilities_of_eq_8": _probabilities,
-        "divergence_eq_9": _divergence_of_mean,
-        "divergence_eq_10": _divergence_of_shift,
-        "closed_loop": _fixed_point,
-        "prefactor": _prefactor,
-        "conditional_mean": _conditional_mean,
-        "means_of_eqs_20_to_22": _undivided,
-        "larger_shift": _larger_shift,
-        "epipolar_distance": _epipolar,
-        **{f"table_1_{column.lower().replace(' ', '_')}": partial(_column, column) for column in TABLE_1},
-        BY_TRAINING: _rebalancing_helps,
-    }
+CLAIMS: Final[tuple[Callable[[], Claim], ...]] = (
+    _sums_alike,
+    _last_index,
+    _probabilities,
+    _divergence_of_mean,
+    _divergence_of_shift,
+    _fixed_point,
+    _prefactor,
+    _conditional_mean,
+    _undivided,
+    _larger_shift,
+    _epipolar,
+    *(partial(_column, column) for column in TABLE_1),
+    _rebalancing_helps,
 )

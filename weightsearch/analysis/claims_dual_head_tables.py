@@ -1,4 +1,4 @@
-"""The tables and summaries of the dual head's weight justification, each held against its own other figures."""
+"""Claims in the tables and summaries of the dual head's weight justification, compared with its own other figures."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
-from weightsearch.analysis.claim import Claim, judged, listed, rounds_to
+from weightsearch.analysis.claim import Claim, at, listed, rounds_to
 from weightsearch.analysis.claims_dual_head import (
     DEPTHS,
     DOCUMENT,
@@ -14,8 +14,8 @@ from weightsearch.analysis.claims_dual_head import (
     MAX_DEPTH,
     MIN_DEPTH,
     PUBLISHED_LOSSES,
-    SOURCE,
     WEIGHTS,
+    row,
     shares_with_consistency,
 )
 from weightsearch.analysis.quantisation import relative_errors
@@ -52,28 +52,25 @@ def _ratio_column() -> Claim:
             relative_errors(MAX_DEPTH * HEAD_ERROR, DEPTHS), relative_errors(HEAD_ERROR, DEPTHS), strict=True
         )
     ]
-    return Claim(
+    return row(
         "ratio_column",
-        SOURCE,
         f"the ratio of the integer to the fractional relative error at 1/2/3/5/10/15 m is {RATIO_COLUMN}",
-        judged(rounds_to(RATIO_COLUMN, right)),
+        rounds_to(RATIO_COLUMN, right),
         f"{listed(right, '.0f')}; even its own two columns give {listed(own, '.2f')}",
         "15 m times .01 against 1 m times .01 over the same depth; the printed columns divided",
-        {f"at_{depth:g}_m": value for depth, value in zip(DEPTHS, right, strict=True)}
-        | {f"own_at_{depth:g}_m": value for depth, value in zip(DEPTHS, own, strict=True)},
+        at("at_{:g}_m", DEPTHS, right) | at("own_at_{:g}_m", DEPTHS, own),
         f"{DOCUMENT}, section 3.1",
     )
 
 
 def _range(name: str, claimed: str, claim: str, metres: float, column: Sequence[float], place: str) -> Claim:
-    """A range of relative errors against the table above it and against what follows from the error in metres."""
+    """A claimed range of relative errors, compared with the document's table and with the error in metres."""
     largest, smallest = (100 * error for error in relative_errors(metres, [MIN_DEPTH, MAX_DEPTH]))
     low, high = min(column), max(column)
-    return Claim(
+    return row(
         name,
-        SOURCE,
         claim,
-        judged(rounds_to(claimed, [smallest, largest])),
+        rounds_to(claimed, [smallest, largest]),
         f"from {smallest:.2g} % at {MAX_DEPTH:g} m to {largest:.2g} % at {MIN_DEPTH:g} m; its own table has {low:g} to "
         f"{high:g} %",
         f"{1000 * metres:.0f} mm (a change of {HEAD_ERROR:g}) over the depth",
@@ -103,11 +100,10 @@ def _fractional_range() -> Claim:
 
 def _amplification() -> Claim:
     right = WEIGHTS[1] * PUBLISHED_LOSSES[1] / (WEIGHTS[0] * PUBLISHED_LOSSES[0])
-    return Claim(
+    return row(
         "amplification",
-        SOURCE,
         "the gradients' ratio at weights 1 : 10 is 9.62 : 1 (9.6 : 1 in section 5.2)",
-        judged(rounds_to("9.62", [right])),
+        rounds_to("9.62", [right]),
         f"its own losses give {right:.2f}; and a gradient of L1 terms is 1 : {WEIGHTS[1] / WEIGHTS[0]:.0f} whatever "
         "the losses are",
         f"10 times {PUBLISHED_LOSSES[1]:g} over {PUBLISHED_LOSSES[0]:g}",
@@ -121,11 +117,10 @@ def _balance() -> Claim:
     shares = {weight: 100 * integer / (integer + weight * fractional) for weight in (1.0, WEIGHTS[1])}
     even = integer / fractional
     balanced = abs(shares[WEIGHTS[1]] - 50) < abs(shares[1.0] - 50)
-    return Claim(
+    return row(
         "balanced_by_10",
-        SOURCE,
         "weights 1 : 10 balance the two heads",
-        judged(balanced),
+        balanced,
         f"they take the integer head's share of the loss from {shares[1.0]:.1f} to {shares[WEIGHTS[1]]:.1f} %; the "
         f"shares are equal at a weight of {even:.2f}",
         "the published losses, weighted",
@@ -139,11 +134,10 @@ def _all_justify() -> Claim:
     even = PUBLISHED_LOSSES[0] / PUBLISHED_LOSSES[1]
     gradient = 1.0  # of two L1 terms, before weights
     own = {"information": bits, "loss balance": even, "gradient": gradient}
-    return Claim(
+    return row(
         "all_justify_1_to_10",
-        SOURCE,
         "relative error, loss balance, information and gradients all justify 1 : 10",
-        judged(all(abs(value - WEIGHTS[1]) < 0.5 for value in own.values())),
+        all(abs(value - WEIGHTS[1]) < 0.5 for value in own.values()),
         f"its information argument gives 1 : {bits:.2f}, equal shares of its losses 1 : {even:.2f}, equal gradients of "
         f"L1 terms 1 : {gradient:.0f}, and relative errors give no number: none of the four gives {WEIGHTS[1]:g}",
         "8.00 over 5.58 bits; the ratio of the losses; the ratio of two L1 terms' gradients",
@@ -156,11 +150,10 @@ def _acceptable() -> Claim:
     inside = [weight for weight in PERFORMANCE if RANGE[0] <= weight <= RANGE[1]]
     accepted = [weight for weight in PERFORMANCE if PERFORMANCE[weight][1] <= THRESHOLD]
     figures = ", ".join(f"{PERFORMANCE[weight][1]:.2f} at {weight:g}" for weight in inside)
-    return Claim(
+    return row(
         "acceptable_range",
-        SOURCE,
         f"every fractional weight from {RANGE[0]:g} to {RANGE[1]:g} has an RMSE of at most {THRESHOLD:g} m",
-        judged(set(inside) <= set(accepted)),
+        set(inside) <= set(accepted),
         f"by its own table {', '.join(f'{weight:g}' for weight in accepted)} alone: the RMSE is {figures}",
         "the table's RMSE against the threshold; no trainings are published with it",
         {f"rmse_at_{weight:g}": PERFORMANCE[weight][1] for weight in inside},
@@ -173,11 +166,10 @@ def _consistency_shares() -> Claim:
     terms = (0.001, 0.01, 0.01)
     weighted = [weight * term for weight, term in zip(WEIGHTS, terms, strict=True)]
     shares = [100 * one / sum(weighted) for one in weighted]
-    return Claim(
+    return row(
         "consistency_shares",
-        SOURCE,
         "integer, fractional and consistency contribute about 9/87/4 %",
-        judged(all(abs(a - b) < 1 for a, b in zip((9, 87, 4), shares, strict=True))),
+        all(abs(a - b) < 1 for a, b in zip((9, 87, 4), shares, strict=True)),
         f"the document's own example gives {listed(shares, '.1f')} %, the simulation of the justification "
         f"{listed(shares_with_consistency(), '.1f')} %",
         "1, 10 and .5 times the printed terms .001, .01 and .01",
@@ -190,11 +182,10 @@ def _consistency_example() -> Claim:
     depth, integer, fractional = 8.5, 0.534, 0.49
     decoded = MAX_DEPTH * integer + fractional
     error = abs(decoded - depth)
-    return Claim(
+    return row(
         "consistency_example",
-        SOURCE,
         "heads of .534 and .49 decode to 8.51 m, off by .01 m from 8.5 m",
-        judged(rounds_to("8.51/.01", [decoded, error])),
+        rounds_to("8.51/.01", [decoded, error]),
         f"they decode to {decoded:.2f} m, off by {error:.3f} m: the two heads' errors cancel in the decoded depth",
         "15 times .534 plus .49",
         {"decoded_m": decoded, "error_m": error},
@@ -203,15 +194,14 @@ def _consistency_example() -> Claim:
 
 
 def _documents() -> Claim:
-    """One document has shares of 51/49 % and gradients of 1.04 : 1, another 99.6/.4 % and 252 : 1."""
+    """The two documents disagree: shares of 51/49 % (1.04 : 1) in the justification, 99.6/.4 % (252 : 1) here."""
     first, second, step = 100 * PUBLISHED_LOSSES[0] / sum(PUBLISHED_LOSSES), 99.6, 1.221  # as printed, the last in mm
     ratio = first / (100 - first), second / (100 - second)
     weighted = 100 * second / (second + WEIGHTS[1] * (100 - second))
-    return Claim(
+    return row(
         "two_documents",
-        SOURCE,
         f"simulated without weights the integer head has {second:g} % of the loss (252 : 1), with 1 : 10 it has 96.2 %",
-        judged(abs(first - second) < 1),
+        abs(first - second) < 1,
         f"the justification has {first:.1f} % and {ratio[0]:.2f} : 1 for the same simulation; {second:g} % is "
         f"{ratio[1]:.0f} : 1 and becomes {weighted:.1f} % with 1 : {WEIGHTS[1]:g}; and a metre in 256 steps has "
         f"{1000 / 256:.3f} mm each, not the printed {step:g} mm",
@@ -221,17 +211,15 @@ def _documents() -> Claim:
     )
 
 
-CLAIMS: Final[Mapping[str, Callable[[], Claim]]] = MappingProxyType(
-    {
-        "ratio_column": _ratio_column,
-        "integer_error_range": _integer_range,
-        "fractional_error_range": _fractional_range,
-        "amplification": _amplification,
-        "balanced_by_10": _balance,
-        "all_justify_1_to_10": _all_justify,
-        "acceptable_range": _acceptable,
-        "consistency_shares": _consistency_shares,
-        "consistency_example": _consistency_example,
-        "two_documents": _documents,
-    }
+CLAIMS: Final[tuple[Callable[[], Claim], ...]] = (
+    _ratio_column,
+    _integer_range,
+    _fractional_range,
+    _amplification,
+    _balance,
+    _all_justify,
+    _acceptable,
+    _consistency_shares,
+    _consistency_example,
+    _documents,
 )

@@ -15,11 +15,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from weightsearch.analysis.claim import HOLDS, UNSUPPORTED, WRONG, Claim, judged
+from weightsearch.analysis.claim import HOLDS, WRONG, Claim, Rows, at
 
 Array = NDArray[np.float64]
 
 SOURCE: Final = "scale-invariant"
+row: Final = Rows(SOURCE)
 BY_TRAINING: Final = "best_variance_focus"
 EIGEN: Final = "Eigen et al. 2014, eq. 4 and the text below it"
 PROOF: Final = "proof of the loss's invariance, guillesanbri.github.io, June 2022"
@@ -55,7 +56,7 @@ LINES: Final[Mapping[str, Callable[[Array, float], float]]] = MappingProxyType(
             + (2 * b * r).sum() / len(r)
             - (b**2 + r.sum() ** 2 / len(r) ** 2 + 2 * b * len(r) * r.sum() / len(r) ** 2)
         ),
-        "the terms are put in another order": lambda r, b: float(
+        "the terms are reordered": lambda r, b: float(
             b**2
             - b**2
             + (2 * b * r).sum() / len(r)
@@ -63,8 +64,8 @@ LINES: Final[Mapping[str, Callable[[Array, float], float]]] = MappingProxyType(
             + (r**2).sum() / len(r)
             - r.sum() ** 2 / len(r) ** 2
         ),
-        "what cancels is left out": lambda r, _: float((r**2).sum() / len(r) - r.sum() ** 2 / len(r) ** 2),
-        "the logarithms are written as at the start": lambda r, _: loss(r, 1.0),
+        "terms that cancel are removed": lambda r, _: float((r**2).sum() / len(r) - r.sum() ** 2 / len(r) ** 2),
+        "the logarithms are written as in the definition": lambda r, _: loss(r, 1.0),
     }
 )
 
@@ -79,48 +80,42 @@ def cases() -> list[tuple[Array, float]]:
 
 
 def largest_gap(line: Callable[[Array, float], float]) -> float:
-    """Of a line of the proof from L(s d, y) at focus 1, over all cases."""
+    """The largest difference between a line of the proof and L(s d, y) at focus 1, over all cases."""
     return max(abs(line(ratios, shift) - loss(ratios + shift, 1.0)) for ratios, shift in cases())
 
 
 def _within(gap: float) -> str:
-    """How nearly two numbers that should be equal are."""
+    """The accuracy of an equality, in words."""
     return f"to {gap:.0e}" if gap else "exactly"
+
+
+def _equal(name: str, claimed: str, gap: float, right: str, where: str, of: str = "") -> Claim:
+    """A claim that two sides are equal. gap: the largest difference found. of: the cases."""
+    return row(name, claimed, gap < SAME, right, f"both sides in numbers{of}", {"largest_gap": gap}, where)
 
 
 def _line(number: int, words: str) -> Claim:
     gap = largest_gap(LINES[words])
-    return Claim(
-        f"silog_proof_line_{number}",
-        SOURCE,
-        f"line {number}: {words}",
-        judged(gap < SAME),
-        f"equal to L(s d, y) in {CASES} random pictures {_within(gap)}"
-        + (
-            "; printed after L(d, y) = ..., it is what is to be shown: read L(s d, y) on the left up to the last line"
-            if number == 2
-            else ""
-        ),
-        "both sides in numbers, for random ratios of depth and random factors",
-        {"largest_gap": gap},
-        PROOF,
-    )
+    right = f"equal to L(s d, y) in {CASES} random pictures {_within(gap)}"
+    if number == 2:
+        right += "; the left side is printed as L(d, y), which is to be proved: read L(s d, y) up to the last line"
+    random = ", for random ratios of depth and random factors"
+    return _equal(f"silog_proof_line_{number}", f"line {number}: {words}", gap, right, PROOF, random)
 
 
 def _log_of_square() -> Claim:
-    """As printed, ln(d / y)² in the fifth line may be the square of the logarithm or the logarithm of the square."""
+    """Line 5: the printed ln(d / y)² has two readings, the square of the logarithm and the logarithm of the square."""
 
     def other(r: Array, b: float) -> float:
         return float((b**2 + 2 * r + 2 * b * r).mean() - (b * len(r) + r.sum()) ** 2 / len(r) ** 2)
 
     square, logarithm = largest_gap(LINES["the first square is multiplied out"]), largest_gap(other)
-    return Claim(
+    return row(
         "silog_proof_square",
-        SOURCE,
         "the binomial of line 5 has the term ln(d / y)²",
         HOLDS if square < SAME and logarithm < SAME else f"{HOLDS} if read as (ln(d / y))²" if square < SAME else WRONG,
-        f"(ln(d / y))² makes the line equal {_within(square)}; ln((d / y)²), as it can be read, is off by up to "
-        f"{logarithm:.2g}",
+        f"with (ln(d / y))² the line is equal {_within(square)}; with the other reading, ln((d / y)²), it is off by up "
+        f"to {logarithm:.2g}",
         "the line with either reading, for random ratios of depth and random factors",
         {"square_of_the_logarithm": square, "logarithm_of_the_square": logarithm},
         PROOF,
@@ -133,45 +128,28 @@ def _ignores_scale() -> Claim:
     factor = 2.0
     change = {focus: loss(ratios + math.log(factor), focus) - loss(ratios, focus) for focus in (0.0, 0.5, 0.85, 1.0)}
     figures = ", ".join(f"{abs(change[focus]):.3f} at focus {focus:g}" for focus in change)  # none is below 0
-    return Claim(
+    return row(
         "silog_ignores_scale",
-        SOURCE,
         "the scale of the prediction does not change the loss",
-        judged(all(abs(one) < SAME for one in change.values())),
+        all(abs(one) < SAME for one in change.values()),
         f"only at variance focus 1; a factor of {factor:g} on a prediction whose scale is right adds {figures}: "
         "(1 - focus) (ln s)²",
         "L(s d, y) - L(d, y), which is (1 - focus) (b² + 2 b mean r) with b = ln s",
-        {f"at_{focus:g}": value for focus, value in change.items()},
+        at("at_{:g}", list(change), list(change.values())),
         f"{PROOF}, introduction",
     )
 
 
 def _ends() -> Claim:
     gap = max(abs(loss(r, 0.0) - float((r**2).mean())) for r, _ in cases())
-    return Claim(
-        "silog_focus_0",
-        SOURCE,
-        "focus 0 is the elementwise L2 error (of the logarithm)",
-        judged(gap < SAME),
-        f"equal to mean r² {_within(gap)}",
-        "both sides in numbers",
-        {"largest_gap": gap},
-        EIGEN,
-    )
+    claimed = "focus 0 is the elementwise L2 error (of the logarithm)"
+    return _equal("silog_focus_0", claimed, gap, f"equal to mean r² {_within(gap)}", EIGEN)
 
 
 def _average() -> Claim:
     gap = max(abs(loss(r, 0.5) - (loss(r, 0.0) + loss(r, 1.0)) / 2) for r, _ in cases())
-    return Claim(
-        "silog_focus_half",
-        SOURCE,
-        "focus .5 is the average of the L2 and the scale-invariant error",
-        judged(gap < SAME),
-        f"the loss is linear in the focus: equal {_within(gap)}",
-        "both sides in numbers",
-        {"largest_gap": gap},
-        EIGEN,
-    )
+    claimed = "focus .5 is the average of the L2 and the scale-invariant error"
+    return _equal("silog_focus_half", claimed, gap, f"the loss is linear in the focus: equal {_within(gap)}", EIGEN)
 
 
 def _pairs() -> Claim:
@@ -180,11 +158,10 @@ def _pairs() -> Claim:
 
     gap = max(abs(loss(r, 1.0) - pairs(r)) for r, _ in cases())
     slope = max(abs(float((2 * (r - r.mean()) / len(r)).sum())) for r, _ in cases())
-    return Claim(
+    return row(
         "silog_pairs",
-        SOURCE,
         "at focus 1 the loss compares the ratios of all pairs of pixels",
-        judged(gap < SAME and slope < SAME),
+        gap < SAME and slope < SAME,
         f"half of the mean of (r_i - r_j)² over all pairs, {_within(gap)}; so its gradient by ln d sums to 0",
         "both sides in numbers",
         {"largest_gap": gap, "largest_sum_of_gradients": slope},
@@ -197,13 +174,12 @@ def _batch() -> Claim:
     halves = np.concatenate([np.full(5000, math.log(2)), np.full(5000, -math.log(2))])
     alone = (loss(ratios[:5000] + math.log(2), 1.0) + loss(ratios[5000:] - math.log(2), 1.0)) / 2
     pooled = loss(ratios + halves, 1.0)
-    return Claim(
+    return row(
         "silog_batch",
-        SOURCE,
         "pooled over a batch the loss at focus 1 still ignores the scale of each picture",
-        judged(abs(pooled - alone) < 0.01 * alone),
-        f"it ignores one factor of the whole batch: two pictures scaled by 2 and 1/2 have {pooled:.3f} pooled and "
-        f"{alone:.3f} by themselves",
+        abs(pooled - alone) < 0.01 * alone,
+        f"it ignores only a factor common to the batch: the loss of two pictures scaled by 2 and 1/2 is {pooled:.3f} "
+        f"pooled and {alone:.3f} per picture",
         "ratios of deviation .2, half of them shifted by ln 2, half by -ln 2",
         {"pooled": pooled, "per_image": alone},
         "the practice of Lee et al. 2019 (BTS), which pools the pixels of a batch",
@@ -211,28 +187,22 @@ def _batch() -> Claim:
 
 
 def _focus() -> Claim:
-    return Claim(
+    return row.by_training(
         BY_TRAINING,
-        SOURCE,
         "focus .5 gives good absolute depth and slightly better pictures",
-        UNSUPPORTED,
-        "which focus is best for which data is measured by training: see the evidence of a study that has several "
-        "among its baselines",
-        "weightsearch claims STUDY",
-        {},
+        "training decides which focus is best for a data set: see the evidence of a study with several focuses among "
+        "its baselines",
         EIGEN,
     )
 
 
-CLAIMS: Final[Mapping[str, Callable[[], Claim]]] = MappingProxyType(
-    {
-        **{f"silog_proof_line_{number}": partial(_line, number, words) for number, words in enumerate(LINES, 2)},
-        "silog_proof_square": _log_of_square,
-        "silog_ignores_scale": _ignores_scale,
-        "silog_focus_0": _ends,
-        "silog_focus_half": _average,
-        "silog_pairs": _pairs,
-        "silog_batch": _batch,
-        BY_TRAINING: _focus,
-    }
+CLAIMS: Final[tuple[Callable[[], Claim], ...]] = (
+    *(partial(_line, number, words) for number, words in enumerate(LINES, 2)),
+    _log_of_square,
+    _ignores_scale,
+    _ends,
+    _average,
+    _pairs,
+    _batch,
+    _focus,
 )

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from weightsearch.analysis.claim import HOLDS, PREMISE, UNSUPPORTED, Claim, judged, listed
+from weightsearch.analysis.claim import HOLDS, PREMISE, UNSUPPORTED, Claim, Rows, listed
 
 SOURCE: Final = "transfer"
+row: Final = Rows(SOURCE)
 BY_TRAINING: Final = "weighted_beats_single"
 PAPER: Final = "arXiv 2404.07686"
 TABLE: Final = (
@@ -26,18 +27,17 @@ WEIGHTS: Final = (0.6, 0.2, 1.0)  # of MAE, edge, SSIM
 
 
 def _changes() -> list[float]:
-    """How much lower EfficientNet is than DenseNet169, in percent, by metric."""
+    """The relative difference of EfficientNet from DenseNet169 in percent (positive: lower), by metric."""
     best, other = RESULTS["EfficientNet"], RESULTS["DenseNet169"]
     return [100 * (b - a) / b for a, b in zip(best, other, strict=True)]
 
 
 def _best_encoder() -> Claim:
     changes = _changes()
-    return Claim(
+    return row(
         "best_encoder",
-        SOURCE,
         "EfficientNet has the lowest RMSE, REL and log10: .386, .113 and .049",
-        judged(all(change > 0 for change in changes)),
+        all(change > 0 for change in changes),
         f"by its own figures it is {listed(changes, '.1f')} % lower than DenseNet169 in {'/'.join(METRICS)}",
         "the table's own figures, column by column",
         {f"{metric}_percent": change for metric, change in zip(METRICS, changes, strict=True)},
@@ -46,7 +46,7 @@ def _best_encoder() -> Claim:
 
 
 def _rounding() -> Claim:
-    """The least and the largest difference that the rounded figures allow."""
+    """The smallest and largest differences that agree with the rounded figures."""
     half = 0.0005
     spans = {
         metric: tuple(100 * ((b + sign * half) - (a - sign * half)) / (b + sign * half) for sign in (-1, 1))
@@ -56,13 +56,12 @@ def _rounding() -> Claim:
     numbers = {
         f"{metric}_{end}": span[index] for metric, span in spans.items() for index, end in enumerate(("low", "high"))
     }
-    return Claim(
+    return row(
         "significant_improvement",
-        SOURCE,
         "the improvements in accuracy and robustness are significant",
         UNSUPPORTED,
-        f"the figures known are single ones, without a spread over seeds: by their rounding alone the differences are "
-        f"{words}, and whether they are more than chance cannot be told from them",
+        f"the known figures are single values without a spread over seeds; their rounding alone allows differences of "
+        f"{words}, and their significance cannot be decided from them",
         "each figure may be off by half of its last digit",
         numbers,
         f"{PAPER}, abstract",
@@ -70,16 +69,15 @@ def _rounding() -> Claim:
 
 
 def _columns_agree() -> Claim:
-    """For small errors |log10(1 + e)| is about |e| / ln 10."""
+    """REL against log10: for small errors |log10(1 + e)| is about |e| / ln 10."""
     expected = {name: row[1] / math.log(10) for name, row in RESULTS.items()}
     ratios = {name: row[2] / expected[name] for name, row in RESULTS.items()}
     words = ", ".join(f"{name} {expected[name]:.3f} against {RESULTS[name][2]:.3f}" for name in RESULTS)
-    return Claim(
+    return row(
         "rel_and_log10_agree",
-        SOURCE,
         "its REL and log10 belong to the same predictions",
-        judged(all(abs(ratio - 1) < 0.05 for ratio in ratios.values())),
-        f"REL / ln 10 should be near log10 for small errors, and is: {words}",
+        all(abs(ratio - 1) < 0.05 for ratio in ratios.values()),
+        f"for small errors log10 should be near REL / ln 10: {words}",
         "|log10(1 + e)| = |e| / ln 10 to first order",
         {f"{name}_expected": value for name, value in expected.items()},
         TABLE,
@@ -87,17 +85,16 @@ def _columns_agree() -> Claim:
 
 
 def _three_weights() -> Claim:
-    """A common factor of all weights is no choice of the loss."""
+    """Three weights have two degrees of freedom: a common factor changes next to nothing under Adam."""
     doubled = [2 * weight for weight in WEIGHTS]
     shares = [[weight / sum(one) for weight in one] for one in (WEIGHTS, doubled)]
     same = all(math.isclose(a, b) for a, b in zip(*shares, strict=True))
     words = f"{WEIGHTS[0] / WEIGHTS[2]:g} and {WEIGHTS[1] / WEIGHTS[2]:g}"
-    return Claim(
+    return row(
         "three_weights",
-        SOURCE,
         "three weights, .6, .2 and 1, are found by grid and random search",
         PREMISE if same else HOLDS,
-        f"only two ratios matter, {words} of SSIM's: a common factor leaves the shares of the terms at "
+        f"only two ratios matter, MAE and edge over SSIM ({words}): a common factor leaves the shares of the terms at "
         f"{listed([100 * share for share in shares[0]], '.1f')} %, and Adam's step hardly changes",
         "the weights' shares before and after all are doubled",
         {"mae_over_ssim": WEIGHTS[0] / WEIGHTS[2], "edge_over_ssim": WEIGHTS[1] / WEIGHTS[2]},
@@ -106,25 +103,19 @@ def _three_weights() -> Claim:
 
 
 def _beats_single() -> Claim:
-    return Claim(
+    return row.by_training(
         BY_TRAINING,
-        SOURCE,
         "the weighted loss consistently outperforms its single terms",
-        UNSUPPORTED,
-        "the figures known have no spread over seeds; it is decided by training: see the evidence of a study that has "
-        "the single terms among its baselines, such as transfer_ablation",
-        "weightsearch claims STUDY",
-        {},
+        "the known figures have no spread over seeds; training decides: see the evidence of a study with the single "
+        "terms among its baselines, such as transfer_ablation",
         PAPER,
     )
 
 
-CLAIMS: Final[Mapping[str, Callable[[], Claim]]] = MappingProxyType(
-    {
-        "best_encoder": _best_encoder,
-        "significant_improvement": _rounding,
-        "rel_and_log10_agree": _columns_agree,
-        "three_weights": _three_weights,
-        BY_TRAINING: _beats_single,
-    }
+CLAIMS: Final[tuple[Callable[[], Claim], ...]] = (
+    _best_encoder,
+    _rounding,
+    _columns_agree,
+    _three_weights,
+    _beats_single,
 )

@@ -28,7 +28,7 @@ class Convergence:
         """Of a curve that has not levelled off."""
         if self.last > self.first * (1 + SMALL):
             return "rises"
-        return "falls still" if self.fall > SMALL else "flat"
+        return "still falling" if self.fall > SMALL else "flat"
 
 
 def convergence(curve: Sequence[float], within: float = WITHIN) -> Convergence | None:

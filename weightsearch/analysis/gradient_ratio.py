@@ -29,13 +29,13 @@ class Pull:
 
     @property
     def words(self) -> str:
-        """Where they were measured."""
+        """The place of the measurement, in words."""
         return WORDS[self.place]
 
 
 def pull_of(norms: Mapping[str, tuple[int, Mapping[str, float]]]) -> Pull | None:
-    """norms: place -> the last epoch with a measurement there, and each weighted term's gradient norm. Takes the shared
-    parameters, before their first measurement the heads; None where neither was measured."""
+    """Gradient ratios at the shared parameters; before their first measurement at the heads; None without either.
+    norms: place -> the last epoch with a measurement there, and each weighted term's gradient norm."""
     for place in WORDS:
         epoch, found = norms.get(place, (0, {}))
         pulls = {name: norm for name, norm in found.items() if math.isfinite(norm) and norm > 0}
@@ -46,8 +46,8 @@ def pull_of(norms: Mapping[str, tuple[int, Mapping[str, float]]]) -> Pull | None
 
 
 def later_pull(before: Pull | None, record: EpochRecord) -> Pull | None:
-    """What is known after one more epoch: the last measurement at the shared parameters or, before the first one, the
-    epoch's own at the heads."""
+    """The gradient ratios to show after one more epoch: the last measurement at the shared parameters or, before the
+    first of these, the epoch's measurement at the heads."""
     at_heads = {name: term.at_heads for name, term in record.terms.items() if term.at_heads is not None}
     norms: dict[str, tuple[int, Mapping[str, float]]] = {HEADS: (record.epoch, at_heads)}
     if record.probe is not None and SHARED in record.probe.places:

@@ -1,4 +1,4 @@
-"""What a study's results allow to be said of its best trial: the one place where that is decided and put into words.
+"""The verdict on a study's best trial, and its wording; no other module decides or words it.
 
 Verdicts come from the validation split. The test split is reported beside them and decides nothing.
 """
@@ -23,7 +23,7 @@ Naive = Mapping[str, Mapping[str, Mapping[str, float]]]  # split -> trivial base
 @dataclass(frozen=True)
 class Contender:
     """A set of weights. search: split -> objective -> value of its trial. fresh: split -> objective -> seed -> value of
-    trainings that no search has seen."""
+    its trainings with fresh seeds, which took no part in the selection."""
 
     search: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     fresh: Mapping[str, Mapping[str, Mapping[int, float]]] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Sentence:
-    """warning: that the best trial should not be used as it is."""
+    """warning: whether the text advises against using the best trial as it is."""
 
     text: str
     warning: bool = False
@@ -50,7 +50,7 @@ class Sentence:
 
 @dataclass(frozen=True)
 class AgainstNaive:
-    """The best trial against the best of the trivial baselines that ignore the image, in one objective."""
+    """The best trial compared with the best of the trivial baselines that ignore the image, in one objective."""
 
     objective: str
     name: str
@@ -67,8 +67,9 @@ class AgainstNaive:
 
 @dataclass(frozen=True)
 class Verdict:
-    """objective: the first one. directions: of all. baselines: the best trial against each of them on the validation
-    split; naive: against the trivial baselines, one for each objective that they have."""
+    """objective: the first objective. directions: objective -> minimize or maximize. baselines: comparisons of the best
+    trial with each baseline on the validation split. naive: its comparisons with the trivial baselines, at most one an
+    objective. trivial: values of the trivial baselines."""
 
     objective: str
     directions: Mapping[str, str]
@@ -85,27 +86,26 @@ class Verdict:
 
     @property
     def tests(self) -> int:
-        """Comparisons that share the 5 % of false verdicts."""
+        """The number of comparisons that share the 5 % of false verdicts."""
         return sum(one.p is not None for one in (*self.baselines.values(), *(each.compared for each in self.naive)))
 
     def on(self, split: str) -> dict[str, Comparison]:
-        """The best trial against each baseline: on the validation split the verdicts; on the test split the same
-        figures for information."""
+        """The best trial compared with each baseline. On the test split the figures are for information only."""
         if split == VALIDATION:
             return dict(self.baselines)
         minimize = self.directions[self.objective] == "minimize"
         return compare_all(_pairs(self.best, self.others, self.objective, split, minimize=minimize))
 
     def sentences(self, name: str, remark: str = "") -> list[Sentence]:
-        """In plain words, the gravest first. name: of the best trial. remark: what to say of it beside."""
-        said = [self._of_naive(one, name) for one in self.naive]
+        """The verdict in plain words, warnings first. name: the best trial's name in a sentence. remark: added after
+        the name."""
+        said = [*(self._of_naive(one, name) for one in self.naive), self._of_baselines(name, remark)]
         said.sort(key=lambda one: not one.warning)
-        said.append(self._of_baselines(name, remark))
         if self.tests:
-            family = f"for all {self.tests} comparisons together (Holm's correction)" if self.tests > 1 else "of error"
+            family = f" for all {self.tests} comparisons together (Holm's correction)" if self.tests > 1 else ""
             said.append(
                 Sentence(
-                    "Verdicts are from the validation split: differences over fresh seeds, Student's t-test, at 5 % "
+                    "Verdicts are from the validation split: differences over fresh seeds, Student's t-test, at 5 %"
                     f"{family}."
                 )
             )
@@ -144,11 +144,13 @@ class Verdict:
         return Sentence(f"{_capital(name)} is better than {trivial}: {values}.")
 
     def _of_baselines(self, name: str, remark: str) -> Sentence:
-        """The best against the baselines, by what can be said of each."""
+        """The best trial compared with the baselines, grouped by outcome."""
         if self.seeds < 2:
+            why = "It was trained with one seed and selected as the best of many trials, so its value is biased"
+            if self.seeds:
+                why = "It was trained with one fresh seed, which shows no spread"
             return Sentence(
-                f"The best so far is {name}{remark}. It was trained with one seed and selected as the best of many "
-                "trials, so its value is biased; before relying on it: weightsearch compare STUDY --seeds 3."
+                f"The best so far is {name}{remark}. {why}; before relying on it: weightsearch compare STUDY --seeds 3."
             )
         groups: dict[str, list[str]] = {}
         for label, found in self.baselines.items():
@@ -171,12 +173,14 @@ class Verdict:
         if alone := groups.get("one seed"):
             said.append(f"was not compared with {_listed(alone)} over fresh seeds")
         if not said:
-            return Sentence(f"{_capital(name)} was trained with {self.seeds} fresh seeds; there is no baseline.")
+            return Sentence(
+                f"{_capital(name)} was trained with {self.seeds} fresh seeds; there is no baseline to compare with."
+            )
         usable = set(groups) == {"better"} and all(one.compared.verdict == "better" for one in self.naive)
         return Sentence(f"Over {self.seeds} fresh seeds {name} {'; it '.join(said)}.{' Use it.' if usable else ''}")
 
     def _on_test(self) -> Sentence | None:
-        """What the test split says, without a verdict."""
+        """The values on the test split, without a verdict."""
         mine = self.best.expected(self.objective, TEST)
         if mine is None:
             return None
@@ -188,9 +192,9 @@ class Verdict:
 
 
 def judge(best: Contender, others: Mapping[str, Contender], trivial: Naive, directions: Mapping[str, str]) -> Verdict:
-    """others: baselines by name. trivial: what baselines that ignore the image have. directions: of the objectives; the
-    baselines are compared in the first one, the trivial ones in all. All comparisons over fresh seeds are corrected
-    together."""
+    """Compare the best trial with the baselines in the first objective, and with the trivial baselines in each. All
+    comparisons over fresh seeds are corrected together. others: baselines by name. directions: objective -> minimize or
+    maximize."""
     objective = next(iter(directions))
     strongest = {
         one: found for one, way in directions.items() if (found := _strongest(trivial.get(VALIDATION, {}), one, way))
@@ -220,7 +224,7 @@ def _strongest(trivial: Mapping[str, Mapping[str, float]], objective: str, way: 
 def _pairs(
     best: Contender, others: Mapping[str, Contender], objective: str, split: str, *, minimize: bool
 ) -> dict[str, Pair]:
-    """Over common fresh seeds; where there are none, as the values came out of the search."""
+    """Values by common fresh seeds; without a common seed, the values of the search."""
     found: dict[str, Pair] = {}
     for label, other in others.items():
         mine, theirs = best.seeds(objective, split), other.seeds(objective, split)
@@ -231,7 +235,7 @@ def _pairs(
 
 
 def _search(contender: Contender, objective: str, split: str) -> dict[int, float]:
-    """The value of the search as that of one seed."""
+    """The value of the search, under one seed."""
     value = contender.searched(objective, split)
     return {} if value is None else {0: value}
 

@@ -1,8 +1,8 @@
-"""What a person sees: progress, results, tables. Together with the commands the only module that prints."""
+"""What a person sees: progress, results, tables. Together with the commands the only package that prints."""
 
-from weightsearch.screen.consoles import err, out
+from weightsearch.screen.console import err, out
 from weightsearch.screen.live import View, follow, progress_group
-from weightsearch.screen.tables import (
+from weightsearch.screen.results import (
     print_claims,
     print_compared,
     print_costs,

@@ -1,4 +1,4 @@
-"""Progress: a live view on a terminal, lines elsewhere."""
+"""The live view of a study: progress, events, and each running trial's loss terms."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from rich.live import Live
 from rich.text import Text
 
 from weightsearch.errors import StoreUnavailable
-from weightsearch.screen.consoles import err, out
-from weightsearch.screen.tables import change
+from weightsearch.screen.console import change, duration, err, out
 from weightsearch.search.cpus import ONE_KIND
 
 if TYPE_CHECKING:
@@ -118,7 +117,7 @@ class View:
         value = f" {status.objective} {status.values[event.number]:.4f}" if event.number in status.values else ""
         reason = f": {event.reason}" if event.reason else ""
         left = status.seconds_left()
-        time_left = f", {_duration(left)} left" if left else ""
+        time_left = f", {duration(left)} left" if left else ""
         self.line(f"[{status.ended}/{status.total}] {name} {what}{value}{reason}; {so_far}{time_left}")
 
     def _render(self) -> Group:
@@ -132,9 +131,11 @@ def progress_group(now: Progress) -> Group:
     head = f"{now.ended}{'' if now.total is None else f'/{now.total}'} trials: {states['COMPLETE']} done, "
     head += f"{states['PRUNED']} pruned, {states['FAIL']} failed; {states['RUNNING']} running"
     head += f"; {states['WAITING']} waiting" if states.get("WAITING") else ""
-    head += "" if now.elapsed is None else f"; {_duration(now.elapsed)} so far"
-    head += f", {_duration(now.left)} left" if now.left else ""
     lines = [Text(head)]
+    times = [] if now.elapsed is None else [f"{duration(now.elapsed)} so far"]
+    times += [f"{duration(now.left)} left"] if now.left else []
+    if times:
+        lines.append(Text(", ".join(times)))
     if now.away:
         lines.append(Text(f"waiting for the database: {now.away}", style="bold red"))
     if now.best is not None:
@@ -158,10 +159,10 @@ def _running_lines(trial: RunningTrial, now: Progress) -> list[Text]:
     lines = [Text(f"{name}: {_bar(done)} epoch {trial.epoch}/{now.epochs}{value}")]
     if trial.contributions:
         where = "not measured yet" if trial.pull is None else f"{trial.pull.words}, epoch {trial.pull.epoch}"
-        lines.append(Text(f"    share of the loss; gradients: {where}", style="dim"))
+        lines.append(Text(f"    share of the loss; gradient ratio {where}", style="dim"))
     width = max((len(term) for term in trial.contributions), default=0)
     for term, share in trial.contributions.items():
-        line = f"    {term:{width}}  {_bar(share)} {100 * share:3.0f} % of the loss"
+        line = f"    {term:{width}}  {_bar(share)} {100 * share:3.0f} %"
         if trial.pull is not None:
             ratio = trial.pull.ratios.get(term)
             line += "  no gradient" if ratio is None else f"  {_pull(ratio, trial.pull)}"
@@ -170,7 +171,7 @@ def _running_lines(trial: RunningTrial, now: Progress) -> list[Text]:
 
 
 def _pull(ratio: float, pull: Pull) -> str:
-    return f"{_bar(ratio / len(pull.ratios))} {ratio:.2g} of the mean gradient"
+    return f"{_bar(ratio / len(pull.ratios))} {ratio:.2g}"
 
 
 def _bar(share: float) -> str:
@@ -213,9 +214,3 @@ def _next_look(look: Callable[[], Progress], before: Progress, every: float) -> 
 def _over(now: Progress) -> bool:
     """Whether nobody works on the study and nothing is left to be done."""
     return now.ended > 0 and not now.drivers and not now.states["RUNNING"] and not now.states["WAITING"]
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -77,7 +77,7 @@ class Document:
 
 @contextmanager
 def placed(document: Document) -> Iterator[None]:
-    """Add `(file:line)` to what is raised inside of a network or a data set, if it begins with a path of the file."""
+    """Add `(file:line)` to errors of a network or a data set that begin with a path of the file."""
     try:
         yield
     except (DataError, ModelError) as error:

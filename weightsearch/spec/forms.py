@@ -1,4 +1,4 @@
-"""Forms that people write, from other tools or habits -> the nearest form of a study file, to end an error with."""
+"""Hints for errors: the form of a study file nearest to a form of another tool or a habit."""
 
 from __future__ import annotations
 
@@ -7,37 +7,45 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-LOW: Final = ("low", "min", "lower", "lo", "from", "start", "minimum", "lower_bound", "min_value")
-HIGH: Final = ("high", "max", "upper", "hi", "to", "stop", "end", "maximum", "upper_bound", "max_value")
-KIND: Final = ("distribution", "type", "dist", "scale", "prior")
-LISTED: Final = ("values", "options", "categories", "choice", "choices", "grid_search", "categorical")
+from weightsearch.records import BETTER
+
+LOW: Final = ("low", "min", "lower", "lo", "from", "start", "minimum", "lower_bound", "min_value", "minval")
+HIGH: Final = ("high", "max", "upper", "hi", "to", "stop", "end", "maximum", "upper_bound", "max_value", "maxval")
+KIND: Final = ("distribution", "type", "_type", "dist", "scale", "prior", "sampling")
+LOG: Final = ("log", "log_scale", "logscale")
+ENDS: Final = ("range", "interval", "bounds", "limits", "_value")  # lists of the two ends
+EXPONENTS: Final = ("log_uniform", "q_log_uniform")  # of W&B: the ends are exponents of e
+LISTED: Final = ("values", "_value", "options", "categories", "choice", "choices", "grid_search", "categorical")
 WORDS: Final = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 WORDS_OF_OTHERS: Final = re.compile(
     r"(?:\w+\.)*(suggest_\w+|q?(?:log)?(?:uniform|normal|randint)\w*|log_uniform\w*|choice|categorical|grid_search)\b"
 )
 NUMBER: Final = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+LONGEST: Final = 100  # characters of a name
 GENERAL: Final = "a range is written {low: 0.1, high: 10, log: true}, a choice {choices: [a, b]}"
 IN_LISTS: Final = ("tuple", "list", "too_long", "too_short")  # pydantic's words where a list is wanted
 MAPPINGS: Final = ("model_type", "model_attributes_type", "dict_type")
 
 
 def nearest(value: Any, kind: str, *, ranges: bool, path: Sequence[str] = ()) -> str:
-    """`; write ...` where a value of a field looks like something that can be written otherwise; else nothing. kind:
-    pydantic's word for the mistake. ranges: a range may stand there. path: of the field."""
+    """`; write ...` if a value has a known equivalent in a study file; else empty. kind: pydantic's word for the
+    mistake. ranges: whether the field may hold a range. path: the field's."""
     found = None
     if kind in MAPPINGS:
         found = _section(value, path)
     elif isinstance(value, str):
         found = _text(value, kind, ranges=ranges)
+    elif kind.startswith("int") and isinstance(value, float) and value.is_integer():
+        found = f"write {int(value)}"
     elif ranges and not kind.startswith(IN_LISTS):
         found = _list(value) if isinstance(value, list) else _mapping(value) if isinstance(value, dict) else None
     return "" if found is None else f"; {found}"
 
 
 def name_like(value: str, allowed: str, first: str) -> str:
-    """`; write my_study` for `my study`. allowed, first: the signs that a name may have, and begin with."""
+    """`; write my_study` for `my study`. allowed: the characters of a name. first: those of its beginning."""
     close = re.sub(rf"[^{allowed}]+", "_", value.strip())
-    close = re.sub(rf"^[^{first}]+", "", close)
+    close = re.sub(rf"^[^{first}]+", "", close)[:LONGEST]
     return f"; write {close}" if close and close != value else ""
 
 
@@ -45,7 +53,15 @@ def _section(value: Any, path: Sequence[str]) -> str | None:
     if tuple(path) == ("loss",) and isinstance(value, list):
         return "each term is a key: loss: {integer: {weight: 1.0}}"
     if len(path) == 2 and path[0] == "loss" and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return f"write {{weight: {value:g}}}, or a range as its weight"
+        return f"write {{weight: {_plain(value)}}}, or a range as its weight"
+    if len(path) == 2 and path[0] == "loss" and isinstance(value, list):
+        return "write its range as the weight: {weight: {low: 0.1, high: 10, log: true}}"
+    if tuple(path) == ("search", "objectives"):
+        names = [value] if isinstance(value, str) else value if isinstance(value, list) else []
+        known = {str(name): BETTER[str(name)] for name in names if str(name) in BETTER}
+        return f"write {{{', '.join(f'{name}: {way}' for name, way in known.items())}}}" if known else None
+    if tuple(path) == ("ray",) and isinstance(value, str):
+        return f"write {{address: {value}}}"
     return None
 
 
@@ -60,33 +76,44 @@ def _text(text: str, kind: str, *, ranges: bool) -> str | None:
             return f"write {word.replace(',', '.')}{either}: numbers have a point"
         if re.fullmatch(NUMBER, word):
             return f"write {word} without quotes"
+        if re.fullmatch(r"[-+]?\d{1,3}(?:[_ ']\d{3})+(?:\.\d*)?", word):
+            return f"write {re.sub(r'[^-+.0-9]', '', word)}"
+    if (way := {"min": "minimize", "max": "maximize"}.get(word[:3].lower())) and kind == "literal_error":
+        return f"write {way}"
     return _words_of_others(word) if ranges else None
 
 
 def _words_of_others(text: str) -> str | None:
-    """`tune.loguniform(1e-4, 1e-1)`, `suggest_float('w', 0.1, 10, log=True)`, `0.1 to 10`."""
+    """The form for `tune.loguniform(1e-4, 1e-1)`, `suggest_float('w', 0.1, 10, log=True)` or `0.1 to 10`."""
     ends = re.fullmatch(rf"({NUMBER})\s*(?:\.\.+|to|:|-|~)\s*({NUMBER})", text)
     if ends is not None:
-        return f"write {{low: {ends[1]}, high: {ends[2]}}}"
+        return _range(ends[1], ends[2])
     found = WORDS_OF_OTHERS.match(text)
     if found is None:
         return None
     name, arguments = found[1], text[found.end() :]
+    if "normal" in name:  # a mean and a deviation; no range
+        return GENERAL
     if "choice" in name or "categorical" in name or name == "grid_search":
         listed = re.search(r"\[[^\]]*\]", arguments)
         return f"write {{choices: {listed[0]}}}" if listed else GENERAL
+    arguments = re.sub(r"'[^']*'|\"[^\"]*\"", "", arguments)  # a parameter's name may hold numbers
     numbers = re.findall(rf"(?<![\w.]){NUMBER}(?![\w.])", arguments)
     if len(numbers) < 2:
         return GENERAL
     low, high = numbers[:2]
-    if name.endswith("randint"):  # Ray's leave the upper end out
+    if name in ("randint", "lograndint"):  # Ray's leave the upper end out
         high = str(int(float(high)) - 1)
-    return _range(low, high, log="log" in name or bool(re.search(r"log\s*=\s*True", arguments)))
+    log = "log" in name or bool(re.search(r"log\s*=\s*True", arguments))
+    if text.startswith("hp.") and log:  # of Hyperopt: the ends are exponents of e
+        low, high = (f"{math.exp(float(end)):.4g}" for end in (low, high))
+    stepped = name.startswith("q") or "discrete" in name or "step" in arguments
+    return _range(low, high, log=log, step=float(numbers[2]) if stepped and len(numbers) > 2 else None)
 
 
 def _list(values: list[Any]) -> str | None:
-    if not values:
-        return None
+    if len(values) < 2:
+        return f"write the value itself: {_plain(values[0])}" if values else None
     text = f"[{', '.join(map(_plain, values))}]"
     if len(values) == 2 and all(_is_number(one) for one in values) and values[0] < values[1]:
         low, high = map(_plain, values)
@@ -98,35 +125,41 @@ def _mapping(value: Mapping[str, Any]) -> str | None:
     keys = {str(key).lower(): item for key, item in value.items()}
     low, high = (next((keys[name] for name in names if name in keys), None) for names in (LOW, HIGH))
     kind = str(next((keys[name] for name in KIND if name in keys), ""))
+    log = "log" in kind or any(keys.get(name) is True for name in LOG)
     if low is not None and high is not None and _is_number(low) and _is_number(high):
-        if kind == "log_uniform":  # of W&B: the ends are exponents of e
+        if kind in EXPONENTS:
             return _range(f"{math.exp(low):.4g}", f"{math.exp(high):.4g}", log=True)
         step = next((keys[name] for name in ("step", "q") if name in keys), None)
-        return _range(_plain(low), _plain(high), log="log" in kind or keys.get("log") is True, step=step)
+        return _range(_plain(low), _plain(high), log=log, step=step)
+    for name, item in keys.items():
+        numbers = isinstance(item, list) and len(item) >= 2 and all(_is_number(one) for one in item[:2])
+        named = name in ENDS and kind not in ("choice", "randint")
+        if numbers and "normal" not in name + kind and (named or (WORDS_OF_OTHERS.match(name) and name not in LISTED)):
+            return _range(_plain(item[0]), _plain(item[1]), log=log or "log" in name)
     listed = next((keys[name] for name in LISTED if isinstance(keys.get(name), list)), None)
-    if listed:
+    if listed and "normal" not in kind and kind != "randint":
         return f"write {{choices: [{', '.join(map(_plain, listed))}]}}"
     if set(keys) == {"value"}:
         return f"write the value itself: {_plain(keys['value'])}"
-    for name, item in keys.items():
-        numbers = isinstance(item, list) and len(item) >= 2 and all(_is_number(one) for one in item[:2])
-        if numbers and (WORDS_OF_OTHERS.match(name) or name in ("range", "interval")):
-            return _range(_plain(item[0]), _plain(item[1]), log="log" in name)
     return GENERAL
 
 
 def _range(low: str, high: str, *, log: bool = False, step: Any = None) -> str:
+    """The form of a range between two ends in any order."""
+    low, high = sorted((low, high), key=float)
+    if float(low) == float(high):
+        return f"write the value itself: {low}"
+    if log and float(low) <= 0:
+        return f"a log range must lie above 0: {GENERAL}"
     more = (", log: true" if log else "") + ("" if step is None or log else f", step: {_plain(step)}")
     return f"write {{low: {low}, high: {high}{more}}}"
 
 
 def _plain(value: Any) -> str:
-    """As a study file writes it; other tools' long numbers short."""
+    """A value as a study file writes it."""
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
-    if isinstance(value, float):
-        return f"{value:g}"
-    return str(value)
+    return f"{value:.15g}" if isinstance(value, float) else str(value)
 
 
 def _is_number(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""The metrics that a study can have, as far as that follows from its network and data set alone."""
+"""The metrics that a study's network and data set allow."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 from weightsearch.plugins import known_words
 from weightsearch.records import BETTER
 
-# What a network gives besides depth; one of somebody else's may give anything.
+# The outputs of each network; a user's own network may have any of them.
 GIVES: Final = {
     "co_training": ("depth", "pose", "flow"),
     "disparity": ("depth",),
@@ -16,7 +16,7 @@ GIVES: Final = {
     "encoder_decoder": ("depth",),
     "flow": ("flow",),
 }
-# What a data set lacks, whatever its options.
+# Ground truth that a data set lacks, whatever its options.
 LACKS: Final = {
     "file_list": ("pose", "flow", "moving"),
     "flow_pairs": ("depth", "pose", "moving"),
@@ -27,7 +27,7 @@ ODOMETRY: Final = ("ate", "rpe_rot", "rpe_dir", "t_err", "r_err")
 
 
 def possible(model: str, data: str, neighbours: Sequence[int]) -> tuple[str, ...]:
-    """Those of records.BETTER. model, data: names in the study file; neighbours: of its data section."""
+    """The possible metrics among records.BETTER. model, data, neighbours: as in the study file."""
     given = set(GIVES.get(model, ("depth", "pose", "flow")))
     if not neighbours and data != "flow_pairs":
         given &= {"depth"}
@@ -38,13 +38,14 @@ def possible(model: str, data: str, neighbours: Sequence[int]) -> tuple[str, ...
 
 
 def _needs(metric: str) -> tuple[str, ...]:
-    """What must be predicted, and known, for a metric; then what else must be known."""
+    """The quantities that a metric needs: first the predicted one, whose ground truth it needs too, then others of the
+    ground truth."""
     of = "pose" if metric in ODOMETRY else "flow" if metric.startswith(("epe", "f1_")) else "depth"
     return (of, "moving") if metric.endswith(("_static", "_moving")) else (of,)
 
 
 def refusal(name: str, possible_ones: Sequence[str]) -> str:
-    """Why a metric cannot be had, and which can."""
+    """The error for a metric that is not possible, with the possible ones."""
     if name in BETTER:
         return f"cannot be measured with this network and data set; possible: {', '.join(possible_ones)}"
     return f"unknown metric{known_words(name, possible_ones)}"

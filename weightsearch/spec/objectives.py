@@ -14,8 +14,8 @@ OF_SEVERAL: Final = ("non_dominated", "none")  # pruners that know several objec
 
 
 def check_objectives(document: Document, search: Search, terms: Iterable[str], possible: Sequence[str]) -> None:
-    """Raise SpecError for an objective that depends on the weights, is unknown, points the wrong way or is none of the
-    possible ones."""
+    """Raise SpecError for an objective that depends on the loss weights, is unknown or not possible here, or has the
+    wrong direction."""
     section = ("search", "objectives")
     if not search.objectives:
         raise document.error(section, f"no objective; known: {', '.join(possible)}")

@@ -57,7 +57,7 @@ class Choices:
         return tuple(label(value) for value in self.values)
 
     def index(self, value: Any) -> int | None:
-        """The place of the choice that a value is, None if it is none of them."""
+        """The index of the choice that equals a value, None without one."""
         return next((place for place, choice in enumerate(self.values) if same(choice, value)), None)
 
 
@@ -80,8 +80,8 @@ def text_of(value: Any) -> str:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two values of a study file mean the same: equal numbers do, `10` and `10.0`, but `1` and `true` do not.
-    Lists and mappings are compared part by part."""
+    """Whether two values of a study file are equal: `10` equals `10.0`, `1` does not equal `true`. Lists and mappings
+    are compared part by part."""
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, (int, float)) and isinstance(other, (int, float)):
@@ -94,8 +94,8 @@ def same(one: Any, other: Any) -> bool:
 
 
 def as_written(found: Range, value: Any) -> Any:
-    """A value as its range writes it: the choice that it equals, an int in a range of whole numbers; any other value
-    as it is."""
+    """A value in its range's form: the equal choice, or an int in a range of whole numbers. Other values are returned
+    unchanged."""
     if isinstance(found, Choices):
         place = found.index(value)
         return value if place is None else found.values[place]

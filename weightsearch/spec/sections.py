@@ -11,7 +11,6 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     model_serializer,
@@ -20,52 +19,23 @@ from pydantic import (
 
 from weightsearch.plugins import known_words
 from weightsearch.records import BETTER, Direction
+from weightsearch.spec.fields import (
+    Count,
+    Named,
+    NonNegative,
+    PluginSection,
+    Positive,
+    Probability,
+    Reach,
+    Section,
+    Size,
+    TermName,
+    as_tuple,
+)
 from weightsearch.spec.known_metrics import possible, refusal
-from weightsearch.spec.names import FOLDER, STUDY_NAME, TERM_NAME, cluster_address
-
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
-Pixels = Annotated[int, Field(ge=16, le=4096)]
-Probability = Annotated[float, Field(ge=0, le=1)]
-Reach = Annotated[float, Field(ge=0, lt=1)]
-TermName = Annotated[str, Field(pattern=TERM_NAME)]
-
-
-def _named(value: object) -> object:
-    """`tpe` is short for `{name: tpe}`; an unquoted `none` is a name and YAML's null means it too."""
-    if value is None:
-        return {"name": "none"}
-    return {"name": value} if isinstance(value, str) else value
-
-
-def _tuple(value: object) -> object:
-    """JSON's lists are taken for tuples, but not behind a validator of the whole section."""
-    return tuple(value) if isinstance(value, list) else value
-
-
-Size = Annotated[tuple[Pixels, Pixels], BeforeValidator(_tuple)]
+from weightsearch.spec.names import FOLDER, STUDY_NAME, cluster_address
 
 EvaluationSize = tuple[int, int] | Literal["native"]  # native: each picture at the size of its own files
-
-
-class Section(BaseModel):
-    """A section with a fixed set of keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=())
-
-
-class PluginSection(BaseModel):
-    """A section that names a plug-in and holds its options beside the keys that every plug-in of the kind has."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=())
-
-    name: str
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The keys that the section itself does not know: they go to the plug-in's constructor."""
-        return dict(self.model_extra or {})
 
 
 class Split(Section):
@@ -86,7 +56,7 @@ class Split(Section):
 
 
 Offset = Annotated[int, Field(ge=-100, le=100)]
-Offsets = Annotated[tuple[Offset, ...], BeforeValidator(_tuple)]
+Offsets = Annotated[tuple[Offset, ...], BeforeValidator(as_tuple)]
 
 
 class Data(PluginSection):
@@ -265,10 +235,7 @@ class Evaluation(Section):
         """What differs from the preset, or from the defaults: so that another preset can be set over a stored one."""
         usual = {name: field.default for name, field in type(self).model_fields.items()}
         preset = {**usual, **PRESETS.get(self.preset or "", {}), "preset": None}
-        return {name: value for name, value in whole(self).items() if _tuple(value) != _tuple(preset[name])}
-
-
-Named = Annotated[PluginSection, BeforeValidator(_named)]
+        return {name: value for name, value in whole(self).items() if as_tuple(value) != as_tuple(preset[name])}
 
 
 class Search(Section):

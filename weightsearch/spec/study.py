@@ -27,6 +27,7 @@ from weightsearch.spec.ranges import (
     find_ranges,
     is_range,
     parse_range,
+    text_of,
 )
 from weightsearch.spec.sections import CONFIGURATION_KEYS, KNOWN_KEYS, Configuration, Ray, Search
 from weightsearch.spec.validate import RANGE_SECTIONS, check_plugin, validate
@@ -63,8 +64,8 @@ class StudySpec:
 
 @dataclass(frozen=True)
 class StudyIdentity:
-    """What is needed to find a study in its database. trials: that it will have, if the file says so. place: where its
-    storage is written."""
+    """The values that find a study in its database. trials: the number in the file, if any. place: the file and line of
+    the storage."""
 
     name: str
     trials: int | None
@@ -136,7 +137,7 @@ def load_identity(path: Path, overrides: Iterable[str] = ()) -> StudyIdentity:
 
 
 def locate(path: Path, overrides: Iterable[str], error: OptionError) -> SpecError:
-    """An error of a value, by the value's dotted path, with the file and line that it comes from."""
+    """An error about an option, with the file and line of its value."""
     return read_document(path, overrides).error(error.option.split("."), error.message)
 
 
@@ -214,6 +215,8 @@ def _check_space(document: Document, tree: Mapping[str, Any]) -> tuple[Configura
             if path[:2] == ("search", "baselines"):
                 raise document.error(path, "a baseline needs a value, not a range")
             raise document.error(path, f"a range may only stand in {', '.join(RANGE_SECTIONS)}")
+        if len(path) == 2 and path[0] == "loss":
+            raise document.error(path, f"a term is a mapping; write {{weight: {text_of(written)}}}")
         raw[".".join(path)] = parse_range(document, path, written)
     first = {name: found.ends()[0] for name, found in raw.items()}
     base = check_configuration(document, fill(tree, first))
@@ -343,7 +346,7 @@ def _absolute_path(value: Any) -> Any:
 
 
 def _at_home(value: Any) -> Any:
-    """The same with every text that begins with `~` as a path in the home folder."""
+    """A value of a section in which each text that begins with `~` is a path in the home folder."""
     if isinstance(value, dict):
         return {key: _at_home(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -366,7 +369,7 @@ def _variables(document: Document, path: Keys, text: str) -> str:
     def value(match: re.Match[str]) -> str:
         name = match.group(1)
         if name not in os.environ:
-            # what is written in capitals is a name; another word may be a password that stands between the signs
+            # a word in capitals is a variable's name; another word may be a password
             known = name if path != ("storage",) or re.fullmatch(r"[A-Z][A-Z0-9_]*", name) else "between ${ and }"
             raise document.error(path, f"the environment variable {known} is not set")
         return os.environ[name]

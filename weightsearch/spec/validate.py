@@ -22,7 +22,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 RANGE_SECTIONS: Final = ("augmentation", "data", "model", "loss", "rebalance", "train")
-# Keys of a section that names a plug-in which are not the plug-in's options.
+# The keys of a plug-in's section that are not options of the plug-in.
 OWN_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "data": tuple(Data.model_fields),
     "loss": tuple(Term.model_fields),
@@ -34,7 +34,8 @@ OWN_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
 def validate(document: Document, model: type[M], tree: Any, path: Keys = ()) -> M:
     """Check a tree against a section's model. Raises SpecError with one problem for each mistaken value."""
     if not isinstance(tree, dict):
-        raise document.error(path, f"expected a mapping, found {describe(tree)}")
+        hint = nearest(tree, "dict_type", ranges=False, path=path)
+        raise document.error(path, f"expected a mapping, found {describe(tree)}{hint}")
     try:
         return model.model_validate_json(json.dumps(tree), strict=True)
     except ValidationError as error:
@@ -75,7 +76,7 @@ def _problems(
         keys, message = _named(model, keys, _message(model, keys, detail, path))
         full = (*path, *keys)
         problem = document.problem(full, message)
-        if full in found:  # alternatives of one value, such as a number or 'auto'
+        if full in found and detail["type"] != "extra_forbidden":  # alternatives of a value, such as a number or 'auto'
             problem = Problem(
                 problem.path, f"{found[full].message.split(', found')[0]}; or {problem.message}", problem.place
             )
@@ -119,7 +120,7 @@ def _named(model: type[BaseModel], keys: Keys, message: str) -> tuple[Keys, str]
 
 
 def _misspelt(model: type[BaseModel], tree: Any, keys: Keys) -> str | None:
-    """The key that stands where one is missing, such as `wieght` for `weight`, in a section with options of its own."""
+    """An unknown key that resembles a missing one, such as `wieght` for `weight`."""
     for key in keys[:-1]:
         tree = tree[key] if isinstance(tree, dict) else {}
     others = [key for key in tree if key not in _known_keys(model, keys[:-1])] if isinstance(tree, dict) else []

@@ -1,4 +1,4 @@
-"""What YAML finds wrong, in plain words. The user's own text is never repeated: it may hold a password."""
+"""PyYAML's errors in plain words. The user's own text is never repeated: it may hold a password."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 QUOTE: Final = "in a value, put the whole value into quotes"
 
-# The beginning of what PyYAML says -> what it means.
+# The beginning of PyYAML's message -> its meaning.
 MEANINGS: Final = (
     ("found undefined alias", f"text that begins with * names an anchor, and there is none of that name; {QUOTE}"),
     ("found duplicate anchor", f"two anchors (&) have the same name; {QUOTE}"),
@@ -18,23 +18,22 @@ MEANINGS: Final = (
      "a section's keys stand below it, and text with ': ' in it stands in quotes"),
     ("mapping keys are not allowed", f"text that begins with '? '; {QUOTE}"),
     ("sequence entries are not allowed", "'- ' where no list begins; write lists as [a, b]"),
-    ("could not find expected ':'", "a line that is no 'key: value'; the line before it may lack its end"),
+    ("could not find expected ':'", "a line that is not 'key: value'; the line before it may lack its end"),
     ("expected ',' or '}'", "a { without its }, or two values without a comma between them"),
     ("expected ',' or ']'", "a [ without its ], or two values without a comma between them"),
-    ("expected <block end>", "a line whose indentation does not fit those above, or text after a closing quote"),
+    ("expected <block end>", "a line whose indentation does not fit the lines above, or text after a closing quote"),
     ("expected the node content", f"a value is missing, or begins with a sign of YAML's own; {QUOTE}"),
     ("found unexpected end of stream", "a quote, { or [ that is not closed"),
     ("found unexpected document separator", "'---' within a value"),
-    ("but found another document", "'---': a second document; a study is one"),
+    ("but found another document", "'---': a second document; a study file has one"),
     ("expected '<document start>'", "text where the document has ended"),
     ("found unknown escape character", r"a \ in double quotes, which begins an escape there; use single quotes"),
-    ("special characters are not allowed", "a character that no text has (a control character)"),
+    ("special characters are not allowed", "a control character, which YAML does not allow"),
 )  # fmt: skip
 
 
 def explain(problem: str) -> str:
-    """A problem of PyYAML as a user can mend it. Parts in quotes, which are the file's, are left out unless they are
-    one sign."""
+    """Explain an error of PyYAML. Its quotations of the file are left out, except single characters."""
     text = " ".join(problem.split())
     for beginning, meaning in MEANINGS:
         if text.startswith(beginning):

@@ -60,7 +60,7 @@ def test_conflicts_are_means_over_epochs_in_a_symmetric_matrix():
     ("curve", "epoch"),
     [
         ([10.0, 4.0, 1.6, 1.04, 1.0, 1.01], 4),  # within 5 % of the fall of 9 from epoch 4 on
-        ([3.0, 2.0, 1.0], None),  # falls still
+        ([3.0, 2.0, 1.0], None),  # still falling
         ([1.0, 2.0, 3.0], None),  # does not fall
         ([1.0, 1.0, 1.0], None),
         ([5.0, 1.0, 1.0, 2.0, 1.0, 1.0], 5),  # comes back up
@@ -73,7 +73,7 @@ def test_a_curve_has_levelled_off_once_it_stays_near_its_lowest_value(curve, epo
 @pytest.mark.parametrize(
     ("curve", "trend"),
     [
-        ([3.0, 2.0, 1.0], "falls still"),
+        ([3.0, 2.0, 1.0], "still falling"),
         ([0.2508, 0.249, 0.252, 0.255, 0.2611], "rises"),
         ([1.0, 1.0001, 0.9999], "flat"),
     ],

@@ -35,14 +35,14 @@ def test_errors_are_those_of_rounding_every_depth(max_depth, levels):
     assert found.mean_error == pytest.approx(error.mean(), rel=5e-5)
 
 
-def test_a_last_metre_that_ends_early_has_no_more_error_than_its_depths():
+def test_a_partial_last_metre_has_the_error_of_its_own_depths():
     """3.001 m: the fraction of the last metre stays below .001, where half of an 8-bit step is .00196."""
     found = quantisation(max_depth=3.001)
     assert found.largest_error == pytest.approx(0.002627451, rel=1e-6)  # 2 m decode to 1.999333, and half of a step
     assert quantisation(max_depth=0.6).mean_error == pytest.approx(1 / 255 / 4, rel=1e-9)
 
 
-def test_rounded_decoding_takes_the_integer_head_s_error_away_or_makes_it_a_metre():
+def test_rounded_decoding_removes_the_integer_head_s_error_or_makes_it_a_metre():
     """At 80 m an 8-bit step of the integer head is .314 m: rounding leaves the fraction's error alone. With 32 levels
     it is 2.58 m, and metres are lost."""
     assert quantisation(max_depth=80, decode="rounded").largest_error == pytest.approx(0.5 / 255, rel=1e-9)

@@ -44,7 +44,7 @@ def test_both_importances_find_the_one_weight_that_matters(minimize):
 
 
 def test_the_trials_that_each_method_used_are_counted(monkeypatch):
-    """Of 25 trials a limit of 20 leaves 20, evenly spread, not every second one."""
+    """A limit of 20 selects 20 of 25 trials, evenly spread."""
     monkeypatch.setattr(importance, "MOST", 20)
     params = sampled(25)
     found = importances(params, [math.log10(one["a"]) ** 2 for one in params], SPACE, minimize=True)

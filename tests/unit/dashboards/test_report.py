@@ -20,6 +20,7 @@ from weightsearch.dashboards.findings import Findings, read_findings
 from weightsearch.dashboards.loss_parts import conflicts_part, contributions_part, gradients_part
 from weightsearch.dashboards.part import Part
 from weightsearch.dashboards.report import PARTS, chosen_parts, render
+from weightsearch.dashboards.sensitivity_part import sensitivity_part
 from weightsearch.dashboards.summary_part import summary_part
 from weightsearch.errors import WeightsearchError
 from weightsearch.study.store import StudyStore
@@ -89,7 +90,7 @@ def test_outputs_of_several_units_are_not_compared(found):
     assert list(conflicts_part(video).figures) == ["shared"]
 
 
-def test_terms_that_had_no_pixels_are_told_of_in_the_part_of_contributions(found):
+def test_the_contributions_part_warns_of_terms_without_pixels(found):
     assert not any("no pixel" in text for text in contributions_part(found).text)
     rows = [(0, epoch, "consistency", 20.0) for epoch in (1, 2)] + [(1, 1, "integer", 1.0)]
     table = pd.DataFrame(rows, columns=["number", "epoch", "term", "steps"])
@@ -100,7 +101,7 @@ def test_terms_that_had_no_pixels_are_told_of_in_the_part_of_contributions(found
     ]
 
 
-def test_a_best_that_a_trivial_baseline_beats_is_told(found):
+def test_the_summary_says_if_a_trivial_baseline_beats_the_best_trial(found):
     """The best trial has 0.161 over fresh seeds on the validation split and 0.171 on the test split."""
 
     def part(factor: float) -> Part:
@@ -138,8 +139,8 @@ def test_the_summary_says_what_to_use_and_how_sure_that_is(found):
     assert list(table.columns[3:7]) == [
         "fresh seeds, validation",
         "fresh seeds, test",
-        "best against it, validation",
-        "best against it, test",
+        "best vs baseline, validation",
+        "best vs baseline, test",
     ]
     rows = {row[0]: row for row in table.rows}
     best = next(row for label, row in rows.items() if label.startswith("best"))
@@ -178,6 +179,48 @@ def test_seeds_that_scatter_decide_nothing(tmp_path):
     text = confirmed(tmp_path, [0.2, 0.4, 0.3], [0.4, 0.2, 0.5], [0.25, 0.3, 0.5])
     assert "is not significantly different from “published” (" in text
     assert "as good" not in text
+
+
+def test_warnings_of_the_verdict_are_set_off(tmp_path):
+    url = f"sqlite:///{tmp_path}/s.db"
+    synthetic(url, 30, states=["COMPLETE"])
+    found = read_findings(StudyStore.open(url, "synthetic", mode="read"))
+    beaten = replace(found, summary=replace(found.summary, naive={"mean_depth": {"abs_rel": 0.001}}))
+    part = summary_part(beaten)
+    assert len(part.warnings) == 1
+    assert "is no better than mean_depth" in part.warnings[0]
+    assert set(part.warnings) < set(part.text)
+    assert render("s", [part], NOW).count('<p class="warning">') == 1
+    assert summary_part(found).warnings == []
+
+
+def test_the_table_says_of_every_comparison_that_it_has_one_seed(tmp_path):
+    url = f"sqlite:///{tmp_path}/s.db"
+    synthetic(url, 30, states=["COMPLETE"])
+    found = read_findings(StudyStore.open(url, "synthetic", mode="read"))
+    naive = {"mean_depth": {"abs_rel": 0.4}, "constant_depth": {"abs_rel": 0.5}}
+    table = summary_part(replace(found, summary=replace(found.summary, naive=naive))).tables[0]
+    assert [row[3].endswith(" %, one seed") for row in table.rows[1:]] == [True] * 4
+    assert table.caption == "The test split is for information only."  # no ±, no p
+
+
+def test_trials_near_the_best_are_counted_whatever_their_values_are(tmp_path):
+    """A baseline with a weight of 0, outside of a logarithmic range, counts too."""
+    url = f"sqlite:///{tmp_path}/s.db"
+    synthetic(url, 30, states=["COMPLETE"])
+    found = read_findings(StudyStore.open(url, "synthetic", mode="read"))
+    trials = found.frames.trials.copy()
+    best = trials["abs_rel"].astype(float).min()
+    trials.loc[trials["number"] == 0, ["abs_rel", *found.ranges]] = [best, *(0.0 for _ in found.ranges)]
+    (count, of), (more, _) = (
+        (int(words[0]), words[2])
+        for words in (
+            sensitivity_part(replace(found, frames=replace(found.frames, trials=table))).text[0].split()
+            for table in (found.frames.trials, trials)
+        )
+    )
+    assert more == count + 1
+    assert of == str(len(trials))
 
 
 def test_the_test_split_alone_advises_nothing(tmp_path):

@@ -1,6 +1,8 @@
-"""What people write in place of a study file's forms is answered with the form that they mean."""
+"""Errors about forms of other tools and habits offer the right form of a study file."""
 
 from __future__ import annotations
+
+import re
 
 import pytest
 
@@ -8,6 +10,7 @@ from tests.conftest import TINY
 from weightsearch.errors import SpecError
 from weightsearch.spec import load_study
 
+GENERAL = "a range is written {low: 0.1, high: 10, log: true}, a choice {choices: [a, b]}"
 WEIGHT = "weight: {low: 0.1, high: 100, log: true}"
 # (what stands for the weight of `fractional`, the last words of the message without the place)
 WEIGHTS = [
@@ -37,7 +40,31 @@ WEIGHTS = [
     ("'tune.randint(1, 10)'", "write {low: 1, high: 9}"),
     ("'suggest_float(\"w\", 0.1, 10, log=True)'", "write {low: 0.1, high: 10, log: true}"),
     ("'trial.suggest_int(1, 8)'", "write {low: 1, high: 8}"),
-    ("loguniform", "a range is written {low: 0.1, high: 10, log: true}, a choice {choices: [a, b]}"),
+    ("loguniform", GENERAL),
+    ("'tune.quniform(0, 10, 2)'", "write {low: 0, high: 10, step: 2}"),
+    ("'tune.qrandint(2, 10, 2)'", "write {low: 2, high: 10, step: 2}"),  # these have their upper end
+    ("'trial.suggest_discrete_uniform(\"w\", 0, 1, 0.25)'", "write {low: 0, high: 1, step: 0.25}"),
+    ("'tune.normal(0, 1)'", GENERAL),  # a mean and a deviation
+    ("'hp.loguniform(\"w\", -9, -2)'", "write {low: 0.0001234, high: 0.1353, log: true}"),
+    ("'suggest_float(\"loss-2\", 0.1, 10)'", "write {low: 0.1, high: 10}"),
+    ("'suggest_float(\"w\", high=10, low=0.1)'", "write {low: 0.1, high: 10}"),
+    ("10 to 0.1", "write {low: 0.1, high: 10}"),
+    ("{min: 10, max: 0.1}", "write {low: 0.1, high: 10}"),
+    ("{min: 2, max: 2}", "write the value itself: 2"),
+    ("{min: 0, max: 10, log: true}", f"a log range must lie above 0: {GENERAL}"),
+    ("{distribution: q_log_uniform, min: -2, max: 3}", "write {low: 0.1353, high: 20.09, log: true}"),
+    ("{bounds: [0.1, 10], log_scale: true}", "write {low: 0.1, high: 10, log: true}"),
+    ("{_type: loguniform, _value: [0.1, 10]}", "write {low: 0.1, high: 10, log: true}"),
+    ("{_type: choice, _value: [1, 10]}", "write {choices: [1, 10]}"),
+    ("{_type: normal, _value: [0, 1]}", GENERAL),
+    ("{min_value: 0.1, max_value: 10, sampling: log}", "write {low: 0.1, high: 10, log: true}"),
+    ("{min: 0.12345678, max: 10}", "write {low: 0.12345678, high: 10}"),
+    ("'tune.lograndint(1, 10)'", "write {low: 1, high: 9, log: true}"),
+    ("[10, 0.1]", "for a choice write {choices: [10, 0.1]}"),
+    ("{min: 1, max: 2, step: 0.5, log: true}", "write {low: 1, high: 2, log: true}"),  # which takes no step
+    ("[0.1]", "write the value itself: 0.1"),
+    ("1_000", "write 1000"),
+    ("1 000", "write 1000"),
 ]
 
 
@@ -58,6 +85,20 @@ def test_a_weight(tmp_path, monkeypatch, written, words):
     found = said(tmp_path, text)
     assert "loss.fractional.weight" in found
     assert found.endswith(f"; {words}")
+
+
+@pytest.mark.parametrize(("written", "words"), [one for one in WEIGHTS if "write " in one[1]])
+def test_a_form_that_is_offered_is_taken(tmp_path, monkeypatch, written, words):
+    monkeypatch.chdir(tmp_path)
+    found = re.search(r"write (?:the value itself: )?(\{.*?\}|[\w.-]+)", words)
+    key = re.match(r"\{low: .*(log|low): [^}]*\}", written) if not found[1].startswith("{") else None
+    value = found[1] if key is None else re.sub(rf"{key[1]}: [^,}}]*", f"{key[1]}: {found[1]}", written)
+    path = tmp_path / "s.yaml"
+    path.write_text(TINY.replace(f"fractional: {{{WEIGHT}}}", f"fractional:\n    weight: {value}"))
+    try:
+        load_study(path)
+    except SpecError as error:  # baselines of the tiny study
+        assert "search.baselines" in str(error)
 
 
 # (a piece of the tiny study, what stands for it, the whole message without the place)
@@ -85,6 +126,34 @@ PIECES = [
         "loss.integer: expected mapping, found 1.0; write {weight: 1}, or a range as its weight",
     ),
     ("lr: 1.0e-3", "lr: '1e-3'", "train.lr: expected number, found '1e-3'; write 1e-3 without quotes"),
+    ("epochs: 4", "epochs: 4.0", "train.epochs: expected integer, found 4.0; write 4"),
+    (
+        "  integer: {weight: 1.0}",
+        "  integer: {low: 0.1, high: 10, log: true}",
+        "loss.integer: a term is a mapping; write {weight: {low: 0.1, high: 10, log: true}}",
+    ),
+    (
+        "  integer: {weight: 1.0}",
+        "  integer: [0.1, 10]",
+        "loss.integer: expected mapping, found [0.1, 10]; write its range as the weight: {weight: {low: 0.1, high: 10, "
+        "log: true}}",
+    ),
+    (
+        "{abs_rel: minimize}",
+        "abs_rel",
+        "search.objectives: expected mapping, found 'abs_rel'; write {abs_rel: minimize}",
+    ),
+    (
+        "{abs_rel: minimize}",
+        "[abs_rel, a1]",
+        "search.objectives: expected mapping, found ['abs_rel', 'a1']; write {abs_rel: minimize, a1: maximize}",
+    ),
+    (
+        "{abs_rel: minimize}",
+        "{abs_rel: min}",
+        "search.objectives.abs_rel: expected 'minimize' or 'maximize', found 'min'; write minimize",
+    ),
+    ("resources:", "ray: auto\nresources:", "ray: expected a mapping, found 'auto'; write {address: auto}"),
     ("lr: 1.0e-3", "lr: 1.0e-3, channels_last: yes", "train.channels_last: expected boolean, found 'yes'; write true"),
     ("lr: 1.0e-3", "lr: 1.0e-3, channels_last: off", "train.channels_last: expected boolean, found 'off'; write false"),
     (
@@ -116,12 +185,12 @@ PIECES = [
     (
         "resources:",
         "ray: {address: 10.0.0.1}\nresources:",
-        "ray.address: expected auto, HOST:PORT (such as 10.0.0.1:6379) or ray://HOST:PORT, found '10.0.0.1'",
+        "ray.address: expected auto or HOST:PORT (such as 10.0.0.1:6379), found '10.0.0.1'",
     ),
     (
         "resources:",
         "ray: {address: 'http://head:8265'}\nresources:",
-        "ray.address: expected auto, HOST:PORT (such as 10.0.0.1:6379) or ray://HOST:PORT, found 'http://head:8265'",
+        "ray.address: expected auto or HOST:PORT (such as 10.0.0.1:6379), found 'http://head:8265'",
     ),
     (
         "storage: sqlite:///tiny.db",
@@ -143,9 +212,42 @@ def test_a_piece(tmp_path, monkeypatch, piece, written, message):
     assert said(tmp_path, TINY.replace(piece, written, 1)) == message
 
 
-@pytest.mark.parametrize("address", ["auto", "10.0.0.1:6379", "ray://head-1.example:10001", "[::1]:6379"])
+@pytest.mark.parametrize("address", ["auto", "10.0.0.1:6379", "head-1.example:10001", "[::1]:6379"])
 def test_addresses_that_ray_takes(tiny, address):
     assert load_study(tiny, [f"ray.address='{address}'"]).ray.address == address
+
+
+def test_an_address_by_which_ray_would_move_the_driver_is_refused_before_the_run(tiny):
+    with pytest.raises(
+        SpecError, match=r"ray\.address: found 'ray://head:10001', .* Ray would move the driver to anoth"
+    ):
+        load_study(tiny, ["ray.address='ray://head:10001'"])
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "99999"])
+def test_ports_that_do_not_exist_are_refused(tiny, port):
+    with pytest.raises(SpecError, match=r"expected auto or HOST:PORT"):
+        load_study(tiny, [f"ray.address='10.0.0.1:{port}'"])
+
+
+def test_a_name_has_at_most_100_letters(tiny):
+    assert load_study(tiny, [f"name={'a' * 100}"]).base.name == "a" * 100
+    with pytest.raises(SpecError, match=r"name: expected a name of .* at most 100"):
+        load_study(tiny, [f"name={'a' * 101}"])
+
+
+def test_a_long_name_is_cut_to_one_that_is_taken(tiny):
+    with pytest.raises(SpecError) as error:
+        load_study(tiny, [f"name={'ab ' * 50}"])
+    name = str(error.value).rpartition("write ")[2].split()[0]
+    assert load_study(tiny, [f"name={name}"]).base.name == name
+
+
+def test_an_unknown_key_of_which_a_required_one_is_missing_is_told_once(tiny):
+    with pytest.raises(SpecError) as error:
+        load_study(tiny, ["train={epoch: 4, lr: 0.1}"])
+    assert str(error.value).count("unknown key; did you mean 'epochs'?") == 1
+    assert "known: epochs, batch_size" in str(error.value)
 
 
 def test_the_metrics_of_video_are_offered_where_there_is_video(tiny):
@@ -162,7 +264,7 @@ def test_the_metrics_of_video_are_offered_where_there_is_video(tiny):
 
 
 class TestHome:
-    """`~` is the home folder wherever a path stands."""
+    """`~` is the home folder in every path."""
 
     @pytest.fixture(autouse=True)
     def home(self, tmp_path, monkeypatch):

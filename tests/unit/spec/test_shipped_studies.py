@@ -1,4 +1,4 @@
-"""The shipped studies have in them what their papers did."""
+"""The shipped studies contain the experiments of their papers."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class TestTransfer:
             weights = [float(other == term) for other in ("mae", "edge", "ssim")]
             assert configured(spec, baseline) == ("densenet121", weights)
 
-    def test_the_short_study_has_those_of_its_two_encoders(self, study):
+    def test_the_short_study_has_the_baselines_of_its_two_encoders(self, study):
         spec = study("transfer")
         assert configured(spec, "published") == ("tf_efficientnet_lite0", [0.6, 0.2, 1])
         assert configured(spec, "published_densenet121") == ("densenet121", [0.6, 0.2, 1])
@@ -67,7 +67,7 @@ class TestTransfer:
         assert spec.search.trials == len(points[0]) * len(points[1]) + len(spec.search.baselines)
 
     @pytest.mark.parametrize("kind", ["", "_grid", "_random", "_ablation"])
-    def test_on_nyu_it_is_set_up_as_published_and_may_stop_near_epoch_23(self, study, kind):
+    def test_nyu_has_the_published_settings_and_may_stop_near_epoch_23(self, study, kind):
         found = study(f"transfer{kind}_nyu").base
         train = found.train
         assert (train.optimizer, train.lr, train.batch_size) == ("adam", 1e-4, 8)
@@ -92,14 +92,14 @@ class TestCotraining:
     def test_the_epipolar_term_is_searched(self, study, name):
         assert "loss.epipolar.weight" in study(name).space
 
-    def test_on_7_scenes_a_learned_pose_stands_beside_the_solved_one(self, study):
+    def test_7_scenes_has_a_learned_pose_beside_the_solved_pose(self, study):
         spec = study("cotraining_7scenes")
         learned = spec.configuration(spec.search.baselines["learned_pose"])
         assert spec.base.model.options["motion_from"] == "depth_and_images"
         assert learned.model.options["motion_from"] == "both"
         assert (learned.loss["epipolar"].options["learns"], learned.loss["epipolar"].weight) == ("pose", 0.001)
 
-    def test_on_kitti_it_is_the_eigen_split_under_its_preset(self, study):
+    def test_kitti_uses_the_eigen_split_and_its_preset(self, study):
         found = study("cotraining_kitti").base
         assert found.evaluation.preset == "kitti_eigen"
         assert (found.evaluation.crop, found.evaluation.median_scaling) == ("garg", True)

@@ -207,8 +207,8 @@ def test_a_mistake_in_the_file_names_its_line(tiny):
 
 @pytest.mark.parametrize("objective", ["abs_rel", "epe_noc"])
 @pytest.mark.parametrize("size", [None, "[32, 48]", "native"])
-def test_several_sizes_are_compared_at_that_of_the_evaluation(tiny, objective, size):
-    """Depth and flow, whose errors are in pixels of it."""
+def test_several_sizes_are_compared_at_evaluation_size(tiny, objective, size):
+    """Depth, and flow, whose errors are in pixels of `evaluation.size`."""
     sets = [
         "data.size={choices: [[32, 48], [64, 96]]}",
         "search.baselines={}",

@@ -1,15 +1,15 @@
-"""Results as tables and lines."""
+"""What commands print: results, comparisons, data checks, claims, costs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
 
 from weightsearch.errors import command
-from weightsearch.screen.consoles import err, out
+from weightsearch.screen.console import SPLITS, change, err, out
 from weightsearch.spec.ranges import text_of
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from weightsearch.training.cost import Cost
 
 FAILURES = 5  # failed trials that are told one by one
-SPLITS = ("validation", "test")
 
 
 def print_claims(claims: Sequence[Claim]) -> None:
@@ -72,7 +71,8 @@ def print_result(summary: StudySummary, best_file: Path | None, study_file: Path
         out.print(f"  resume with: {command('weightsearch', 'run', study_file)}", markup=False)
     if summary.best is None:
         return
-    out.print(_comparison(summary, summary.best))
+    for table in _comparison(summary, summary.best):
+        out.print(table)
     name = "" if summary.best.baseline is None else f", the baseline {summary.best.baseline!r}"
     out.print(f"best: trial {summary.best.number}{name}", markup=False)
     for path, value in summary.best.params.items():
@@ -99,7 +99,7 @@ def print_verdict(said: Sequence[Sentence], study: str = "") -> None:
 def print_compared(objective: str, entries: Sequence[Entry]) -> None:
     """A row for each set of weights on a study's data: mean and spread of the objective, the weights, and what else is
     searched."""
-    splits = [split for split in ("validation", "test") if any(entry.values.get(split) for entry in entries)]
+    splits = [split for split in SPLITS if any(entry.values.get(split) for entry in entries)]
     table = _table("study", "weights of", *(f"{objective} {split}" for split in splits), "weights")
     study = ""
     for entry in entries:
@@ -211,17 +211,25 @@ def _add(table: Table, *cells: str) -> None:
     table.add_row(*map(Text, cells))
 
 
-def _comparison(summary: StudySummary, best_trial: TrialSummary) -> Table:
-    """The best trial against every baseline, on both splits, and against trivial baselines that ignore the image; the
-    change is the best's against theirs. Where trials were trained with fresh seeds, their means as well."""
+def _comparison(summary: StudySummary, best: TrialSummary) -> Iterator[Table]:
+    """A table for each objective, and another for means over fresh seeds: the best trial against every baseline and
+    against trivial baselines that ignore the image, on both splits; the change is the best's against theirs."""
+    for name in summary.directions:
+        for fresh in (False, True):
+            splits = [split for split in SPLITS if not fresh or summary.contender(best).seeds(name, split)]
+            if splits:
+                yield _compared(summary, best, name, splits, fresh=fresh)
+
+
+def _compared(
+    summary: StudySummary, best: TrialSummary, objective: str, splits: Sequence[str], *, fresh: bool
+) -> Table:
     table = Table(box=None, pad_edge=False)
-    table.add_column("")
-    columns = [(name, split, False) for name in summary.directions for split in SPLITS]
-    best = summary.contender(best_trial)
-    columns += [(name, split, True) for name in summary.directions for split in SPLITS if best.seeds(name, split)]
-    for name, split, fresh in columns:
-        table.add_column(f"{name} {split}" + (", fresh seeds" if fresh else ""), justify="right")
+    table.add_column("fresh seeds" if fresh else "", no_wrap=True)
+    for split in splits:
+        table.add_column(f"{objective} {split}", justify="right")
         table.add_column("best vs this", justify="right")
+    of_best = [_value(summary.contender(best), objective, split, fresh) for split in splits]
 
     def add(label: str, values: Sequence[float | None], state: str = "-") -> None:
         cells = [label]
@@ -230,13 +238,14 @@ def _comparison(summary: StudySummary, best_trial: TrialSummary) -> Table:
             cells.append("" if label == "best" or value is None or mine is None else change(mine, value))
         _add(table, *cells)
 
-    of_best = [_value(best, *column) for column in columns]
     add("best", of_best)
     for label, trial in summary.baselines.items():
-        values = [_value(summary.contender(trial), *column) for column in columns]
+        values = [_value(summary.contender(trial), objective, split, fresh) for split in splits]
         add(label, values, "-" if trial.state == "COMPLETE" else trial.state)
     for label in dict.fromkeys(label for of in summary.trivial.values() for label in of):
-        add(label, [summary.trivial[split].get(label, {}).get(name) for name, split, _ in columns])
+        known = [summary.trivial[split].get(label, {}).get(objective) for split in splits]
+        if any(value is not None for value in known):
+            add(label, known)
     return table
 
 
@@ -244,7 +253,3 @@ def _value(contender: Contender, objective: str, split: str, fresh: bool) -> flo
     if not fresh:
         return contender.searched(objective, split)
     return contender.expected(objective, split) if contender.seeds(objective, split) else None
-
-
-def change(mine: float, other: float) -> str:
-    return f"{100 * (mine / other - 1):+.1f} %" if other else ""

@@ -1,0 +1,23 @@
+"""Where text goes, and how changes and times are written."""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+from rich.console import Console
+
+SPLITS: Final = ("validation", "test")
+
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def change(mine: float, other: float) -> str:
+    return f"{100 * (mine / other - 1):+.1f} %" if other else ""
+
+
+def duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
