@@ -23,6 +23,7 @@ from weightsearch.models.encoder_size import (
     size_options,
     takes,
 )
+from weightsearch.models.pretrained import quiet, source_of
 from weightsearch.models.weights import (
     Found,
     check_finite,
@@ -128,8 +129,12 @@ def _options(name: str, size: Size | None) -> Mapping[str, Any]:
 
 def _create(name: str, *, given: str = "pretrained", **options: Any) -> Any:
     """given: the value of model.weights."""
+    fetched = bool(options.get("pretrained")) and "pretrained_cfg_overlay" not in options
+    if fetched:
+        options |= source_of(name, KEY)
     try:
-        return create(name, **options)
+        with quiet():
+            return create(name, **options)
     except Exception as error:  # the hub, the network and the model itself each raise their own
         if not options.get("pretrained"):
             raise ModelError(f"model.encoder: {name}: it cannot give features: {first_line(error)}") from error
@@ -139,7 +144,7 @@ def _create(name: str, *, given: str = "pretrained", **options: Any) -> Any:
                 f"{list(options['img_size'])}: parts of this encoder depend on the image size"
             ) from None
         raise ModelError(
-            f"model.encoder: {name}: its pretrained weights could not be fetched: {first_line(error)}"
+            f"{KEY}: the pretrained weights of {name} could not be fetched: {first_line(error)}"
         ) from error
 
 
