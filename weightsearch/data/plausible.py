@@ -1,4 +1,8 @@
-"""Whether depth looks as if it were in the unit that it is read in, judged by the numbers alone."""
+"""Whether depth looks as if it were in the unit that it is read in, judged by the numbers alone.
+
+Depth has no scale of its own, so some mistakes stay unnoticed: a room that is read five times too deep (TUM RGB-D at 1000
+units per metre) looks like a hall in the right unit if `data.max_depth` is 20 m or more. `data check` prints the median.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +34,9 @@ RARER: Final = 0.2  # what each place in CONVENTIONS costs, as the logarithm of 
 STREET: Final = 40.0  # metres: a max_depth of this and above is that of streets, below of rooms
 MEDIANS: Final = {True: (4.5, 60.0), False: (0.7, 6.0)}  # usual medians of streets and of rooms, metres
 SMALL: Final = {True: 0.35, False: 0.2}  # of max_depth: depth that goes no further is suspect
+# The far end of the depth (its 99.5 % quantile) by its median, which no unit changes: at most 2.6 in 7-Scenes and NYU, at
+# least 4.8 in KITTI. Below it the depth is that of a room, where something ends every view.
+ENCLOSED: Final = 3.5
 TRUST: Final = "if the unit is right, set analysis.check_units: false"
 
 FLOATS: Final = {1000.0: "millimetres", 100.0: "centimetres", 1.0: "metres"}
@@ -142,11 +149,23 @@ def _other_unit(known: Depths, low: float, high: float, reading: Callable[[], Re
     ]
     if not fitting:
         return None
+    if unused and street and _like_a_room(reach, median):
+        return Doubt(
+            f"data: 99.5 % of the known depth is below {reach:.3g} m (median {median:.3g} m), as in a room, but "
+            f"data.max_depth is {high:g} m: lower data.max_depth, or correct the unit if these are streets; {TRUST}"
+        )
     best = min(fitting, key=lambda one: abs(np.log(one.factor * reach / (USUAL_REACH * high))) + RARER * one.rank)
     return Doubt(
         f"data: {what} (median {median:.3g} m): the depth looks like {best.name}: {best.remedy}{or_else}; {TRUST}",
         best.factor,
     )
+
+
+def _like_a_room(reach: float, median: float) -> bool:
+    """Whether depth, metres, is that of a room in the right unit: by its size, and by its proportions, which no unit
+    changes."""
+    smallest, largest = MEDIANS[False]
+    return smallest <= median <= largest and reach < ENCLOSED * median
 
 
 def candidates(reading: Reading, high: float, largest: float) -> list[Candidate]:

@@ -84,7 +84,10 @@ def _tried_again(
     dataset: Dataset,
 ) -> Iterator[Response]:
     """The term on outputs that differ from pixel to pixel, then on further frames, until it moves a parameter."""
-    yield _respond(criterion, index, network, _shaken(predict(network, batch)), batch)
+    found = _respond(criterion, index, network, _shaken(predict(network, batch)), batch)
+    yield found
+    if found.moves:
+        return
     order = dataset.splits["train"]
     chosen = order[np.linspace(0, len(order) - 1, min(TRIED_FRAMES, len(order))).astype(np.int64)]
     for other in batches(dataset, chosen, len(batch), torch.device("cpu")):

@@ -206,6 +206,14 @@ def test_a_range_that_loses_most_of_the_depth_is_told_without_a_unit(tiny, tmp_p
     assert "looks like" not in problem
 
 
+@pytest.mark.parametrize("of", ["kinect", "nyu_demo"])
+def test_a_room_with_the_range_of_a_street_is_told_to_lower_it_not_to_change_the_unit(tiny, tmp_path, data_root, of):
+    depths = kinect(data_root) if of == "kinect" else metres(data_root, of, 1000)
+    (problem,) = both(data_set(tiny, tmp_path / "a", integers(depths, 1000), STREET))
+    assert "as in a room, but data.max_depth is 80 m: lower data.max_depth, or correct the unit if" in problem
+    assert "looks like" not in problem
+
+
 def test_a_sample_is_small_and_of_known_pixels():
     depth = np.arange(100_000, dtype=np.float32).reshape(250, 400) % 7
     found = sample_of(depth)
