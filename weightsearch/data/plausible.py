@@ -1,7 +1,8 @@
 """Whether depth looks as if it were in the unit that it is read in, judged by the numbers alone.
 
-Depth has no scale of its own, so some mistakes stay unnoticed: a room that is read five times too deep (TUM RGB-D at 1000
-units per metre) looks like a hall in the right unit if `data.max_depth` is 20 m or more. `data check` prints the median.
+Depth has no scale of its own, so some mistakes stay unnoticed: a room that is read five times too deep (TUM RGB-D at
+1000 units per metre) looks like a hall in the right unit if `data.max_depth` is 20 m or more. `data check` prints the
+median.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ RARER: Final = 0.2  # what each place in CONVENTIONS costs, as the logarithm of 
 STREET: Final = 40.0  # metres: a max_depth of this and above is that of streets, below of rooms
 MEDIANS: Final = {True: (4.5, 60.0), False: (0.7, 6.0)}  # usual medians of streets and of rooms, metres
 SMALL: Final = {True: 0.35, False: 0.2}  # of max_depth: depth that goes no further is suspect
-# The far end of the depth (its 99.5 % quantile) by its median, which no unit changes: at most 2.6 in 7-Scenes and NYU, at
-# least 4.8 in KITTI. Below it the depth is that of a room, where something ends every view.
+# The depth's 99.5 % quantile over its median does not depend on the unit: it is at most 2.6 in 7-Scenes and NYU and at
+# least 4.8 in KITTI. Depth with a smaller ratio than this is a room's.
 ENCLOSED: Final = 3.5
 TRUST: Final = "if the unit is right, set analysis.check_units: false"
 
