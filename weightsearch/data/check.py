@@ -152,8 +152,8 @@ def _ends(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
 def _look_at_motion(
     source: Source, videos: Sequence[Video], index: int, frame: Frame, neighbours: Sequence[int]
 ) -> FlowCheck | None:
-    """Read what a data set knows of a frame's motion: its true flow, None where it says nothing of it. Raises DataError
-    where that cannot be read, or is not of the frame's size."""
+    """Read a frame's true flow, None if the data set has none, and its mask of moving pixels. Raises DataError if they
+    cannot be read or are not of the frame's size."""
     video, place = place_of(videos, index)
     flows: list[NDArray[np.float32]] = []
     if knows_flow(source):

@@ -21,7 +21,7 @@ from weightsearch.training.batches import batches
 from weightsearch.training.network import predict
 
 TRIED_FRAMES: Final = 16  # of the training split, before a term that is 0 on all of them is refused
-SPREAD: Final = 0.2  # of the factors on the network's outputs where its own say nothing
+SPREAD: Final = 0.2  # of the random factors on the network's outputs, if the term is 0 on the outputs themselves
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Response:
 
 
 def weighted_terms(configuration: Configuration) -> frozenset[str]:
-    """The terms that count."""
+    """The names of the terms whose weight is above 0."""
     return frozenset(name for name, term in configuration.loss.items() if term.weight > 0)
 
 
