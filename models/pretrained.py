@@ -16,6 +16,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from weightsearch.errors import ModelError, first_line
 
 WAIT: Final = 5.0  # seconds for the hub's first answer; its own client tries again for 25 seconds a file
+SERVER_ERROR: Final = 500  # HTTP statuses from here on: the client would try again as if there were no connection
 NAMES: Final = ("model.safetensors", "pytorch_model.bin")  # of the weights in a timm repository on the hub
 
 
@@ -71,11 +72,11 @@ def _unreachable(repository: str, file: str, revision: str | None) -> str | None
     """Why the hub does not answer; None if it does, whatever it says about the file."""
     try:
         with quiet():
-            huggingface_hub.get_hf_file_metadata(
-                huggingface_hub.hf_hub_url(repository, file, revision=revision), timeout=WAIT
-            )
-    except HfHubHTTPError:
-        return None
+            url = f"{constants.ENDPOINT}/{repository}/resolve/{revision or 'main'}/{file}"
+            huggingface_hub.get_hf_file_metadata(url, timeout=WAIT)
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        return None if status < SERVER_ERROR else f"it answers with the HTTP status {status}"
     except Exception as error:  # each version of the hub's client has its own errors of the network
         return "HF_HUB_OFFLINE is set" if constants.is_offline_mode() else first_line(error)
     return None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,28 @@ def test_a_hub_that_does_not_answer_is_not_waited_for(cache, capfd, monkeypatch)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
         assert f"{constants.ENDPOINT} cannot be reached from this machine (" in refusal(capfd)
+
+
+@pytest.mark.parametrize(("status", "reason"), [(404, None), (503, "it answers with the HTTP status 503")])
+def test_a_hub_that_answers_is_asked_for_the_weights_unless_it_is_out_of_order(
+    cache, capfd, monkeypatch, status, reason
+):
+    class Answer(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        if reason is None:
+            assert pretrained.source_of(NAME, "model.weights") == {}
+        else:
+            assert f"cannot be reached from this machine ({reason}), and the weights of" in refusal(capfd)
+        server.shutdown()
 
 
 def test_offline_mode_is_named(cache, capfd, monkeypatch):
