@@ -23,6 +23,7 @@ from weightsearch.models.encoder_size import (
     size_options,
     takes,
 )
+from weightsearch.models.pretrained import quiet, source_of
 from weightsearch.models.weights import (
     Found,
     check_finite,
@@ -118,7 +119,7 @@ class Encoder(nn.Module):
 
 
 def _options(name: str, size: Size | None) -> Mapping[str, Any]:
-    """What `timm.create_model` is given so that an encoder takes images of a size, or at best of any."""
+    """Options of `timm.create_model` under which an encoder takes images of a size, or of every size if timm allows."""
     wanted = size or native_size(name)
     found = None if wanted is None else size_options(name, wanted)
     if found is None or (size is None and "img_size" in found):
@@ -128,8 +129,12 @@ def _options(name: str, size: Size | None) -> Mapping[str, Any]:
 
 def _create(name: str, *, given: str = "pretrained", **options: Any) -> Any:
     """given: the value of model.weights."""
+    fetched = bool(options.get("pretrained")) and "pretrained_cfg_overlay" not in options
+    if fetched:
+        options |= source_of(name, KEY)
     try:
-        return create(name, **options)
+        with quiet():
+            return create(name, **options)
     except Exception as error:  # the hub, the network and the model itself each raise their own
         if not options.get("pretrained"):
             raise ModelError(f"model.encoder: {name}: it cannot give features: {first_line(error)}") from error
@@ -139,13 +144,13 @@ def _create(name: str, *, given: str = "pretrained", **options: Any) -> Any:
                 f"{list(options['img_size'])}: parts of this encoder depend on the image size"
             ) from None
         raise ModelError(
-            f"model.encoder: {name}: its pretrained weights could not be fetched: {first_line(error)}"
+            f"{KEY}: the pretrained weights of {name} could not be fetched: {first_line(error)}"
         ) from error
 
 
 def _from_file(name: str, path: Path, options: Mapping[str, Any]) -> Any:
-    """The features with the weights of a file, which may be of the whole model, of the features alone, or of a network
-    that has the one or the other in it."""
+    """The features with the weights of a file. The file may hold the whole model, the features alone, or a network
+    that contains either."""
     held = read_weights(path, KEY)
     where = f"{KEY}: {path} does not fit {name}"
     net = _create(name, pretrained=False, **options)
@@ -169,8 +174,8 @@ def _from_file(name: str, path: Path, options: Mapping[str, Any]) -> Any:
 def _of_whole(
     whole: nn.Module, held: Mapping[str, Tensor], features: Found, own: Mapping[str, Tensor], where: str
 ) -> dict[str, Tensor]:
-    """A file's tensors as those of the whole model. Raises ModelError if they are not: with what is missing of the
-    features or of the whole, whichever is nearer."""
+    """A file's tensors under the whole model's names. Raises ModelError if they do not fit: with the tensors missing
+    from the features or from the whole model, whichever fits better."""
     expected = whole.state_dict()
     config: Any = whole.pretrained_cfg
     classifier = config.get("classifier") or ()
@@ -189,8 +194,8 @@ def _of_whole(
 
 
 def _under_other_names(name: str, held: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-    """The tensors of a file of the whole model with the names of its authors, which timm knows how to change; None if
-    it does not."""
+    """The tensors of a whole model that its authors saved under their own names, if timm can convert these names; None
+    otherwise."""
     state = grouped(held)
     try:
         timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"state_dict": dict(state)})

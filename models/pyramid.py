@@ -1,4 +1,4 @@
-"""What the depth networks share: a timm encoder, a decoder and a convolution that says a few numbers a pixel."""
+"""Common parts of the depth networks: a timm encoder, a decoder, and a convolution with a few outputs per pixel."""
 
 from __future__ import annotations
 

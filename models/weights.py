@@ -1,4 +1,4 @@
-"""Weights from a file, whoever saved it: finding those that a network asks for among what the file holds."""
+"""Weights from another program's file: match the file's tensors to a network's names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from weightsearch.tensor_files import UnreadableFile, few, listed, named_tensors
 
 COUNTER: Final = "num_batches_tracked"
 WRAPPERS: Final = frozenset({"module", "_orig_mod"})  # put between names by DataParallel and torch.compile
-# Where a file holds several sets of weights that fit alike, the one that its maker would use.
+# If several sets of weights in a file fit equally well, the first of these names is taken: averages over training.
 PREFERRED: Final = ("state_dict_ema", "ema_state_dict", "model_ema", "ema_model", "ema", "kept", "teacher")
 CONTAINERS: Final = frozenset(
     {"state_dict", "model", "model_state_dict", "network", "net", "encoder", "backbone", *PREFERRED}
@@ -46,7 +46,7 @@ def read_weights(path: Path, key: str) -> dict[str, Tensor]:
 def matching(held: Mapping[str, Tensor], names: Collection[str], where: str) -> Found:
     """The tensors that fit best to a network's names, under whatever prefix they stand: `state_dict.model.encoder.`.
     Of several sets that fit alike, an average over the training (EMA) comes first. where: what a message begins with.
-    Raises ModelError for sets among which nothing decides."""
+    Raises ModelError if several sets fit equally well and none is an average."""
     wanted = {_unwrapped(name): name for name in names}
     plain = {_unwrapped(name): name for name in held}
     counts = Counter(prefix for name in plain for prefix, rest in _splits(name) if rest in wanted)
@@ -110,7 +110,7 @@ def check_finite(tensors: Mapping[str, Tensor], what: str) -> None:
 
 
 def grouped(held: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The largest set of a file's tensors, without what all their names begin with, wrappers and counters."""
+    """The largest set of a file's tensors, without counters; names without wrappers and common prefixes."""
     found = {_unwrapped(name): one for name, one in held.items() if not counter(name)}
     while True:
         first, count = Counter(name.split(".")[0] for name in found).most_common(1)[0]

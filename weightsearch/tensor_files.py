@@ -40,7 +40,7 @@ class UnreadableFile(Exception):
 
 
 def read_tensors(path: Path) -> Any:
-    """What a file holds, whatever its name ends in: usually a mapping that has tensors in it at some depth.
+    """Read a file's content, whatever its name ends in: usually a mapping with tensors at some depth.
 
     Raises FileNotFoundError and other OSErrors as they come, and UnreadableFile.
     """
@@ -96,7 +96,7 @@ def _head(path: Path) -> bytes:
 
 
 def _no_tensors(head: bytes, size: int) -> str | None:
-    """What a file is that cannot hold tensors, by its first bytes."""
+    """The kind of a file that cannot hold tensors, by its first bytes; None if it may hold some."""
     text = head.lstrip().lower()
     if size == 0:
         return f"is empty; {FETCH}"
@@ -144,7 +144,7 @@ def _expected_size(path: Path, length: int) -> int | None:
 
 
 def _pickled(path: Path, head: bytes) -> Any:
-    """What torch.save wrote, without anything that would run code."""
+    """Read a file of torch.save; objects that would run code are refused."""
     zipped = head.startswith(b"PK")
     try:
         # From an open file: given a path, torch goes by the ending of its name.
@@ -154,7 +154,7 @@ def _pickled(path: Path, head: bytes) -> Any:
         raise UnreadableFile(_refused(path, error, zipped=zipped)) from None
     except OSError:
         raise
-    except Exception:  # the zip reader and the unpickler each raise their own, with advice that is none
+    except Exception:  # the zip reader and the unpickler raise errors of many types, with misleading advice
         raise UnreadableFile(_damaged(zipped=zipped)) from None
 
 

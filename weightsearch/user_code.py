@@ -1,4 +1,4 @@
-"""A user's own network, loss term or data set: faults in it, told with its place in the study file and its line."""
+"""Faults in a user's own network, loss term or data set, reported with their path in the study file and their line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PASSED_ON: Final = (WeightsearchError, MemoryError, torch.OutOfMemoryError)  # t
 
 @contextmanager
 def own_code(where: str, subject: object) -> Iterator[None]:
-    """Whatever a user's code raises becomes a ModelError. where: what it is in the study file, such as `loss.mine`.
+    """Turn any exception of a user's code into a ModelError. where: its path in the study file, such as `loss.mine`.
     subject: the object or class that is called."""
     try:
         yield
@@ -52,7 +52,7 @@ def described(error: BaseException, subject: object) -> str:
 
 
 def defined_at(subject: object) -> str:
-    """`file:line` where a function, a class, or an object's class is written; empty for what has no source."""
+    """`file:line` of a function, a class, or an object's class; empty if its source is not there."""
     target = subject.func if isinstance(subject, functools.partial) else subject
     if not (inspect.isclass(target) or inspect.isroutine(target)):
         target = type(target)
@@ -63,7 +63,7 @@ def defined_at(subject: object) -> str:
 
 
 def at(subject: object) -> str:
-    """` (file:line)` of a user's definition, to end a message; empty for what has no source, and for our own."""
+    """` (file:line)` of a user's definition, to end a message; empty for our own code and without a source."""
     owner = inspect.getmodule(subject if inspect.isroutine(subject) or inspect.isclass(subject) else type(subject))
     place = "" if owner is not None and owner.__name__.startswith("weightsearch.") else defined_at(subject)
     return f" ({place})" if place else ""
@@ -94,7 +94,7 @@ def check_callable(where: str, subject: Any, arguments: tuple[str, ...], named: 
 
 
 def _called(subject: Any) -> tuple[Callable[..., Any] | None, str]:
-    """What runs when an object is called, and its name. None for a module without a forward."""
+    """The function that a call of an object runs, and its name; None for a module without a forward."""
     if isinstance(subject, nn.Module):
         missing = type(subject).forward is nn.Module.forward
         return (None if missing else subject.forward), "forward"

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
+from optuna.samplers import RandomSampler
 from typer.testing import CliRunner
 
-from tests.synthetic import synthetic
+from tests.stores import HERE, driving
+from tests.synthetic import PROTOCOL, SPACE, record, spec, synthetic
 from weightsearch.cli import app
 from weightsearch.dashboards.findings import read_findings
 from weightsearch.dashboards.notes import study_note
 from weightsearch.dashboards.summary_part import summary_part
 from weightsearch.study.store import NAIVE, NAIVE_ON_TEST, StudyStore
+from weightsearch.study.writer import Attempt
+
+OBJECTIVES = {"abs_rel": "minimize"}
+WEIGHTS = {"integer": 1.0, "fractional": 10.0, "consistency": 0.5}
 
 LOSES = (
     "is no better than constant_depth, a trivial baseline that ignores the image: abs_rel 0.28 against 0.224 on the "
@@ -69,3 +76,21 @@ def test_compare_and_show_list_the_trivial_baselines_on_both_splits(study):
     tables = [line for line in said("show", study).splitlines() if line.count("  ") > 2]
     assert [line.split("  ")[0].strip() for line in tables if "abs_rel validation" in line] == ["", "fresh seeds"]
     assert max(len(line.rstrip()) for line in tables) <= 80  # with its names in full on a terminal of 80 columns
+
+
+def test_show_warns_of_the_best_trial_s_terms_without_pixels(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "s.yaml").write_text("name: synthetic\nstorage: sqlite:///s.db\n")
+    with driving("sqlite:///s.db", "synthetic", spec(OBJECTIVES)) as writer:
+        for empty in ({}, {"consistency": 20}):  # the second trial is the better one
+            number = writer.ask(RandomSampler(seed=0), SPACE).number
+            found = record(WEIGHTS, 1, number)
+            metrics = found.metrics | {"abs_rel": 0.5 - 0.1 * number}
+            found = replace(found, metrics=metrics, without_pixels=empty)
+            writer.record(number, Attempt("attempt", 0, PROTOCOL, HERE), found)
+            writer.complete(number)
+    text = said("show", "s.yaml")
+    line = "warning: trial 1: the loss term 'consistency' had no pixel to learn from at 20 of 20 steps"
+    assert line in text
+    assert "trial 0: the loss term" not in text
+    assert "warning" not in said("show", "s.yaml", "--json")

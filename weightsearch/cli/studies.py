@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from weightsearch.cli.app import AsJson, Device, Quiet, Sets, Study, app, check_storage, located, opened
+from weightsearch.cli.app import AsJson, Device, Quiet, Sets, Study, app, check_storage, located, opened, warned
 from weightsearch.errors import StoreError, StoreUnavailable, WeightsearchError
 from weightsearch.files import write_text
 from weightsearch.screen import View, err, out, print_compared, print_result, print_verdict
@@ -62,6 +62,8 @@ def run(
         summary = running.summary()
         if not quiet:
             print_result(summary, best, study)
+            with suppress(StoreUnavailable):
+                _warn_of_terms(running.store, summary)
         if best is None:
             raise _NoResult(f"no trial of {spec.name!r} trained to the end: {_first_reason(summary)}")
     finally:
@@ -115,6 +117,14 @@ def show(study: Study, sets: Sets = None, as_json: AsJson = False) -> None:
             print(json.dumps(summary.to_plain(), indent=2))
         else:
             print_result(summary, None, study)
+            _warn_of_terms(store, summary)
+
+
+def _warn_of_terms(store: StudyStore, summary: StudySummary) -> None:
+    """Print a line for each loss term of the best trial that had no pixel to learn from at many steps."""
+    if summary.best is not None:
+        for line in store.pixel_warnings(summary.best.number):
+            warned(f"{summary.best_name}: {line}")
 
 
 @app.command()

@@ -44,9 +44,9 @@ class CachedFrames:
 
     image: uint8, [N, H, W, 3]. depth: float32 metres, [N, H, W], 0 where unknown.
     intrinsics: float64 pixels, [N, 3, 3]. pose: float64 camera to world, metres, [N, 4, 4]. names: Frame.name.
-    content: float64, [N, len(CONTENT)], what is in each frame, in numbers that are the same wherever the files lie: the
-    share of pixels whose depth is known, the mean depth (metres, 0 where unknown), the mean picture (0-255); and of
-    what the files hold the means weighted by place (see `placed_mean`), which change when a map is mirrored or turned.
+    content: float64, [N, len(CONTENT)], numbers that identify each frame's content on every machine: the share of
+    pixels whose depth is known, the mean depth (metres, 0 where unknown), the mean picture (0-255), and position-
+    weighted means of the files' own arrays (see `placed_mean`), which change when a map is mirrored or turned.
     sizes: int64, [N, 2], height and width of each frame's own files.
     flow: float32 pixels (x, y) to each of the neighbours asked for, [N, S, H, W, 2], NaN where it is not known; moving:
     bool, [N, H, W], the pixels that move by themselves; both None of a data set that does not know.
@@ -236,8 +236,8 @@ def _build(source: Source, videos: tuple[Video, ...], plan: Plan, ready: Path, p
 
 
 def check_unchanged(source: Source, ready: Path) -> None:
-    """Raise DataError where files have changed since the cache in this folder was begun: it would hold some as they
-    were before and some as they are now, under the fingerprint of one of the two."""
+    """Raise DataError if files have changed since the cache in this folder was begun: the cache would mix old and new
+    files under one fingerprint."""
     if _fingerprint(source) != ready.name:
         raise DataError("data: files of the data set changed while they were read; give the same command again")
 
@@ -275,7 +275,7 @@ def _fill(
     placed: NDArray[np.float64],
     progress: Progress | None,
 ) -> Sequence[Reading[None]]:
-    """Read all frames into the arrays, and what is weighted by place into `placed`, [N, len(PLACED)]."""
+    """Read all frames into the arrays, and their position-weighted means into `placed`, [N, len(PLACED)]."""
     size = plan.size
     column = {name: number for number, name in enumerate(PLACED)}
 
@@ -308,7 +308,7 @@ def _fill(
 
 
 def checked_motion(frame: Frame, what: str, values: NDArray[Any], *channels: int) -> NDArray[Any]:
-    """What a data set says of a frame's motion. Raises DataError where it is not of the frame's size."""
+    """Return a frame's motion as the data set gives it. Raises DataError if its size is not the frame's."""
     expected = (*frame.depth.shape, *channels)
     if values.shape != expected:
         raise DataError(f"{frame.name}: its {what} has the shape {list(values.shape)}, expected {list(expected)}")

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from weightsearch.data.cache import build_source, checked_motion
 from weightsearch.data.plausible import reading_of, sample_of, truth_doubts
-from weightsearch.data.reading import Progress, Reading, place_of, problems, read_all
+from weightsearch.data.reading import Progress, Reading, names_of, place_of, problems, read_all
 from weightsearch.data.source import Choosing, Frame, Source, SplitName, Video, knows_flow, knows_moving
 from weightsearch.data.split import LeftOver, cut, left_over, with_neighbours
 from weightsearch.errors import DataError, counted
 from weightsearch.spec.sections import Configuration
+
+COMPUTED: Final = 100  # frames of a computed data set that are looked at, about: none of them can be a damaged file
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ class VideoCheck:
 class DataCheck:
     """splits: frames of each; None, and a line among the problems, where they cannot be cut. files: that were read.
     left_out: frames that the data set does not use since their depth is missing. in_gaps: at the cuts. beyond: the
-    fractions, which add up to less than 1. alone: that lack a neighbour. These and the splits are all frames."""
+    fractions, which add up to less than 1. alone: that lack a neighbour. These and the splits are all frames. every:
+    of each video every so many-th frame was looked at; more than 1 only of computed data."""
 
     videos: tuple[VideoCheck, ...]
     splits: dict[str, int] | None
@@ -78,12 +81,14 @@ class DataCheck:
     in_gaps: int = 0
     beyond: int = 0
     alone: int = 0
+    every: int = 1
 
     def to_plain(self) -> dict[str, Any]:
         """For JSON: numbers that are not known are null."""
         videos = [_plain(asdict(video)) for video in self.videos]
         whole = {"splits": self.splits, "files": self.files, "left_out": self.left_out}
         whole |= {"in_gaps": self.in_gaps, "beyond_fractions": self.beyond, "without_neighbours": self.alone}
+        whole |= {"every": self.every}
         return {"videos": videos, **whole, "problems": list(self.problems)}
 
 
@@ -93,7 +98,8 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_data(configuration: Configuration, progress: Progress | None = None) -> DataCheck:
-    """Read every frame of a configuration's data set once. Raises DataError only if there is no data set at all."""
+    """Read every frame of a configuration's data set once; of a computed one, about COMPUTED frames. Raises DataError
+    only if there is no data set at all."""
     data = configuration.data
     source = build_source(configuration)
     videos = source.videos()
@@ -109,7 +115,10 @@ def check_data(configuration: Configuration, progress: Progress | None = None) -
         low, high = float(depth.min()), float(depth.max())
         return FrameCheck(low, float(np.median(depth)), high, len(depth) / size, valid, pose, sample_of(depth), flow)
 
-    readings = read_all(source, videos, look, progress)
+    lengths = [video.length for video in videos]
+    every = -(-sum(lengths) // COMPUTED) if getattr(source, "computed", False) else 1
+    chosen = [end - length + place for length, end in _ends(lengths) for place in range(0, length, every)]
+    readings = read_all(source, videos, look, progress, indices=chosen)
     bad = problems(readings, videos)
     if not data.neighbours:  # video and pairs are learned from without the truth
         bad += _without_truth(readings, data.min_depth, data.max_depth)
@@ -119,25 +128,32 @@ def check_data(configuration: Configuration, progress: Progress | None = None) -
     over, alone = LeftOver(0, 0), 0
     try:
         whole = cut(videos, data.split)
-        indices = with_neighbours(whole, videos, data.neighbours, [reading.name for reading in readings])
+        read = [reading.name for reading in readings]
+        names = read if every == 1 else names_of(source, videos, range(sum(lengths)))
+        indices = with_neighbours(whole, videos, data.neighbours, names)
         over = left_over(videos, data.split)
         alone = sum(len(whole[name]) - len(found) for name, found in indices.items())
         splits = {str(name): len(found) for name, found in indices.items()}
         if not data.neighbours or any(video.listed is not None for video in videos):
-            bad += _shared({name: [readings[index].name for index in found] for name, found in indices.items()})
+            bad += _shared({name: [names[index] for index in found] for name, found in indices.items()})
     except DataError as error:
         bad.append(str(error))
     checks = [_summary(video, [one for one in readings if one.video == number]) for number, video in enumerate(videos)]
     left_out = source.left_out if isinstance(source, Choosing) else 0
     files = len(set(source.files()))
-    return DataCheck(tuple(checks), splits, files, tuple(bad), left_out, over.gap, over.rest, alone)
+    return DataCheck(tuple(checks), splits, files, tuple(bad), left_out, over.gap, over.rest, alone, every)
+
+
+def _ends(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Each video's length, and the index behind its last frame."""
+    return zip(lengths, itertools.accumulate(lengths), strict=True)
 
 
 def _look_at_motion(
     source: Source, videos: Sequence[Video], index: int, frame: Frame, neighbours: Sequence[int]
 ) -> FlowCheck | None:
-    """Read what a data set knows of a frame's motion: its true flow, None where it says nothing of it. Raises DataError
-    where that cannot be read, or is not of the frame's size."""
+    """Read a frame's true flow, None if the data set has none, and its mask of moving pixels. Raises DataError if they
+    cannot be read or are not of the frame's size."""
     video, place = place_of(videos, index)
     flows: list[NDArray[np.float32]] = []
     if knows_flow(source):
@@ -191,7 +207,7 @@ def _summary(video: Video, readings: list[Reading[FrameCheck]]) -> VideoCheck:
 
     return VideoCheck(
         video.name,
-        len(found),
+        video.length - (len(readings) - len(found)),
         video.length,
         tuple(sorted(sizes)),
         min((one.low for one in known), default=np.nan),

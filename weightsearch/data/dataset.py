@@ -29,7 +29,7 @@ FEATURE: Final = "feature "
 GOLDEN: Final = (5**0.5 - 1) / 2
 NAMED: Final = 4  # numbers that an error about changed data names
 
-# What counts as the same, relative: other decoders of a picture round otherwise, other processors rarely so.
+# Relative tolerances of content numbers: image decoders round differently, processors rarely do.
 SAME: Final = 1e-5
 SAME_PICTURE: Final = 1e-3
 
@@ -39,7 +39,7 @@ class Dataset:
     """configuration: what it was opened for. frames: all of them, in the host's memory map. splits: the indices of each
     split's frames, in video order. min_depth, max_depth: metres; depth outside is not valid. features: of a frozen
     encoder, for every frame, finest first, each [N, C, h, w]; none where they are not kept. offsets: of the neighbours
-    that batches have. made_up: the frames are noise, from which little follows."""
+    that batches have. made_up: the frames are noise."""
 
     configuration: Configuration
     frames: CachedFrames
@@ -107,8 +107,8 @@ class Dataset:
 
     @property
     def content(self) -> dict[str, float]:
-        """What each split holds: the number of its frames and the means of what is in them, see CachedFrames; those by
-        place are also weighted by the frame, so that they change when two frames are exchanged."""
+        """Numbers that identify each split's content: its number of frames and the means of their content numbers (see
+        CachedFrames). Position-weighted means are also weighted by frame: they change if two frames are exchanged."""
         held: dict[str, float] = {}
         for split, indices in self.splits.items():
             held[f"{split} frames"] = len(indices)
@@ -154,7 +154,7 @@ def of_any_size(content: Mapping[str, float]) -> dict[str, float]:
 
 
 def check_content(before: Mapping[str, float], now: Mapping[str, float], what: str) -> None:
-    """Raise ChangedDataError where a data set does not hold what it held before. what: whose beginning that was."""
+    """Raise ChangedDataError if a data set's content has changed. what: the study or training that began with it."""
     changed = changed_content(before, now)
     if changed:
         more = f" and {len(changed) - NAMED} more numbers" if len(changed) > NAMED else ""

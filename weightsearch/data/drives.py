@@ -14,8 +14,8 @@ Stretch = tuple[Video, list[Path]]
 
 
 def stretches(pictures: Iterable[Path]) -> list[list[Path]]:
-    """Pictures of one folder, in order, cut wherever a number is missing: what stands on both sides of a gap are no
-    neighbours. Raises DataError for a name that is no number."""
+    """Pictures of one folder, in order, cut where a number is missing: pictures on both sides of a gap are not
+    neighbours. Raises DataError for a name that is not a number."""
     found: list[list[Path]] = []
     ordered = sorted(pictures, key=number_of)
     for before, picture in pairwise([None, *ordered]):

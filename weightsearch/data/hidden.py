@@ -10,7 +10,7 @@ COMPANIONS: Final = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir"}
 
 
 def is_companion(name: str) -> bool:
-    """Whether a file or folder of this name is hidden, or a system's companion of others."""
+    """Whether a file or folder of this name is hidden, or a companion that a system made."""
     return name.startswith(".") or name.lower() in COMPANIONS
 
 

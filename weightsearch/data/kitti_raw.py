@@ -81,8 +81,14 @@ class KittiRaw:
             raise OptionError(
                 "validation", "found none; where frames need neighbours, a training list needs one to validate on"
             )
+        if without_improved == "leave_out" and depth_root is None:
+            raise OptionError("without_improved", "found leave_out without a depth_root: no frame has improved depth")
         if without_improved == "leave_out" and neighbours:
-            raise OptionError("without_improved", "frames that are left out are no neighbours; choose laser")
+            raise OptionError(
+                "without_improved",
+                "found leave_out; with data.neighbours drives are read whole, so that frames keep their neighbours: "
+                "set laser, and name the frames with improved depth in split files to measure on these alone",
+            )
         self.left_out = 0
         if listed:
             if cameras is not None or stride != 1:

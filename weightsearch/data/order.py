@@ -15,8 +15,8 @@ LONGER: Final = 1.5  # steps, beyond which frames are missing
 
 
 def place_in_time(path: Path) -> tuple[str, Decimal | None]:
-    """What the name of a picture shares with those of its video, and its number there: that of the frame, or a time;
-    None if it has none. `room/frame-000012.color.png` -> `room/frame-#.color`, 12."""
+    """The part of a picture's name that all pictures of its video have, and its number: a frame number or a time, None
+    if the name has none. `room/frame-000012.color.png` -> `room/frame-#.color`, 12."""
     numbers = list(NUMBER.finditer(path.stem))
     if not numbers:
         return str(path.parent / path.stem), None

@@ -16,12 +16,15 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from weightsearch.data.shapes import (
+    TURNING,
     Array,
     Box,
     Light,
+    Orbit,
     Seen,
     Shape,
     Sphere,
+    Sway,
     Texture,
     carried,
     cast,
@@ -42,7 +45,6 @@ EYE: Final = 1.65  # metres of a driving camera above the road
 PERIOD: Final = 140.0  # metres of street until it repeats
 BEHIND: Final = 15.0
 AHEAD: Final = 110.0
-TURNING: Final = 0.02  # radians a frame by which a room's camera goes on turning
 CLEARANCE: Final = 0.55  # metres between a thing that moves in a room and the camera, at least
 ARC: Final = 2.4  # radians of the room over which such things are spread
 HEIGHTS: Final = (0.3, -0.25, 0.85)  # metres below the room's centre at which they go round
@@ -61,6 +63,7 @@ class Procedural:
     Raises OptionError for queues in a room, or of no cars, and for things that move in a hall."""
 
     unit = Unit()
+    computed = True  # no frame can be a damaged file: `data check` looks at some of them
 
     def __init__(
         self,
@@ -137,37 +140,6 @@ class Procedural:
         scene = self.scenes[video]
         first = len(scene.standing(index))
         return (seen_in(scene, index, self.size).shape >= first).reshape(self.size)
-
-
-@dataclass(frozen=True)
-class Sway:
-    """A smooth motion to and fro of K quantities: amplitude, speed (radians a frame) and phase of each, [K, 3]."""
-
-    waves: Array
-
-    def __call__(self, index: float) -> Array:
-        amplitude, speed, phase = self.waves.T
-        return np.asarray(amplitude * np.sin(speed * index + phase))
-
-
-@dataclass(frozen=True)
-class Orbit:
-    """A thing that goes round a room as the camera turns, and to and fro on its way. Where `pace` is a whole number the
-    way closes after 2 pi / TURNING frames. angle, radius, height: of its middle, radians from where the camera's
-    turning points, and metres. sway: of these three. spin: radians a frame."""
-
-    shape: Shape
-    angle: float
-    radius: float
-    height: float
-    sway: Sway
-    spin: float
-
-    def at(self, index: int, turned: float) -> Shape:
-        """turned: radians that the camera points to without its sway."""
-        angle, radius, height = np.array([self.angle + turned, self.radius, self.height]) + self.sway(index)
-        centre = np.array([radius * np.sin(angle), height, radius * np.cos(angle)])
-        return replace(self.shape, centre=centre, yaw=self.shape.yaw + self.spin * index)
 
 
 @dataclass(frozen=True, eq=False)

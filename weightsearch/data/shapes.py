@@ -1,4 +1,4 @@
-"""Boxes and spheres with textures, and what a camera sees of them: ray casting, light, projection.
+"""Boxes and spheres with textures and their ways round a room; a camera's view of them: ray casting, light, projection.
 
 Axes as usual in computer vision: x right, y down, z forward; the world's y points down too. Lengths are metres.
 """
@@ -15,6 +15,7 @@ Array = NDArray[np.float64]
 
 FAR: Final = np.inf
 FIELD_OF_VIEW: Final = np.deg2rad(62)
+TURNING: Final = 0.02  # radians a frame by which a room's camera goes on turning
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,37 @@ Shape = Box | Sphere
 def shifted(shape: Shape, metres: float) -> Shape:
     """The shape so much further along z."""
     return replace(shape, centre=shape.centre + np.array([0, 0, metres]))
+
+
+@dataclass(frozen=True)
+class Sway:
+    """A smooth motion to and fro of K quantities: amplitude, speed (radians a frame) and phase of each, [K, 3]."""
+
+    waves: Array
+
+    def __call__(self, index: float) -> Array:
+        amplitude, speed, phase = self.waves.T
+        return np.asarray(amplitude * np.sin(speed * index + phase))
+
+
+@dataclass(frozen=True)
+class Orbit:
+    """A thing that goes round a room as the camera turns, and to and fro on its way. Where `pace` is a whole number the
+    way closes after 2 pi / TURNING frames. angle, radius, height: of its middle, radians from where the camera's
+    turning points, and metres. sway: of these three. spin: radians a frame."""
+
+    shape: Shape
+    angle: float
+    radius: float
+    height: float
+    sway: Sway
+    spin: float
+
+    def at(self, index: int, turned: float) -> Shape:
+        """turned: radians that the camera points to without its sway."""
+        angle, radius, height = np.array([self.angle + turned, self.radius, self.height]) + self.sway(index)
+        centre = np.array([radius * np.sin(angle), height, radius * np.cos(angle)])
+        return replace(self.shape, centre=centre, yaw=self.shape.yaw + self.spin * index)
 
 
 def carried(points: Array, start: Shape, end: Shape) -> Array:

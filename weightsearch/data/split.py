@@ -69,7 +69,7 @@ def left_over(videos: Sequence[Video], split: Split) -> LeftOver:
     gap = rest = 0
     for video, shares in zip(videos, _shares(videos, split), strict=True):
         if video.listed is not None:
-            continue  # frames that no list names are neighbours of those that one does
+            continue  # its frames that no list names serve as neighbours
         pieces = list(_pieces(shares, video.length, split.gap))
         ends = [0, *(last for _, _, last in pieces)]
         gap += sum(first - end for (_, first, _), end in zip(pieces, ends, strict=False))
@@ -106,8 +106,8 @@ def with_neighbours(
     splits: dict[SplitName, list[int]], videos: Sequence[Video], offsets: Sequence[int], names: Sequence[str] = ()
 ) -> dict[SplitName, list[int]]:
     """Of each split the frames whose neighbours at these offsets are in the same video and in the split. Where lists
-    name the frames, their neighbours need not be in the split, and only training frames must have them: what is
-    measured on is what the list says. names: of all frames; where numbers in them are missing, the frames on either
+    name the frames, their neighbours need not be in the split, and only training frames must have them: every listed
+    frame is measured. names: of all frames; where numbers in them are missing, the frames on either
     side are no neighbours. Raises DataError where no frame of a split is left, and for frames that do not follow one
     another."""
     if not offsets:

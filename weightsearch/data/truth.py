@@ -1,4 +1,4 @@
-"""The truth at the size it is compared at, where that is not the size the network works at: depth, and flow."""
+"""True depth and flow at the size of the comparison, if that is not the network's size."""
 
 from __future__ import annotations
 

@@ -28,9 +28,9 @@ class CriterionResult:
     output_gradients: norms of each weighted term's gradient at the network's outputs, [K]; they are filled in by the
     backward pass, as multiples of the factor it starts from, and 0 before it and for terms of weight 0. weighted: the
     weighted terms, None for those of weight 0. outputs: the network's outputs that have a gradient, each once, in the
-    precision in which it made them. heads: what the terms send into the heads, where heads are not the same as
+    precision in which it made them. heads: the terms' gradients at the heads, if heads are not the same as
     outputs. heads_known: whether heads are defined. empty: bool, [K], the terms whose masked means had no pixel: their
-    value says nothing; a term that takes none is never called so."""
+    value means nothing; False for terms without a masked mean."""
 
     total: Tensor
     values: Tensor

@@ -1,4 +1,4 @@
-"""Heads: the outputs of a network that are not computed from other outputs, and what terms send into them."""
+"""Heads (outputs of a network that are not computed from other outputs) and the terms' gradients at them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.autograd.function import BackwardCFunction
 
 
 def gradients_of(value: Tensor, at: Sequence[Tensor]) -> list[Tensor | None]:
-    """None where the value does not depend on something."""
+    """The gradient of a scalar at each tensor; None for tensors on which it does not depend."""
     here = [index for index, one in enumerate(at) if one.requires_grad]  # a part may learn from a later epoch on
     found = torch.autograd.grad(value, [at[index] for index in here], retain_graph=True, allow_unused=True)
     gradients: list[Tensor | None] = [None] * len(at)
@@ -26,7 +26,7 @@ def heads_among(outputs: Sequence[Tensor]) -> list[int]:
         return [0]
     functions = [output.grad_fn for output in outputs]
     if any(isinstance(function, BackwardCFunction) for function in functions):
-        return []  # one that is compiled, or somebody's own: what is inside is not known
+        return []  # the inside of a compiled or custom function is not visible
     heads: list[int] = []
     for place, output in enumerate(outputs):
         others = [other for other in outputs if other is not output]
@@ -68,8 +68,8 @@ class HeadGradients:
         self.forget()
 
     def add(self, term: int, output: Tensor, gradient: Tensor) -> None:
-        """gradient: the term's at an output, which is a head or computed from heads. A graph that cannot be followed
-        ends the measuring, not the training."""
+        """Add a term's gradient at an output, which is a head or computed from heads. If the graph cannot be followed,
+        measuring ends and training goes on."""
         if self.failed:
             return
         try:

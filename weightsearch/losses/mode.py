@@ -57,9 +57,7 @@ def half_sample(values: Tensor, counted: Tensor) -> Tensor:
 
 def median(values: Tensor, counted: Tensor) -> Tensor:
     """The lower median of what is counted; NaN where nothing is. values, counted (bool): [N]."""
-    ordered = values.masked_fill(~counted, torch.inf).sort().values
-    middle = (counted.sum() - 1).clamp(min=0) // 2
-    return _or_nan(ordered.gather(0, middle[None])[0], counted)
+    return values.masked_fill(~counted, torch.nan).nanmedian(dim=0).values  # without dim it waits for a GPU
 
 
 def _or_nan(value: Tensor, counted: Tensor) -> Tensor:

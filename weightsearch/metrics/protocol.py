@@ -58,7 +58,7 @@ class Protocol:
     refinement: str | None = None
 
     def to_plain(self) -> dict[str, Any]:
-        """For JSON; truth and refinement only where there is something to say."""
+        """Plain values for JSON, without truth and refinement if they are None."""
         plain = asdict(self) | {"size": self.size if self.size == "native" else list(self.size)}
         return {
             name: value for name, value in plain.items() if name not in ("truth", "refinement") or value is not None
@@ -85,7 +85,7 @@ def protocol_of(configuration: Configuration, split: str) -> Protocol:
 
 
 def _truth(configuration: Configuration) -> str | None:
-    """What the data set says of its truth, by its options; None of one that has a single kind."""
+    """The kind of ground truth that the data set's options choose; None if the data set has only one kind."""
     data = configuration.data
     says = getattr(resolve("data", data.name), "truth_of", None)
     if not callable(says):
@@ -94,7 +94,7 @@ def _truth(configuration: Configuration) -> str | None:
 
 
 def misfit(crop: str, sizes: Iterable[Size]) -> str | None:
-    """A line about pictures of these sizes that are not of the proportions of those that a crop was made for."""
+    """A warning if pictures of these sizes have other proportions than those that a crop was made for; else None."""
     made_for = MADE_FOR.get(crop)
     if made_for is None:
         return None

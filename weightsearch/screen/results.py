@@ -181,7 +181,8 @@ def print_data_check(found: DataCheck, configuration: Configuration) -> None:
             if count:
                 out.print(f"{count} {'frame is' if count == 1 else 'frames are'} {why}", markup=False)
         out.print(f"{sum(found.splits.values()) + sum(unused.values())} frames in all", markup=False)
-    out.print(f"{found.files} files read" if found.files else "computed, no files", markup=False)
+    some = f"; depth is measured on one frame in {found.every} of each video" if found.every > 1 else ""
+    out.print(f"{found.files} files read" if found.files else f"computed, no files{some}", markup=False)
     for problem in found.problems:
         err.print(problem, markup=False)
 

@@ -37,7 +37,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def read_file(path: Path) -> Any:
-    """What a checkpoint of any program holds. Raises CheckpointError."""
+    """Read the content of any program's checkpoint. Raises CheckpointError."""
     try:
         return read_tensors(path)
     except FileNotFoundError:

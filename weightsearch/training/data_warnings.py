@@ -1,4 +1,4 @@
-"""What looks wrong about a data set before anything is trained or measured on it."""
+"""Warnings about a data set before anything is trained or measured on it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def data_warnings(
 
 @contextmanager
 def with_warnings(dataset: Dataset, protocol: Protocol) -> Iterator[None]:
-    """Add what looks wrong about a data set to an error about it: depth in another unit may be the cause."""
+    """Add the data set's warnings to an error about it: depth in another unit may be the cause."""
     try:
         yield
     except DataError as error:

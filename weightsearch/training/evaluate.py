@@ -47,7 +47,7 @@ def evaluate(
 
 
 def predicted(network: nn.Module, batch: Batch, protocol: Protocol, precision: Precision) -> tuple[Outputs, Predicted]:
-    """The network's outputs for a batch, and what they say of it as the metrics take it."""
+    """The network's outputs for a batch, and the same as predictions for the metrics."""
     with precision.autocast():
         prediction = predict(network, batch)
         depth = as_protocol(network, prediction, batch, protocol) if "depth" in prediction else None
@@ -62,7 +62,7 @@ def predicted_depth(network: nn.Module, batch: Batch, protocol: Protocol) -> Ten
 
 
 def as_protocol(network: nn.Module, prediction: dict[str, Tensor], batch: Batch, protocol: Protocol) -> Tensor:
-    """`predicted_depth` of a prediction that is there."""
+    """`predicted_depth` of a prediction that has been made already."""
     depth = _depth(network, prediction, protocol)
     if not protocol.flip_average:
         return depth

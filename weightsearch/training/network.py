@@ -40,7 +40,7 @@ def build_network(configuration: Configuration) -> nn.Module:
 
 
 def _arguments(network: nn.Module) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What a network is called with, by position and by name: see `predict`."""
+    """The names of a network's arguments, by position and by keyword: see `predict`."""
     beside = ("neighbours",) if getattr(network, "takes_neighbours", False) else ()
     return ("image", *beside), ("intrinsics",) if getattr(network, "takes_intrinsics", False) else ()
 
@@ -112,7 +112,7 @@ def _output(network: nn.Module, batch: Batch) -> Any:
 
 
 def _kinds(output: Any) -> str:
-    """What a network returned instead."""
+    """The types of a network's return value, for an error message."""
     if isinstance(output, Mapping) and output:
         return ", ".join(
             f"{name!r}: {type(one).__name__}" for name, one in output.items() if not isinstance(one, Tensor)

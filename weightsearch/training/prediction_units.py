@@ -22,14 +22,14 @@ SAMPLED: Final = 400  # counted pixels of an image
 LIKELY: Final = 2.0  # medians that differ by a factor below it say nothing about a unit
 NEAR: Final = 1.4  # factor by which the median may be off under another unit
 BETTER: Final = 0.5  # of abs_rel: at most so much is left of it under another unit
-UNEXPLAINED: Final = 4.0  # medians that differ by this factor are told if no unit explains them
+UNEXPLAINED: Final = 4.0  # medians that differ by this factor give a warning even if no unit explains them
 IMPOSSIBLE: Final = 10.0  # medians that differ by this factor, which a known unit explains, are an error
 OPPOSED: Final = -0.5  # median rank correlation with the truth below which the prediction is 1/depth, an error
-DOUBTFUL: Final = -0.2  # the same, below which it is told
-CLAMPED: Final = 0.25  # share of clamped pixels that is told by itself
+DOUBTFUL: Final = -0.2  # the same, below which a warning is given
+CLAMPED: Final = 0.25  # share of clamped pixels from which a warning is given, whatever the medians
 FEWEST: Final = 30  # pixels of an image that a correlation needs
 RARER: Final = 0.05  # what each place in CONVENTIONS costs, as the logarithm of the ratio does
-MISSING: Final = 1e-3  # share of pixels without a prediction that is told
+MISSING: Final = 1e-3  # share of pixels without a prediction from which a warning is given
 
 
 @dataclass
@@ -55,9 +55,9 @@ class Samples:
             self.images.append((one, other))
 
     def doubts(self, unit: Unit, truth_factor: float | None) -> list[str]:
-        """What looks wrong, a line each. unit: that predictions were read in. truth_factor: what the ground truth would
-        have to be multiplied by, where it seems to be in another unit itself. Raises DataError for what cannot be
-        right."""
+        """Warnings about the predictions, a line each. unit: the unit in which predictions were read. truth_factor: the
+        factor that would correct the ground truth, if it seems to be in another unit itself. Raises DataError for
+        predictions that cannot be right."""
         if not self.images:
             return []
         lines = []

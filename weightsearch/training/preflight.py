@@ -113,7 +113,7 @@ def _check_motion(configuration: Configuration, dataset: Dataset) -> None:
             continue
         if not cameras.all():
             raise DataError(
-                f"loss.{name}: the camera's intrinsics are not known, without which motion says nothing of depth"
+                f"loss.{name}: this term needs camera intrinsics; the data set has none for some training frames"
             )
         if term.options.get("pose", "predicted") != "predicted" and not poses.any():
             raise DataError(f"loss.{name}.pose: {term.options['pose']!r} needs poses; the data set has none")

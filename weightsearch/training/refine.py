@@ -64,8 +64,8 @@ class Refined:
 
 
 def self_supervised(configuration: Configuration) -> Configuration:
-    """The configuration with no loss terms but those that refinement may learn from. Raises OptionError with the path
-    of what stands against it."""
+    """The configuration with only the loss terms that refinement may learn from. Raises OptionError with the path of
+    the value that rules refinement out."""
     if not configuration.data.neighbours:
         raise OptionError(
             "data.neighbours",
@@ -104,7 +104,7 @@ def evaluate_refined(
     refining: Progress | None = None,
 ) -> Refined:
     """A checkpoint's metrics on a split with test-time refinement; the file stays as it is. Raises WeightsearchError,
-    OptionError with the path of what stands against refinement among them."""
+    OptionError (with the path of the value that rules refinement out) among them."""
     own = self_supervised(configuration)
     device = choose_device(configuration, device_name)
     torch.set_num_threads(configuration.resources.cpus_per_trial)
@@ -170,7 +170,7 @@ class Refiner:
         self.after: list[float] = []
 
     def __call__(self, batch: Batch, here: slice, protocol: Protocol) -> Predicted:
-        """What the network predicts of a batch of one frame once it is refined on it. here: the frame's place in the
+        """Refine the network on a batch of one frame and return its prediction. here: the frame's place in the
         split. Raises TrialFailure for a loss that is not finite."""
         video = self.videos[here.start]
         if self.refinement.per == "frame" or video != self.video:
@@ -209,7 +209,7 @@ class Refiner:
 
 
 def without_truth(batch: Batch) -> Batch:
-    """The pictures and the camera of a batch, and nothing of what is to be predicted."""
+    """A batch with its images and intrinsics, and without ground truth of depth, pose and flow."""
     beside = batch.neighbours
     return replace(
         batch,

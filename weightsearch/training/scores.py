@@ -25,9 +25,9 @@ from weightsearch.training.network import resized, resized_flow
 
 @dataclass(frozen=True)
 class Predicted:
-    """What somebody says of a batch, None where nothing. depth: metres at any size, [B, 1, h, w]; it is brought to that
-    of the truth. poses: from each frame's camera coordinates to its neighbours', [B, S, 4, 4]. flow: pixels of its own
-    size, [B, S, 2, h, w]; brought to that of the truth as well."""
+    """Predictions for a batch, None where there are none. depth: metres at any size, [B, 1, h, w]; it is resized to the
+    truth's size. poses: from each frame's camera coordinates to its neighbours', [B, S, 4, 4]. flow: pixels of its own
+    size, [B, S, 2, h, w]; resized to the truth's size as well."""
 
     depth: Tensor | None = None
     poses: Tensor | None = None
@@ -74,7 +74,7 @@ def score(
 
 @dataclass(frozen=True)
 class Truths:
-    """What a data set knows of a split's depth and flow, at the protocol's size; None where nothing."""
+    """A split's true depth and flow at the protocol's size; None where the data set has none."""
 
     depth: Truth | None
     flow: Truth | None

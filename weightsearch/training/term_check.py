@@ -21,7 +21,7 @@ from weightsearch.training.batches import batches
 from weightsearch.training.network import predict
 
 TRIED_FRAMES: Final = 16  # of the training split, before a term that is 0 on all of them is refused
-SPREAD: Final = 0.2  # of the factors on the network's outputs where its own say nothing
+SPREAD: Final = 0.2  # of the random factors on the network's outputs, if the term is 0 on the outputs themselves
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Response:
 
 
 def weighted_terms(configuration: Configuration) -> frozenset[str]:
-    """The terms that count."""
+    """The names of the terms whose weight is above 0."""
     return frozenset(name for name, term in configuration.loss.items() if term.weight > 0)
 
 
@@ -84,7 +84,10 @@ def _tried_again(
     dataset: Dataset,
 ) -> Iterator[Response]:
     """The term on outputs that differ from pixel to pixel, then on further frames, until it moves a parameter."""
-    yield _respond(criterion, index, network, _shaken(predict(network, batch)), batch)
+    found = _respond(criterion, index, network, _shaken(predict(network, batch)), batch)
+    yield found
+    if found.moves:
+        return
     order = dataset.splits["train"]
     chosen = order[np.linspace(0, len(order) - 1, min(TRIED_FRAMES, len(order))).astype(np.int64)]
     for other in batches(dataset, chosen, len(batch), torch.device("cpu")):

@@ -178,7 +178,7 @@ def test_batches_have_the_units_they_say(scene, tmp_path):
 
 
 def changed(scene, tmp_path, change):
-    """The names of what a scene of noise holds otherwise after a change to its files."""
+    """The names of the content numbers of a noise scene that change with its files."""
     rng = np.random.default_rng(1)
     root = Path(scene.data.root) / "seq-02"
     for index in range(12):

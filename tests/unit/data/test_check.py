@@ -192,3 +192,30 @@ def test_the_command_tells_flow_gaps_and_an_evaluation_made_for_other_pictures(t
     assert "median flow" in out
     assert "depth from" not in out
     assert "4.62 px" in out
+
+
+def test_a_computed_data_set_is_judged_by_some_of_its_frames(tiny, monkeypatch):
+    """A street's frames take a core a minute and more to compute, and none of them can be a damaged file."""
+    monkeypatch.setattr("weightsearch.data.check.COMPUTED", 10)
+    options = "scenes: 2, frames: 20, size: [16, 24], min_depth: 0.3, max_depth: 6.0, neighbours: [1], split: {gap: 0}"
+    configuration = load_configuration(tiny, [f"data={{name: procedural, {options}}}", *CLOSED])
+    seen = []
+    found = check_data(configuration, lambda *done: seen.append(done))
+    monkeypatch.setattr("weightsearch.data.check.COMPUTED", 40)
+    whole = check_data(configuration)
+    assert seen[-1] == (10, 10)  # frames 0, 4, ..., 16 of each video
+    assert (found.every, whole.every) == (4, 1)
+    assert [(video.frames, video.of) for video in found.videos] == [(20, 20)] * 2
+    assert found.splits == {"train": 26, "validation": 4, "test": 4}
+    assert (found.splits, found.alone, found.in_gaps) == (whole.splits, whole.alone, whole.in_gaps)
+    assert not found.problems
+    for some, all_of_them in zip(found.videos, whole.videos, strict=True):
+        assert some.sizes == all_of_them.sizes
+        assert some.median == pytest.approx(all_of_them.median, rel=0.2)
+
+
+def test_of_files_every_frame_is_read(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("weightsearch.data.check.COMPUTED", 5)
+    make(tmp_path / "scene")
+    found = check_data(data_set(tiny, tmp_path / "scene"))
+    assert (found.every, found.files) == (1, 60)

@@ -19,7 +19,7 @@ from weightsearch.training.predictions import Meaning, evaluate_predictions
 
 
 def leave(folder: Path) -> None:
-    """What macOS, Windows, a Synology server and a file manager leave in a folder, and one beside each file."""
+    """Hidden files of macOS, Windows, a Synology server and a file manager, and a companion beside each file."""
     for file in [one for one in folder.iterdir() if one.is_file()]:
         (folder / f"._{file.name}").write_bytes(b"\x00\x05\x16\x07")
     for name in (".DS_Store", "Thumbs.db", "desktop.ini"):

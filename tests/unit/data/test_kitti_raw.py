@@ -206,6 +206,27 @@ def test_options_that_would_do_nothing_are_refused(tmp_path, root):
     (tmp_path / "train.txt").write_text(f"{DRIVE} 0 l\n")
     with pytest.raises(OptionError, match="stride: the split files say which frames there are"):
         KittiRaw(root=tmp_path, train="train.txt", stride=2)
+    with pytest.raises(OptionError, match="without_improved: found leave_out without a depth_root"):
+        KittiRaw(root=tmp_path, without_improved="leave_out")
+
+
+def test_with_neighbours_only_split_files_choose_the_frames_with_improved_depth(tmp_path, root):
+    make_drive(tmp_path, root)
+    folder = tmp_path / f"better/{DATE}_drive_9001_sync/proj_depth/groundtruth/image_02"
+    folder.mkdir(parents=True)
+    for number in (2, 3):
+        Image.fromarray(np.full((375, 1242), 5 * 256, np.uint16)).save(folder / f"{number:010d}.png")
+    with pytest.raises(OptionError, match="without_improved: found leave_out; with data.neighbours .* set laser, and"):
+        KittiRaw(root=tmp_path, depth_root="better", without_improved="leave_out", neighbours=(-1, 1))
+    (tmp_path / "train.txt").write_text(f"{DRIVE} 1 l\n")
+    (tmp_path / "validation.txt").write_text(f"{DRIVE} 2 l\n{DRIVE} 3 l\n")
+    source = KittiRaw(
+        root=tmp_path, train="train.txt", validation="validation.txt", depth_root="better", neighbours=(-1, 1)
+    )
+    (video,) = source.videos()
+    measured = [one.index for one in video.listed or () if one.split == "validation"]
+    assert all((source.read(0, index).depth == 5).all() for index in measured)
+    assert len(measured) == 2
 
 
 def test_the_published_truth_is_what_export_gt_depth_makes(root):

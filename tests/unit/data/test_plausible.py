@@ -1,4 +1,4 @@
-"""Depth in the conventions of public data sets, read rightly and wrongly. What is right must never be doubted."""
+"""Depth in the conventions of public data sets, read rightly and wrongly. The right unit must never be doubted."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def integers(depths: list[np.ndarray], scale: float) -> list[np.ndarray]:
 
 
 def both(found) -> list[str]:
-    """What data check says about the unit; a training says the same of fewer pixels."""
+    """The unit warnings of data check; a training gives the same warnings from fewer pixels."""
     problems = [line for line in check_data(found).problems if "frames have no depth between" not in line]
     doubts = dataset_doubts(open_dataset(found))
     assert [doubt.partition("the depth looks like")[2] for doubt in doubts] == [
@@ -189,7 +189,7 @@ def test_a_user_s_own_data_set_is_looked_at_too(tiny, data_root, factor, remedy)
 
 @pytest.mark.parametrize(("scale", "count"), [(1000, 1), (5000, 0)])
 def test_a_training_and_its_evaluation_tell_it(tiny, tmp_path, data_root, scale, count):
-    """Read at 1000 a metre, TUM's depth trains to a better-looking result: what is out of range is dropped."""
+    """Read at 1000 a metre, TUM's depth trains to a better-looking result: depth out of range is dropped."""
     depths = [one[::2, ::2] for one in integers(kinect(data_root), 5000)]
     found = data_set(tiny, tmp_path / "a", depths, ROOM, "train.epochs=1", options=f", depth_scale: {scale}")
     told: list[str] = []
@@ -203,6 +203,14 @@ def test_a_range_that_loses_most_of_the_depth_is_told_without_a_unit(tiny, tmp_p
     (problem,) = both(data_set(tiny, tmp_path / "a", integers(kinect(data_root), 1000), (0.1, 1.5)))
     assert problem.startswith("data: ")
     assert "of the known depth is outside data.min_depth 0.1 and data.max_depth 1.5 m" in problem
+    assert "looks like" not in problem
+
+
+@pytest.mark.parametrize("of", ["kinect", "nyu_demo"])
+def test_a_room_with_the_range_of_a_street_is_told_to_lower_it_not_to_change_the_unit(tiny, tmp_path, data_root, of):
+    depths = kinect(data_root) if of == "kinect" else metres(data_root, of, 1000)
+    (problem,) = both(data_set(tiny, tmp_path / "a", integers(depths, 1000), STREET))
+    assert "as in a room, but data.max_depth is 80 m: lower data.max_depth, or correct the unit if" in problem
     assert "looks like" not in problem
 
 

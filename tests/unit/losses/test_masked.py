@@ -1,4 +1,4 @@
-"""What becomes of a loss term that has no pixel: 0 attached to the graph, and told apart from a perfect value."""
+"""A loss term without a pixel is 0, attached to the graph, and distinguished from a perfect value."""
 
 from __future__ import annotations
 

@@ -298,7 +298,7 @@ def test_what_stands_still_is_right_however_much_of_the_picture_moves():
 
 
 def test_what_stands_still_has_no_factor_below_zero():
-    """The whole image's median is positive, that of what stands still is not: no factor makes such depth right."""
+    """The whole image's median is positive, the median of the static pixels is not: no factor makes this depth right."""
     truth = torch.full((1, 1, 12, 16), 2.0)
     moving = torch.zeros_like(truth, dtype=torch.bool)
     moving[:, :, :8] = True

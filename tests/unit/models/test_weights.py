@@ -212,7 +212,7 @@ def test_the_real_file_under_the_prefixes_of_others(data_root, tmp_path):
 
 
 class Recipe:
-    """A class of the training program, whose objects a careless torch.save takes along."""
+    """A class of the training program, whose objects torch.save stores if the whole training state is saved."""
 
 
 @pytest.mark.parametrize(

@@ -243,7 +243,7 @@ def test_a_network_for_pairs_needs_neighbours(tmp_path):
 def test_unknown_intrinsics_are_told(tmp_path):
     data = dataset(tmp_path)
     blind = replace(data, frames=replace(data.frames, intrinsics=np.full_like(data.frames.intrinsics, np.nan)))
-    with pytest.raises(DataError, match="loss.photometric_rigid: the camera's intrinsics are not known"):
+    with pytest.raises(DataError, match="loss.photometric_rigid: this term needs camera intrinsics"):
         preflight(data.configuration, blind)
 
 

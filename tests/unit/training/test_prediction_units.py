@@ -1,4 +1,4 @@
-"""Predictions in the conventions of other programs: what is wrong is told with its remedy, what is right never."""
+"""Predictions in the conventions of other programs: a wrong unit gives a warning with its remedy, a right unit gives none."""
 
 from __future__ import annotations
 

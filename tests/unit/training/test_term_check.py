@@ -12,6 +12,7 @@ from weightsearch.data.dataset import open_dataset
 from weightsearch.data.noise import noise
 from weightsearch.errors import ModelError
 from weightsearch.spec import load_study
+from weightsearch.training import term_check
 from weightsearch.training.preflight import learning, preflight, used_terms
 
 TERMS = """
@@ -72,7 +73,7 @@ class Hinge:
     \"\"\"0, and without a gradient, while pixels side by side are nearly as far away.\"\"\"
 
     def __call__(self, prediction, batch):
-        return (prediction["depth"].diff(dim=-1).abs() - 0.5).clamp(min=0).mean()
+        return (prediction["depth"].diff(dim=-1).abs() - 1.5).clamp(min=0).mean()
 
 
 class Rare:
@@ -104,6 +105,21 @@ def own(tiny, monkeypatch):
     return study
 
 
+@pytest.fixture
+def tried(monkeypatch):
+    """Term -> its responses in the order in which they were measured, filled while terms are checked."""
+    responses: dict[str, list[term_check.Response]] = {}
+    original = term_check._respond
+
+    def respond(criterion, index, *rest):
+        found = original(criterion, index, *rest)
+        responses.setdefault(criterion.names[index], []).append(found)
+        return found
+
+    monkeypatch.setattr(term_check, "_respond", respond)
+    return responses
+
+
 def on_noise(spec, folder) -> None:
     preflight(learning(spec), noise(spec.base, 2, folder), terms=used_terms(spec))
 
@@ -128,10 +144,11 @@ def test_a_term_that_is_always_0_is_refused_on_the_data_set_only(own, tmp_path):
         on_data(spec)
 
 
-def test_a_term_that_is_0_on_the_first_outputs_is_not_refused(own, tmp_path):
+def test_a_term_that_is_0_on_the_first_outputs_is_not_refused(own, tmp_path, tried):
     spec = own("Hinge")
     on_noise(spec, tmp_path / "noise")
     on_data(spec)
+    assert [(one.value > 0, one.moves) for one in tried["mine"]] == [(False, False), (True, True)] * 2
 
 
 def test_a_term_that_is_0_on_the_first_frames_is_not_refused(own, tmp_path):
@@ -152,22 +169,31 @@ def test_a_term_that_is_broken_by_itself_is_named(own, tmp_path, name, said):
         on_noise(own(name), tmp_path / "noise")
 
 
-def test_a_term_that_never_counts_is_not_looked_at(own, tiny, tmp_path):
+def test_a_term_that_never_counts_is_not_looked_at(own, tiny, tmp_path, tried):
     own("Detached")
     spec = load_study(tiny, ["loss.mine={term: 'own_terms:Detached', weight: 0}", "search.baselines={}"])
     assert used_terms(spec) == {"integer", "fractional", "consistency"}
     on_noise(spec, tmp_path / "noise")
+    assert set(tried) == {"integer", "fractional", "consistency"}
 
 
-def test_a_part_that_learns_later_counts(tiny, tmp_path):
+def test_a_part_that_learns_later_counts(tiny, tmp_path, tried):
     """The depth terms of a network whose decoder waits for epoch 3 pass their gradient then."""
     on_noise(load_study(tiny, ["train.start_epochs={decoder: 3}"]), tmp_path / "noise")
+    assert {name: [one.moves for one in found] for name, found in tried.items()} == {
+        "integer": [True],
+        "fractional": [True],
+        "consistency": [True],
+    }
 
 
 @pytest.mark.parametrize("name", ["cotraining", "dualhead", "silog", "transfer", "transfer_ablation"])
-def test_no_shipped_term_is_refused(name, tmp_path, monkeypatch):
+def test_no_shipped_term_is_refused(name, tmp_path, monkeypatch, tried):
     monkeypatch.chdir(tmp_path)
     small = ["data.size=[32, 64]", "data.frames=48", "data.scenes=2"]
     spec = load_study(ROOT / "studies" / f"{name}.yaml", small)
     on_noise(spec, tmp_path / "noise")
+    tried.clear()
     on_data(spec)
+    assert set(tried) == used_terms(spec)
+    assert [term for term, found in tried.items() if not found[-1].moves] == []

@@ -8,12 +8,15 @@ from itertools import count
 
 import pytest
 import torch
+from torch.nn.functional import interpolate
 
 from tests.unit.training.test_loop import CPU, configuration
 from weightsearch.data.noise import noise
 from weightsearch.errors import DataError, OptionError, TrialFailure, WeightsearchError
 from weightsearch.losses.criterion import build_criterion
 from weightsearch.plugins import options_model, resolve
+from weightsearch.training.batches import batches
+from weightsearch.training.network import build_network, predict
 from weightsearch.training.preflight import preflight
 from weightsearch.training.run import train
 
@@ -221,7 +224,14 @@ def test_depth_of_half_the_size_in_a_term_that_expects_the_whole(tiny, tmp_path,
 def test_depth_of_half_the_size_is_no_mistake_for_our_terms(tiny, tmp_path, module):
     name, _ = module(NETWORK.replace("2 + self.body(image)", "2 + self.body(image)[..., ::2, ::2]"))
     found = configuration(tiny, f"model={{name: '{name}:Net'}}", "loss={mae: {weight: 1.0}, silog: {weight: 1.0}}")
-    preflight(found, noise(found, 2, tmp_path))
+    data = noise(found, 2, tmp_path)
+    preflight(found, data)
+    batch = next(iter(batches(data, data.splits["train"], 2, CPU)))
+    prediction = predict(build_network(found), batch)
+    assert prediction["depth"].shape == (2, 1, 16, 24)
+    truth = interpolate(batch.depth, size=(16, 24), mode="nearest-exact")
+    mae = build_criterion(found)(prediction, batch).values[0]
+    assert float(mae) == pytest.approx(float((prediction["depth"] - truth).detach().abs().mean()), rel=1e-5)
 
 
 def test_a_plain_function_is_a_term_and_its_further_arguments_are_options(tiny, tmp_path, module):
