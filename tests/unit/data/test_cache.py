@@ -14,6 +14,7 @@ from PIL import Image
 from tests.unit.data.test_seven_scenes import make_scene
 from weightsearch.data.cache import CONTENT, open_frames
 from weightsearch.data.dataset import changed_content, open_dataset
+from weightsearch.data.procedural import Procedural
 from weightsearch.errors import DataError
 from weightsearch.spec import Configuration, load_configuration
 
@@ -244,3 +245,19 @@ def test_files_that_change_while_they_are_read_are_an_error(scene, tmp_path):
     with pytest.raises(DataError, match=r"changed while they were read; give the same command again"):
         open_frames(scene, folder=tmp_path / "cache", progress=overwrite)
     assert open_frames(scene, folder=tmp_path / "cache").depth[0, 0, 0] == np.float32(4.321)
+
+
+def test_flows_of_two_neighbours_that_are_exchanged_are_seen(tiny, tmp_path, monkeypatch):
+    options = "scenes: 1, frames: 20, size: [16, 24], min_depth: 0.3, max_depth: 6.0, neighbours: [-1, 1]"
+    sets = [f"data={{name: procedural, {options}, split: {{gap: 0}}}}", "loss.fractional.weight=1"]
+    configuration = load_configuration(tiny, [*sets, "loss.consistency.weight=1"])
+    before = open_dataset(configuration, folder=tmp_path / "a").content
+    flow = Procedural.flow
+    # Frames at a video's ends have one neighbour, so that only the frames between can exchange their flows.
+    monkeypatch.setattr(
+        Procedural,
+        "flow",
+        lambda self, video, index, offset: flow(self, video, index, -offset if index % 19 else offset),
+    )
+    now = open_dataset(configuration, folder=tmp_path / "b").content
+    assert {line.split(" ", 1)[1].rsplit(" ", 3)[0] for line in changed_content(before, now)} == {"flow map"}
