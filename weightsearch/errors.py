@@ -65,6 +65,9 @@ def last_line(error: BaseException) -> str:
     return lines[-1].strip() if lines else type(error).__name__
 
 
+RAISED: Final = (Exception, SystemExit)  # what a user's code may raise: sys.exit() is called in scripts
+
+
 def kind_and_line(error: BaseException) -> str:
     """An exception's kind and the first line of what it says."""
     return f"{type(error).__name__}: {first_line(error)}" if str(error).strip() else type(error).__name__

@@ -19,7 +19,7 @@ from typing import Any, Final, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from weightsearch.errors import OptionError, fault_place, kind_and_line
+from weightsearch.errors import RAISED, OptionError, fault_place, kind_and_line
 
 TABLES: Final[Mapping[str, Mapping[str, str]]] = types.MappingProxyType(
     {
@@ -93,7 +93,7 @@ def resolve(kind: str, name: str) -> Callable[..., Any]:
         raise OptionError("", f"unknown {kind} {name!r}{known_words(name, table)}, or package.module:Object")
     try:
         found: object = importlib.import_module(module_name)
-    except Exception as error:  # a user's module may raise anything while it is imported
+    except RAISED as error:
         place = fault_place(error, own=True)
         line = f" ({place})" if place else ""
         raise OptionError(

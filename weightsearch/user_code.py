@@ -12,7 +12,7 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from weightsearch.errors import ModelError, WeightsearchError, fault_place, kind_and_line, one_line
+from weightsearch.errors import RAISED, ModelError, WeightsearchError, fault_place, kind_and_line, one_line
 
 NO_GPU: Final = re.compile(r"NVIDIA driver|not compiled with CUDA|No CUDA GPUs|no CUDA-capable|invalid device ordinal")
 TWO_DEVICES: Final = re.compile(r"same device|input.*weight type.*should be the same", re.IGNORECASE)
@@ -28,7 +28,7 @@ def own_code(where: str, subject: object) -> Iterator[None]:
         yield
     except PASSED_ON:
         raise
-    except Exception as error:
+    except RAISED as error:
         raise ModelError(f"{where}: {described(error, subject)}") from error
 
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 import sqlite3
 import subprocess
 import sys
 import time
+import venv
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import ray
 
 from tests.conftest import TINY
-from tests.integration.commands import curves, epochs_of, wait_for_epochs
+from tests.integration.commands import WEIGHTSEARCH, command, curves, epochs_of, wait_for_epochs
 from weightsearch.errors import SearchError
 from weightsearch.spec import load_study
 
@@ -264,3 +268,47 @@ def test_what_no_node_holds_is_one_line(tiny):
 
     with pytest.raises(SearchError, match=r"one trial takes 1 CPUs and 4 GPUs; Ray has"):
         Cluster(spec)
+
+
+def test_a_node_that_cannot_import_the_program_stops_the_study_before_a_trial_fails(tmp_path):
+    """Ray would start its workers there, again and again, and only say that they died."""
+    bare = tmp_path / "bare"
+    venv.create(bare, symlinks=True)
+    # A path in a .pth file brings the packages, but not the .pth files beside them, such as that of this program.
+    next(bare.glob("lib/python*/site-packages")).joinpath("packages.pth").write_text(str(Path(ray.__file__).parents[1]))
+    python = f"sys.executable = {str(bare / 'bin/python')!r}\ncluster = Cluster("
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    with cluster(head(2).replace("cluster = Cluster(", python), environment) as (address, _):
+        done = command("run", "tiny.yaml", "--set", f"ray.address={address}", cwd=tmp_path, expect=1)
+    (line,) = [line for line in done.stderr.splitlines() if "import" in line]
+    missing = "ModuleNotFoundError: No module named 'weightsearch'"
+    assert line.startswith(f"the host {platform.node()} cannot import weightsearch ({missing}); install ")
+    assert "there is no study 'tiny'" in command("show", "tiny.yaml", cwd=tmp_path, expect=2).stderr
+
+
+@pytest.mark.timeout(400)
+def test_a_head_that_is_lost_is_told_before_ray_ends_the_driver(tmp_path):
+    script = head(1).replace("sys.stdin.read()", "sys.stdin.readline()\ncluster.head_node.kill_gcs_server()", 1)
+    (tmp_path / "tiny.yaml").write_text(TINY.replace("epochs: 4,", "epochs: 5000,"))
+    with cluster(script.replace("cluster.shutdown()", "sys.stdin.read()\ncluster.shutdown()")) as (address, keeper):
+        driver = subprocess.Popen(
+            [*WEIGHTSEARCH, "run", "tiny.yaml", "--set", f"ray.address={address}"],
+            cwd=tmp_path,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        with driver:
+            try:
+                wait_for_epochs(tmp_path / "tiny.db", 2)
+                keeper.stdin.write("\n")
+                keeper.stdin.flush()
+                lines = []
+                while not lines or "the head of the Ray cluster" not in lines[-1]:
+                    lines.append(driver.stderr.readline())
+                    assert lines[-1], lines
+            finally:
+                driver.kill()
+    assert lines[-1].startswith(f"warning: the head of the Ray cluster at {address} has not answered for 1")
+    assert lines[-1].endswith("give the same command; nothing is lost\n")

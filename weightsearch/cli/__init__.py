@@ -14,11 +14,10 @@ from weightsearch.cli.app import app
 from weightsearch.errors import SpecError, WeightsearchError, hide, one_line
 from weightsearch.files import expanded
 from weightsearch.screen import err
-from weightsearch.search.stopping import stoppable
+from weightsearch.search.stopping import INTERRUPTED, exit_status, stoppable
 
 __all__ = ["app", "data", "database", "main", "reports", "studies", "training"]
 
-STOPPED = 130  # the exit status after Ctrl-C
 GIVEN_STORAGE = "WEIGHTSEARCH_GIVEN_STORAGE"
 
 
@@ -33,8 +32,8 @@ def main() -> None:
             try:
                 app()
             except SystemExit as end:
-                if end.code == STOPPED:  # typer has caught Ctrl-C and says nothing
-                    err.print("stopped")
+                if end.code == INTERRUPTED:  # typer made this of a KeyboardInterrupt, and says nothing
+                    raise _stop_behind(end) from None
                 raise
     except SpecError as error:
         for problem in error.problems:
@@ -43,9 +42,17 @@ def main() -> None:
     except WeightsearchError as error:
         err.print(one_line(str(error)), markup=False)
         sys.exit(error.exit_status)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         err.print("stopped")
-        sys.exit(STOPPED)
+        sys.exit(exit_status(stop))
+
+
+def _stop_behind(error: BaseException) -> KeyboardInterrupt:
+    """The KeyboardInterrupt that led to an exception."""
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, KeyboardInterrupt):
+        found = found.__cause__ or found.__context__
+    return KeyboardInterrupt() if found is None else found
 
 
 def _speak_utf_8() -> None:

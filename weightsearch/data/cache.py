@@ -26,7 +26,7 @@ from weightsearch.data import images, reading
 from weightsearch.data.images import resize_colour, resize_flow, resize_intrinsics, resize_mask
 from weightsearch.data.reading import Progress, Reading, place_of, read_all, resized_depth, usable
 from weightsearch.data.source import Frame, Source, Video, knows_flow, knows_moving
-from weightsearch.errors import DataError, OptionError
+from weightsearch.errors import RAISED, DataError, OptionError
 from weightsearch.files import expanded
 from weightsearch.plugins import build, plain_options, resolve
 from weightsearch.spec.sections import Configuration
@@ -141,7 +141,7 @@ def build_source(configuration: Configuration) -> Source:
         raise DataError(f"data: cannot look for {error.filename}: {error.strerror or error}") from None
     except PASSED_ON:
         raise
-    except Exception as error:  # a user's constructor may raise anything
+    except RAISED as error:
         made = resolve("data", data.name)
         raise DataError(f"data.name: {data.name!r} cannot be made: {described(error, made)}") from error
     return source

@@ -136,12 +136,21 @@ class Dataset:
 
 
 def changed_content(before: Mapping[str, float], now: Mapping[str, float]) -> list[str]:
-    """What a data set holds now that it did not hold before, a text each."""
+    """The numbers of a data set that have changed, a text each."""
     return [
-        f"{name} {before[name]:.6g} -> {value:.6g}"
+        f"{_number(name)} {before[name]:.6g} -> {value:.6g}"
         for name, value in now.items()
         if name in before and not math.isclose(before[name], value, rel_tol=_tolerance(name))
     ]
+
+
+def _number(name: str) -> str:
+    """A number of a data set's content, in words. name: a split and the content's own name, such as `test depth`."""
+    split, _, what = name.partition(" ")
+    if what in PLACED:
+        return f"position-weighted mean of the {split} {what.removesuffix(' map')}"
+    words = {"known": f"known share of the {split} depth", "depth": f"mean {split} depth"}
+    return words.get(what, f"mean {split} picture" if what == "picture" else name)
 
 
 def _tolerance(name: str) -> float:
@@ -160,7 +169,8 @@ def check_content(before: Mapping[str, float], now: Mapping[str, float], what: s
         more = f" and {len(changed) - NAMED} more numbers" if len(changed) > NAMED else ""
         raise ChangedDataError(
             f"on the host {platform.node()} the data set is not the one that {what} began with: "
-            f"{', '.join(changed[:NAMED])}{more}. Trials on it could not be compared with the others"
+            f"{', '.join(changed[:NAMED])}{more}. Trials on it could not be compared with the others; bring back the "
+            "data"
         )
 
 

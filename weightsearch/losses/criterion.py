@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from weightsearch.data.batch import Batch
-from weightsearch.errors import ModelError, OptionError
+from weightsearch.errors import RAISED, ModelError, OptionError
 from weightsearch.losses.heads import HeadGradients, heads_among
 from weightsearch.losses.masked import counted_pixels
 from weightsearch.losses.term import LossTerm, Prediction
@@ -135,7 +135,7 @@ class Criterion(nn.Module):
             raise ModelError(f"loss.{outputs.term}.{error.option}: {error.message}") from None
         except PASSED_ON:
             raise
-        except Exception as error:  # a user's term may raise anything
+        except RAISED as error:
             text = described(error, self.terms[index])
             raise ModelError(f"loss.{outputs.term}: {text}{_other_sizes(outputs, batch)}") from error
         if not isinstance(value, Tensor) or value.numel() != 1:
@@ -193,7 +193,7 @@ def build_criterion(configuration: Configuration) -> Criterion:
             raise ModelError(f"loss.{name}.{error.option}: {error.message}") from None
         except PASSED_ON:
             raise
-        except Exception as error:  # a user's constructor may raise anything
+        except RAISED as error:
             made = resolve("loss", term.term or name)
             raise ModelError(f"loss.{name}: cannot be made: {described(error, made)}") from error
         check_callable(f"loss.{name}", terms[name], ("prediction", "batch"))

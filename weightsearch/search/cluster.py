@@ -6,9 +6,9 @@ import logging
 import os
 import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 from sqlalchemy.engine import make_url
@@ -17,6 +17,9 @@ from weightsearch.errors import SearchError, first_line
 from weightsearch.search.connection import SETTINGS, advice, check_address, on_a_cluster, on_this_machine, signals_kept
 from weightsearch.spec import StudySpec
 from weightsearch.study.url import passwords
+
+if TYPE_CHECKING:
+    from weightsearch.search.nodes import Nodes
 
 POSTGRES: Final = re.compile(r"postgres\w*(\+\w+)?://([^:/@\s]*:[^@\s]|\S*password=)")  # with a password
 SECRET: Final = ("PGPASSWORD", "WEIGHTSEARCH_DASHBOARD_TOKEN")
@@ -30,9 +33,9 @@ class ClusterLost(SearchError):
 
 
 class Cluster:
-    """A connection to Ray. resources: CPUs and GPUs of one trial."""
+    """A connection to Ray. resources: CPUs and GPUs of one trial. tell: takes warnings."""
 
-    def __init__(self, spec: StudySpec) -> None:
+    def __init__(self, spec: StudySpec, tell: Callable[[str], None] = lambda _: None) -> None:
         for name, value in SETTINGS.items():
             os.environ.setdefault(name, value)
         self.address = spec.ray.address
@@ -51,6 +54,7 @@ class Cluster:
         except BaseException:
             self._exit.close()
             raise
+        self.nodes = self._nodes(tell)
         asked = spec.base.resources
         total = self.total()
         gpus = asked.gpus_per_trial
@@ -113,6 +117,20 @@ class Cluster:
         except Exception as error:  # connection, version and resource errors of every kind
             raise SearchError(f"cannot start Ray {where}: {first_line(error)}") from error
 
+    def _nodes(self, tell: Callable[[str], None]) -> Nodes | None:
+        """The nodes of a cluster that was joined; None for a Ray of this machine."""
+        if self.address is None:
+            return None
+        from weightsearch.search.nodes import HeadWatch, Nodes
+
+        try:
+            watch = HeadWatch(self.ray.get_runtime_context().gcs_address, tell)
+            self._exit.callback(watch.close)
+            return Nodes()
+        except BaseException:
+            self.close()
+            raise
+
     def total(self) -> Mapping[str, float]:
         found: Mapping[str, float] = self.ray.cluster_resources()
         return found
@@ -125,7 +143,9 @@ class Cluster:
 
     def check(self) -> None:
         """Raise ClusterLost if the Ray that was started here has lost a process it cannot do without: Ray itself would
-        wait, or try again for ever."""
+        wait, or try again for ever. Raise SearchError if a node of a cluster cannot train."""
+        if self.nodes is not None:
+            self.nodes.check()
         if self.owned:
             from weightsearch.search.ray_internals import dead_processes
 

@@ -30,8 +30,10 @@ SETTINGS: Final = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "20",
 }
+HEAD_TIMEOUT: Final = "RAY_gcs_rpc_server_reconnect_timeout_s"  # how long a driver waits for a head that is away
+HERE_SECONDS: Final = 20
+HEAD_SECONDS: Final = 60
 MODE: Final = "RAY_AUTH_MODE"
 TOKEN: Final = "RAY_AUTH_TOKEN"  # noqa: S105 - a name
 TOKEN_FILE: Final = "RAY_AUTH_TOKEN_PATH"  # noqa: S105 - a name
@@ -78,7 +80,8 @@ def on_this_machine() -> Iterator[None]:
         file = Path(folder, "token")
         file.touch(mode=0o600)
         file.write_text(secrets.token_hex(32))
-        with _environment({MODE: "token", TOKEN: None, TOKEN_FILE: str(file), CLUSTERS: "0"}):
+        private = {MODE: "token", TOKEN: None, TOKEN_FILE: str(file), CLUSTERS: "0", HEAD_TIMEOUT: str(HERE_SECONDS)}
+        with _environment(private):
             yield
 
 
@@ -98,7 +101,7 @@ def on_a_cluster(address: str) -> Iterator[None]:
         )
     if answer == REFUSED:
         raise SearchError(_refusal(mode))
-    with _environment({} if mode is None else {MODE: mode}):
+    with _environment({HEAD_TIMEOUT: str(HEAD_SECONDS)} | ({} if mode is None else {MODE: mode})):
         yield
 
 

@@ -35,7 +35,7 @@ from weightsearch.search.ledger import OUTCOMES, Assignment, Event, Ledger, List
 from weightsearch.search.patience import Patience
 from weightsearch.search.rounds import train_all
 from weightsearch.search.samplers import check_sampler
-from weightsearch.search.stopping import stoppable
+from weightsearch.search.stopping import exit_status, stoppable
 from weightsearch.search.trial_log import log_path, prepare_log
 from weightsearch.search.trivial import trivial_baselines
 from weightsearch.spec import StudySpec
@@ -67,7 +67,9 @@ class Annotator(Protocol):
 class Interrupted(SearchError):
     """The user, or the system, stopped the driver; what was running waits for the next `run`."""
 
-    exit_status = 130
+    def __init__(self, message: str, stop: KeyboardInterrupt) -> None:
+        super().__init__(message)
+        self.exit_status = exit_status(stop)
 
 
 class StudyRun:
@@ -158,12 +160,12 @@ class StudyRun:
 
     def _search(self, ledger: Ledger, trainable: type | None) -> None:
         """Train trials with one Ray until the study has all of them."""
-        cluster = Cluster(self.spec)
+        cluster = Cluster(self.spec, lambda text: self.listener(Event("warning", reason=text)))
         try:
             with stoppable():
                 self._tune(ledger, cluster, trainable)
-        except KeyboardInterrupt:
-            raise Interrupted(_how_to_go_on(ledger)) from None
+        except KeyboardInterrupt as stop:
+            raise Interrupted(_how_to_go_on(ledger), stop) from None
         except WeightsearchError:
             raise
         except Exception as error:

@@ -93,10 +93,11 @@ class Ledger:
         self.failed_in_a_row: list[str] = []
         self.cpus: set[str] = set()  # kinds of CPU that the listener knows
         self.fault: Exception | None = None
-        self._enqueue_baselines()
+        self._begun = False
 
     def next(self) -> Assignment | None:
         """A trial to train now; None if there is none: see `done`."""
+        self._begin()
         with self.writer.act():
             frozen = self._ask()
             if frozen is None:
@@ -109,6 +110,7 @@ class Ledger:
     def left(self) -> int:
         """How many trials `next` would hand out now, trials of dead drivers included. An upper bound for a grid, which
         may end earlier."""
+        self._begin()
         with self.writer.act():
             self.writer.reclaim()
             unheard = sum(number not in self.running for number in self.writer.assigned())
@@ -204,7 +206,9 @@ class Ledger:
         stays."""
         if number in self.running:
             self.writer.set_failures(number, 0)
-            raise SearchError(f"stopped: trial {number}: {reason}; nothing is lost, give the same command to go on")
+            raise SearchError(
+                f"stopped: trial {number}: {reason}; nothing is lost; mend this, then give the command again"
+            )
 
     def fail(self, number: int, reason: str, *, failures: int | None = None) -> None:
         """A running trial cannot go on. reason: one line. failures: of its workers. Raises SearchError when too many
@@ -306,7 +310,11 @@ class Ledger:
         failures = self.writer.failures(frozen.number)
         return Assignment(frozen.number, configuration, frozen.user_attrs.get(BASELINE), failures, self.order)
 
-    def _enqueue_baselines(self) -> None:
+    def _begin(self) -> None:
+        """Enqueue the baselines, once: when the first trial is asked for, so that a cluster that cannot be reached
+        leaves no trials."""
+        if self._begun:
+            return
         baselines: Mapping[str, Mapping[str, Any]] = self.store.spec["baselines"]
         with self.writer.act():
             known = {trial.user_attrs.get(BASELINE): trial for trial in self.store.trials()}
@@ -316,6 +324,7 @@ class Ledger:
                     self.writer.enqueue_baseline(name, params)
                 elif known[name].state == TrialState.WAITING:
                     self.writer.correct_baseline(known[name].number, params)
+        self._begun = True
 
     def _given_back(self, number: int) -> None:
         assignment = self.running.pop(number)

@@ -13,7 +13,7 @@ from ray.exceptions import ActorUnavailableError, NodeDiedError, OutOfMemoryErro
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from weightsearch.errors import DataError, NotShared, WriteError, kind_and_line, last_line
+from weightsearch.errors import ChangedDataError, DataError, NotShared, WriteError, kind_and_line, last_line
 from weightsearch.records import Environment, EpochRecord
 from weightsearch.search.outbox import Failure, Message, Outbox, Report, Return, WorkerFailure
 from weightsearch.search.ray_internals import TuneWorkers
@@ -21,7 +21,8 @@ from weightsearch.search.trial_log import pointer
 from weightsearch.study.writer import Attempt
 
 # A full disk, data that are away or changed: every other trial would fail for the same reason.
-STOPPING: Final = (WriteError, DataError)
+STOPPING: Final = (WriteError, DataError)  # every other trial would fail of it too
+LASTING: Final = (NotShared, ChangedDataError)  # another attempt would fail of it too
 
 
 class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
@@ -86,7 +87,7 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
         with self.outbox.ledger.noting_faults():
             self.watch()  # a worker of a Ray that is gone did not fail
         error = _error(trial)
-        stops = isinstance(error, NotShared) or (isinstance(error, STOPPING) and not again)
+        stops = isinstance(error, LASTING) or (isinstance(error, STOPPING) and not again)
         if again:
             trial.config["order"] = self.outbox.ledger.next_order()  # what the next worker gets
         order = trial.config["order"] if again else None

@@ -15,7 +15,7 @@ import torch
 from ray import tune
 
 from weightsearch.data.dataset import check_content, open_dataset
-from weightsearch.errors import CheckpointError, DataError, WeightsearchError, WriteError, fault_line, one_line
+from weightsearch.errors import RAISED, CheckpointError, DataError, WeightsearchError, WriteError, fault_line, one_line
 from weightsearch.files import write_text
 from weightsearch.search.sharing import check_shared
 from weightsearch.search.trial_log import TrialLog, pointer
@@ -77,7 +77,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
             if isinstance(error.__cause__, RETRIED):
                 raise error.__cause__ from None
             return self._failed(one_line(str(error)))
-        except Exception as error:  # a user's network, term or data set may raise anything
+        except RAISED as error:  # in a user's network, term or data set
             self.log.fault(error)
             return self._failed(fault_line(error))
 

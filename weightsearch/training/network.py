@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from weightsearch.data.batch import Batch
-from weightsearch.errors import ModelError, OptionError
+from weightsearch.errors import RAISED, ModelError, OptionError
 from weightsearch.plugins import build, known_words, resolve
 from weightsearch.spec.sections import Configuration, EvaluationSize
 from weightsearch.training.seeding import seed_process
@@ -26,7 +26,7 @@ def build_network(configuration: Configuration) -> nn.Module:
         raise ModelError(f"model.{error.option}: {error.message}") from None
     except PASSED_ON:
         raise
-    except Exception as error:  # a user's constructor may raise anything
+    except RAISED as error:
         made = resolve("model", model.name)
         raise ModelError(f"model.name: {model.name!r} cannot be made: {described(error, made)}") from error
     if not isinstance(network, nn.Module):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from weightsearch.data.augmentation import augment
 from weightsearch.data.dataset import Dataset, check_counts
-from weightsearch.errors import DataError, ModelError, WeightsearchError, counted, fault_line
+from weightsearch.errors import RAISED, DataError, ModelError, WeightsearchError, counted, fault_line
 from weightsearch.losses.criterion import build_criterion
 from weightsearch.losses.rebalancing import Rebalancing
 from weightsearch.metrics.depth import NAMES
@@ -81,7 +81,7 @@ def preflight(
             raise ModelError(f"no parameter of the network gets a gradient from the loss{when}")
     except WeightsearchError:
         raise
-    except Exception as error:  # a user's network or term may raise anything
+    except RAISED as error:  # in a user's network or term
         raise ModelError(f"a first batch of {counted(len(frames), 'frame')} failed: {fault_line(error)}") from error
     stopping = configuration.train.early_stopping
     wanted = [*metrics, *([] if stopping is None else [stopping.metric])]

@@ -13,7 +13,7 @@ import yaml
 
 from weightsearch.data.dataset import open_dataset
 from weightsearch.data.reading import Progress
-from weightsearch.errors import ModelError, TrialFailure, WeightsearchError, fault_line
+from weightsearch.errors import RAISED, ModelError, TrialFailure, WeightsearchError, fault_line
 from weightsearch.files import write_text
 from weightsearch.metrics.protocol import protocol_of
 from weightsearch.records import EpochRecord
@@ -84,5 +84,5 @@ def _one_epoch(trainer: Trainer) -> EpochRecord:
         if isinstance(error, ModelError) and error.__cause__ is not None:  # a user's network or term raised
             raise TrialFailure(f"epoch {trainer.epoch + 1} failed: {error}") from error
         raise
-    except Exception as error:  # a user's data set may raise anything
+    except RAISED as error:  # in a user's data set
         raise TrialFailure(f"epoch {trainer.epoch + 1} failed: {fault_line(error)}") from error

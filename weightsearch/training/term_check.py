@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from weightsearch.data.augmentation import augment
 from weightsearch.data.batch import Batch
 from weightsearch.data.dataset import Dataset
-from weightsearch.errors import ModelError, WeightsearchError, counted, fault_line
+from weightsearch.errors import RAISED, ModelError, WeightsearchError, counted, fault_line
 from weightsearch.losses.criterion import Criterion, build_criterion
 from weightsearch.spec import Configuration
 from weightsearch.training.batches import batches
@@ -128,7 +128,7 @@ def _respond(
         return Response(number, _moves(value, network))
     except WeightsearchError:
         raise
-    except Exception as error:  # a user's term may raise anything
+    except RAISED as error:  # in a user's term
         raise ModelError(
             f"loss.{name}: a first batch of {counted(len(batch), 'frame')} failed: {fault_line(error)}"
         ) from error

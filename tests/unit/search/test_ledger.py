@@ -386,7 +386,9 @@ def test_a_fault_of_the_surroundings_stops_the_study_and_is_no_failure_of_the_tr
     one = study("resources.max_failures=2", "search.pruner=none")
     first = one.ledger.next()
     one.ledger.worker_failed(first.number, 2, "no room", order=1)
-    with pytest.raises(SearchError, match="stopped: trial 0: no room; nothing is lost, give the same command to go on"):
+    with pytest.raises(
+        SearchError, match="stopped: trial 0: no room; nothing is lost; mend this, then give the command again"
+    ):
         one.ledger.stop(first.number, "no room")
     assert one.ledger.writer.failures(0) == 0
     assert one.ledger.put_back() == [0]
@@ -667,6 +669,7 @@ def test_true_is_another_value_than_1(study):
 
 def test_a_waiting_baseline_of_an_older_database_gets_its_parameters(study):
     made = study(*CHOICES, WRITTEN_OTHERWISE)
+    assert made.ledger.left() == made.spec.search.trials  # the baselines are stored now
     trial_id = made.store.trial_id(0)
     made.store.storage.set_trial_system_attr(trial_id, "fixed_params", {"loss.consistency.weight": 1})
     made.reopen()

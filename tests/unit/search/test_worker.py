@@ -71,7 +71,7 @@ def test_validation_depth_that_was_overwritten_is_refused_with_host_and_numbers(
         worker(scene, tmp_path, began_with).step()
     text = str(error.value)
     assert text.startswith(f"on the host {platform.node()} the data set is not the one that the study began with: ")
-    assert "validation depth 1.015 -> 2, validation depth map " in text
+    assert "mean validation depth 1.015 -> 2, position-weighted mean of the validation depth " in text
     assert "train" not in text
     assert not (tmp_path / "trial" / "checkpoint.pt").exists()
 
@@ -128,14 +128,15 @@ def test_another_size_of_the_pictures_is_the_same_data(scene, tmp_path):
     smaller = scene.model_copy(update={"data": scene.data.model_copy(update={"size": (32, 32)})})
     assert worker(smaller, tmp_path, of_any_size(began_with)).step()["done"]
     Image.fromarray(np.full((48, 64), 2000, np.uint16)).save(depth_of(scene, 15))
-    with pytest.raises(ChangedDataError, match=r"validation depth map "):
+    with pytest.raises(ChangedDataError, match="position-weighted mean of the validation depth "):
         worker(smaller, tmp_path, of_any_size(began_with)).step()
 
 
 @pytest.mark.parametrize("error", [WriteError("no room"), DataError("no frame"), ChangedDataError("other frames")])
 @pytest.mark.parametrize("left", [True, False])
 def test_the_last_attempt_at_data_that_are_away_stops_the_study(tmp_path, error, left):
-    """A full disk and missing data are retried while attempts are left; then the study stops and the trial waits."""
+    """A full disk and missing data are retried while attempts are left; then the study stops and the trial waits. Data
+    that changed stop it at once: another attempt would read the same."""
     file = tmp_path / "error"
     file.write_bytes(ray.cloudpickle.dumps(error))
     log = tmp_path / "trial.log"
@@ -162,5 +163,6 @@ def test_the_last_attempt_at_data_that_are_away_stops_the_study(tmp_path, error,
     )
     scheduler.on_trial_error(None, trial)
     (message,) = put
-    reason = f"{error}; log: {log}" if left else str(error)
-    assert (message.number, message.reason, message.stops) == (4, reason, not left)
+    stops = not left or isinstance(error, ChangedDataError)
+    reason = str(error) if stops else f"{error}; log: {log}"
+    assert (message.number, message.reason, message.stops) == (4, reason, stops)

@@ -94,6 +94,11 @@ TERMS = {
         "loss.mine: KeyError: 'gone' ({place})",
         "['gone']",
     ),
+    "the end of the program": (
+        "import sys\ndef Mine(prediction, batch):\n    sys.exit(3)\n",
+        "loss.mine: SystemExit: 3 ({place})",
+        "sys.exit",
+    ),
     "exception within torch": (
         "def Mine(prediction, batch):\n    return prediction['depth'] @ batch.depth[..., :5].sum(-1)\n",
         "loss.mine: RuntimeError: ",
@@ -273,6 +278,13 @@ def test_a_module_that_cannot_be_imported_names_its_line(module):
         resolve("loss", f"{name}:Mine")
     name, path = module("x = 1\ny = (\n")
     with pytest.raises(OptionError, match=rf"cannot import '{name}' .*: SyntaxError: .* \({path}:2\)"):
+        resolve("loss", f"{name}:Mine")
+
+
+def test_a_module_that_ends_the_program_when_it_is_imported_is_told(module):
+    """As a training script does that reads its own arguments without `if __name__ == "__main__"`."""
+    name, path = module("import argparse\nargparse.ArgumentParser().parse_args(['--gone'])\n")
+    with pytest.raises(OptionError, match=rf"cannot import '{name}' .*: SystemExit: 2 \({path}:2\)"):
         resolve("loss", f"{name}:Mine")
 
 
