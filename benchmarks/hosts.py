@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -83,8 +83,10 @@ class Host:
         wait(lambda: Path(f"/proc/{first}/cmdline").read_bytes().startswith(b"sleep"), 20, "a host")
         return first
 
-    def start(self, *words: str, log: Path, cwd: Path | None = None, user: int = 0) -> subprocess.Popen[str]:
-        """Run a command on the host."""
+    def start(
+        self, *words: str, log: Path, cwd: Path | None = None, user: int = 0, more: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[str]:
+        """Run a command on the host. more: further variables of its environment."""
         enter = ["nsenter", f"--target={self.first}", "--mount", "--uts", "--net", "--pid"]
         enter += [f"--setuid={user}", f"--setgid={user}"] if user else []
         kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
@@ -93,6 +95,7 @@ class Host:
             "PYTHONPATH": str(ROOT),
             "OMP_NUM_THREADS": "1",
             "RAY_USAGE_STATS_ENABLED": "0",
+            **(more or {}),
         }
         with log.open("a") as file:
             process = subprocess.Popen(
@@ -189,12 +192,14 @@ class Hosts:
 
     def start_node(self, name: str) -> None:
         """`ray start` on a host, as the README has it."""
+        more = {"RAY_AUTH_MODE": "token"} if (self.hosts[name].folder / "home/.ray/auth_token").exists() else {}
+        log = self.folder / f"ray-{name}.txt"
         ray = str(Path(sys.executable).parent / "ray")
         common = ["--object-store-memory=100000000", "--block"]
         where = ["--head", "--port=6379", "--include-dashboard=false"] if name == "a" else [f"--address={RAY}"]
         places = "--num-cpus=0" if name == "a" else "--num-cpus=1"
         address = f"--node-ip-address={ADDRESSES[name]}"
-        self.hosts[name].start(ray, "start", *where, places, address, *common, log=self.folder / f"ray-{name}.txt")
+        self.hosts[name].start(ray, "start", *where, places, address, *common, log=log, more=more)
         wait(lambda: self.has_ray(name), 120, f"Ray on {name}")
 
     def has_ray(self, name: str) -> bool:
