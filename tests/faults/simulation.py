@@ -365,6 +365,8 @@ class World:
         chosen = driver.scheduler.choose_trial_to_run(driver.tune)
         for trial in driver.tune.start(chosen):
             self._begin(trial)
+        if driver.tune.kept and not driver.tune.waiting():  # a trial began at a place that it had asked for
+            driver.scheduler.choose_trial_to_run(driver.tune)  # Ray Tune's next step
         if driver.tune.kept:
             raise Violated("a worker that has nothing to do keeps its place")
 
@@ -409,6 +411,7 @@ class World:
         trial.pickled_error_file = str(path)
         trial.num_failures = trial.max_failures + 1
         self.deaths[number] += trial.num_failures
+        driver.tune.lose(trial)
         driver.trials.remove(trial)
         had_ended = number not in driver.ledger.running
         driver.scheduler.on_trial_error(None, trial)
