@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weightsearch.data.cache import build_source, checked_motion
+from weightsearch.data.listing import frame_warnings
 from weightsearch.data.plausible import reading_of, sample_of, truth_doubts
 from weightsearch.data.reading import Progress, Reading, names_of, place_of, problems, read_all
 from weightsearch.data.source import Choosing, Frame, Source, SplitName, Video, knows_flow, knows_moving
@@ -134,8 +135,7 @@ def check_data(configuration: Configuration, progress: Progress | None = None) -
         over = left_over(videos, data.split)
         alone = sum(len(whole[name]) - len(found) for name, found in indices.items())
         splits = {str(name): len(found) for name, found in indices.items()}
-        if not data.neighbours or any(video.listed is not None for video in videos):
-            bad += _shared({name: [names[index] for index in found] for name, found in indices.items()})
+        bad += frame_warnings(configuration, videos, names, indices)
     except DataError as error:
         bad.append(str(error))
     checks = [_summary(video, [one for one in readings if one.video == number]) for number, video in enumerate(videos)]
@@ -182,18 +182,6 @@ def _without_truth(readings: Sequence[Reading[FrameCheck]], low: float, high: fl
             f"max_depth {high:g} m: {name}, "
             f"where it goes from {one.low:g} to {one.high:g} m{others}; is the unit right?"
         )
-    return lines
-
-
-def _shared(names: Mapping[SplitName, list[str]]) -> list[str]:
-    """A line for every two splits that have frames in common."""
-    lines: list[str] = []
-    for one, other in itertools.combinations(names, 2):
-        both = sorted((set(names[one]) & set(names[other])) - {""})
-        if both:
-            lines.append(
-                f"data: {counted(len(both), 'frame is', 'frames are')} in {one} and in {other}: {', '.join(both[:2])}"
-            )
     return lines
 
 
