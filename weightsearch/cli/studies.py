@@ -89,11 +89,20 @@ def validate(study: Study, sets: Sets = None) -> None:
     check_address_of(spec)
     with placed(spec.document), tempfile.TemporaryDirectory() as folder:
         found = outline(spec.base)
-        preflight(learning(spec), noise(spec.base, 2, Path(folder)), terms=used_terms(spec))
+        sizes = preflight(learning(spec), noise(spec.base, 2, Path(folder)), terms=used_terms(spec))
     for line in found.warnings:
         warned(line)
     out.print(f"{study}: study {spec.name!r} is valid", markup=False)
     out.print("  frames: " + ", ".join(f"{count} {name}" for name, count in found.counts.items()), markup=False)
+    if sizes is not None and sizes[0] != sizes[1]:
+        height, width = sizes[0]
+        compared = spec.base.evaluation.size or spec.base.data.size
+        other = "each image's own size" if compared == "native" else f"{compared[0]}x{compared[1]}"
+        out.print(
+            f"  the network predicts depth at {height}x{width}: the loss compares it with the true depth at that size, "
+            f"metrics resize it to {other}",
+            markup=False,
+        )
     for name, range_ in spec.space.items():
         if isinstance(range_, Choices):
             text = ", ".join(map(text_of, range_.values))

@@ -14,7 +14,7 @@ from weightsearch.data.cache import build_source, checked_motion
 from weightsearch.data.listing import frame_warnings
 from weightsearch.data.plausible import reading_of, sample_of, truth_doubts
 from weightsearch.data.reading import Progress, Reading, names_of, place_of, problems, read_all
-from weightsearch.data.source import Choosing, Frame, Source, SplitName, Video, knows_flow, knows_moving
+from weightsearch.data.source import Choosing, Frame, Source, Video, knows_flow, knows_moving
 from weightsearch.data.split import LeftOver, cut, left_over, with_neighbours
 from weightsearch.errors import DataError, counted
 from weightsearch.spec.sections import Configuration

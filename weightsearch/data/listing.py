@@ -71,6 +71,7 @@ def _repeated(split: SplitName, names: Sequence[str], indices: Sequence[int], of
     found = Counter(
         (names[index], *(names[index + offset] for offset in offsets if 0 <= index + offset < len(names)))
         for index in indices
+        if names[index]  # a frame that cannot be read has none
     )
     twice = [frames[0] for frames, count in found.items() if count > 1]
     if not twice:

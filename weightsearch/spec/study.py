@@ -75,7 +75,9 @@ class StudyIdentity:
 
 def load_study(path: Path, overrides: Iterable[str] = ()) -> StudySpec:
     """Read and check a study file whole, its plug-ins and paths included. Raises SpecError."""
-    return _study(*_read(path, overrides))
+    spec = _study(*_read(path, overrides))
+    _check_terms_of_baselines(spec)
+    return spec
 
 
 def restore_study(source: str, tree: Mapping[str, Any], search: Mapping[str, Any]) -> StudySpec:
@@ -280,6 +282,20 @@ def _check_baselines(spec: StudySpec) -> None:
         except SpecError as error:
             problem = error.problems[0]
             raise document.error((*place, *filter(None, [problem.path])), problem.message) from None
+
+
+def _check_terms_of_baselines(spec: StudySpec) -> None:
+    """Raise SpecError for a baseline with a loss term that the study does not have. Databases of older versions may
+    hold such baselines."""
+    terms = list(spec.base.loss)
+    for name, values in spec.search.baselines.items():
+        for path in values:
+            section, _, rest = path.partition(".")
+            term = rest.partition(".")[0]
+            if section == "loss" and term not in terms:
+                text = f"the study has no term {term!r}{known_words(term, terms)}"
+                way_out = f"; for a term of this baseline alone, give it weight 0 in loss: {term}: {{weight: 0}}"
+                raise spec.document.error(("search", "baselines", name, path), text + way_out)
 
 
 def _check_comparable(document: Document, path: Keys, base: Configuration, other: Configuration) -> None:

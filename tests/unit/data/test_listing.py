@@ -54,7 +54,9 @@ def command(monkeypatch, capsys, *words: str) -> tuple[int, str]:
     return int(end.value.code or 0), said.out + said.err
 
 
-@pytest.mark.parametrize("words", [("validate", "tiny.yaml"), ("run", "tiny.yaml"), ("train", "tiny.yaml", "--out", "out")])
+@pytest.mark.parametrize(
+    "words", [("validate", "tiny.yaml"), ("run", "tiny.yaml"), ("train", "tiny.yaml", "--out", "out")]
+)
 def test_a_missing_file_is_named_with_its_line_before_anything_is_created(study, monkeypatch, capsys, words):
     write("train.txt", ["# frames", *ROWS, "8.jpg 8.png", "9.jpg 9.png"])
     before = set(study.parent.iterdir())
@@ -117,7 +119,9 @@ def test_a_list_that_cannot_be_meant(study, rows, said):
 
 def test_columns_of_pairs_that_are_exchanged(tmp_path):
     (tmp_path / "l.txt").write_text("f.flo a.png b.png\n")
-    with pytest.raises(DataError, match=r"l.txt:1: 'f.flo' cannot be an image; columns exchanged\? .*first second flow"):
+    with pytest.raises(
+        DataError, match=r"l.txt:1: 'f.flo' cannot be an image; columns exchanged\? .*first second flow"
+    ):
         FlowPairs(root=tmp_path, train="l.txt", neighbours=(1,))
     (tmp_path / "l.txt").write_text("a.png b.png c.jpg\n")
     with pytest.raises(DataError, match=r"l.txt:1: 'c.jpg' cannot be flow"):
