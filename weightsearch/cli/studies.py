@@ -80,6 +80,7 @@ def validate(study: Study, sets: Sets = None) -> None:
     spec = load_study(located(study), sets or ())
     check_storage(spec.storage, spec.document.place(("storage",)))
     from weightsearch.data.dataset import outline
+    from weightsearch.data.listing import example_noun
     from weightsearch.data.noise import noise
     from weightsearch.search.connection import check_address_of
     from weightsearch.search.samplers import check_sampler
@@ -93,7 +94,10 @@ def validate(study: Study, sets: Sets = None) -> None:
     for line in found.warnings:
         warned(line)
     out.print(f"{study}: study {spec.name!r} is valid", markup=False)
-    out.print("  frames: " + ", ".join(f"{count} {name}" for name, count in found.counts.items()), markup=False)
+    out.print(
+        f"  {example_noun(spec.base)}s: " + ", ".join(f"{count} {name}" for name, count in found.counts.items()),
+        markup=False,
+    )
     if sizes is not None and sizes[0] != sizes[1]:
         height, width = sizes[0]
         compared = spec.base.evaluation.size or spec.base.data.size

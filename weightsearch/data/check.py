@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weightsearch.data.cache import build_source, checked_motion
-from weightsearch.data.listing import frame_warnings
+from weightsearch.data.listing import example_noun, frame_warnings
 from weightsearch.data.plausible import reading_of, sample_of, truth_doubts
 from weightsearch.data.reading import Progress, Reading, names_of, place_of, problems, read_all
 from weightsearch.data.source import Choosing, Frame, Source, Video, knows_flow, knows_moving
@@ -69,7 +69,7 @@ class VideoCheck:
 
 @dataclass(frozen=True)
 class DataCheck:
-    """splits: frames of each; None, and a line among the problems, where they cannot be cut. files: that were read.
+    """splits: frames (of a data set of image pairs: pairs) of each; None, and a line among the problems, where they cannot be cut. files: that were read.
     left_out: frames that the data set does not use since their depth is missing. in_gaps: at the cuts. beyond: the
     fractions, which add up to less than 1. alone: that lack a neighbour. These and the splits are all frames. every:
     of each video every so many-th frame was looked at; more than 1 only of computed data."""
@@ -133,7 +133,8 @@ def check_data(configuration: Configuration, progress: Progress | None = None) -
         names = read if every == 1 else names_of(source, videos, range(sum(lengths)))
         indices = with_neighbours(whole, videos, data.neighbours, names)
         over = left_over(videos, data.split)
-        alone = sum(len(whole[name]) - len(found) for name, found in indices.items())
+        if example_noun(configuration) == "frame":  # a pair's second image is no example that was left out
+            alone = sum(len(whole[name]) - len(found) for name, found in indices.items())
         splits = {str(name): len(found) for name, found in indices.items()}
         bad += frame_warnings(configuration, videos, names, indices)
     except DataError as error:

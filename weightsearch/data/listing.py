@@ -48,6 +48,11 @@ def names_of_all(source: Source, videos: Sequence[Video]) -> list[str] | None:
     return [name(number, index) for number, video in enumerate(videos) for index in range(video.length)]
 
 
+def example_noun(configuration: Configuration) -> str:
+    """`frame` or, of a data set of image pairs, `pair`: the examples that a split counts."""
+    return "pair" if configuration.data.name == "flow_pairs" else "frame"
+
+
 def frame_warnings(
     configuration: Configuration,
     videos: Sequence[Video],
@@ -60,13 +65,15 @@ def frame_warnings(
     lines: list[str] = []
     if ":" not in data.name:  # a user's data set may give several frames one name
         for split, indices in splits.items():
-            lines += _repeated(split, names, indices, data.neighbours)
+            lines += _repeated(example_noun(configuration), split, names, indices, data.neighbours)
     if not data.neighbours or any(video.listed is not None for video in videos):
         lines += _shared({split: {names[index] for index in indices} for split, indices in splits.items()})
     return lines
 
 
-def _repeated(split: SplitName, names: Sequence[str], indices: Sequence[int], offsets: Sequence[int]) -> list[str]:
+def _repeated(
+    noun: str, split: SplitName, names: Sequence[str], indices: Sequence[int], offsets: Sequence[int]
+) -> list[str]:
     """A frame with other neighbours is another example."""
     found = Counter(
         (names[index], *(names[index + offset] for offset in offsets if 0 <= index + offset < len(names)))
@@ -76,7 +83,7 @@ def _repeated(split: SplitName, names: Sequence[str], indices: Sequence[int], of
     twice = [frames[0] for frames, count in found.items() if count > 1]
     if not twice:
         return []
-    what = counted(len(twice), "frame stands", "frames stand")
+    what = counted(len(twice), f"{noun} stands", f"{noun}s stand")
     return [f"data: {what} more than once in {split}: {', '.join(twice[:NAMED])}"]
 
 

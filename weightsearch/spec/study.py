@@ -16,6 +16,7 @@ from weightsearch.files import expanded
 from weightsearch.plugins import known_words
 from weightsearch.records import BETTER
 from weightsearch.spec.document import Document, Keys, describe, read_document
+from weightsearch.spec.forms import database_url
 from weightsearch.spec.objectives import check_objectives
 from weightsearch.spec.ranges import (
     Choices,
@@ -269,6 +270,9 @@ def _check_baselines(spec: StudySpec) -> None:
     for name, values in spec.search.baselines.items():
         place = (*section, name)
         for path, value in values.items():
+            weight = f"{path}.weight"
+            if path.count(".") == 1 and path.startswith("loss.") and not isinstance(value, dict):
+                raise document.error((*place, path), f"is a loss term, not a value; did you mean {weight}: {value}?")
             if path.split(".")[0] not in RANGE_SECTIONS:
                 raise document.error((*place, path), f"a baseline may set values in {', '.join(RANGE_SECTIONS)}")
             if is_range(value) or (isinstance(value, dict) and any(find_ranges(value))):
@@ -313,9 +317,10 @@ def _storage(document: Document) -> str:
     if value is None:
         return f"sqlite:///{document.tree.get('name')}.db"
     if not isinstance(value, str) or not value:
-        raise document.error(
-            ("storage",), f"expected a database URL such as sqlite:///study.db, found {type(value).__name__}"
-        )
+        kinds = {dict: "a mapping", list: "a list", bool: "true or false", str: "nothing"}
+        found = kinds.get(type(value), "a number")
+        text = f"expected a database URL, found {found}; write the URL itself: storage: sqlite:///study.db"
+        raise document.error(("storage",), text)
     url = Secret(_variables(document, ("storage",), Secret(value)))
     if not url.isprintable():
         raise document.error(("storage",), "a database URL has no such characters")
@@ -324,7 +329,7 @@ def _storage(document: Document) -> str:
         found = scheme.group() if scheme else "no scheme"
         raise document.error(
             ("storage",),
-            f"expected a URL that starts with sqlite:/// or postgresql://, found {found}",
+            f"expected a URL that starts with sqlite:/// or postgresql://, found {found}{database_url(value)}",
         )
     sqlite = re.match(r"(sqlite(?:\+[a-z0-9_]+)?)://(/?)(.*)", url, re.DOTALL)
     if sqlite is None:
