@@ -69,10 +69,11 @@ class VideoCheck:
 
 @dataclass(frozen=True)
 class DataCheck:
-    """splits: frames (of a data set of image pairs: pairs) of each; None, and a line among the problems, where they cannot be cut. files: that were read.
-    left_out: frames that the data set does not use since their depth is missing. in_gaps: at the cuts. beyond: the
-    fractions, which add up to less than 1. alone: that lack a neighbour. These and the splits are all frames. every:
-    of each video every so many-th frame was looked at; more than 1 only of computed data."""
+    """splits: frames (of a data set of image pairs: pairs) of each; None, and a line among the problems, where they
+    cannot be cut. files: that were read. left_out: frames that the data set does not use since their depth is missing.
+    in_gaps: at the cuts. beyond: the fractions, which add up to less than 1. alone: that lack a neighbour. These and
+    the splits are all frames. every: of each video every so many-th frame was looked at; more than 1 only of computed
+    data."""
 
     videos: tuple[VideoCheck, ...]
     splits: dict[str, int] | None

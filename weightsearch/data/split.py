@@ -57,7 +57,7 @@ def cut(videos: Sequence[Video], split: Split, needed: Collection[SplitName] = S
 
 def _remedy(name: SplitName, own: Collection[SplitName | None], gap: int) -> str:
     less = "lower data.split.gap (such as --set data.split.gap=0) or " if gap else ""
-    lists = f", or give a list for {name}" if own - {None} else ""
+    lists = f", or give a list for {name}" if set(own) - {None} else ""
     return f"{less}raise data.split.{name}{lists}"
 
 
