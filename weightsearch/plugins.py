@@ -73,6 +73,15 @@ TABLES: Final[Mapping[str, Mapping[str, str]]] = types.MappingProxyType(
 )
 
 
+# Names in Ray Tune, Optuna and the literature -> names here.
+OTHER_NAMES: Final[Mapping[str, Mapping[str, str]]] = types.MappingProxyType(
+    {
+        "pruner": {"asha": "successive_halving", "sha": "successive_halving", "median_stopping": "median"},
+        "sampler": {"bayesian": "tpe", "optuna": "tpe", "grid_search": "grid", "random_search": "random"},
+    }
+)
+
+
 def known_words(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'? known: x, y` for an unknown word, without the question where no known word is close."""
     names = list(known)
@@ -90,7 +99,11 @@ def resolve(kind: str, name: str) -> Callable[..., Any]:
     target = table.get(name, name)
     module_name, colon, attribute = target.partition(":")
     if not colon or not module_name or not attribute:
-        raise OptionError("", f"unknown {kind} {name!r}{known_words(name, table)}, or package.module:Object")
+        if (meant := OTHER_NAMES.get(kind, {}).get(name.lower())) is None:
+            module, dot, last = name.rpartition(".")
+            meant = f"{module}:{last}" if dot and module and last else None
+        words = known_words(name, table) if meant is None else f"; did you mean {meant!r}? known: {', '.join(table)}"
+        raise OptionError("", f"unknown {kind} {name!r}{words}, or package.module:Object")
     try:
         found: object = importlib.import_module(module_name)
     except RAISED as error:

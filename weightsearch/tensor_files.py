@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import pickle
+import pickletools
 import struct
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Final
@@ -20,6 +22,7 @@ from weightsearch.errors import first_line
 
 NAMED: Final = 4
 HEAD: Final = 512  # bytes that tell what a file is
+TORCH_MAGIC: Final = 0x1950A86A20F9469CFC6C  # begins what torch.save wrote before it wrote zip files
 FETCH: Final = "fetch the file again"
 # Beside tensors and plain values: what training programs often store next to them. None of it runs anything.
 HARMLESS: Final[tuple[Any, ...]] = (
@@ -148,14 +151,42 @@ def _pickled(path: Path, head: bytes) -> Any:
     zipped = head.startswith(b"PK")
     try:
         # From an open file: given a path, torch goes by the ending of its name.
-        with torch.serialization.safe_globals(list(HARMLESS)), path.open("rb") as file:
+        with torch.serialization.safe_globals(list(HARMLESS)), path.open("rb") as file, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        if problem := _plain_pickle(path, head):
+            raise UnreadableFile(problem) from None
         raise UnreadableFile(_refused(path, error, zipped=zipped)) from None
     except OSError:
         raise
     except Exception:  # the zip reader and the unpickler raise errors of many types, with misleading advice
+        if problem := _plain_pickle(path, head):
+            raise UnreadableFile(problem) from None
         raise UnreadableFile(_damaged(zipped=zipped)) from None
+
+
+def _plain_pickle(path: Path, head: bytes) -> str | None:
+    """What a whole file of pickle.dump holds, and how to convert it; None for any other file. Runs nothing in it."""
+    if not head.startswith(b"\x80"):
+        return None
+    modules: set[str] = set()
+    try:
+        with path.open("rb") as file:
+            for _, argument, _ in pickletools.genops(file):
+                if argument == TORCH_MAGIC:
+                    return None
+                if isinstance(argument, str):
+                    modules.add(argument.split(" ")[0].split(".")[0])
+    except Exception:  # the file is cut off or damaged
+        return None
+    load = "pickle.loads(pathlib.Path('FILE').read_bytes())"
+    if "torch" in modules:
+        return f"is a pickle, not a file of torch.save; convert it where it was made: torch.save({load}, 'weights.pth')"
+    if "numpy" not in modules:
+        return "is a pickle of Python objects, without tensors or NumPy arrays: it holds no weights"
+    convert = f"torch.save({{name: torch.as_tensor(one) for name, one in {load}.items()}}, 'weights.pth')"
+    return f"is a pickle of NumPy arrays, not of tensors; convert it where it was made: {convert}"
 
 
 def _refused(path: Path, error: pickle.UnpicklingError, *, zipped: bool) -> str:

@@ -37,10 +37,13 @@ def run(
     spec = load_study(located(study), [*(sets or ()), *([] if force_new is None else [f"name={force_new}"])])
     check_storage(spec.storage, spec.document.place(("storage",)))
     from weightsearch.dashboards.notes import Notes
+    from weightsearch.data.dataset import outline
     from weightsearch.search.driver import StudyRun
     from weightsearch.search.status import Status
 
     view = View(quiet=quiet)
+    with placed(spec.document):
+        outline(spec.base)  # errors in lists leave no database behind
     running = StudyRun(spec, view, join=join, new=force_new is not None, annotate=Notes)
     try:
         with view.progress("reading frames") as progress:
@@ -76,7 +79,8 @@ def validate(study: Study, sets: Sets = None) -> None:
     what would be searched. No image is read."""
     spec = load_study(located(study), sets or ())
     check_storage(spec.storage, spec.document.place(("storage",)))
-    from weightsearch.data.dataset import frame_counts
+    from weightsearch.data.dataset import outline
+    from weightsearch.data.listing import example_noun
     from weightsearch.data.noise import noise
     from weightsearch.search.connection import check_address_of
     from weightsearch.search.samplers import check_sampler
@@ -85,16 +89,30 @@ def validate(study: Study, sets: Sets = None) -> None:
     check_sampler(spec)
     check_address_of(spec)
     with placed(spec.document), tempfile.TemporaryDirectory() as folder:
-        counts = frame_counts(spec.base)
-        preflight(learning(spec), noise(spec.base, 2, Path(folder)), terms=used_terms(spec))
+        found = outline(spec.base)
+        sizes = preflight(learning(spec), noise(spec.base, 2, Path(folder)), terms=used_terms(spec))
+    for line in found.warnings:
+        warned(line)
     out.print(f"{study}: study {spec.name!r} is valid", markup=False)
-    out.print("  frames: " + ", ".join(f"{count} {name}" for name, count in counts.items()), markup=False)
-    for name, found in spec.space.items():
-        if isinstance(found, Choices):
-            text = ", ".join(map(text_of, found.values))
+    out.print(
+        f"  {example_noun(spec.base)}s: " + ", ".join(f"{count} {name}" for name, count in found.counts.items()),
+        markup=False,
+    )
+    if sizes is not None and sizes[0] != sizes[1]:
+        height, width = sizes[0]
+        compared = spec.base.evaluation.size or spec.base.data.size
+        other = "each image's own size" if compared == "native" else f"{compared[0]}x{compared[1]}"
+        out.print(
+            f"  the network predicts depth at {height}x{width}: the loss compares it with the true depth at that size, "
+            f"metrics resize it to {other}",
+            markup=False,
+        )
+    for name, range_ in spec.space.items():
+        if isinstance(range_, Choices):
+            text = ", ".join(map(text_of, range_.values))
         else:
-            text = f"{found.low:g} to {found.high:g}" + (", log" if found.log else "")
-            text += f", step {found.step:g}" if found.step not in (None, 1) else ""
+            text = f"{range_.low:g} to {range_.high:g}" + (", log" if range_.log else "")
+            text += f", step {range_.step:g}" if range_.step not in (None, 1) else ""
         out.print(f"  {name}: {text}", markup=False)
     search = spec.search
     objectives = ", ".join(f"{direction} {name}" for name, direction in search.objectives.items())

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from weightsearch.data import images, reading
 from weightsearch.data.images import resize_colour, resize_flow, resize_intrinsics, resize_mask
+from weightsearch.data.listing import check_files
 from weightsearch.data.reading import Progress, Reading, place_of, read_all, resized_depth, usable
 from weightsearch.data.source import Frame, Source, Video, knows_flow, knows_moving
 from weightsearch.errors import RAISED, DataError, OptionError
@@ -112,9 +113,10 @@ def open_frames(
     place = (folder or cache_folder()) / f"{data.name.rpartition(':')[2]}-{_key(configuration, plan)}"
     ready = place / _fingerprint(source)
     try:
-        place.mkdir(parents=True, exist_ok=True)
         frames = _load(ready, videos, plan)
         if frames is None:
+            check_files(source)
+            place.mkdir(parents=True, exist_ok=True)
             with FileLock(place / "lock"):
                 frames = _load(ready, videos, plan)
                 if frames is None:

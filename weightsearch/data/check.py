@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weightsearch.data.cache import build_source, checked_motion
+from weightsearch.data.listing import example_noun, frame_warnings
 from weightsearch.data.plausible import reading_of, sample_of, truth_doubts
 from weightsearch.data.reading import Progress, Reading, names_of, place_of, problems, read_all
-from weightsearch.data.source import Choosing, Frame, Source, SplitName, Video, knows_flow, knows_moving
+from weightsearch.data.source import Choosing, Frame, Source, Video, knows_flow, knows_moving
 from weightsearch.data.split import LeftOver, cut, left_over, with_neighbours
 from weightsearch.errors import DataError, counted
 from weightsearch.spec.sections import Configuration
@@ -68,10 +69,11 @@ class VideoCheck:
 
 @dataclass(frozen=True)
 class DataCheck:
-    """splits: frames of each; None, and a line among the problems, where they cannot be cut. files: that were read.
-    left_out: frames that the data set does not use since their depth is missing. in_gaps: at the cuts. beyond: the
-    fractions, which add up to less than 1. alone: that lack a neighbour. These and the splits are all frames. every:
-    of each video every so many-th frame was looked at; more than 1 only of computed data."""
+    """splits: frames (of a data set of image pairs: pairs) of each; None, and a line among the problems, where they
+    cannot be cut. files: that were read. left_out: frames that the data set does not use since their depth is missing.
+    in_gaps: at the cuts. beyond: the fractions, which add up to less than 1. alone: that lack a neighbour. These and
+    the splits are all frames. every: of each video every so many-th frame was looked at; more than 1 only of computed
+    data."""
 
     videos: tuple[VideoCheck, ...]
     splits: dict[str, int] | None
@@ -132,10 +134,10 @@ def check_data(configuration: Configuration, progress: Progress | None = None) -
         names = read if every == 1 else names_of(source, videos, range(sum(lengths)))
         indices = with_neighbours(whole, videos, data.neighbours, names)
         over = left_over(videos, data.split)
-        alone = sum(len(whole[name]) - len(found) for name, found in indices.items())
+        if example_noun(configuration) == "frame":  # a pair's second image is no example that was left out
+            alone = sum(len(whole[name]) - len(found) for name, found in indices.items())
         splits = {str(name): len(found) for name, found in indices.items()}
-        if not data.neighbours or any(video.listed is not None for video in videos):
-            bad += _shared({name: [names[index] for index in found] for name, found in indices.items()})
+        bad += frame_warnings(configuration, videos, names, indices)
     except DataError as error:
         bad.append(str(error))
     checks = [_summary(video, [one for one in readings if one.video == number]) for number, video in enumerate(videos)]
@@ -182,18 +184,6 @@ def _without_truth(readings: Sequence[Reading[FrameCheck]], low: float, high: fl
             f"max_depth {high:g} m: {name}, "
             f"where it goes from {one.low:g} to {one.high:g} m{others}; is the unit right?"
         )
-    return lines
-
-
-def _shared(names: Mapping[SplitName, list[str]]) -> list[str]:
-    """A line for every two splits that have frames in common."""
-    lines: list[str] = []
-    for one, other in itertools.combinations(names, 2):
-        both = sorted((set(names[one]) & set(names[other])) - {""})
-        if both:
-            lines.append(
-                f"data: {counted(len(both), 'frame is', 'frames are')} in {one} and in {other}: {', '.join(both[:2])}"
-            )
     return lines
 
 

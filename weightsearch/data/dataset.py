@@ -16,6 +16,7 @@ from torch import Tensor
 
 from weightsearch.data.batch import Batch, Neighbours, TrueMotion
 from weightsearch.data.cache import CONTENT, MEANS, PLACED, CachedFrames, build_source, open_frames
+from weightsearch.data.listing import check_files, frame_warnings, names_of_all
 from weightsearch.data.reading import Progress, place_of
 from weightsearch.data.source import Size, SplitName
 from weightsearch.data.split import beside, cut, with_neighbours
@@ -187,18 +188,30 @@ def open_dataset(
     return Dataset(configuration, frames, splits, data.min_depth, data.max_depth, offsets=data.neighbours)
 
 
-def frame_counts(configuration: Configuration) -> dict[str, int]:
-    """How many frames each split has, from the lists and folders of the data set alone. Raises DataError for files that
-    are not there, and for splits or neighbours that leave nothing to train or validate on."""
+@dataclass(frozen=True)
+class Outline:
+    """A data set as its lists and folders show it, before a frame is read. counts: the frames of each split. warnings:
+    a line each about frames that stand twice or in two splits."""
+
+    counts: dict[str, int]
+    warnings: tuple[str, ...]
+
+
+def outline(configuration: Configuration) -> Outline:
+    """Look at the lists and folders of a data set alone. Raises DataError for files that are not there, and for splits
+    or neighbours that leave nothing to train or validate on."""
     data = configuration.data
     try:
-        videos = tuple(build_source(configuration).videos())
+        source = build_source(configuration)
+        videos = tuple(source.videos())
+        check_files(source)
         found = with_neighbours(cut(videos, data.split), videos, data.neighbours)
     except DataError as error:
         raise DataError(str(error) if str(error).startswith("data") else f"data: {error}") from None
     counts = {str(name): len(indices) for name, indices in found.items()}
     check_counts(counts)
-    return counts
+    names = None if ":" in data.name else names_of_all(source, videos)
+    return Outline(counts, () if names is None else tuple(frame_warnings(configuration, videos, names, found)))
 
 
 def check_counts(counts: Mapping[str, int]) -> None:

@@ -20,6 +20,7 @@ from weightsearch.data.units import Stored, Unit, stored_as, to_metres
 from weightsearch.errors import DataError, OptionError
 
 NONE: Final = "None"
+NO_DEPTH: Final = (".jpg", ".jpeg", ".webp", ".bmp")  # formats without 16 bits
 SHORTEST: Final = 0.1  # focal length as a share of the picture: a view of 157 degrees
 
 
@@ -102,6 +103,13 @@ class FileList:
         ]
         return [*self.lists, *frames] + ([] if self.camera is None else [self.camera.path])
 
+    def list_rows(self) -> list[tuple[str, tuple[Path, ...]]]:
+        return [
+            (entry.place, (entry.colour,) if entry.depth is None else (entry.colour, entry.depth))
+            for _, entries in self.parts
+            for entry in entries
+        ]
+
     def stored(self) -> Stored:
         """How depth is stored: as in the first `.npy` file of a list of such files, else in 16-bit images."""
         files = (entry.depth for _, entries in self.parts for entry in entries if entry.depth is not None)
@@ -140,6 +148,7 @@ def read_list(path: Path, root: Path, depth_root: Path, option: str, *, whole: b
     without = 0
     for number, row in enumerate(read_rows(path, "the list")):
         colour, depth, focal = _entry(row, whole=whole)
+        _check_columns(row, colour, depth)
         picture = listed(root, colour)
         if number == 0:
             check_folder(row, picture, colour, root, option)
@@ -148,7 +157,7 @@ def read_list(path: Path, root: Path, depth_root: Path, option: str, *, whole: b
         else:
             entries.append(Entry(picture, None if depth == NONE else listed(depth_root, depth), focal, row.place))
     if not entries:
-        raise DataError(f"{path}: the list has no frame" if whole else f"{path}: no frame of the list has depth")
+        raise DataError(f"{path}: no frame of the list has depth" if without else f"{path}: the list is empty")
     return entries, without
 
 
@@ -169,6 +178,17 @@ def _entry(row: Row, *, whole: bool) -> tuple[str, str, float]:
         more = quotes if "." in words[2] and np.isnan(focal) else ""
         raise DataError(f"{row.place}: expected a focal length in pixels or {NONE}, found {words[2]!r}{more}")
     return words[0], words[1], focal
+
+
+def _check_columns(row: Row, colour: str, depth: str) -> None:
+    """Raise DataError for files whose names end as no image's, or no depth map's, does."""
+    if depth.lower().endswith(NO_DEPTH):
+        what = f"{depth!r} cannot be depth, which is a 16-bit .png or a .npy file"
+    elif colour.lower().endswith(".npy"):
+        what = f"{colour!r} cannot be an image"
+    else:
+        return
+    raise DataError(f"{row.place}: {what}; columns exchanged? expected 'rgb depth' or 'rgb depth focal'")
 
 
 def _is_number(word: str) -> bool:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from weightsearch.data.file_list import CameraFile
 from weightsearch.data.flow_files import read_flow
 from weightsearch.data.images import read_colour
-from weightsearch.data.lists import check_folder, list_file, listed, read_rows
+from weightsearch.data.lists import Row, check_folder, list_file, listed, read_rows
 from weightsearch.data.source import Frame, SplitName, Video, no_pose
 from weightsearch.errors import DataError, OptionError
 
@@ -22,10 +22,11 @@ NONE: Final = "None"
 
 @dataclass(frozen=True)
 class Pair:
-    """flow: from the first picture to the second; None where it is not known."""
+    """flow: from the first picture to the second; None where it is not known. place: `file:line` of the list."""
 
     pictures: tuple[Path, Path]
     flow: Path | None
+    place: str = ""
 
 
 class FlowPairs:
@@ -68,6 +69,11 @@ class FlowPairs:
         files = [file for _, pair in self.parts for file in (*pair.pictures, pair.flow) if file is not None]
         return [*self.lists, *files] + ([] if self.camera is None else [self.camera.path])
 
+    def list_rows(self) -> list[tuple[str, tuple[Path, ...]]]:
+        return [
+            (pair.place, pair.pictures if pair.flow is None else (*pair.pictures, pair.flow)) for _, pair in self.parts
+        ]
+
     def name(self, video: int, index: int) -> str:
         return str(self.parts[video][1].pictures[index])
 
@@ -91,11 +97,22 @@ def read_pairs(path: Path, root: Path) -> list[Pair]:
     for row in read_rows(path, "the list"):
         if len(row.words) != 3:
             raise DataError(f"{row.place}: expected 'first second flow' (or {NONE}), found {row.text!r}")
+        _check_columns(row)
         first, second = (listed(root, word) for word in row.words[:2])
         if not pairs:
             check_folder(row, first, row.words[0], root, "root")
         flow = row.words[2]
-        pairs.append(Pair((first, second), None if flow == NONE else listed(root, flow)))
+        pairs.append(Pair((first, second), None if flow == NONE else listed(root, flow), row.place))
     if not pairs:
-        raise DataError(f"{path}: the list has no pair")
+        raise DataError(f"{path}: the list is empty")
     return pairs
+
+
+def _check_columns(row: Row) -> None:
+    """Raise DataError for files whose names end as no image's, or no flow's, does."""
+    *images, flow = row.words
+    wrong = [f"{word!r} cannot be an image" for word in images if word.lower().endswith(".flo")]
+    if flow != NONE and not flow.lower().endswith((".flo", ".png")):
+        wrong.append(f"{flow!r} cannot be flow, which is a .flo file or a 16-bit .png")
+    if wrong:
+        raise DataError(f"{row.place}: {wrong[0]}; columns exchanged? expected 'first second flow' (or {NONE})")

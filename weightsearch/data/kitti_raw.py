@@ -90,10 +90,13 @@ class KittiRaw:
                 "set laser, and name the frames with improved depth in split files to measure on these alone",
             )
         self.left_out = 0
+        self.rows: list[tuple[str, tuple[Path, ...]]] = []
         if listed:
             if cameras is not None or stride != 1:
                 raise OptionError("cameras" if stride == 1 else "stride", "the split files say which frames there are")
-            frames = {split: _listed(root, path) for split, path in listed.items()}
+            named = {split: _listed(root, path) for split, path in listed.items()}
+            self.rows = [(place, (picture,)) for found in named.values() for place, picture in found]
+            frames = {split: [picture for _, picture in found] for split, found in named.items()}
             self.parts = listed_stretches(frames, neighbours) if neighbours else _whole_lists(listed, frames)
         else:
             self.parts = self._of_drives(cameras or [2], stride)
@@ -112,6 +115,9 @@ class KittiRaw:
         if options["depth_root"] is None:
             return laser
         return "improved depth" + (f", else {laser}" if options["without_improved"] == "laser" else "")
+
+    def list_rows(self) -> list[tuple[str, tuple[Path, ...]]]:
+        return self.rows
 
     def _of_drives(self, cameras: Sequence[Camera], stride: int) -> list[Stretch]:
         """Every drive; in pieces between which pictures are missing, where frames need neighbours."""
@@ -279,10 +285,10 @@ def _scan(picture: Path) -> Path:
     return picture.parents[2] / "velodyne_points" / "data" / f"{picture.stem}.bin"
 
 
-def _listed(root: Path, path: Path) -> list[Path]:
-    """The pictures that a split file names. Raises DataError for a line that cannot be read or a picture that is not
-    there."""
-    found: list[Path] = []
+def _listed(root: Path, path: Path) -> list[tuple[str, Path]]:
+    """The pictures that a split file names, each with its `file:line`. Raises DataError for a line that cannot be
+    read."""
+    found: list[tuple[str, Path]] = []
     for row in read_rows(path, "the split file", paths=False):
         words = row.words
         if (
@@ -296,7 +302,7 @@ def _listed(root: Path, path: Path) -> list[Path]:
         camera = SIDES[words[2]] if len(words) == 3 else 2
         stem = listed(root, words[0].rstrip("/")) / f"image_{camera:02d}" / "data" / f"{int(words[1]):010d}"
         pictures = [file for suffix in PICTURES if (file := stem.with_suffix(suffix)).is_file()]
-        found.append(pictures[0] if pictures else stem.with_suffix(".png"))  # reading it says that it is missing
+        found.append((row.place, pictures[0] if pictures else stem.with_suffix(".png")))
     if not found:
-        raise DataError(f"{path}: the split file names no frame")
+        raise DataError(f"{path}: the split file is empty")
     return found

@@ -19,6 +19,7 @@ AFTER_FILE: Final = re.compile(rf"({FILE}[\"']?|[\"'])\s*[,;]\s*", re.IGNORECASE
 WORD: Final = re.compile(r"\"([^\"]*)\"(?=\s|$)|'([^']*)'(?=\s|$)|(\S+)")
 QUOTES: Final = "\"'"
 NONE: Final = "None"
+PATTERN: Final = re.compile(r"[*?|]|\[[^\]]+\]|\\[dw]|\{.*\}")  # of a shell, or a regular expression
 TITLE: Final = re.compile(r"[A-Za-z_][A-Za-z_()\[\]-]*")  # a column's, without digits, dots and slashes
 NUMBERED: Final = re.compile(r"\d+[,;].")  # the row numbers that a spreadsheet or pandas writes first
 
@@ -78,8 +79,10 @@ def _words(place: str, text: str, *, paths: bool) -> tuple[str, ...]:
 
 def list_file(root: Path, name: str) -> Path:
     """Where a list of the data section lies: like all its paths but `data.root` itself, relative to `data.root`. Raises
-    DataError where it is not there but in the working folder."""
+    DataError where it is not there but in the working folder, and for a pattern."""
     path = root / name
+    if PATTERN.search(name) and not path.exists():
+        raise DataError(f"{path}: no such file; patterns are not supported: name one list, with all its frames")
     if not path.exists() and Path(name).is_file():
         raise DataError(
             f"{path}: no such file; lists are looked for relative to data.root ({root}), not to the working folder, "

@@ -50,9 +50,15 @@ def cut(videos: Sequence[Video], split: Split, needed: Collection[SplitName] = S
             longest = max((video.length for video in videos), default=0)
             raise DataError(
                 f"data.split: {name} gets no frame: {given.get(name, 0):.3g} of the longest video "
-                f"({counted(longest, 'frame')}) less a gap of {split.gap}"
+                f"({counted(longest, 'frame')}) less a gap of {split.gap}; {_remedy(name, own, split.gap)}"
             )
     return result
+
+
+def _remedy(name: SplitName, own: Collection[SplitName | None], gap: int) -> str:
+    less = "lower data.split.gap (such as --set data.split.gap=0) or " if gap else ""
+    lists = f", or give a list for {name}" if set(own) - {None} else ""
+    return f"{less}raise data.split.{name}{lists}"
 
 
 @dataclass(frozen=True)

@@ -154,6 +154,8 @@ def print_metrics(found: Mapping[str, Mapping[str, float]], split: str) -> None:
 def print_data_check(found: DataCheck, configuration: Configuration) -> None:
     """Print a row for each video, then the splits and the frames in no split, then a line for every problem. A data set
     without depth shows its flow."""
+    from weightsearch.data.listing import example_noun
+
     low, high = configuration.data.min_depth, configuration.data.max_depth
     of_flow = any(video.flow is not None for video in found.videos) and all(video.known == 0 for video in found.videos)
     depth = ("depth from", "median", "to", "known", f"in {low:g}-{high:g} m")
@@ -170,7 +172,8 @@ def print_data_check(found: DataCheck, configuration: Configuration) -> None:
         )
     out.print(table)
     if found.splits is not None:
-        out.print(", ".join(f"{name} {count}" for name, count in found.splits.items()) + " frames", markup=False)
+        noun = example_noun(configuration)
+        out.print(", ".join(f"{name} {count}" for name, count in found.splits.items()) + f" {noun}s", markup=False)
         unused = {
             f"left out at the cuts (data.split.gap {configuration.data.split.gap})": found.in_gaps,
             "in no split (the fractions of data.split add up to less than 1)": found.beyond,
@@ -179,8 +182,8 @@ def print_data_check(found: DataCheck, configuration: Configuration) -> None:
         }
         for why, count in unused.items():
             if count:
-                out.print(f"{count} {'frame is' if count == 1 else 'frames are'} {why}", markup=False)
-        out.print(f"{sum(found.splits.values()) + sum(unused.values())} frames in all", markup=False)
+                out.print(f"{count} {f'{noun} is' if count == 1 else f'{noun}s are'} {why}", markup=False)
+        out.print(f"{sum(found.splits.values()) + sum(unused.values())} {noun}s in all", markup=False)
     some = f"; depth is measured on one frame in {found.every} of each video" if found.every > 1 else ""
     out.print(f"{found.files} files read" if found.files else f"computed, no files{some}", markup=False)
     for problem in found.problems:

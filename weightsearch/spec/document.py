@@ -12,6 +12,7 @@ from typing import Any, Final
 import yaml
 
 from weightsearch.errors import DataError, ModelError, Problem, SpecError, hide
+from weightsearch.spec.forms import nearest
 from weightsearch.spec.yaml_faults import QUOTE, explain
 
 Keys = tuple[str, ...]
@@ -19,6 +20,7 @@ Keys = tuple[str, ...]
 MAX_BYTES: Final = 1_000_000
 MAX_NODES: Final = 100_000
 MAX_DEPTH: Final = 50
+LONGEST_SET: Final = 80  # characters of an override that messages repeat
 TAGS: Final = ("map", "seq", "str", "int", "float", "bool", "null")
 
 
@@ -207,19 +209,40 @@ class _Walker:
         for key, value in node.value:
             if key.tag == "tag:yaml.org,2002:merge":
                 result |= self.merged(value, path, depth)
-        for key, value in own:
+        for number, (key, value) in enumerate(own):
+            if number and value.tag.endswith(":null"):
+                self.check_commas(path, own, number)
             name = self.walk(key, (*path, "<key>"), depth + 1)
             self.places.pop((*path, "<key>"), None)
             if not isinstance(name, str):
-                comma = isinstance(name, (int, float)) and value.tag.endswith(":null")
-                hint = "; numbers are written with a point, such as 0.1" if comma else "; quote it"
-                raise self.fail(path, f"the key {describe(name)} is not text{hint}", key)
+                raise self.fail(path, f"the key {describe(name)} is not text; quote it", key)
             if name in lines:
                 raise self.fail((*path, name), f"written twice, first in line {lines[name]}", key)
             lines[name] = key.start_mark.line + 1
             self.places[(*path, name)] = f"{self.source}:{lines[name]}"
             result[name] = self.walk(value, (*path, name), depth + 1)
         return result
+
+    def check_commas(self, path: Keys, own: list[tuple[yaml.Node, yaml.Node]], number: int) -> None:
+        """Raise SpecError where a comma, in braces, cut a value in two: `{low: 0,001}`, `{weight: uniform(1, 2)}`. own:
+        the mapping's keys and values. number: the first key without a value that may be the rest of a value."""
+        (key, before), (rest, _) = own[number - 1], own[number]
+        name = (*path, key.value)
+        if name[0] == "storage" or not all(isinstance(node, yaml.ScalarNode) for node in (key, before, rest)):
+            return
+        if before.tag.endswith((":int", ":float")) and re.fullmatch(r"\d+(?:[eE][-+]?\d+)?", rest.value):
+            found = f"found {before.value},{rest.value}; a decimal comma? write {before.value}.{rest.value}"
+            raise self.fail(name, found, rest)
+        parts = [before.value]
+        for piece, value in own[number:]:
+            if not isinstance(piece, yaml.ScalarNode) or not value.tag.endswith(":null"):
+                return
+            parts.append(piece.value)
+            if piece.value.endswith(")"):
+                break
+        text = ", ".join(parts)
+        if "(" in before.value and text.endswith(")") and (hint := nearest(text, "float_type", ranges=True, path=name)):
+            raise self.fail(name, f"expected a value, found {text}{hint}", rest)
 
     def merged(self, node: yaml.Node, path: Keys, depth: int) -> dict[str, Any]:
         parts = node.value if isinstance(node, yaml.SequenceNode) else [node]
@@ -234,9 +257,9 @@ class _Walker:
 
 def _apply(document: Document, override: str) -> None:
     name, equals, text = override.partition("=")
-    place = (
-        "--set storage=..." if name.strip().split(".")[0] == "storage" else f"--set {override}"
-    )  # it may hold a password
+    place = f"--set {override if len(override) <= LONGEST_SET else name}"
+    if name.strip().split(".")[0] == "storage":  # it may hold a password
+        place = "--set storage=..."
     keys = tuple(name.strip().split("."))
     if not equals or not all(keys):
         raise SpecError((Problem("", "expected path=value, such as train.epochs=4", place),))
@@ -245,7 +268,8 @@ def _apply(document: Document, override: str) -> None:
         if value is None:  # an unquoted URL may be something else to YAML
             value, _ = _load(text, place)
     except SpecError as error:
-        raise SpecError((Problem(name, error.problems[0].message, place),)) from None
+        whole = ".".join(filter(None, [name, error.problems[0].path]))
+        raise SpecError((Problem(whole, error.problems[0].message, place),)) from None
     branch: Any = document.tree
     for depth, key in enumerate(keys[:-1]):
         if isinstance(branch, dict) and key not in branch:

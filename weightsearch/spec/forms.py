@@ -23,6 +23,13 @@ WORDS_OF_OTHERS: Final = re.compile(
 NUMBER: Final = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 LONGEST: Final = 100  # characters of a name
 GENERAL: Final = "a range is written {low: 0.1, high: 10, log: true}, a choice {choices: [a, b]}"
+# Unknown key -> what to write with its value.
+OTHER_KEYS: Final[Mapping[tuple[str, ...], str]] = {
+    ("train", "patience"): "early_stopping: {{patience: {}}}",
+    ("train", "learning_rate"): "lr: {}",
+    ("search", "n_trials"): "trials: {}",
+    ("search", "num_samples"): "trials: {}",
+}
 IN_LISTS: Final = ("tuple", "list", "too_long", "too_short")  # pydantic's words where a list is wanted
 MAPPINGS: Final = ("model_type", "model_attributes_type", "dict_type")
 
@@ -33,13 +40,30 @@ def nearest(value: Any, kind: str, *, ranges: bool, path: Sequence[str] = ()) ->
     found = None
     if kind in MAPPINGS:
         found = _section(value, path)
+    elif isinstance(value, str) and kind.startswith(IN_LISTS):
+        size = re.fullmatch(r"\s*[(\[]?\s*(\d+)\s*[xX×,; ]\s*(\d+)\s*[)\]]?\s*", value)
+        found = size and f"write [{size[1]}, {size[2]}]"
     elif isinstance(value, str):
         found = _text(value, kind, ranges=ranges)
     elif kind.startswith("int") and isinstance(value, float) and value.is_integer():
         found = f"write {int(value)}"
     elif ranges and not kind.startswith(IN_LISTS):
-        found = _list(value) if isinstance(value, list) else _mapping(value) if isinstance(value, dict) else None
+        found = _list(value) if isinstance(value, list) else _mapping(value, path) if isinstance(value, dict) else None
     return "" if found is None else f"; {found}"
+
+
+def elsewhere(path: Sequence[str], value: Any) -> str:
+    """`; write ...` for an unknown key that has another name or place in a study file; else empty. value: the key's."""
+    form = OTHER_KEYS.get(tuple(path))
+    if form is None or isinstance(value, (dict, list)):
+        return ""
+    return f"; write {form.format(_plain(value))}"
+
+
+def database_url(text: str) -> str:
+    """`; write sqlite:///list.db` for the name of a file; else empty. Other text may hold a password."""
+    file = re.fullmatch(r"[\w./~-]+\.(?:db|sqlite3?)", text)
+    return f"; write sqlite:///{text}" if file else ""
 
 
 def name_like(value: str, allowed: str, first: str) -> str:
@@ -60,6 +84,8 @@ def _section(value: Any, path: Sequence[str]) -> str | None:
         names = [value] if isinstance(value, str) else value if isinstance(value, list) else []
         known = {str(name): BETTER[str(name)] for name in names if str(name) in BETTER}
         return f"write {{{', '.join(f'{name}: {way}' for name, way in known.items())}}}" if known else None
+    if tuple(path) == ("train", "early_stopping") and isinstance(value, int) and not isinstance(value, bool):
+        return f"write {{patience: {value}}}"
     if tuple(path) == ("ray",) and isinstance(value, str):
         return f"write {{address: {value}}}"
     return None
@@ -121,7 +147,7 @@ def _list(values: list[Any]) -> str | None:
     return f"for a choice write {{choices: {text}}}"
 
 
-def _mapping(value: Mapping[str, Any]) -> str | None:
+def _mapping(value: Mapping[str, Any], path: Sequence[str] = ()) -> str | None:
     keys = {str(key).lower(): item for key, item in value.items()}
     low, high = (next((keys[name] for name in names if name in keys), None) for names in (LOW, HIGH))
     kind = str(next((keys[name] for name in KIND if name in keys), ""))
@@ -130,6 +156,8 @@ def _mapping(value: Mapping[str, Any]) -> str | None:
         if kind in EXPONENTS:
             return _range(f"{math.exp(low):.4g}", f"{math.exp(high):.4g}", log=True)
         step = next((keys[name] for name in ("step", "q") if name in keys), None)
+        if path and path[0] == "loss" and path[-1] == "weight" and min(low, high) > 0:
+            log = log or (step is None and not kind and not any(name in keys for name in LOG))
         return _range(_plain(low), _plain(high), log=log, step=step)
     for name, item in keys.items():
         numbers = isinstance(item, list) and len(item) >= 2 and all(_is_number(one) for one in item[:2])

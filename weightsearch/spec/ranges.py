@@ -125,7 +125,7 @@ def parse_range(document: Document, path: Keys, value: dict[str, Any]) -> FloatR
         return _choices(document, path, value)
     for key in value:
         if key not in RANGE_KEYS:
-            hint = nearest(value, "float_type", ranges=True) if key.lower() in (*LOW, *HIGH, *KIND) else ""
+            hint = nearest(value, "float_type", ranges=True, path=path) if key.lower() in (*LOW, *HIGH, *KIND) else ""
             raise document.error((*path, key), f"unknown key in a range{known_words(key, RANGE_KEYS)}{hint}")
     for key in ("low", "high"):
         if key not in value:

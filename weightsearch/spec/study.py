@@ -16,6 +16,7 @@ from weightsearch.files import expanded
 from weightsearch.plugins import known_words
 from weightsearch.records import BETTER
 from weightsearch.spec.document import Document, Keys, describe, read_document
+from weightsearch.spec.forms import database_url
 from weightsearch.spec.objectives import check_objectives
 from weightsearch.spec.ranges import (
     Choices,
@@ -75,7 +76,9 @@ class StudyIdentity:
 
 def load_study(path: Path, overrides: Iterable[str] = ()) -> StudySpec:
     """Read and check a study file whole, its plug-ins and paths included. Raises SpecError."""
-    return _study(*_read(path, overrides))
+    spec = _study(*_read(path, overrides))
+    _check_terms_of_baselines(spec)
+    return spec
 
 
 def restore_study(source: str, tree: Mapping[str, Any], search: Mapping[str, Any]) -> StudySpec:
@@ -267,6 +270,9 @@ def _check_baselines(spec: StudySpec) -> None:
     for name, values in spec.search.baselines.items():
         place = (*section, name)
         for path, value in values.items():
+            weight = f"{path}.weight"
+            if path.count(".") == 1 and path.startswith("loss.") and not isinstance(value, dict):
+                raise document.error((*place, path), f"is a loss term, not a value; did you mean {weight}: {value}?")
             if path.split(".")[0] not in RANGE_SECTIONS:
                 raise document.error((*place, path), f"a baseline may set values in {', '.join(RANGE_SECTIONS)}")
             if is_range(value) or (isinstance(value, dict) and any(find_ranges(value))):
@@ -280,6 +286,20 @@ def _check_baselines(spec: StudySpec) -> None:
         except SpecError as error:
             problem = error.problems[0]
             raise document.error((*place, *filter(None, [problem.path])), problem.message) from None
+
+
+def _check_terms_of_baselines(spec: StudySpec) -> None:
+    """Raise SpecError for a baseline with a loss term that the study does not have. Databases of older versions may
+    hold such baselines."""
+    terms = list(spec.base.loss)
+    for name, values in spec.search.baselines.items():
+        for path in values:
+            section, _, rest = path.partition(".")
+            term = rest.partition(".")[0]
+            if section == "loss" and term not in terms:
+                text = f"the study has no term {term!r}{known_words(term, terms)}"
+                way_out = f"; for a term of this baseline alone, give it weight 0 in loss: {term}: {{weight: 0}}"
+                raise spec.document.error(("search", "baselines", name, path), text + way_out)
 
 
 def _check_comparable(document: Document, path: Keys, base: Configuration, other: Configuration) -> None:
@@ -297,9 +317,10 @@ def _storage(document: Document) -> str:
     if value is None:
         return f"sqlite:///{document.tree.get('name')}.db"
     if not isinstance(value, str) or not value:
-        raise document.error(
-            ("storage",), f"expected a database URL such as sqlite:///study.db, found {type(value).__name__}"
-        )
+        kinds = {dict: "a mapping", list: "a list", bool: "true or false", str: "nothing"}
+        found = kinds.get(type(value), "a number")
+        text = f"expected a database URL, found {found}; write the URL itself: storage: sqlite:///study.db"
+        raise document.error(("storage",), text)
     url = Secret(_variables(document, ("storage",), Secret(value)))
     if not url.isprintable():
         raise document.error(("storage",), "a database URL has no such characters")
@@ -308,7 +329,7 @@ def _storage(document: Document) -> str:
         found = scheme.group() if scheme else "no scheme"
         raise document.error(
             ("storage",),
-            f"expected a URL that starts with sqlite:/// or postgresql://, found {found}",
+            f"expected a URL that starts with sqlite:/// or postgresql://, found {found}{database_url(value)}",
         )
     sqlite = re.match(r"(sqlite(?:\+[a-z0-9_]+)?)://(/?)(.*)", url, re.DOTALL)
     if sqlite is None:

@@ -7,6 +7,7 @@ import json
 import re
 import types
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from weightsearch.errors import OptionError, Problem, SpecError
 from weightsearch.plugins import arguments, known_words, options_model, plain_options, resolve
 from weightsearch.spec.document import Document, Keys, describe
-from weightsearch.spec.forms import name_like, nearest
+from weightsearch.spec.forms import elsewhere, name_like, nearest
 from weightsearch.spec.names import RULES
 from weightsearch.spec.sections import Data, Term
 
@@ -52,7 +53,15 @@ def check_plugin(
     except OptionError as error:
         at = next((at for key in ("term", "name") if (at := (*path, key)) in document.places), path)
         raise document.error(at, error.message) from None
-    return arguments(validate(document, model, plain_options(target, options, context), path))
+    try:
+        return arguments(validate(document, model, plain_options(target, options, context), path))
+    except SpecError as error:
+        if kind in ("data", "loss", "model"):
+            raise
+        whose = f"unknown key of the {kind} {name}"
+        raise SpecError(
+            tuple(replace(one, message=one.message.replace("unknown key", whose, 1)) for one in error.problems)
+        ) from None
 
 
 def _problems(
@@ -133,6 +142,8 @@ def _message(model: type[BaseModel], keys: Keys, detail: Any, path: Keys) -> str
     if kind == "extra_forbidden":
         own = OWN_KEYS.get(path[0], ()) if path and len(keys) == 1 else ()
         known = [*_known_keys(model, keys[:-1]), *own]
+        if hint := elsewhere(whole, detail["input"]):
+            return f"unknown key{hint}"
         return f"unknown key{known_words(keys[-1], known)}" if known else "unknown key; there are no options"
     if kind == "value_error":
         return str(detail["ctx"]["error"])
@@ -142,7 +153,7 @@ def _message(model: type[BaseModel], keys: Keys, detail: Any, path: Keys) -> str
         return f"expected {rule}, found {describe(given)}{name_like(given, allowed, first) if allowed else ''}"
     text = re.sub(r"^Input should be (a valid |an |a )?", "", detail["msg"])
     text = re.sub(r"^(Tuple|List|Dictionary|Data) should ", "should ", text)
-    text = {"object": "mapping"}.get(text, text)
+    text = {"object": "mapping", "array": "list"}.get(text, text)
     expected = text if text.startswith("should") else f"expected {text}"
     hint = nearest(detail["input"], kind, ranges=bool(whole) and whole[0] in RANGE_SECTIONS, path=whole)
     return f"{expected}, found {describe(detail['input'])}{hint}"

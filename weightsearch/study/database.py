@@ -320,7 +320,7 @@ def _advice(original: object, file: str) -> str:
         return f"; another program has held it for {BUSY_SECONDS} s"
     if name.startswith("SQLITE_READONLY"):
         return "; neither the file nor its folder may be read-only"
-    if name.startswith("SQLITE_CORRUPT") or "Could not decode" in str(original):
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or "Could not decode" in str(original):
         return schema.rescue(file)
     if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
         return "; what was stored before is safe"
@@ -328,7 +328,7 @@ def _advice(original: object, file: str) -> str:
 
 
 def _missing(path: Path) -> StoreMissing:
-    whole = path.absolute()
+    whole = os.path.abspath(path)
     where = ""
     if not path.is_absolute():
         where = f" (the storage sqlite:///{path} lies in the working folder: go to the folder where the study was run)"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from urllib.parse import parse_qsl, unquote
 
 from sqlalchemy.engine import URL, make_url
@@ -20,7 +20,7 @@ def passwords(url: URL) -> list[str]:
 def shown(url: URL) -> str:
     """The name of a database in messages: without password and options, an SQLite file by its absolute path."""
     if url.get_backend_name() == "sqlite":
-        return f"sqlite:///{Path(str(url.database)).absolute()}"
+        return f"sqlite:///{os.path.abspath(str(url.database))}"
     return url.set(query={}).render_as_string(hide_password=True)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from weightsearch.data.dataset import Dataset
+from weightsearch.data.listing import frame_warnings
 from weightsearch.data.plausible import dataset_doubts
 from weightsearch.data.source import SplitName
 from weightsearch.errors import DataError
@@ -15,9 +16,11 @@ from weightsearch.metrics.protocol import Protocol, misfit
 def data_warnings(
     dataset: Dataset, protocol: Protocol, splits: Sequence[SplitName] = ("train", "validation")
 ) -> list[str]:
-    """A line each about the unit of the depth in these splits, and about a crop that was made for images of other
-    proportions than the dataset has."""
+    """A line each about the unit of the depth in these splits, about frames that stand twice in a split or in two of
+    them, and about a crop that was made for images of other proportions than the dataset has."""
     found = dataset_doubts(dataset, splits)
+    frames, held = dataset.frames, {split: indices.tolist() for split, indices in dataset.splits.items()}
+    found += frame_warnings(dataset.configuration, frames.videos, frames.names, held)
     other = misfit(protocol.crop, (size for split in splits for size in dataset.sizes(split)))
     return found if other is None else [*found, other]
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from weightsearch.data.augmentation import augment
+from weightsearch.data.batch import Batch
 from weightsearch.data.dataset import Dataset, check_counts
 from weightsearch.errors import RAISED, DataError, ModelError, WeightsearchError, counted, fault_line
 from weightsearch.losses.criterion import build_criterion
@@ -21,6 +22,9 @@ from weightsearch.training.batches import batches
 from weightsearch.training.network import build_network, depth_of, predict, quantised, waiting_parts
 from weightsearch.training.scores import check_measurable, knows_depth
 from weightsearch.training.term_check import check_terms, weighted_terms
+from weightsearch.user_code import at
+
+Sizes = tuple[tuple[int, int], tuple[int, int]]
 
 OF_CAMERAS: Final = ("photometric_rigid", "epipolar", "flow_depth_consistency")  # terms that need intrinsics
 
@@ -45,11 +49,12 @@ def preflight(
     dataset: Dataset,
     metrics: Iterable[str] = (),
     terms: Collection[str] | None = None,
-) -> None:
+) -> Sizes | None:
     """Build network and criterion and take one or two frames, augmented, through them on the CPU, each of the terms
     (those of a weight above 0 unless given) by itself first. Raises WeightsearchError for whatever would end every
     trial or make it useless: weights that do not fit, outputs that a term lacks, a term without a gradient, frames
-    without valid depth, metrics that go by what the data set does not know."""
+    without valid depth, metrics that go by what the data set does not know. Returns the sizes of the predicted depth
+    and of the images, None for a network without depth."""
     check_counts({str(name): len(indices) for name, indices in dataset.splits.items()})
     order = dataset.splits["train"]
     frames = order[np.linspace(0, len(order) - 1, min(2, configuration.train.batch_size, len(order))).astype(np.int64)]
@@ -69,8 +74,7 @@ def preflight(
         prediction = predict(network, batch)
         if configuration.evaluation.bits is not None:
             quantised(network, prediction, configuration.evaluation.bits)
-        if supervised or "depth" in prediction:
-            depth_of(prediction, (batch.depth.shape[-2], batch.depth.shape[-1]))
+        sizes = _check_size(prediction, batch) if supervised or "depth" in prediction else None
         masks: Mapping[str, Tensor] = {}
         if configuration.rebalance is not None:
             last = configuration.train.epochs
@@ -87,6 +91,24 @@ def preflight(
     wanted = [*metrics, *([] if stopping is None else [stopping.metric])]
     if any(name not in NAMES for name in wanted) or (wanted and not supervised):
         check_measurable(dataset, "validation", protocol_of(configuration, "validation"), prediction, wanted)
+    return sizes
+
+
+def _check_size(prediction: Mapping[str, Tensor], batch: Batch) -> Sizes:
+    """Raise ModelError for depth whose size is not the images' or 1/2, 1/3, ... of it, rounded in any way."""
+    height, width = depth_of(prediction, "native").shape[-2:]
+    of = (batch.image.shape[-2], batch.image.shape[-1])
+    if not any(
+        height in (of[0] // part, -(-of[0] // part)) and width in (of[1] // part, -(-of[1] // part))
+        for part in range(1, max(of) + 1)
+    ):
+        network = getattr(prediction, "network", None)
+        raise ModelError(
+            f"model.name: the network {type(network).__name__}: 'depth' is {height}x{width} for images of "
+            f"{of[0]}x{of[1]}; expected the images' size, or 1/2, 1/3, 1/4, ... of it in both directions"
+            f"{at(network)}"
+        )
+    return (height, width), of
 
 
 def _check_depth(dataset: Dataset) -> None:

@@ -152,7 +152,7 @@ def test_of_pairs_their_flow_is_told(tiny, tmp_path, data_root):
     truth = data_root / "flow" / "rubberwhale" / "flow_gt.flo"
     found = check_data(pairs(tiny, tmp_path, str(truth), data_root))
     assert found.problems == ()
-    assert (found.splits, found.alone) == ({"train": 1, "validation": 1, "test": 0}, 2)
+    assert (found.splits, found.alone) == ({"train": 1, "validation": 1, "test": 0}, 0)
     length = np.linalg.norm(read_flow(truth).astype(float), axis=2)
     flow = found.videos[0].flow
     known = float(np.isfinite(length).mean())
@@ -192,6 +192,18 @@ def test_the_command_tells_flow_gaps_and_an_evaluation_made_for_other_pictures(t
     assert "median flow" in out
     assert "depth from" not in out
     assert "4.62 px" in out
+    assert "train 1, validation 1, test 0 pairs" in out
+    assert "left out" not in out
+    assert "2 pairs in all" in out
+
+
+def test_a_pair_that_stands_twice_is_a_problem(tiny, tmp_path, data_root):
+    """A first image may also stand with another second one."""
+    configuration = pairs(tiny, tmp_path, "None", data_root)
+    (tmp_path / "p.txt").write_text("1.png 2.png None\n1.png 2.png None\n1.png 1.png None\n")
+    assert [line for line in check_data(configuration).problems if "more than once" in line] == [
+        f"data: 1 pair stands more than once in {split}: {tmp_path / '1.png'}" for split in ("train", "validation")
+    ]
 
 
 def test_a_computed_data_set_is_judged_by_some_of_its_frames(tiny, monkeypatch):

@@ -228,7 +228,7 @@ def test_flow_pairs_at_another_size_have_flow_in_its_pixels(pairs, tmp_path):
     ("text", "message"),
     [
         ("a.png b.png\n", r"pairs\.txt:1: expected 'first second flow' \(or None\), found 'a.png b.png'"),
-        ("\n\n", r"pairs\.txt: the list has no pair"),
+        ("\n\n", r"pairs\.txt: the list is empty"),
     ],
 )
 def test_a_list_of_pairs_that_cannot_be_read(tmp_path, text, message):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -192,6 +193,31 @@ NO_WEIGHTS = {
 def test_what_is_no_file_of_weights_is_called_what_it_is(tmp_path, kind, suffix):
     content, message = NO_WEIGHTS[kind]
     assert refused(tmp_path / f"weights{suffix}", content).startswith(message)
+
+
+PICKLES = {
+    "numpy": ({"conv.weight": np.zeros((3, 4), np.float32)}, "is a pickle of NumPy arrays, not of tensors; convert it"),
+    "plain": ({"epoch": 3}, "is a pickle of Python objects, without tensors or NumPy arrays"),
+    "torch": ({"conv.weight": torch.zeros(3)}, "is a pickle, not a file of torch.save; convert it"),
+}
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+@pytest.mark.parametrize("kind", PICKLES)
+def test_a_pickle_of_other_objects_is_told_with_its_conversion(tmp_path, kind, protocol):
+    """Without a warning of torch's, which the tests take for an error."""
+    content, message = PICKLES[kind]
+    packed = pickle.dumps(content, protocol=protocol)
+    assert refused(tmp_path / "weights.pth", packed).startswith(message)
+    assert "is a pickle" not in refused(tmp_path / "cut.pth", packed[:-1])
+
+
+def test_the_conversion_of_a_pickle_is_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arrays = {name: one.numpy() for name, one in whole_state().items()}
+    text = refused(tmp_path / "FILE", pickle.dumps(arrays))
+    exec(f"import pathlib, pickle, torch; {text.partition('made: ')[2]}")
+    assert_from(whole_state(), loaded(tmp_path / "weights.pth"))
 
 
 def test_a_file_that_is_cut_off_says_so(data_root, tmp_path):

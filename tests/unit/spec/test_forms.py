@@ -16,7 +16,9 @@ WEIGHT = "weight: {low: 0.1, high: 100, log: true}"
 WEIGHTS = [
     ("[0.1, 10]", "for a range write {low: 0.1, high: 10}, for these two values {choices: [0.1, 10]}"),
     ("[1, 2, 3]", "for a choice write {choices: [1, 2, 3]}"),
-    ("{min: 0.1, max: 10}", "write {low: 0.1, high: 10}"),
+    ("{min: 0.1, max: 10}", "write {low: 0.1, high: 10, log: true}"),
+    ("{min: 0, max: 10}", "write {low: 0, high: 10}"),
+    ("{min: 0.1, max: 10, log: false}", "write {low: 0.1, high: 10}"),
     ("{min: 0.1, max: 10, log: true}", "write {low: 0.1, high: 10, log: true}"),
     ("{lower: 1, upper: 2, step: 0.5}", "write {low: 1, high: 2, step: 0.5}"),
     ("{distribution: log_uniform_values, min: 1e-4, max: 1e-1}", "write {low: 0.0001, high: 0.1, log: true}"),
@@ -25,7 +27,7 @@ WEIGHTS = [
     ("{values: [1, 2]}", "write {choices: [1, 2]}"),
     ("{value: 3}", "write the value itself: 3"),
     ("{loguniform: [0.1, 10]}", "write {low: 0.1, high: 10, log: true}"),
-    ("{low: 0.1, max: 10}", "write {low: 0.1, high: 10}"),
+    ("{low: 0.1, max: 10}", "write {low: 0.1, high: 10, log: true}"),
     ("{low: 0.1, high: 10, distribution: log}", "write {low: 0.1, high: 10, log: true}"),
     ("{low: 0.1, high: 10, log: yes}", "write true"),
     ("{low: 0.1, high: 10, log: off}", "write false"),
@@ -49,7 +51,7 @@ WEIGHTS = [
     ("'suggest_float(\"loss-2\", 0.1, 10)'", "write {low: 0.1, high: 10}"),
     ("'suggest_float(\"w\", high=10, low=0.1)'", "write {low: 0.1, high: 10}"),
     ("10 to 0.1", "write {low: 0.1, high: 10}"),
-    ("{min: 10, max: 0.1}", "write {low: 0.1, high: 10}"),
+    ("{min: 10, max: 0.1}", "write {low: 0.1, high: 10, log: true}"),
     ("{min: 2, max: 2}", "write the value itself: 2"),
     ("{min: 0, max: 10, log: true}", f"a log range must lie above 0: {GENERAL}"),
     ("{distribution: q_log_uniform, min: -2, max: 3}", "write {low: 0.1353, high: 20.09, log: true}"),
@@ -58,7 +60,7 @@ WEIGHTS = [
     ("{_type: choice, _value: [1, 10]}", "write {choices: [1, 10]}"),
     ("{_type: normal, _value: [0, 1]}", GENERAL),
     ("{min_value: 0.1, max_value: 10, sampling: log}", "write {low: 0.1, high: 10, log: true}"),
-    ("{min: 0.12345678, max: 10}", "write {low: 0.12345678, high: 10}"),
+    ("{min: 0.12345678, max: 10}", "write {low: 0.12345678, high: 10, log: true}"),
     ("'tune.lograndint(1, 10)'", "write {low: 1, high: 9, log: true}"),
     ("[10, 0.1]", "for a choice write {choices: [10, 0.1]}"),
     ("{min: 1, max: 2, step: 0.5, log: true}", "write {low: 1, high: 2, log: true}"),  # which takes no step
@@ -112,7 +114,63 @@ PIECES = [
     (
         WEIGHT,
         "weight: {low: 0,1, high: 100}",
-        "loss.fractional.weight: the key 1 is not text; numbers are written with a point, such as 0.1",
+        "loss.fractional.weight.low: found 0,1; a decimal comma? write 0.1",
+    ),
+    (WEIGHT, "weight: {low: 0,001, high: 1}", "loss.fractional.weight.low: found 0,001; a decimal comma? write 0.001"),
+    (WEIGHT, "weight: 0,001", "loss.fractional.weight: found 0,001; a decimal comma? write 0.001"),
+    (
+        WEIGHT,
+        "weight: tune.loguniform(1e-4, 1e-1)",
+        "loss.fractional.weight: expected a value, found tune.loguniform(1e-4, 1e-1); write {low: 1e-4, high: 1e-1, "
+        "log: true}",
+    ),
+    (
+        WEIGHT,
+        "weight: tune.quniform(0, 10, 2), term: fractional",
+        "loss.fractional.weight: expected a value, found tune.quniform(0, 10, 2); write {low: 0, high: 10, step: 2}",
+    ),
+    ("size: [32, 48]", "size: 32x48", "data.size: expected list, found '32x48'; write [32, 48]"),
+    ("size: [32, 48]", "size: (32 48)", "data.size: expected list, found '(32 48)'; write [32, 48]"),
+    (
+        "epochs: 4",
+        "epochs: 4, early_stopping: 3",
+        "train.early_stopping: expected mapping, found 3; write {patience: 3}",
+    ),
+    ("epochs: 4", "epochs: 4, patience: 3", "train.patience: unknown key; write early_stopping: {patience: 3}"),
+    ("trials: 6", "n_trials: 6", "search.n_trials: unknown key; write trials: 6"),
+    (
+        "storage: sqlite:///tiny.db",
+        "storage: {url: sqlite:///tiny.db}",
+        "storage: expected a database URL, found a mapping; write the URL itself: storage: sqlite:///study.db",
+    ),
+    (
+        "storage: sqlite:///tiny.db",
+        "storage: list.db",
+        "storage: expected a URL that starts with sqlite:/// or postgresql://, found no scheme; write sqlite:///list.db",
+    ),
+    (
+        "  integer: {weight: 1.0}",
+        "  integer: {weight: 1.0, term: terms.plain}",
+        "loss.integer.term: unknown loss 'terms.plain'; did you mean 'terms:plain'? known: berhu, consistency, edge, "
+        "edge_aware_smoothness, epipolar, flow_depth_consistency, fractional, gradient_matching, integer, l2, mae, "
+        "photometric_flow, photometric_rigid, silog, smooth_depth, smooth_flow, ssim, or package.module:Object",
+    ),
+    (
+        "name: successive_halving",
+        "name: asha",
+        "search.pruner.name: unknown pruner 'asha'; did you mean 'successive_halving'? known: hyperband, median, "
+        "non_dominated, none, successive_halving, or package.module:Object",
+    ),
+    (
+        "name: successive_halving, min_epochs: 1, factor: 2",
+        "name: none, min_epochs: 1",
+        "search.pruner.min_epochs: unknown key of the pruner none; known: name",
+    ),
+    (
+        "published: {loss.fractional.weight: 10,",
+        "published: {loss.fractional: 10,",
+        "search.baselines.published.loss.fractional: is a loss term, not a value; did you mean "
+        "loss.fractional.weight: 10?",
     ),
     (
         "name: tiny",
@@ -302,3 +360,10 @@ class TestHome:
         monkeypatch.delenv("WEIGHTSEARCH_CACHE")
         monkeypatch.setenv("XDG_CACHE_HOME", "~/other")
         assert cache_folder() == home / "other" / "weightsearch"
+
+
+def test_a_long_override_is_named_without_its_value(tiny):
+    long = f"data={{name: procedural, size: [32, 48], min_depth: 0.3, max_depth: 6.0, scenes: 2, frames: {'1' * 9}x}}"
+    with pytest.raises(SpecError) as error:
+        load_study(tiny, [long])
+    assert str(error.value).endswith("(--set data)")

@@ -193,7 +193,8 @@ def test_a_mistake_is_one_located_line(tiny, override, path, words):
     assert text.startswith(f"{path}: " if path else words)
     assert words in text
     assert text.endswith(")")
-    assert f"--set {override}" in text or "tiny.yaml:" in text or "--set storage=..." in text
+    shown = override if len(override) <= 80 else override.partition("=")[0]
+    assert f"--set {shown})" in text or "tiny.yaml:" in text or "--set storage=..." in text
 
 
 def test_a_mistake_in_the_file_names_its_line(tiny):

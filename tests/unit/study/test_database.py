@@ -48,7 +48,8 @@ class TestDatabaseErrors:
 
     def test_not_a_database(self, tmp_path):
         (tmp_path / "x.db").write_text("this is no database, whatever its name says" * 100)
-        assert "file is not a database" in self.open(f"sqlite:///{tmp_path}/x.db")
+        said = self.open(f"sqlite:///{tmp_path}/x.db")
+        assert "file is not a database; restore a copy, or save what can be saved with: sqlite3" in said
 
     def test_no_such_folder(self, tmp_path):
         assert "unable to open database file" in self.open(f"sqlite:///{tmp_path}/none/x.db")
@@ -56,6 +57,12 @@ class TestDatabaseErrors:
     def test_nothing_to_read_yet(self, tmp_path):
         assert "there is no study database" in self.open(f"sqlite:///{tmp_path}/x.db", "read")
         assert not (tmp_path / "x.db").exists()
+
+    def test_a_path_is_shown_without_detours(self, tmp_path):
+        assert f"database {tmp_path}/x.db;" in self.open(f"sqlite:///{tmp_path}/elsewhere/../x.db", "read")
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "x.db").write_text("no database" * 100)
+        assert self.open(f"sqlite:///{tmp_path}/elsewhere/../x.db").startswith(f"sqlite:///{tmp_path}/x.db: ")
 
     def test_in_memory(self):
         assert "would be lost" in self.open("sqlite://")
