@@ -43,10 +43,10 @@ from weightsearch.spec.differences import differences, flat
 from weightsearch.spec.document import placed
 from weightsearch.study.export import best_configuration
 from weightsearch.study.lease import Lease
-from weightsearch.study.store import CONTENT, MEASURED, NAIVE, NAIVE_ON_TEST, UID, StudyStore
+from weightsearch.study.store import CONTENT, MEASURED, NAIVE, NAIVE_ON_TEST, UID, WARNINGS, StudyStore
 from weightsearch.study.summary import StudySummary, summarise
 from weightsearch.study.writer import Writer
-from weightsearch.training.data_warnings import data_warnings, with_warnings
+from weightsearch.training.data_warnings import warnings_before_training, with_warnings
 from weightsearch.training.evaluate import evaluate_checkpoint
 from weightsearch.training.preflight import learning, preflight, used_terms
 from weightsearch.training.scores import open_truths
@@ -115,7 +115,10 @@ class StudyRun:
         check_protocol(self.store, protocol.to_plain())
         with placed(self.spec.document), with_warnings(dataset, protocol):
             preflight(learning(self.spec), dataset, self.spec.search.objectives, used_terms(self.spec))
-        for line in data_warnings(dataset, protocol):
+        lines = warnings_before_training(dataset, protocol)
+        with self.writer.act() as connection:
+            self.store.keep(connection, WARNINGS, {"lines": lines}, anew=True)
+        for line in lines:
             self.listener(Event("warning", reason=line))
         open_truths(dataset, "validation", protocol, progress)
         if NAIVE not in self.store.spec:

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from weightsearch.analysis.domination import non_dominated
 from weightsearch.analysis.verdict import TEST, VALIDATION, Contender, Sentence, Verdict, judge
 from weightsearch.spec.ranges import Choices, as_written, find_ranges, label
-from weightsearch.study.store import BASELINE, NAIVE, NAIVE_ON_TEST, REASON, StudyStore
+from weightsearch.study.store import BASELINE, NAIVE, NAIVE_ON_TEST, REASON, WARNINGS, StudyStore
 
 STATES: Final = ("COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING")
 
@@ -37,7 +37,7 @@ class StudySummary:
     COMPLETE trials that no other dominates, by number (for one objective: the best alone). naive: objectives, on the
     validation split, of trivial baselines that ignore the image, by their names; naive_test: the same on the test
     split, empty in studies of older versions. tested: trial -> metrics on the test split. fresh: trial -> split ->
-    metric -> seed -> value, of trainings with fresh seeds."""
+    metric -> seed -> value, of trainings with fresh seeds. data_warnings: about the unit of the depth and the crop."""
 
     study: str
     directions: dict[str, str]
@@ -50,6 +50,7 @@ class StudySummary:
     naive_test: dict[str, dict[str, float]] = field(default_factory=dict)
     tested: dict[int, dict[str, float]] = field(default_factory=dict)
     fresh: dict[int, dict[str, dict[str, dict[int, float]]]] = field(default_factory=dict)
+    data_warnings: tuple[str, ...] = ()
 
     @property
     def trivial(self) -> dict[str, dict[str, dict[str, float]]]:
@@ -127,6 +128,7 @@ def summarise(store: StudyStore) -> StudySummary:
         naive_test=dict(store.spec.get(NAIVE_ON_TEST, {})),
         tested=store.tested(),
         fresh=store.fresh(),
+        data_warnings=tuple(store.spec.get(WARNINGS, {}).get("lines", ())),
     )
 
 

@@ -17,9 +17,17 @@ def data_warnings(
 ) -> list[str]:
     """A line each about the unit of the depth in these splits, and about a crop that was made for images of other
     proportions than the dataset has."""
-    found = dataset_doubts(dataset, splits)
+    found = [doubt.text for doubt in dataset_doubts(dataset, splits)]
     other = misfit(protocol.crop, (size for split in splits for size in dataset.sizes(split)))
     return found if other is None else [*found, other]
+
+
+def warnings_before_training(dataset: Dataset, protocol: Protocol) -> list[str]:
+    """As `data_warnings`. Raises DataError if most of the known depth is outside the range of depth."""
+    for doubt in dataset_doubts(dataset):
+        if doubt.refused:
+            raise DataError(doubt.text)
+    return data_warnings(dataset, protocol)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from weightsearch.files import write_text
 from weightsearch.metrics.protocol import protocol_of
 from weightsearch.records import EpochRecord
 from weightsearch.spec.sections import Configuration
-from weightsearch.training.data_warnings import data_warnings, with_warnings
+from weightsearch.training.data_warnings import warnings_before_training, with_warnings
 from weightsearch.training.environment import describe_environment
 from weightsearch.training.loop import Trainer
 from weightsearch.training.preflight import preflight
@@ -47,8 +47,8 @@ def train(
     protocol = protocol_of(configuration, "validation")
     with with_warnings(dataset, protocol):
         preflight(configuration, dataset)
-    if on_warning is not None:
-        for line in data_warnings(dataset, protocol):
+    for line in warnings_before_training(dataset, protocol):
+        if on_warning is not None:
             on_warning(line)
     open_truths(dataset, "validation", protocol, progress)
     trainer = Trainer(configuration, dataset, device)

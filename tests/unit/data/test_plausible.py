@@ -63,7 +63,7 @@ def both(found) -> list[str]:
     """The unit warnings of data check; a training gives the same warnings from fewer pixels."""
     problems = [line for line in check_data(found).problems if "frames have no depth between" not in line]
     doubts = dataset_doubts(open_dataset(found))
-    assert [doubt.partition("the depth looks like")[2] for doubt in doubts] == [
+    assert [doubt.text.partition("the depth looks like")[2] for doubt in doubts] == [
         line.partition("the depth looks like")[2] for line in problems
     ]
     return problems
