@@ -32,8 +32,8 @@ def summary_part(found: Findings) -> Part:
     facts.append((duration(float(found.frames.epochs["seconds"].sum())), "of training"))
     text = [_searched(found)]
     if best is None:
-        text.append(_nothing_yet(found))
-        return Part("summary", "Summary", text, facts=facts)
+        said = [sentence.text for sentence in found.summary.about_data()]
+        return Part("summary", "Summary", [*text, *said, _nothing_yet(found)], facts=facts, warnings=said)
     verdict = advice(found)
     text += [sentence.text for sentence in verdict]
     if (flat := _flat(found)) is not None:

@@ -7,6 +7,7 @@ import re
 import shlex
 import sysconfig
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,7 @@ PASSWORDS: Final = (
     (re.compile(r"(\w*password(?:=|%3D))[^&\s'\"]+", re.I), r"\1***"),
 )
 # Files that are no user's: this program's, Python's own, and code without a file.
+CALL: Final = ("STUDY",)  # how commands name a study whose file is not known
 OTHERS: Final = (f"{Path(__file__).parent}{os.sep}", f"{sysconfig.get_path('stdlib')}{os.sep}", "<")
 
 
@@ -42,6 +44,12 @@ def counted(count: int, noun: str, several: str | None = None) -> str:
 def command(*words: object) -> str:
     """A command line that can be copied into a shell whatever its words are: `weightsearch run 'a b.yaml'`."""
     return shlex.join(str(word) for word in words)
+
+
+def called(call: Sequence[str], name: str, *words: object) -> str:
+    """A command of weightsearch about a study. call: the study file and the overrides with which it was given."""
+    file, *overrides = call
+    return command("weightsearch", name, file, *words, *overrides)
 
 
 class Secret(str):

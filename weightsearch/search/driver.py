@@ -92,6 +92,7 @@ class StudyRun:
             with _folder_made(self.folder):
                 self.store = _open_store(spec, new=new)
             stack.callback(self.store.close)
+            self.store.joined = join
             self.lease = Lease.take(self.store, join=join)
             stack.callback(self._release)
             self.annotator = None if annotate is None else annotate(self.store)
@@ -310,10 +311,10 @@ def _how_to_go_on(ledger: Ledger) -> str:
     try:
         waiting = ledger.put_back()
     except StoreError as error:
-        return f"stopped; give the same command again to go on from the last checkpoints ({error})"
+        return f"stopped; go on from the last checkpoints with: {ledger.store.how_to_go_on()} ({error})"
     numbers = ", ".join(str(number) for number in waiting)
     what = {0: "the study goes", 1: f"trial {numbers} goes"}.get(len(waiting), f"trials {numbers} go")
-    return f"stopped; {what} on from the last checkpoint when the same command is given again"
+    return f"stopped; {what} on from the last checkpoint with: {ledger.store.how_to_go_on()}"
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from weightsearch.analysis.domination import non_dominated
 from weightsearch.analysis.verdict import TEST, VALIDATION, Contender, Sentence, Verdict, judge
+from weightsearch.errors import CALL, called
 from weightsearch.spec.ranges import Choices, as_written, find_ranges, label
 from weightsearch.study.store import BASELINE, NAIVE, NAIVE_ON_TEST, REASON, WARNINGS, StudyStore
 
@@ -37,7 +38,8 @@ class StudySummary:
     COMPLETE trials that no other dominates, by number (for one objective: the best alone). naive: objectives, on the
     validation split, of trivial baselines that ignore the image, by their names; naive_test: the same on the test
     split, empty in studies of older versions. tested: trial -> metrics on the test split. fresh: trial -> split ->
-    metric -> seed -> value, of trainings with fresh seeds. data_warnings: about the unit of the depth and the crop."""
+    metric -> seed -> value, of trainings with fresh seeds. data_warnings: about the unit of the depth and the crop.
+    call: how commands name the study."""
 
     study: str
     directions: dict[str, str]
@@ -51,6 +53,7 @@ class StudySummary:
     tested: dict[int, dict[str, float]] = field(default_factory=dict)
     fresh: dict[int, dict[str, dict[str, dict[int, float]]]] = field(default_factory=dict)
     data_warnings: tuple[str, ...] = ()
+    call: tuple[str, ...] = CALL
 
     @property
     def trivial(self) -> dict[str, dict[str, dict[str, float]]]:
@@ -77,10 +80,20 @@ class StudySummary:
     def sentences(self, name: str | None = None) -> list[Sentence]:
         """The verdict in plain words. name: of the best trial."""
         verdict = self.verdict()
-        if verdict is None or self.best is None:
-            return []
-        remark = "" if self.best.baseline is None else f", no searched trial has a better {verdict.objective}"
-        return verdict.sentences(name or self.best_name, remark)
+        return self.about_data() + ([] if verdict is None else self.worded(verdict, name))
+
+    def about_data(self) -> list[Sentence]:
+        """The warnings about the data set, which come before any verdict."""
+        return [Sentence(f"Warning: {line}", warning=True) for line in self.data_warnings]
+
+    def worded(self, verdict: Verdict, name: str | None = None) -> list[Sentence]:
+        """A verdict on the best trial in plain words. name: of the best trial."""
+        remark = ""
+        if self.best is not None and self.best.baseline is not None:
+            remark = f"no searched trial has a better {verdict.objective}"
+        trials = self.states["COMPLETE"]
+        compare = called(self.call, "compare", "--seeds", 3)
+        return verdict.sentences(name or self.best_name, remark, trials=trials, compare=compare)
 
     @property
     def best_name(self) -> str:
@@ -129,6 +142,7 @@ def summarise(store: StudyStore) -> StudySummary:
         tested=store.tested(),
         fresh=store.fresh(),
         data_warnings=tuple(store.spec.get(WARNINGS, {}).get("lines", ())),
+        call=store.call,
     )
 
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from weightsearch.errors import StoreError
+from weightsearch.errors import CALL, StoreError, called
 from weightsearch.records import (
     HEADS,
     WITHOUT_PIXELS,
@@ -38,13 +38,21 @@ class TrialRow(NamedTuple):
 
 class StudyTrials:
     """The trials of one study of a database, addressed by their numbers. spec: what the database keeps of the study
-    file."""
+    file. call: the study file and the overrides that commands are to be given again with.
+    joined: whether this driver joined others."""
+
+    call: tuple[str, ...] = CALL
+    joined = False
 
     def __init__(self, database: Database, study: optuna.Study, spec: Mapping[str, Any]) -> None:
         self.database = database
         self.study = study
         self.study_id: int = study._study_id
         self.spec = spec
+
+    def how_to_go_on(self) -> str:
+        """The command that continues the study; `--force-new` is left out, since the study is there now."""
+        return called(self.call, "run", *(["--join"] if self.joined else []))
 
     @property
     def storage(self) -> BaseStorage:

@@ -27,7 +27,9 @@ BETTER: Final = 0.5  # of abs_rel: at most so much is left of it under another u
 SURE: Final = 0.25
 RELATIVE: Final = 1.5  # medians that differ by this factor may be those of relative depth
 ALIKE: Final = 0.5  # median rank correlation with the truth from which predictions have the truth's shape
-OUTSIDE: Final = 0.5  # share of clamped pixels from which predictions with IMPOSSIBLE medians are an error without a unit
+OUTSIDE: Final = (
+    0.5  # share of clamped pixels from which predictions with IMPOSSIBLE medians are an error without a unit
+)
 UNEXPLAINED: Final = 4.0  # medians that differ by this factor give a warning even if no unit explains them
 IMPOSSIBLE: Final = 10.0  # medians that differ by this factor, which a known unit explains, are an error in any case
 OPPOSED: Final = -0.5  # median rank correlation with the truth below which the prediction is 1/depth, an error
