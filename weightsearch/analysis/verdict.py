@@ -140,8 +140,8 @@ class Verdict:
             values += f", {tested:.4g} against {theirs:.4g} on the test split"
         trivial = f"{one.name}, a trivial baseline that ignores the image"
         if not one.beaten:
-            best = f"{_capital(name)}, the best so far{f' ({remark})' if remark else ''}," if self.seeds < 2 else name
-            text = f"{_capital(best if first else name)} is no better than {trivial}: {values}."
+            known = f" ({remark})" if first and remark and self.seeds < 2 else ""
+            text = f"{_capital(name)}{known} is no better than {trivial}: {values}."
             if first:
                 text += (
                     " Until it is better, comparing weights means little: train longer, or look for a mistake in data, "

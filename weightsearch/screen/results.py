@@ -66,10 +66,8 @@ def print_result(summary: StudySummary, best_file: Path | None) -> None:
     for trial in failed[:FAILURES]:
         out.print(f"  trial {trial.number} failed: {trial.reason}", markup=False)
     if len(failed) > FAILURES:
-        out.print(
-            f"  and {len(failed) - FAILURES} more; all are written by: {called(summary.call, 'export', '--trials', 'trials.csv')}",
-            markup=False,
-        )
+        written = called(summary.call, "export", "--trials", "trials.csv")
+        out.print(f"  and {len(failed) - FAILURES} more; all are written by: {written}", markup=False)
     if summary.states["WAITING"] or summary.states["RUNNING"]:
         out.print(f"  resume with: {called(summary.call, 'run')}", markup=False)
     if summary.best is None:
