@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shlex
@@ -39,6 +40,20 @@ def one_line(text: str) -> str:
 def counted(count: int, noun: str, several: str | None = None) -> str:
     """`1 problem`, `2 problems`; several: of nouns that do not just take an s."""
     return f"{count} {noun if count == 1 else several or f'{noun}s'}"
+
+
+def difference(share: float, margin: float | None = None) -> str:
+    """A relative difference in words, in three significant digits: `9.8 % lower`, `3.1 ± 4.0 % higher` with half of a
+    confidence interval, `12.5 times` from 900 % on."""
+    if margin is not None:
+        shown = f"{100 * abs(share):.1f} ± {100 * margin:.1f} %"
+        return shown if shown.startswith("0.0 ") else f"{shown} {'higher' if share > 0 else 'lower'}"
+    if not math.isfinite(share):
+        return ""
+    if share >= 9:
+        return f"{1 + share:.3g} times"
+    shown = f"{100 * abs(share):.{0 if abs(share) >= 0.9995 else 1}f}"
+    return "equal" if shown == "0.0" else f"{shown} % {'higher' if share > 0 else 'lower'}"
 
 
 def command(*words: object) -> str:

@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from weightsearch.analysis.against_baselines import Comparison, Pair, compare_all
+from weightsearch.errors import difference
 
 VALIDATION: Final = "validation"
 TEST: Final = "test"
@@ -169,7 +170,7 @@ class Verdict:
         for label, found in self.baselines.items():
             words = f"“{label}”"
             if found.verdict == "undecided" and found.margin is not None:
-                words += f" ({_percent(found.change)} ± {100 * found.margin:.1f} %)"
+                words += f" ({difference(found.change, found.margin)})"
             groups.setdefault(found.verdict, []).append(words)
         if worse := groups.get("worse"):
             verb = "is" if len(worse) == 1 else "are"
@@ -259,7 +260,3 @@ def _capital(text: str) -> str:
 
 def _listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:+.1f} %"

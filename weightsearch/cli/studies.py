@@ -52,6 +52,7 @@ def run(
     from weightsearch.dashboards.notes import Notes
     from weightsearch.search.driver import StudyRun
     from weightsearch.search.status import Status
+    from weightsearch.study.progress import read_counts
 
     view = View(quiet=quiet)
     running = StudyRun(spec, view, join=join, new=force_new is not None, annotate=Notes)
@@ -59,7 +60,8 @@ def run(
     try:
         with view.progress("reading frames") as progress:
             running.check(progress)
-        view.begin(Status.of(running.summary(), spec.search.trials, spec.base.train), spec.name)
+        status = Status.of(running.summary(), spec.search.trials, spec.base.train)
+        view.begin(status, spec.name, lambda known: read_counts(running.store, known))
         try:
             running.search(begins=lambda: view.line("starting the workers; the first epochs take a while"))
         except BaseException:

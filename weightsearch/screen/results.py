@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from weightsearch.errors import called, command
+from weightsearch.errors import called, command, counted
 from weightsearch.screen.console import SPLITS, change, err, out
 from weightsearch.spec.ranges import text_of
 
@@ -62,6 +62,11 @@ def print_quantisation(found: Sequence[Quantisation]) -> None:
 def print_result(summary: StudySummary, best_file: Path | None) -> None:
     counts = ", ".join(f"{count} {state}" for state, count in summary.states.items() if count) or "no trials"
     out.print(f"study {summary.study}: {counts}", markup=False)
+    for trial in (one for one in summary.trials if one.state == "RUNNING"):
+        name = f"  trial {trial.number}" + (f" ({trial.baseline})" if trial.baseline else "")
+        host = summary.hosts.get(trial.number)
+        where = f" on {host}" if host else ""
+        out.print(f"{name} is running{where}, {counted(trial.epochs, 'epoch')} done", markup=False)
     failed = [trial for trial in summary.trials if trial.reason and trial.state == "FAIL"]
     for trial in failed[:FAILURES]:
         out.print(f"  trial {trial.number} failed: {trial.reason}", markup=False)

@@ -11,7 +11,7 @@ from weightsearch.analysis.gradient_ratio import Pull, later_pull
 from weightsearch.records import EpochRecord, TermRecord
 from weightsearch.search.ledger import COMPLETE, FAILED, PRUNED, Event
 from weightsearch.spec.sections import EarlyStopping, Train
-from weightsearch.study.progress import Progress, running_trial
+from weightsearch.study.progress import Counts, Progress, running_trial
 from weightsearch.study.summary import StudySummary
 
 ENDS: Final = {COMPLETE: "COMPLETE", PRUNED: "PRUNED", FAILED: "FAIL"}
@@ -24,8 +24,8 @@ class Status:
     states: ended trials by state. values: the objective's last value by trial. full: the trials that are COMPLETE.
     stopping: under early stopping a trial's value is that of its best epoch so far. kept: then the curves that decide.
     baselines: name -> trial. running: trial -> epochs done. terms: trial -> those of its last epoch. pulls: trial ->
-    its gradient ratios. lengths: epochs of the trials that ended here. away: why the database
-    does not answer, while it does not.
+    its gradient ratios. lengths: epochs of the trials that ended here. elsewhere: how many
+    trials other drivers train. away: why the database does not answer, while it does not.
     """
 
     objective: str
@@ -40,6 +40,7 @@ class Status:
     terms: dict[int, dict[str, TermRecord]] = field(default_factory=dict)
     pulls: dict[int, Pull | None] = field(default_factory=dict)
     lengths: list[int] = field(default_factory=list)
+    elsewhere: int = 0
     epochs_here: int = 0
     first_epoch: float | None = None
     away: str | None = None
@@ -94,6 +95,16 @@ class Status:
             if event.baseline is None:
                 self.lengths.append(length)
 
+    def recount(self, counts: Counts) -> None:
+        """Take over the trials of all drivers as the database has them."""
+        self.states = {state: counts.states.get(state, 0) for state in ENDS.values()}
+        self.elsewhere = max(0, counts.states.get("RUNNING", 0) - len(self.running))
+        for number, trial in counts.full.items():
+            self.values[number] = trial.value
+            self.full.add(number)
+            if trial.baseline is not None:
+                self.baselines[trial.baseline] = number
+
     def _counts(self, number: int, record: EpochRecord) -> bool:
         """Whether a trial's value is that of this epoch from now on."""
         if self.stopping is None:
@@ -109,7 +120,7 @@ class Status:
         return Progress(
             study=study,
             objective=self.objective,
-            states={**self.states, "RUNNING": len(self.running)},
+            states={**self.states, "RUNNING": len(self.running) + self.elsewhere},
             total=self.total,
             epochs=self.epochs,
             best=self.best(),
@@ -156,6 +167,6 @@ class Status:
         if self.first_epoch is None or self.epochs_here < 3:
             return None
         usual = sum(self.lengths) / len(self.lengths) if len(self.lengths) >= 3 else self.epochs
-        to_come = self.total - self.ended - len(self.running)
+        to_come = max(0, self.total - self.ended - len(self.running) - self.elsewhere)
         left = to_come * usual + sum(max(0.0, usual - done) for done in self.running.values())
         return (self.clock() - self.first_epoch) / (self.epochs_here - 1) * left

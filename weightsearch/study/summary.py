@@ -39,7 +39,7 @@ class StudySummary:
     validation split, of trivial baselines that ignore the image, by their names; naive_test: the same on the test
     split, empty in studies of older versions. tested: trial -> metrics on the test split. fresh: trial -> split ->
     metric -> seed -> value, of trainings with fresh seeds. data_warnings: about the unit of the depth and the crop.
-    call: how commands name the study."""
+    call: how commands name the study. hosts: where each running trial is trained."""
 
     study: str
     directions: dict[str, str]
@@ -54,6 +54,7 @@ class StudySummary:
     fresh: dict[int, dict[str, dict[str, dict[int, float]]]] = field(default_factory=dict)
     data_warnings: tuple[str, ...] = ()
     call: tuple[str, ...] = CALL
+    hosts: dict[int, str] = field(default_factory=dict)
 
     @property
     def trivial(self) -> dict[str, dict[str, dict[str, float]]]:
@@ -109,6 +110,11 @@ class StudySummary:
             "study": self.study,
             "directions": self.directions,
             "states": self.states,
+            "running": [
+                {"number": one.number, "epochs": one.epochs, "host": self.hosts.get(one.number)}
+                for one in self.trials
+                if one.state == "RUNNING"
+            ],
             "best": None if best is None else {"number": best.number, "values": best.values, "params": best.params},
             "baselines": {name: {"values": one.values, "params": one.params} for name, one in self.baselines.items()},
             "naive": self.naive,
@@ -143,6 +149,7 @@ def summarise(store: StudyStore) -> StudySummary:
         fresh=store.fresh(),
         data_warnings=tuple(store.spec.get(WARNINGS, {}).get("lines", ())),
         call=store.call,
+        hosts=store.hosts(),
     )
 
 

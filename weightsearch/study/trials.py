@@ -213,6 +213,27 @@ class StudyTrials:
             row = connection.execute(query.where(tables.trials.c.trial_id == self.trial_id(number))).first()
             return ({}, {}) if row is None else (row[0], row[1])
 
+    def hosts(self) -> dict[int, str]:
+        """Running trial -> the host of its last report or, before the first, the host of the driver that has it."""
+        trials = self.database.optuna_table("trials")
+        running = (trials.c.study_id == self.study_id) & (trials.c.state == TrialState.RUNNING.name)
+        join = (
+            trials.outerjoin(tables.trials, tables.trials.c.trial_id == trials.c.trial_id)
+            .outerjoin(tables.environments)
+            .outerjoin(tables.assignments, tables.assignments.c.trial_id == trials.c.trial_id)
+            .outerjoin(tables.drivers, tables.drivers.c.driver_id == tables.assignments.c.driver_id)
+        )
+        columns = (trials.c.number, tables.environments.c.content, tables.drivers.c.process)
+        with self.database.reading() as connection:
+            rows = connection.execute(sa.select(*columns).select_from(join).where(running)).all()
+        found = {}
+        for number, environment, process in rows:
+            if environment:
+                found[int(number)] = str(environment["host"])
+            elif process:
+                found[int(number)] = f"{process['owner'].rpartition('@')[2]} (its driver's host)"
+        return found
+
     def cpus(self) -> set[str]:
         """The CPUs on which trials of the study were trained without a GPU, as far as they were noted."""
         mine = sa.select(tables.trials.c.environment_id).where(tables.trials.c.trial_id.in_(self._trial_ids()))

@@ -106,7 +106,7 @@ def test_the_screen_has_the_best_against_the_baselines_and_many_trials_in_short(
     assert len(re.findall(r"\d %  [█▏▎▍▌▋▊▉░ ]{10} [\d.]+", text)) == 4 * 3
     now = replace(now, elapsed=359_999.0, left=359_999.0, running=[_long(one) for one in now.running])
     assert max(map(len, shown(now).splitlines())) <= 80  # a live view cuts off what is wider
-    assert "also running: 9 (2/8), 10 (2/8)" in text
+    assert "also running: 9 (2/8 on host), 10 (2/8 on host)" in text
 
 
 def _long(trial: RunningTrial) -> RunningTrial:
