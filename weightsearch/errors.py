@@ -53,7 +53,7 @@ def difference(share: float, margin: float | None = None) -> str:
     if share >= 9:
         return f"{1 + share:.3g} times"
     shown = f"{100 * abs(share):.{0 if abs(share) >= 0.9995 else 1}f}"
-    return "equal" if shown == "0.0" else f"{shown} % {'higher' if share > 0 else 'lower'}"
+    return "the same" if shown == "0.0" else f"{shown} % {'higher' if share > 0 else 'lower'}"
 
 
 def command(*words: object) -> str:

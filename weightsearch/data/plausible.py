@@ -25,9 +25,9 @@ Depths = NDArray[np.float32]
 
 SAMPLED: Final = 400  # pixels of a frame
 FRAMES: Final = 64  # of a training's, at most
-OUT: Final = 0.2  # share of the known depth above or below the range from which other units are tried
+OUT: Final = 0.2  # share of the known depth outside the range from which other units are tried; an error if one fits
 SOME: Final = 0.05  # the same share above the range, if the median is unusual too
-LOST: Final = 0.5  # share outside the range above which nothing is trained, whether a unit explains it or not
+LOST: Final = 0.5  # share outside the range above which nothing is trained even if no unit explains it
 FITS: Final = 0.95  # share of the known depth within the range under another unit
 REACH: Final = 0.2  # share of max_depth that the depth must reach under another unit
 USUAL_REACH: Final = 0.8
@@ -74,8 +74,9 @@ class Doubt:
 
     @property
     def refused(self) -> bool:
-        """Whether most of the ground truth would take no part: nothing is trained then."""
-        return self.outside > LOST
+        """Whether nothing is to be trained: another unit is recognised and much of the depth is outside the range, or
+        most of it is outside whatever the unit."""
+        return self.outside > (LOST if self.factor is None else OUT)
 
 
 def sample_of(depth: Depths) -> Depths:

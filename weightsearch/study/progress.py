@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -41,10 +40,11 @@ class Ended:
 
 @dataclass(frozen=True)
 class Counts:
-    """The trials of a study, those of all drivers. states: trials by state. full: COMPLETE trials that were not known
-    yet, by number."""
+    """The trials of a study, those of all drivers. ended: trial -> its state. running: how many are RUNNING. full:
+    COMPLETE trials that were not known yet, by number."""
 
-    states: Mapping[str, int]
+    ended: Mapping[int, str]
+    running: int
     full: Mapping[int, Ended]
 
 
@@ -56,7 +56,8 @@ def read_counts(store: StudyStore, known: Collection[int]) -> Counts:
         if row.state == TrialState.COMPLETE and row.number not in known:
             trial = store.trial(row.number)
             full[row.number] = Ended(trial.values[0], trial.user_attrs.get(BASELINE))
-    return Counts(Counter(row.state.name for row in rows), full)
+    ended = {row.number: row.state.name for row in rows if row.state.is_finished()}
+    return Counts(ended, sum(row.state == TrialState.RUNNING for row in rows), full)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ def data_warnings(
 
 
 def warnings_before_training(dataset: Dataset, protocol: Protocol) -> list[str]:
-    """As `data_warnings`. Raises DataError if most of the known depth is outside the range of depth."""
+    """As `data_warnings`. Raises DataError if too much of the known depth is outside the range."""
     for doubt in dataset_doubts(dataset):
         if doubt.refused:
             raise DataError(doubt.text)
