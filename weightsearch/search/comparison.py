@@ -25,7 +25,7 @@ from weightsearch.spec.ranges import is_weight
 from weightsearch.study.store import CONTENT, StudyStore
 from weightsearch.study.summary import StudySummary, TrialSummary, summarise
 from weightsearch.training.checkpoint import essentials
-from weightsearch.training.data_warnings import warnings_before_training
+from weightsearch.training.data_warnings import data_warnings
 from weightsearch.training.device import choose_device
 from weightsearch.training.evaluate import evaluate_checkpoint
 from weightsearch.training.run import CHECKPOINT, train
@@ -241,7 +241,7 @@ def trained_anew(
     for study in studies:
         dataset = open_dataset(study.spec.base, progress=listener.progress)
         check_content(study.store.spec.get(CONTENT, {}), dataset.content, f"the study {study.name!r}")
-        for line in warnings_before_training(dataset, protocol_of(study.spec.base, "validation")):
+        for line in data_warnings(dataset, protocol_of(study.spec.base, "validation")):
             listener.line(f"warning: {line}")
     listener.trainings = seeds * len(chosen)
     return [
@@ -385,6 +385,7 @@ def _trained(
         progress=listener.progress,
         on_epoch=on_epoch,
         on_resume=lambda epoch: cpu.resumed() if epoch < epochs else None,
+        accepted=True,
     )
     metrics = {"validation": result["metrics"]}
     if len(open_dataset(configuration).splits["test"]):

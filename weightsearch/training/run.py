@@ -38,16 +38,18 @@ def train(
     on_epoch: Callable[[EpochRecord], None] | None = None,
     on_resume: Callable[[int], None] | None = None,
     on_warning: Callable[[str], None] | None = None,
+    accepted: bool = False,
 ) -> dict[str, Any]:
     """Train to the end, going on from the folder's checkpoint if it has one of the same configuration; the result is
     what `metrics.json` holds. on_resume: told the epochs that were done. on_warning: told what looks wrong about the
-    data. Raises WeightsearchError, TrialFailure among them; what was written stays."""
+    data. accepted: the study's trials were trained on the data, so that no unit is refused. Raises WeightsearchError,
+    TrialFailure among them; what was written stays."""
     checkpoint = folder / CHECKPOINT
     dataset = open_dataset(configuration, progress=progress)
     protocol = protocol_of(configuration, "validation")
     with with_warnings(dataset, protocol):
         preflight(configuration, dataset)
-    for line in warnings_before_training(dataset, protocol):
+    for line in () if accepted else warnings_before_training(dataset, protocol):
         if on_warning is not None:
             on_warning(line)
     open_truths(dataset, "validation", protocol, progress)

@@ -216,6 +216,8 @@ def test_depth_that_is_mostly_outside_the_range_is_refused(tiny, tmp_path, data_
     assert not (tmp_path / "out").exists()
     trusted = wrong.model_copy(update={"analysis": wrong.analysis.model_copy(update={"check_units": False})})
     assert train(trusted, tmp_path / "out", CPU)["metrics"]["abs_rel"] > 0
+    again = train(wrong, tmp_path / "again", CPU, accepted=True)  # as `compare` trains a study that has its trials
+    assert again["metrics"]["abs_rel"] > 0
     near = data_set(tiny, tmp_path / "near", integers(kinect(data_root), 1000), (0.1, 1.5), "train.epochs=1")
     with pytest.raises(DataError, match="outside data.min_depth 0.1 and data.max_depth 1.5 m"):
         train(near, tmp_path / "out2", CPU)
