@@ -37,7 +37,7 @@ def claims_part(found: Findings) -> Part | None:
         claims_transfer.SOURCE: set(TRANSFER) <= terms,
         claims_cotraining.SOURCE: found.tree.get("rebalance") is not None,
     }
-    claims = [claim for claim in all_claims(evidence(found)) if about[claim.source]]
+    claims = [claim for claim in all_claims(evidence(found), found.summary.call) if about[claim.source]]
     return part_of_claims(claims) if claims else None
 
 

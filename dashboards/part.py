@@ -69,10 +69,6 @@ def number(value: Any, digits: int = 4) -> str:
     return f"{value:.{digits}g}"
 
 
-def percent(share: float, digits: int = 1) -> str:
-    return f"{100 * share:+.{digits}f} %"
-
-
 def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -9,7 +9,7 @@ import pandas as pd
 from weightsearch.analysis.sensitivity import Plateau, plateaus, seed_noise
 from weightsearch.dashboards.findings import Findings
 from weightsearch.dashboards.part import Part, Table
-from weightsearch.errors import counted
+from weightsearch.errors import called, counted
 
 NEAR: Final = 0.01  # of the best value: what still counts as equally good
 
@@ -42,7 +42,8 @@ def sensitivity_part(found: Findings) -> Part:
         "be worse."
     ]
     if spread is None:
-        text.append("Seed noise is not known: weightsearch compare STUDY --seeds 3 measures it.")
+        compare = called(found.summary.call, "compare", "--seeds", 3)
+        text.append(f"Seed noise is not known: {compare} measures it.")
     else:
         text.append(
             f"The standard deviation between seeds is {spread:.3g} ({found.objective}); the ranges on the right are "

@@ -10,9 +10,9 @@ import numpy as np
 from weightsearch.analysis.against_baselines import LEVEL, Comparison
 from weightsearch.analysis.verdict import TEST, VALIDATION, Sentence, Verdict
 from weightsearch.dashboards.findings import Findings
-from weightsearch.dashboards.part import Part, Table, duration, number, percent
+from weightsearch.dashboards.part import Part, Table, duration, number
 from weightsearch.dashboards.sensitivity_part import near_best
-from weightsearch.errors import counted
+from weightsearch.errors import counted, difference
 from weightsearch.spec.ranges import find_ranges, is_weight, text_of
 from weightsearch.study.summary import TrialSummary
 
@@ -32,8 +32,8 @@ def summary_part(found: Findings) -> Part:
     facts.append((duration(float(found.frames.epochs["seconds"].sum())), "of training"))
     text = [_searched(found)]
     if best is None:
-        text.append(_nothing_yet(found))
-        return Part("summary", "Summary", text, facts=facts)
+        said = [sentence.text for sentence in found.summary.about_data()]
+        return Part("summary", "Summary", [*text, *said, _nothing_yet(found)], facts=facts, warnings=said)
     verdict = advice(found)
     text += [sentence.text for sentence in verdict]
     if (flat := _flat(found)) is not None:
@@ -165,7 +165,7 @@ def _trivial_rows(verdict: Verdict, splits: Sequence[str], compared: Sequence[st
             if split == VALIDATION and name in tested:
                 against.append(_against(tested[name], split))
             else:
-                change = "" if mine is None or not theirs else percent((mine - theirs) / abs(theirs))
+                change = "" if mine is None or not theirs else difference((mine - theirs) / abs(theirs))
                 alone = split == VALIDATION and len(verdict.best.seeds(objective)) < 2
                 against.append(f"{change}, one seed" if change and alone else change)
         fresh = [number(values[split]) for split in splits]
@@ -184,10 +184,9 @@ def _against(one: Comparison | None, split: str) -> str:
     """A verdict on the validation split, the difference alone on the test split."""
     if one is None:
         return ""
-    change = percent(one.change)
     if one.margin is None or one.p is None:
-        return f"{change}, one seed"
-    change += f" ± {100 * one.margin:.1f} %"
+        return f"{difference(one.change)}, one seed"
+    change = difference(one.change, one.margin)
     if split != VALIDATION:
         return change
     words = "not significantly different" if one.verdict == "undecided" else one.verdict

@@ -42,7 +42,7 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path, number):
     driver.send_signal(number)
     _, complaints = driver.communicate(timeout=60)
     assert driver.returncode == 128 + number
-    assert "go on from the last checkpoint when the same command is given again" in complaints
+    assert "on from the last checkpoint with: weightsearch run tiny.yaml" in complaints
     assert "Traceback" not in complaints
     states = shown(tmp_path)["states"]
     assert states["RUNNING"] == 0
@@ -188,7 +188,7 @@ def test_a_full_disk_stops_the_study_and_loses_nothing(tmp_path):
     done = command("run", "full.yaml", cwd=tmp_path, expect=1)
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("stopped: trial 0: cannot write the checkpoint ")
-    assert last.endswith("File too large; nothing is lost; mend this, then give the command again")
+    assert last.endswith("File too large; nothing is lost: mend that, then go on with: weightsearch run full.yaml")
     states = shown(tmp_path, "full.yaml")["states"]
     assert (states["FAIL"], states["RUNNING"], states["WAITING"]) == (0, 0, 2)  # the two baselines
     (tmp_path / "full.py").write_text(full.replace("'RAY_JOB_ID'", "'NOTHING'"))  # there is space again
@@ -228,7 +228,7 @@ def test_data_that_change_stop_the_study_before_they_spoil_a_trial(tmp_path):
         f"stopped: trial 1: on the host {platform.node()} the data set is not the one that the study"
     )
     assert "validation depth " in last
-    assert last.endswith("nothing is lost; mend this, then give the command again")
+    assert last.endswith("nothing is lost: mend that, then go on with: weightsearch run tiny.yaml")
     states = shown(tmp_path)["states"]
     assert (states["COMPLETE"], states["FAIL"], states["RUNNING"], states["WAITING"]) == (1, 0, 0, 1)
     depth.write_bytes((tmp_path / "right.png").read_bytes())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -10,12 +11,12 @@ from optuna.samplers import RandomSampler
 from typer.testing import CliRunner
 
 from tests.stores import HERE, driving
-from tests.synthetic import PROTOCOL, SPACE, record, spec, synthetic
+from tests.synthetic import PROTOCOL, SPACE, fill, record, spec, synthetic
 from weightsearch.cli import app
 from weightsearch.dashboards.findings import read_findings
 from weightsearch.dashboards.notes import study_note
 from weightsearch.dashboards.summary_part import summary_part
-from weightsearch.study.store import NAIVE, NAIVE_ON_TEST, StudyStore
+from weightsearch.study.store import NAIVE, NAIVE_ON_TEST, WARNINGS, StudyStore
 from weightsearch.study.writer import Attempt
 
 OBJECTIVES = {"abs_rel": "minimize"}
@@ -94,3 +95,56 @@ def test_show_warns_of_the_best_trial_s_terms_without_pixels(tmp_path, monkeypat
     assert line in text
     assert "trial 0: the loss term" not in text
     assert "warning" not in said("show", "s.yaml", "--json")
+
+
+UNIT = "data: 89% of the known depth is above data.max_depth 6 m: set data.depth_scale: 5000"
+
+
+def test_warnings_about_the_data_stand_before_every_verdict(study):
+    """The warning at the start of `run` was gone when the best trial was named."""
+    store = StudyStore.open("sqlite:///s.db", "synthetic", mode="write")
+    store.note(WARNINGS, {"lines": []})
+    with store.database.writing() as connection:
+        store.keep(connection, WARNINGS, {"lines": [UNIT]}, anew=True)
+    found = read_findings(store)
+    store.close()
+    part = summary_part(found)
+    assert part.warnings[0] == f"Warning: {UNIT}"
+    plain = {
+        "show": said("show", study),
+        "compare": said("compare", study),
+        "report": " ".join(part.text),
+        "note": study_note(found).replace("\\_", "_"),
+        "show --json": " ".join(json.loads(said("show", study, "--json"))["verdict"]),
+        "compare --json": " ".join(json.loads(said("compare", study, "--json"))["verdicts"]["synthetic"]),
+    }
+    assert [name for name, text in plain.items() if f"Warning: {UNIT}" not in text] == []
+    assert all(text.index("Warning: data") < text.index("is no better than") for text in plain.values())
+
+
+def test_commands_to_be_copied_name_the_study_that_was_given(tmp_path, monkeypatch):
+    """`resume with: weightsearch run tiny.yaml` belonged to another study than the one that was shown."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my s.yaml").write_text("name: other\nstorage: sqlite:///other.db\n")
+    sets = ("--set", "name=synthetic", "--set", "storage=sqlite:///s.db")
+    with driving("sqlite:///s.db", "synthetic", spec(OBJECTIVES)) as writer:
+        fill(writer, 2, states=["COMPLETE", "RUNNING"])
+        text = said("show", "my s.yaml", *sets)
+    words = "--set name=synthetic --set storage=sqlite:///s.db"
+    assert f"resume with: weightsearch run 'my s.yaml' {words}\n" in text
+    assert f"before relying on it: weightsearch compare 'my s.yaml' --seeds 3 {words}." in text
+    assert "selected as the best of 3 trials" in text
+    assert "  trial 3 is running on host, 2 epochs done\n" in text
+    said("report", "my s.yaml", *sets, "-o", "r.html")
+    page = (tmp_path / "r.html").read_text().replace("&#39;", "'")
+    assert f"Seed noise is not known: weightsearch compare 'my s.yaml' --seeds 3 {words} measures it." in page
+    assert f"weightsearch claims 'my s.yaml' {words}" in page
+    shown = " ".join(said("claims", "my s.yaml", *sets, "--json").split())
+    assert f"weightsearch claims 'my s.yaml' {words}" in shown
+    assert "STUDY" not in text + page.partition("<body")[2] + shown
+
+
+def test_the_table_says_higher_and_lower(study):
+    text = said("show", study)
+    assert " % lower" in text or " % higher" in text
+    assert not re.search(r"[+-][\d.]+ %", text)

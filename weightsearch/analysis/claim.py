@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
+from weightsearch.errors import CALL, called
+
 HOLDS: Final = "holds"
 WRONG: Final = "wrong"
 ONE_SEED: Final = "holds for one seed"
@@ -68,7 +70,7 @@ class Rows:
 
     def by_training(self, name: str, claimed: str, right: str, where: str) -> Claim:
         """A claim that only the trials of a study can judge."""
-        return self(name, claimed, UNSUPPORTED, right, "weightsearch claims STUDY", {}, where)
+        return self(name, claimed, UNSUPPORTED, right, called(CALL, "claims"), {}, where)
 
 
 def rounds_to(claimed: str, right: Sequence[float]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from types import MappingProxyType
@@ -16,6 +16,7 @@ from weightsearch.analysis import (
     claims_transfer,
 )
 from weightsearch.analysis.claim import Claim
+from weightsearch.errors import CALL, called
 
 # The claims that only training can judge: the trials of a study are their evidence.
 BY_TRAINING: Final = (
@@ -26,13 +27,17 @@ BY_TRAINING: Final = (
 )
 
 
-def all_claims(evidence: Mapping[str, str] = MappingProxyType({})) -> list[Claim]:
+def all_claims(evidence: Mapping[str, str] = MappingProxyType({}), call: Sequence[str] = CALL) -> list[Claim]:
     """All claims, in the order of their sources. evidence: a study's measurements for claims in BY_TRAINING, by name.
-    Raises KeyError for another name."""
+    call: the study's file and overrides, for the command that prints them. Raises KeyError for another name."""
     unknown = set(evidence) - set(BY_TRAINING)
     if unknown:
         raise KeyError(f"no claim that training decides: {', '.join(sorted(unknown))}")
-    return [replace(claim, evidence=evidence.get(claim.name, "")) for claim in _computed()]
+    with_study = {called(CALL, "claims"): called(call, "claims")}
+    return [
+        replace(claim, evidence=evidence.get(claim.name, ""), how=with_study.get(claim.how, claim.how))
+        for claim in _computed()
+    ]
 
 
 @cache

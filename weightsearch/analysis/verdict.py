@@ -12,9 +12,11 @@ from typing import Final
 import numpy as np
 
 from weightsearch.analysis.against_baselines import Comparison, Pair, compare_all
+from weightsearch.errors import difference
 
 VALIDATION: Final = "validation"
 TEST: Final = "test"
+COMPARE: Final = "weightsearch compare STUDY --seeds 3"
 NAIVE: Final = "naive: "  # before an objective, in place of a baseline's name
 
 Naive = Mapping[str, Mapping[str, Mapping[str, float]]]  # split -> trivial baseline -> objective -> value
@@ -96,10 +98,16 @@ class Verdict:
         minimize = self.directions[self.objective] == "minimize"
         return compare_all(_pairs(self.best, self.others, self.objective, split, minimize=minimize))
 
-    def sentences(self, name: str, remark: str = "") -> list[Sentence]:
+    def sentences(
+        self, name: str, remark: str = "", *, trials: int | None = None, compare: str = COMPARE
+    ) -> list[Sentence]:
         """The verdict in plain words, warnings first. name: the best trial's name in a sentence. remark: added after
-        the name."""
-        said = [*(self._of_naive(one, name) for one in self.naive), self._of_baselines(name, remark)]
+        the name. trials: from which the best was selected, None if unknown. compare: the command that trains the best
+        trial and the baselines with fresh seeds."""
+        lost = [one for one in self.naive if not one.beaten]
+        said = [self._of_naive(one, name, remark, first=one in lost[:1]) for one in self.naive]
+        if self.seeds > 1 or not lost:  # else its comparison with the trivial baseline says what to do
+            said.append(self._of_baselines(name, remark, trials, compare))
         said.sort(key=lambda one: not one.warning)
         if self.tests:
             family = f" for all {self.tests} comparisons together (Holm's correction)" if self.tests > 1 else ""
@@ -121,7 +129,8 @@ class Verdict:
             said.append(tested)
         return said
 
-    def _of_naive(self, one: AgainstNaive, name: str) -> Sentence:
+    def _of_naive(self, one: AgainstNaive, name: str, remark: str, *, first: bool) -> Sentence:
+        """first: whether it is the first objective in which the best trial is no better, where the advice is given."""
         found, objective = one.compared, one.objective
         count = len(self.best.seeds(objective))
         how = f"mean of {count} fresh seeds" if count > 1 else "one fresh seed" if count else "one seed"
@@ -132,31 +141,36 @@ class Verdict:
             values += f", {tested:.4g} against {theirs:.4g} on the test split"
         trivial = f"{one.name}, a trivial baseline that ignores the image"
         if not one.beaten:
-            return Sentence(
-                f"{_capital(name)} is no better than {trivial}: {values}. Until it is better, comparing weights means "
-                "little: train longer, or look for a mistake in data, network or loss.",
-                warning=True,
-            )
+            known = f" ({remark})" if first and remark and self.seeds < 2 else ""
+            text = f"{_capital(name)}{known} is no better than {trivial}: {values}."
+            if first:
+                text += (
+                    " Until it is better, comparing weights means little: train longer, or look for a mistake in data, "
+                    "network or loss."
+                )
+            return Sentence(text, warning=True)
         if found.verdict == "undecided":
             return Sentence(f"{_capital(name)} is not significantly better than {trivial}: {values}.", warning=True)
         if found.verdict == "one seed":
             return Sentence(f"{_capital(name)} had a better value than {trivial}: {values}; one seed is no proof.")
         return Sentence(f"{_capital(name)} is better than {trivial}: {values}.")
 
-    def _of_baselines(self, name: str, remark: str) -> Sentence:
+    def _of_baselines(self, name: str, remark: str, trials: int | None, compare: str) -> Sentence:
         """The best trial compared with the baselines, grouped by outcome."""
         if self.seeds < 2:
-            why = "It was trained with one seed and selected as the best of many trials, so its value is biased"
+            count = "many" if trials is None else trials
+            why = f"It was trained with one seed and selected as the best of {count} trials, so its value is biased"
+            if trials == 1:
+                why = "It was trained with one seed, which shows no spread"
             if self.seeds:
                 why = "It was trained with one fresh seed, which shows no spread"
-            return Sentence(
-                f"The best so far is {name}{remark}. {why}; before relying on it: weightsearch compare STUDY --seeds 3."
-            )
+            so_far = f"{name}{f', {remark}' if remark else ''}"
+            return Sentence(f"The best so far is {so_far}. {why}; before relying on it: {compare}.")
         groups: dict[str, list[str]] = {}
         for label, found in self.baselines.items():
             words = f"“{label}”"
             if found.verdict == "undecided" and found.margin is not None:
-                words += f" ({_percent(found.change)} ± {100 * found.margin:.1f} %)"
+                words += f" ({difference(found.change, found.margin)})"
             groups.setdefault(found.verdict, []).append(words)
         if worse := groups.get("worse"):
             verb = "is" if len(worse) == 1 else "are"
@@ -246,7 +260,3 @@ def _capital(text: str) -> str:
 
 def _listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:+.1f} %"

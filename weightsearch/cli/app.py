@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -40,6 +40,11 @@ def located(path: Path) -> Path:
     return path
 
 
+def call_of(study: Path, sets: Sequence[str] | None) -> tuple[str, ...]:
+    """The study file and its overrides, for commands to be copied."""
+    return str(study), *(word for one in sets or () for word in ("--set", one))
+
+
 @contextmanager
 def opened(study: Path, sets: list[str] | None, *, mode: Mode = "read") -> Iterator[StudyStore]:
     """A study's database, for reading unless told otherwise."""
@@ -51,6 +56,7 @@ def opened(study: Path, sets: list[str] | None, *, mode: Mode = "read") -> Itera
         store = StudyStore.open(identity.storage, identity.name, mode=mode)
     except StoreMissing as error:
         raise StoreMissing(f"{error}{_beside(study, identity.storage)}") from None
+    store.call = call_of(study, sets)
     try:
         yield store
     finally:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from weightsearch.cli.app import AsJson, Sets, Study, app, opened
-from weightsearch.errors import WeightsearchError
+from weightsearch.cli.app import AsJson, Sets, Study, app, call_of, opened
+from weightsearch.errors import CALL, WeightsearchError
 from weightsearch.files import write_text
 from weightsearch.screen import follow, out, print_claims, print_quantisation
 from weightsearch.spec import load_identity
@@ -83,7 +83,7 @@ def claims(
 
         with opened(study, sets) as store:
             evidence = evidence_of(read_findings(store, pictures=False))
-    found = all_claims(evidence)
+    found = all_claims(evidence, CALL if study is None else call_of(study, sets))
     if output is not None:
         from weightsearch.dashboards.claims_part import part_of_claims
         from weightsearch.dashboards.report import render

@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from weightsearch.cli.app import AsJson, Device, Quiet, Sets, Study, app, check_storage, located, opened, warned
+from weightsearch.cli.app import (
+    AsJson,
+    Device,
+    Quiet,
+    Sets,
+    Study,
+    app,
+    call_of,
+    check_storage,
+    located,
+    opened,
+    warned,
+)
 from weightsearch.errors import StoreError, StoreUnavailable, WeightsearchError
 from weightsearch.files import write_text
 from weightsearch.screen import View, err, out, print_compared, print_result, print_verdict
@@ -34,21 +46,25 @@ def run(
     ] = None,
 ) -> None:
     """Create or continue a study: search until it has all its trials, then compare the best with the baselines."""
-    spec = load_study(located(study), [*(sets or ()), *([] if force_new is None else [f"name={force_new}"])])
+    overrides = [*(sets or ()), *([] if force_new is None else [f"name={force_new}"])]
+    spec = load_study(located(study), overrides)
     check_storage(spec.storage, spec.document.place(("storage",)))
     from weightsearch.dashboards.notes import Notes
     from weightsearch.data.dataset import outline
     from weightsearch.search.driver import StudyRun
     from weightsearch.search.status import Status
+    from weightsearch.study.progress import read_counts
 
     view = View(quiet=quiet)
     with placed(spec.document):
         outline(spec.base)  # errors in lists leave no database behind
     running = StudyRun(spec, view, join=join, new=force_new is not None, annotate=Notes)
+    running.store.call = call_of(study, overrides)
     try:
         with view.progress("reading frames") as progress:
             running.check(progress)
-        view.begin(Status.of(running.summary(), spec.search.trials, spec.base.train), spec.name)
+        status = Status.of(running.summary(), spec.search.trials, spec.base.train)
+        view.begin(status, spec.name, lambda known: read_counts(running.store, known))
         try:
             running.search(begins=lambda: view.line("starting the workers; the first epochs take a while"))
         except BaseException:
@@ -64,7 +80,7 @@ def run(
             running.note(now=True)
         summary = running.summary()
         if not quiet:
-            print_result(summary, best, study)
+            print_result(summary, best)
             with suppress(StoreUnavailable):
                 _warn_of_terms(running.store, summary)
         if best is None:
@@ -134,7 +150,7 @@ def show(study: Study, sets: Sets = None, as_json: AsJson = False) -> None:
         if as_json:
             print(json.dumps(summary.to_plain(), indent=2))
         else:
-            print_result(summary, None, study)
+            print_result(summary, None)
             _warn_of_terms(store, summary)
 
 
@@ -238,7 +254,7 @@ def compare(
                 entries = trained_anew(found, objective, seeds or 1, device, listener, baseline or (), carry=transfer)
                 found = [with_trivial(study, progress) for study in found]
         said = {
-            study.name: verdict.sentences(study.summary.best_name)
+            study.name: study.summary.about_data() + study.summary.worded(verdict)
             for study in found
             if (verdict := verdict_of(study, entries, objective)) is not None
         }

@@ -241,7 +241,10 @@ def check_unchanged(source: Source, ready: Path) -> None:
     """Raise DataError if files have changed since the cache in this folder was begun: the cache would mix old and new
     files under one fingerprint."""
     if _fingerprint(source) != ready.name:
-        raise DataError("data: files of the data set changed while they were read; give the same command again")
+        raise DataError(
+            "data: files of the data set changed while they were read: wait until nothing writes them, "
+            "then give the same command again"
+        )
 
 
 def placed_mean(values: NDArray[Any]) -> float:

@@ -8,7 +8,7 @@ median.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
@@ -25,9 +25,9 @@ Depths = NDArray[np.float32]
 
 SAMPLED: Final = 400  # pixels of a frame
 FRAMES: Final = 64  # of a training's, at most
-OUT: Final = 0.2  # share of the known depth above or below the range from which other units are tried
+OUT: Final = 0.2  # share of the known depth outside the range from which other units are tried; an error if one fits
 SOME: Final = 0.05  # the same share above the range, if the median is unusual too
-LOST: Final = 0.5  # share outside the range from which a warning is given even if no unit explains it
+LOST: Final = 0.5  # share outside the range above which nothing is trained even if no unit explains it
 FITS: Final = 0.95  # share of the known depth within the range under another unit
 REACH: Final = 0.2  # share of max_depth that the depth must reach under another unit
 USUAL_REACH: Final = 0.8
@@ -65,10 +65,18 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Doubt:
-    """A warning about a unit. factor: depth as it is read times this is metres; None if no unit is recognised."""
+    """A warning about a unit. factor: depth as it is read times this is metres; None if no unit is recognised.
+    outside: the share of the known depth outside the range."""
 
     text: str
     factor: float | None = None
+    outside: float = 0.0
+
+    @property
+    def refused(self) -> bool:
+        """Whether nothing is to be trained: another unit is recognised and much of the depth is outside the range, or
+        most of it is outside whatever the unit."""
+        return self.outside > (LOST if self.factor is None else OUT)
 
 
 def sample_of(depth: Depths) -> Depths:
@@ -92,14 +100,13 @@ def reading_of(configuration: Configuration, source: Source) -> Reading:
     return Reading(kind, unit.of(kind))
 
 
-def dataset_doubts(dataset: Dataset, splits: Sequence[SplitName] = ("train", "validation")) -> list[str]:
-    """Warnings about the unit of these splits' depth, a line each, from some of their frames."""
+def dataset_doubts(dataset: Dataset, splits: Sequence[SplitName] = ("train", "validation")) -> list[Doubt]:
+    """Warnings about the unit of these splits' depth, from some of their frames."""
     order = np.concatenate([dataset.splits[split] for split in splits])
     chosen = order[:: max(1, -(-len(order) // FRAMES))]
     samples = [sample_of(np.asarray(dataset.frames.depth[index])) for index in chosen]
     configuration = dataset.configuration
-    found = truth_doubts(samples, configuration, lambda: reading_of(configuration, build_source(configuration)))
-    return [doubt.text for doubt in found]
+    return truth_doubts(samples, configuration, lambda: reading_of(configuration, build_source(configuration)))
 
 
 def truth_doubts(
@@ -113,17 +120,18 @@ def truth_doubts(
     if not len(known):
         return []
     data = configuration.data
+    above, below = _outside(known, data.min_depth, data.max_depth)
     found = _other_unit(known, data.min_depth, data.max_depth, reading)
     if found is not None:
-        return [found]
-    above, below = _outside(known, data.min_depth, data.max_depth)
+        return [replace(found, outside=above + below)]
     if above + below <= LOST:
         return []
     return [
         Doubt(
             f"data: {above + below:.0%} of the known depth is outside data.min_depth {data.min_depth:g} and "
             f"data.max_depth {data.max_depth:g} m (median {np.median(known):.3g} m): these pixels are neither trained "
-            f"nor measured on; {TRUST}"
+            f"nor measured on; {TRUST}",
+            outside=above + below,
         )
     ]
 

@@ -7,6 +7,8 @@ from typing import Final
 
 from rich.console import Console
 
+from weightsearch.errors import difference
+
 SPLITS: Final = ("validation", "test")
 
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
@@ -14,7 +16,8 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def change(mine: float, other: float) -> str:
-    return f"{100 * (mine / other - 1):+.1f} %" if other else ""
+    """By how much `mine` is higher or lower than the other."""
+    return difference((mine - other) / abs(other)) if other else ""
 
 
 def duration(seconds: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,19 +13,20 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from weightsearch.errors import StoreUnavailable
+from weightsearch.errors import StoreError, StoreUnavailable
 from weightsearch.screen.console import change, duration, err, out
 from weightsearch.search.cpus import ONE_KIND
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from weightsearch.analysis.gradient_ratio import Pull
     from weightsearch.search.ledger import Event
     from weightsearch.search.status import Status
-    from weightsearch.study.progress import Progress, RunningTrial
+    from weightsearch.study.progress import Counts, Progress, RunningTrial
 
 SHARE_OF_LOOKS = 10  # seconds of pause for each second that a look takes
+SHARE_OF_COUNTS = 50  # seconds without counting for each second that a count of all drivers' trials takes
 DETAILED = 4  # running trials whose terms are shown
 SILENCE = 30.0  # seconds without a line before an epoch is worth one, where there is no terminal
 
@@ -41,6 +42,8 @@ class View:
         self.status: Status | None = None
         self.study = ""
         self.last = 0.0
+        self.counts: Callable[[Collection[int]], Counts] | None = None
+        self.due = 0.0
         self.warned: set[int] = set()  # trials with a warning about a loss term without pixels
 
     def line(self, text: str) -> None:
@@ -67,8 +70,9 @@ class View:
 
         yield show_progress
 
-    def begin(self, status: Status, study: str) -> None:
-        self.status, self.study = status, study
+    def begin(self, status: Status, study: str, counts: Callable[[Collection[int]], Counts] | None = None) -> None:
+        """counts: reads the trials of all drivers, but for the COMPLETE ones that are given."""
+        self.status, self.study, self.counts = status, study, counts
         if not self.quiet and out.is_terminal:
             self.live = Live(get_renderable=self._render, console=out, refresh_per_second=2)
             self.live.start()
@@ -96,6 +100,7 @@ class View:
         if status is None:
             return
         status.take(event)
+        self._count(status)
         if told is not None:
             return
         if event.number is not None and event.number not in self.warned and event.record is not None:
@@ -119,6 +124,15 @@ class View:
         left = status.seconds_left()
         time_left = f", {duration(left)} left" if left else ""
         self.line(f"[{status.ended}/{status.total}] {name} {what}{value}{reason}; {so_far}{time_left}")
+
+    def _count(self, status: Status) -> None:
+        """Take over what other drivers have done, unless that was read a short while ago."""
+        started = time.monotonic()
+        if self.counts is None or status.away or started < self.due:
+            return
+        with suppress(StoreError):  # the next event reads it
+            status.recount(self.counts(status.full))
+        self.due = time.monotonic() + SHARE_OF_COUNTS * (time.monotonic() - started)
 
     def _render(self) -> Group:
         return Group() if self.status is None else progress_group(self.status.progress(self.study))
@@ -148,8 +162,13 @@ def progress_group(now: Progress) -> Group:
         lines += _running_lines(trial, now)
     if len(now.running) > DETAILED:
         others = now.running[DETAILED:]
-        lines.append(Text("  also running: " + ", ".join(f"{one.number} ({one.epoch}/{now.epochs})" for one in others)))
+        lines.append(Text("  also running: " + ", ".join(_in_short(one, now) for one in others)))
     return Group(*lines)
+
+
+def _in_short(trial: RunningTrial, now: Progress) -> str:
+    where = f" on {trial.host}" if trial.host else ""
+    return f"{trial.number} ({trial.epoch}/{now.epochs}{where})"
 
 
 def _running_lines(trial: RunningTrial, now: Progress) -> list[Text]:
@@ -157,6 +176,8 @@ def _running_lines(trial: RunningTrial, now: Progress) -> list[Text]:
     value = "" if trial.value is None else f"  {now.objective} {trial.value:.4f}"
     done = trial.epoch / now.epochs if now.epochs else 0.0
     lines = [Text(f"{name}: {_bar(done)} epoch {trial.epoch}/{now.epochs}{value}")]
+    if trial.host:
+        lines.append(Text(f"    on {trial.host}", style="dim"))
     if trial.contributions:
         where = "not measured yet" if trial.pull is None else f"{trial.pull.words}, epoch {trial.pull.epoch}"
         lines.append(Text(f"    share of the loss; gradient ratio {where}", style="dim"))

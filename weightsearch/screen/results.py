@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from weightsearch.errors import command
+from weightsearch.errors import called, command, counted
 from weightsearch.screen.console import SPLITS, change, err, out
 from weightsearch.spec.ranges import text_of
 
@@ -59,17 +59,24 @@ def print_quantisation(found: Sequence[Quantisation]) -> None:
     out.print(table)
 
 
-def print_result(summary: StudySummary, best_file: Path | None, study_file: Path) -> None:
+def print_result(summary: StudySummary, best_file: Path | None) -> None:
     counts = ", ".join(f"{count} {state}" for state, count in summary.states.items() if count) or "no trials"
     out.print(f"study {summary.study}: {counts}", markup=False)
+    for trial in (one for one in summary.trials if one.state == "RUNNING"):
+        name = f"  trial {trial.number}" + (f" ({trial.baseline})" if trial.baseline else "")
+        host = summary.hosts.get(trial.number)
+        where = f" on {host}" if host else ""
+        out.print(f"{name} is running{where}, {counted(trial.epochs, 'epoch')} done", markup=False)
     failed = [trial for trial in summary.trials if trial.reason and trial.state == "FAIL"]
     for trial in failed[:FAILURES]:
         out.print(f"  trial {trial.number} failed: {trial.reason}", markup=False)
     if len(failed) > FAILURES:
-        out.print(f"  and {len(failed) - FAILURES} more; all are written by: {_export(study_file)}", markup=False)
+        written = called(summary.call, "export", "--trials", "trials.csv")
+        out.print(f"  and {len(failed) - FAILURES} more; all are written by: {written}", markup=False)
     if summary.states["WAITING"] or summary.states["RUNNING"]:
-        out.print(f"  resume with: {command('weightsearch', 'run', study_file)}", markup=False)
+        out.print(f"  resume with: {called(summary.call, 'run')}", markup=False)
     if summary.best is None:
+        print_verdict(summary.sentences())
         return
     for table in _comparison(summary, summary.best):
         out.print(table)
@@ -83,10 +90,6 @@ def print_result(summary: StudySummary, best_file: Path | None, study_file: Path
     print_verdict(summary.sentences())
     if best_file is not None:
         out.print(f"written: {best_file}; train it with: {command('weightsearch', 'train', best_file)}", markup=False)
-
-
-def _export(study_file: Path) -> str:
-    return command("weightsearch", "export", study_file, "--trials", "trials.csv")
 
 
 def print_verdict(said: Sequence[Sentence], study: str = "") -> None:

@@ -385,6 +385,7 @@ def _trained(
         progress=listener.progress,
         on_epoch=on_epoch,
         on_resume=lambda epoch: cpu.resumed() if epoch < epochs else None,
+        accepted=True,
     )
     metrics = {"validation": result["metrics"]}
     if len(open_dataset(configuration).splits["test"]):

@@ -43,10 +43,10 @@ from weightsearch.spec.differences import differences, flat
 from weightsearch.spec.document import placed
 from weightsearch.study.export import best_configuration
 from weightsearch.study.lease import Lease
-from weightsearch.study.store import CONTENT, MEASURED, NAIVE, NAIVE_ON_TEST, UID, StudyStore
+from weightsearch.study.store import CONTENT, MEASURED, NAIVE, NAIVE_ON_TEST, UID, WARNINGS, StudyStore
 from weightsearch.study.summary import StudySummary, summarise
 from weightsearch.study.writer import Writer
-from weightsearch.training.data_warnings import data_warnings, with_warnings
+from weightsearch.training.data_warnings import warnings_before_training, with_warnings
 from weightsearch.training.evaluate import evaluate_checkpoint
 from weightsearch.training.preflight import learning, preflight, used_terms
 from weightsearch.training.scores import open_truths
@@ -94,6 +94,7 @@ class StudyRun:
             with _folder_made(self.folder):
                 self.store = _open_store(spec, new=new)
             stack.callback(self.store.close)
+            self.store.joined = join
             self.lease = Lease.take(self.store, join=join)
             stack.callback(self._release)
             self.annotator = None if annotate is None else annotate(self.store)
@@ -117,7 +118,10 @@ class StudyRun:
         check_protocol(self.store, protocol.to_plain())
         with placed(self.spec.document), with_warnings(dataset, protocol):
             preflight(learning(self.spec), dataset, self.spec.search.objectives, used_terms(self.spec))
-        for line in data_warnings(dataset, protocol):
+        lines = warnings_before_training(dataset, protocol)
+        with self.writer.act() as connection:
+            self.store.keep(connection, WARNINGS, {"lines": lines}, anew=True)
+        for line in lines:
             self.listener(Event("warning", reason=line))
         open_truths(dataset, "validation", protocol, progress)
         if NAIVE not in self.store.spec:
@@ -309,10 +313,10 @@ def _how_to_go_on(ledger: Ledger) -> str:
     try:
         waiting = ledger.put_back()
     except StoreError as error:
-        return f"stopped; give the same command again to go on from the last checkpoints ({error})"
+        return f"stopped; go on from the last checkpoints with: {ledger.store.how_to_go_on()} ({error})"
     numbers = ", ".join(str(number) for number in waiting)
     what = {0: "the study goes", 1: f"trial {numbers} goes"}.get(len(waiting), f"trials {numbers} go")
-    return f"stopped; {what} on from the last checkpoint when the same command is given again"
+    return f"stopped; {what} on from the last checkpoint with: {ledger.store.how_to_go_on()}"
 
 
 @contextmanager

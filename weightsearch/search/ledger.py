@@ -207,7 +207,8 @@ class Ledger:
         if number in self.running:
             self.writer.set_failures(number, 0)
             raise SearchError(
-                f"stopped: trial {number}: {reason}; nothing is lost; mend this, then give the command again"
+                f"stopped: trial {number}: {reason}; nothing is lost: mend that, then go on with: "
+                f"{self.store.how_to_go_on()}"
             )
 
     def fail(self, number: int, reason: str, *, failures: int | None = None) -> None:
@@ -226,7 +227,7 @@ class Ledger:
             raise SearchError(
                 f"stopped: {'the last trial' if limit == 1 else f'the last {limit} trials'} failed, the first of them: "
                 f"{self.failed_in_a_row[0]}; "
-                "the other trials go on when the same command is given again"
+                f"mend that, then go on with the other trials: {self.store.how_to_go_on()}"
             )
 
     def put_back(self) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -11,7 +12,7 @@ from weightsearch.analysis.gradient_ratio import Pull, later_pull
 from weightsearch.records import EpochRecord, TermRecord
 from weightsearch.search.ledger import COMPLETE, FAILED, PRUNED, Event
 from weightsearch.spec.sections import EarlyStopping, Train
-from weightsearch.study.progress import Progress, running_trial
+from weightsearch.study.progress import Counts, Progress, running_trial
 from weightsearch.study.summary import StudySummary
 
 ENDS: Final = {COMPLETE: "COMPLETE", PRUNED: "PRUNED", FAILED: "FAIL"}
@@ -24,8 +25,8 @@ class Status:
     states: ended trials by state. values: the objective's last value by trial. full: the trials that are COMPLETE.
     stopping: under early stopping a trial's value is that of its best epoch so far. kept: then the curves that decide.
     baselines: name -> trial. running: trial -> epochs done. terms: trial -> those of its last epoch. pulls: trial ->
-    its gradient ratios. lengths: epochs of the trials that ended here. away: why the database
-    does not answer, while it does not.
+    its gradient ratios. lengths: epochs of the trials that ended here. elsewhere: how many trials other drivers train.
+    counted: trials that `recount` has found ended. away: why the database does not answer, while it does not.
     """
 
     objective: str
@@ -40,6 +41,8 @@ class Status:
     terms: dict[int, dict[str, TermRecord]] = field(default_factory=dict)
     pulls: dict[int, Pull | None] = field(default_factory=dict)
     lengths: list[int] = field(default_factory=list)
+    elsewhere: int = 0
+    counted: set[int] = field(default_factory=set)
     epochs_here: int = 0
     first_epoch: float | None = None
     away: str | None = None
@@ -84,15 +87,30 @@ class Status:
             if self.objective in event.record.metrics and self._counts(event.number, event.record):
                 self.values[event.number] = event.record.metrics[self.objective]
         elif event.kind in ENDS:
-            state = ENDS[event.kind]
+            self._end(event.number, ENDS[event.kind], searched=event.baseline is None)
+
+    def _end(self, number: int, state: str, *, searched: bool) -> None:
+        if number not in self.counted:
             self.states[state] += 1
-            length = self.running.pop(event.number, 0)
-            self.terms.pop(event.number, None)
-            self.pulls.pop(event.number, None)
-            if state == "COMPLETE":
-                self.full.add(event.number)
-            if event.baseline is None:
-                self.lengths.append(length)
+        length = self.running.pop(number, 0)
+        self.terms.pop(number, None)
+        self.pulls.pop(number, None)
+        if state == "COMPLETE":
+            self.full.add(number)
+        if searched:
+            self.lengths.append(length)
+
+    def recount(self, counts: Counts) -> None:
+        """Take over the trials of all drivers as the database has them."""
+        found = Counter(counts.ended.values())
+        self.states = {state: found[state] for state in ENDS.values()}
+        self.counted = set(counts.ended)
+        self.elsewhere = max(0, counts.running - sum(number not in counts.ended for number in self.running))
+        for number, trial in counts.full.items():
+            self.values[number] = trial.value
+            self.full.add(number)
+            if trial.baseline is not None:
+                self.baselines[trial.baseline] = number
 
     def _counts(self, number: int, record: EpochRecord) -> bool:
         """Whether a trial's value is that of this epoch from now on."""
@@ -109,7 +127,7 @@ class Status:
         return Progress(
             study=study,
             objective=self.objective,
-            states={**self.states, "RUNNING": len(self.running)},
+            states={**self.states, "RUNNING": len(self.running) + self.elsewhere},
             total=self.total,
             epochs=self.epochs,
             best=self.best(),
@@ -156,6 +174,6 @@ class Status:
         if self.first_epoch is None or self.epochs_here < 3:
             return None
         usual = sum(self.lengths) / len(self.lengths) if len(self.lengths) >= 3 else self.epochs
-        to_come = self.total - self.ended - len(self.running)
+        to_come = max(0, self.total - self.ended - len(self.running) - self.elsewhere)
         left = to_come * usual + sum(max(0.0, usual - done) for done in self.running.values())
         return (self.clock() - self.first_epoch) / (self.epochs_here - 1) * left

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 from optuna.trial import TrialState
 
@@ -18,7 +18,8 @@ from weightsearch.study.summary import summarise
 @dataclass(frozen=True)
 class RunningTrial:
     """epoch: the last one that is known, 0 before the first. value: of the objective there. contributions: by term.
-    pull: gradient ratios, with the place and the epoch of their measurement; None before the first."""
+    pull: gradient ratios, with the place and the epoch of their measurement; None before the first. host: where the
+    trial is trained, empty if unknown."""
 
     number: int
     epoch: int
@@ -26,6 +27,37 @@ class RunningTrial:
     value: float | None = None
     contributions: Mapping[str, float] = field(default_factory=dict)
     pull: Pull | None = None
+    host: str = ""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A COMPLETE trial. value: of the first objective."""
+
+    value: float
+    baseline: str | None
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The trials of a study, those of all drivers. ended: trial -> its state. running: how many are RUNNING. full:
+    COMPLETE trials that were not known yet, by number."""
+
+    ended: Mapping[int, str]
+    running: int
+    full: Mapping[int, Ended]
+
+
+def read_counts(store: StudyStore, known: Collection[int]) -> Counts:
+    """Count a study's trials. known: COMPLETE trials that need not be read again."""
+    rows = store.states()
+    full = {}
+    for row in rows:
+        if row.state == TrialState.COMPLETE and row.number not in known:
+            trial = store.trial(row.number)
+            full[row.number] = Ended(trial.values[0], trial.user_attrs.get(BASELINE))
+    ended = {row.number: row.state.name for row in rows if row.state.is_finished()}
+    return Counts(ended, sum(row.state == TrialState.RUNNING for row in rows), full)
 
 
 @dataclass(frozen=True)
@@ -74,7 +106,10 @@ def read_progress(store: StudyStore, total: int | None = None) -> Progress:
     objective = next(iter(summary.directions))
     with store.database.reading() as connection:
         running = tuple(
-            _running(store, trial.number, objective, trial.user_attrs.get(BASELINE))
+            replace(
+                _running(store, trial.number, objective, trial.user_attrs.get(BASELINE)),
+                host=summary.hosts.get(trial.number, ""),
+            )
             for trial in store.trials()
             if trial.state == TrialState.RUNNING
         )

@@ -26,7 +26,9 @@ UID: Final = "uid"
 CONTENT: Final = "data"  # what the data set held when the study began
 NAIVE: Final = "naive"  # objectives of trivial baselines that ignore the image, on the validation split
 NAIVE_ON_TEST: Final = "naive_test"  # the same on the test split; studies of older versions do not have it
-MEASURED: Final = (CONTENT, NAIVE, NAIVE_ON_TEST)  # measurements of the data set that drivers store with the study
+WARNINGS: Final = "warnings"  # "lines": about the data set, as the last driver found them
+# What drivers store with the study about its data set.
+MEASURED: Final = (CONTENT, NAIVE, NAIVE_ON_TEST, WARNINGS)
 
 
 class StudyStore(StudyTrials):
@@ -96,12 +98,14 @@ class StudyStore(StudyTrials):
         """What no other study has, another of the same name included: what it keeps outside the database goes by it."""
         return str(self.spec[UID])
 
-    def keep(self, connection: sa.Connection, what: str, now: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Note what was measured of the data set, one of MEASURED, if that was not done before. Returns what was noted
-        first."""
+    def keep(
+        self, connection: sa.Connection, what: str, now: Mapping[str, Any], *, anew: bool = False
+    ) -> Mapping[str, Any]:
+        """Note what was measured of the data set, one of MEASURED, if that was not done before (anew: in any case).
+        Returns what is stored now."""
         mine = tables.studies.c.study_id == self.study_id
         spec = connection.scalar(sa.select(tables.studies.c.spec).where(mine)) or {}
-        if what not in spec:
+        if what not in spec or (anew and spec[what] != dict(now)):
             spec = {**spec, what: dict(now)}
             connection.execute(sa.update(tables.studies).where(mine).values(spec=spec))
         self.spec = {**self.spec, what: spec[what]}

@@ -11,8 +11,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from weightsearch.analysis.domination import non_dominated
 from weightsearch.analysis.verdict import TEST, VALIDATION, Contender, Sentence, Verdict, judge
+from weightsearch.errors import CALL, called
 from weightsearch.spec.ranges import Choices, as_written, find_ranges, label
-from weightsearch.study.store import BASELINE, NAIVE, NAIVE_ON_TEST, REASON, StudyStore
+from weightsearch.study.store import BASELINE, NAIVE, NAIVE_ON_TEST, REASON, WARNINGS, StudyStore
 
 STATES: Final = ("COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING")
 
@@ -37,7 +38,8 @@ class StudySummary:
     COMPLETE trials that no other dominates, by number (for one objective: the best alone). naive: objectives, on the
     validation split, of trivial baselines that ignore the image, by their names; naive_test: the same on the test
     split, empty in studies of older versions. tested: trial -> metrics on the test split. fresh: trial -> split ->
-    metric -> seed -> value, of trainings with fresh seeds."""
+    metric -> seed -> value, of trainings with fresh seeds. data_warnings: about the unit of the depth and the crop.
+    call: how commands name the study. hosts: where each running trial is trained."""
 
     study: str
     directions: dict[str, str]
@@ -50,6 +52,9 @@ class StudySummary:
     naive_test: dict[str, dict[str, float]] = field(default_factory=dict)
     tested: dict[int, dict[str, float]] = field(default_factory=dict)
     fresh: dict[int, dict[str, dict[str, dict[int, float]]]] = field(default_factory=dict)
+    data_warnings: tuple[str, ...] = ()
+    call: tuple[str, ...] = CALL
+    hosts: dict[int, str] = field(default_factory=dict)
 
     @property
     def trivial(self) -> dict[str, dict[str, dict[str, float]]]:
@@ -76,10 +81,20 @@ class StudySummary:
     def sentences(self, name: str | None = None) -> list[Sentence]:
         """The verdict in plain words. name: of the best trial."""
         verdict = self.verdict()
-        if verdict is None or self.best is None:
-            return []
-        remark = "" if self.best.baseline is None else f", no searched trial has a better {verdict.objective}"
-        return verdict.sentences(name or self.best_name, remark)
+        return self.about_data() + ([] if verdict is None else self.worded(verdict, name))
+
+    def about_data(self) -> list[Sentence]:
+        """The warnings about the data set, which come before any verdict."""
+        return [Sentence(f"Warning: {line}", warning=True) for line in self.data_warnings]
+
+    def worded(self, verdict: Verdict, name: str | None = None) -> list[Sentence]:
+        """A verdict on the best trial in plain words. name: of the best trial."""
+        remark = ""
+        if self.best is not None and self.best.baseline is not None:
+            remark = f"no searched trial has a better {verdict.objective}"
+        trials = self.states["COMPLETE"]
+        compare = called(self.call, "compare", "--seeds", 3)
+        return verdict.sentences(name or self.best_name, remark, trials=trials, compare=compare)
 
     @property
     def best_name(self) -> str:
@@ -95,6 +110,11 @@ class StudySummary:
             "study": self.study,
             "directions": self.directions,
             "states": self.states,
+            "running": [
+                {"number": one.number, "epochs": one.epochs, "host": self.hosts.get(one.number)}
+                for one in self.trials
+                if one.state == "RUNNING"
+            ],
             "best": None if best is None else {"number": best.number, "values": best.values, "params": best.params},
             "baselines": {name: {"values": one.values, "params": one.params} for name, one in self.baselines.items()},
             "naive": self.naive,
@@ -127,6 +147,9 @@ def summarise(store: StudyStore) -> StudySummary:
         naive_test=dict(store.spec.get(NAIVE_ON_TEST, {})),
         tested=store.tested(),
         fresh=store.fresh(),
+        data_warnings=tuple(store.spec.get(WARNINGS, {}).get("lines", ())),
+        call=store.call,
+        hosts=store.hosts(),
     )
 
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from weightsearch.errors import StoreError
+from weightsearch.errors import CALL, StoreError, called
 from weightsearch.records import (
     HEADS,
     WITHOUT_PIXELS,
@@ -38,13 +38,21 @@ class TrialRow(NamedTuple):
 
 class StudyTrials:
     """The trials of one study of a database, addressed by their numbers. spec: what the database keeps of the study
-    file."""
+    file. call: the study file and the overrides that commands are to be given again with.
+    joined: whether this driver joined others."""
+
+    call: tuple[str, ...] = CALL
+    joined = False
 
     def __init__(self, database: Database, study: optuna.Study, spec: Mapping[str, Any]) -> None:
         self.database = database
         self.study = study
         self.study_id: int = study._study_id
         self.spec = spec
+
+    def how_to_go_on(self) -> str:
+        """The command that continues the study; `--force-new` is left out, since the study is there now."""
+        return called(self.call, "run", *(["--join"] if self.joined else []))
 
     @property
     def storage(self) -> BaseStorage:
@@ -204,6 +212,27 @@ class StudyTrials:
         with self.database.reading() as connection:
             row = connection.execute(query.where(tables.trials.c.trial_id == self.trial_id(number))).first()
             return ({}, {}) if row is None else (row[0], row[1])
+
+    def hosts(self) -> dict[int, str]:
+        """Running trial -> the host of its last report or, before the first, the host of the driver that has it."""
+        trials = self.database.optuna_table("trials")
+        running = (trials.c.study_id == self.study_id) & (trials.c.state == TrialState.RUNNING.name)
+        join = (
+            trials.outerjoin(tables.trials, tables.trials.c.trial_id == trials.c.trial_id)
+            .outerjoin(tables.environments)
+            .outerjoin(tables.assignments, tables.assignments.c.trial_id == trials.c.trial_id)
+            .outerjoin(tables.drivers, tables.drivers.c.driver_id == tables.assignments.c.driver_id)
+        )
+        columns = (trials.c.number, tables.environments.c.content, tables.drivers.c.process)
+        with self.database.reading() as connection:
+            rows = connection.execute(sa.select(*columns).select_from(join).where(running)).all()
+        found = {}
+        for number, environment, process in rows:
+            if environment:
+                found[int(number)] = str(environment["host"])
+            elif process:
+                found[int(number)] = f"{process['owner'].rpartition('@')[2]} (its driver's host)"
+        return found
 
     def cpus(self) -> set[str]:
         """The CPUs on which trials of the study were trained without a GPU, as far as they were noted."""

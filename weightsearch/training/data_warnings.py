@@ -18,11 +18,19 @@ def data_warnings(
 ) -> list[str]:
     """A line each about the unit of the depth in these splits, about frames that stand twice in a split or in two of
     them, and about a crop that was made for images of other proportions than the dataset has."""
-    found = dataset_doubts(dataset, splits)
+    found = [doubt.text for doubt in dataset_doubts(dataset, splits)]
     frames, held = dataset.frames, {split: indices.tolist() for split, indices in dataset.splits.items()}
     found += frame_warnings(dataset.configuration, frames.videos, frames.names, held)
     other = misfit(protocol.crop, (size for split in splits for size in dataset.sizes(split)))
     return found if other is None else [*found, other]
+
+
+def warnings_before_training(dataset: Dataset, protocol: Protocol) -> list[str]:
+    """As `data_warnings`. Raises DataError if too much of the known depth is outside the range."""
+    for doubt in dataset_doubts(dataset):
+        if doubt.refused:
+            raise DataError(doubt.text)
+    return data_warnings(dataset, protocol)
 
 
 @contextmanager

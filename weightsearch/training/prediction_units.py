@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -22,8 +23,15 @@ SAMPLED: Final = 400  # counted pixels of an image
 LIKELY: Final = 2.0  # medians that differ by a factor below it say nothing about a unit
 NEAR: Final = 1.4  # factor by which the median may be off under another unit
 BETTER: Final = 0.5  # of abs_rel: at most so much is left of it under another unit
+# Of abs_rel: a unit is an error if so little is left under another one, and a constant depth has an abs_rel in between.
+SURE: Final = 0.25
+RELATIVE: Final = 1.5  # medians that differ by this factor may be those of relative depth
+ALIKE: Final = 0.5  # median rank correlation with the truth from which predictions have the truth's shape
+OUTSIDE: Final = (
+    0.5  # share of clamped pixels from which predictions with IMPOSSIBLE medians are an error without a unit
+)
 UNEXPLAINED: Final = 4.0  # medians that differ by this factor give a warning even if no unit explains them
-IMPOSSIBLE: Final = 10.0  # medians that differ by this factor, which a known unit explains, are an error
+IMPOSSIBLE: Final = 10.0  # medians that differ by this factor, which a known unit explains, are an error in any case
 OPPOSED: Final = -0.5  # median rank correlation with the truth below which the prediction is 1/depth, an error
 DOUBTFUL: Final = -0.2  # the same, below which a warning is given
 CLAMPED: Final = 0.25  # share of clamped pixels from which a warning is given, whatever the medians
@@ -54,10 +62,14 @@ class Samples:
             one, other = (values.flatten()[pixels].double().numpy() for values in (predicted, truth))
             self.images.append((one, other))
 
-    def doubts(self, unit: Unit, truth_factor: float | None) -> list[str]:
-        """Warnings about the predictions, a line each. unit: the unit in which predictions were read. truth_factor: the
-        factor that would correct the ground truth, if it seems to be in another unit itself. Raises DataError for
-        predictions that cannot be right."""
+    def agree(self) -> bool:
+        """Whether float predictions have the truth's median. Integers do not show that the truth's unit is right: they
+        may be in the same wrong unit."""
+        return self.stored == "floats" and 1 / NEAR < self._median_ratio() < NEAR
+
+    def doubts(self, unit: Unit) -> list[str]:
+        """Warnings about the predictions, a line each. unit: the unit in which predictions were read. Raises DataError
+        for predictions that cannot be right."""
         if not self.images:
             return []
         lines = []
@@ -71,7 +83,7 @@ class Samples:
         if opposed is not None:
             return [*lines, opposed]
         if not self.protocol.median_scaling:
-            lines += self._ratio(unit, truth_factor)
+            lines += self._ratio(unit)
         return lines
 
     def _predicted(self) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
@@ -81,8 +93,7 @@ class Samples:
 
     def _opposed(self) -> str | None:
         """The line about predictions that fall where the truth rises. Raises DataError if they are opposed."""
-        found = [value for pair in self._predicted() if (value := _rank_correlation(*pair)) is not None]
-        correlation = float(np.median(found)) if found else 0.0
+        correlation = self._correlation()
         if correlation > DOUBTFUL:
             return None
         remedy = "leave out --inverse" if self.inverse else "pass --inverse"
@@ -95,28 +106,43 @@ class Samples:
             raise DataError(f"{self.path}: {line}")
         return line
 
-    def _ratio(self, unit: Unit, truth_factor: float | None) -> list[str]:
+    def _correlation(self) -> float:
+        """The median of the images' rank correlations with the truth."""
+        found = [value for pair in self._predicted() if (value := _rank_correlation(*pair)) is not None]
+        return float(np.median(found)) if found else 0.0
+
+    def _median_ratio(self) -> float:
+        """The median of the images' ratios of the median prediction to the median truth."""
+        medians = [np.median(predicted) / np.median(true) for predicted, true in self._predicted()]
+        return float(np.median(medians)) if medians else 0.0
+
+    def _ratio(self, unit: Unit) -> list[str]:
         """The line about predictions whose medians are not those of the truth. Raises DataError if a unit explains that
         nothing else would."""
-        medians = [np.median(predicted) / np.median(true) for predicted, true in self._predicted()]
-        ratio = float(np.median(medians)) if medians else 0.0
+        ratio = self._median_ratio()
         clamped = self._clamped(1.0)
         head = (
             f"the median prediction is {ratio:.4g} times the median ground truth, and {clamped:.0%} of the counted "
             "predictions are clamped to the depth range"
         )
-        if 1 / LIKELY < ratio < LIKELY:
-            return [f"{head}; {TRUST}"] if clamped > CLAMPED else []
-        if truth_factor is not None and 1 / LIKELY < ratio / truth_factor < LIKELY:
-            return []  # the same unit would mend both, or the truth's alone
-        best = self._best(ratio, unit)
+        best = None if 1 / LIKELY < ratio < LIKELY else self._best(ratio, unit)
         if best is None and 1 / UNEXPLAINED < ratio < UNEXPLAINED:
+            if self._relative(ratio):
+                return [
+                    f"the median prediction is {ratio:.2f} of the ground truth's; relative depth? "
+                    f"--set evaluation.median_scaling=true; {TRUST}"
+                ]
+            if 1 / LIKELY < ratio < LIKELY and clamped > CLAMPED:
+                return [f"{head}; {TRUST}"]
             return []  # bad predictions
         if best is None:
-            return [
+            line = (
                 f"{head}: no usual unit explains that. Predictions without a scale need "
                 f"--set evaluation.median_scaling=true; a unit of their own --scale; {TRUST}"
-            ]
+            )
+            if clamped > OUTSIDE and not 1 / IMPOSSIBLE < ratio < IMPOSSIBLE:
+                raise DataError(f"{self.path}: {line}")
+            return [line]
         units, name, factor = best
         now, then = self._abs_rel(1.0), self._abs_rel(factor)
         remedy = f"pass --scale {units:g}"
@@ -124,9 +150,25 @@ class Samples:
             f"{head}: they look like {name}: {remedy} (abs_rel of a sample of pixels {then:.3g} instead of {now:.3g}); "
             f"{TRUST}"
         )
-        if not 1 / IMPOSSIBLE < ratio < IMPOSSIBLE:
+        certain = then <= SURE * now and then < self._constant() < now
+        if certain or not 1 / IMPOSSIBLE < ratio < IMPOSSIBLE:
             raise DataError(f"{self.path}: {line}")
         return [line]
+
+    def _relative(self, ratio: float) -> bool:
+        """Whether predictions look like good depth without a scale: their order is the truth's, and most of their error
+        goes when each image is multiplied by the ratio of the medians."""
+        if 1 / RELATIVE < ratio < RELATIVE or self._correlation() < ALIKE:
+            return False
+        scaled = [one * (np.median(true) / np.median(one)) for one, true in self._predicted()]
+        true = [true for _, true in self._predicted()]
+        return self._error(scaled, true) < BETTER * self._abs_rel(1.0)
+
+    def _constant(self) -> float:
+        """abs_rel of a constant depth: the median of all truth."""
+        true = [true for _, true in self.images]
+        median = np.median(np.concatenate(true))
+        return self._error([np.full(len(one), median) for one in true], true)
 
     def _best(self, ratio: float, unit: Unit) -> tuple[float, str, float] | None:
         """Units per metre, their name, and what predictions must be multiplied by, of the unit that explains the ratio
@@ -158,9 +200,13 @@ class Samples:
         return float(np.mean((values < self.protocol.min_depth) | (values > self.protocol.max_depth)))
 
     def _abs_rel(self, factor: float) -> float:
+        return self._error([factor * one for one, _ in self.images], [true for _, true in self.images])
+
+    def _error(self, predicted: Sequence[NDArray[np.float64]], truth: Sequence[NDArray[np.float64]]) -> float:
+        """abs_rel, the mean over images; predictions are clamped."""
         low, high = self.protocol.min_depth, self.protocol.max_depth
-        found = [np.mean(np.abs((factor * one).clip(low, high) - true) / true) for one, true in self.images]
-        return float(np.mean(found))
+        pairs = zip(predicted, truth, strict=True)
+        return float(np.mean([np.mean(np.abs(one.clip(low, high) - true) / true) for one, true in pairs]))
 
 
 def _rank_correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float | None:

@@ -136,13 +136,16 @@ def _warnings(
     samples: Samples,
 ) -> Iterator[str]:
     """What looks wrong about the crop and about the units of the ground truth and the predictions, a line each. Raises
-    DataError for a unit that cannot be right."""
+    DataError for a unit that cannot be right: the ground truth's too, unless float predictions agree with it."""
     if other := misfit(protocol.crop, natives):
         yield other
     wrong = truth_doubts(depths, configuration, lambda: reading_of(configuration, source))
-    yield from (doubt.text for doubt in wrong)
+    for doubt in wrong:
+        if doubt.refused or (doubt.factor is not None and not samples.agree()):
+            raise DataError(doubt.text)
+        yield doubt.text
     if configuration.analysis.check_units:
-        yield from (f"{samples.path}: {line}" for line in samples.doubts(unit, wrong[0].factor if wrong else None))
+        yield from (f"{samples.path}: {line}" for line in samples.doubts(unit))
 
 
 def _truths(

@@ -18,7 +18,7 @@ from weightsearch.files import write_text
 from weightsearch.metrics.protocol import protocol_of
 from weightsearch.records import EpochRecord
 from weightsearch.spec.sections import Configuration
-from weightsearch.training.data_warnings import data_warnings, with_warnings
+from weightsearch.training.data_warnings import warnings_before_training, with_warnings
 from weightsearch.training.environment import describe_environment
 from weightsearch.training.loop import Trainer
 from weightsearch.training.preflight import preflight
@@ -38,17 +38,19 @@ def train(
     on_epoch: Callable[[EpochRecord], None] | None = None,
     on_resume: Callable[[int], None] | None = None,
     on_warning: Callable[[str], None] | None = None,
+    accepted: bool = False,
 ) -> dict[str, Any]:
     """Train to the end, going on from the folder's checkpoint if it has one of the same configuration; the result is
     what `metrics.json` holds. on_resume: told the epochs that were done. on_warning: told what looks wrong about the
-    data. Raises WeightsearchError, TrialFailure among them; what was written stays."""
+    data. accepted: the study's trials were trained on the data, so that no unit is refused. Raises WeightsearchError,
+    TrialFailure among them; what was written stays."""
     checkpoint = folder / CHECKPOINT
     dataset = open_dataset(configuration, progress=progress)
     protocol = protocol_of(configuration, "validation")
     with with_warnings(dataset, protocol):
         preflight(configuration, dataset)
-    if on_warning is not None:
-        for line in data_warnings(dataset, protocol):
+    for line in () if accepted else warnings_before_training(dataset, protocol):
+        if on_warning is not None:
             on_warning(line)
     open_truths(dataset, "validation", protocol, progress)
     trainer = Trainer(configuration, dataset, device)

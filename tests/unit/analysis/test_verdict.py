@@ -186,3 +186,31 @@ def test_every_objective_has_its_trivial_baseline():
         ("a1", "mean_depth", False),
     ]
     assert "no better than mean_depth" in found.sentences("trial 0")[0].text
+
+
+def test_a_best_that_loses_to_a_trivial_baseline_is_said_once():
+    """Three sentences in a row named the best and what to do before relying on it."""
+    found = judge(contender(0.3), {"published": contender(0.4)}, TRIVIAL, {"abs_rel": "minimize"})
+    (only,) = found.sentences("the baseline “equal”", "no searched trial has a better abs_rel", trials=3)
+    assert only.text.startswith(
+        "The baseline “equal” (no searched trial has a better abs_rel) is no better than constant_depth, a trivial"
+    )
+    assert only.text.count("Until it is better") == 1
+    assert "compare" not in only.text
+    two = Contender({"validation": {"abs_rel": 0.3, "a1": 0.5}})
+    trivial = {"validation": {"constant_depth": {"abs_rel": 0.2, "a1": 0.6}}}
+    texts = [
+        one.text for one in judge(two, {}, trivial, {"abs_rel": "minimize", "a1": "maximize"}).sentences("trial 0")
+    ]
+    assert " ".join(texts).count("Until it is better") == 1
+    assert " ".join(texts).count("is no better than constant_depth") == 2
+
+
+def test_the_number_of_trials_and_the_study_s_own_command_are_told():
+    found = judge(contender(0.1), {}, TRIVIAL, {"abs_rel": "minimize"})
+    text = " ".join(one.text for one in found.sentences("trial 5", trials=12, compare="weightsearch compare a.yaml"))
+    assert (
+        "selected as the best of 12 trials, so its value is biased; before relying on it: weightsearch compare a"
+        in text
+    )
+    assert "best of" not in " ".join(one.text for one in found.sentences("trial 5", trials=1))

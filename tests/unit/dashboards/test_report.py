@@ -117,7 +117,7 @@ def test_the_summary_says_if_a_trivial_baseline_beats_the_best_trial(found):
     rows = {row[0]: row for row in loses.tables[0].rows}
     assert rows["mean_depth"][1:5] == ["0.0805", "0.0855", "0.0805", "0.0855"]
     assert rows["mean_depth"][5].endswith(": worse")
-    assert rows["mean_depth"][6] == "+100.0 %"
+    assert rows["mean_depth"][6] == "100 % higher"
     assert len(rows["mean_depth"]) == len(loses.tables[0].columns)
     assert "mean_depth" not in {row[0] for row in summary_part(found).tables[0].rows}
 
@@ -131,7 +131,7 @@ def test_every_part_stands_on_the_page_and_nothing_is_fetched(found):
 def test_the_summary_says_what_to_use_and_how_sure_that_is(found):
     part = summary_part(found)
     text = " ".join(part.text)
-    words = "is better than “published”; it is not significantly different from “equal” (+0.0 % ± 2.7 %): too few seeds"
+    words = "is better than “published”; it is not significantly different from “equal” (0.0 ± 2.7 %): too few seeds"
     assert words in text
     assert "the mean over fresh seeds is 0.161: expect that" in text
     assert "at 5 % for all 2 comparisons together (Holm's correction)" in text
@@ -146,8 +146,8 @@ def test_the_summary_says_what_to_use_and_how_sure_that_is(found):
     best = next(row for label, row in rows.items() if label.startswith("best"))
     assert best[4] == "0.171 ± 0.001 (3)"
     # (0.171 - 0.21333) / 0.21333, and its interval: 4.303 * sd(-0.040, -0.049, -0.038) / sqrt(3)
-    assert rows["published"][6] == "-19.8 % ± 6.8 %"  # on the test split, which decides nothing
-    assert rows["published"][5] == "-20.8 % ± 7.2 %, p = 0.013: better"
+    assert rows["published"][6] == "19.8 ± 6.8 % lower"  # on the test split, which decides nothing
+    assert rows["published"][5] == "20.8 ± 7.2 % lower, p = 0.013: better"
     assert rows["equal"][5].endswith("p = 1: not significantly different")
 
 

@@ -242,7 +242,7 @@ def test_files_that_change_while_they_are_read_are_an_error(scene, tmp_path):
         if done == 12:
             Image.fromarray(np.full((48, 64), 4321, np.uint16)).save(first)
 
-    with pytest.raises(DataError, match=r"changed while they were read; give the same command again"):
+    with pytest.raises(DataError, match=r"changed while they were read: wait .* then give the same command again"):
         open_frames(scene, folder=tmp_path / "cache", progress=overwrite)
     assert open_frames(scene, folder=tmp_path / "cache").depth[0, 0, 0] == np.float32(4.321)
 

@@ -63,7 +63,7 @@ def both(found) -> list[str]:
     """The unit warnings of data check; a training gives the same warnings from fewer pixels."""
     problems = [line for line in check_data(found).problems if "frames have no depth between" not in line]
     doubts = dataset_doubts(open_dataset(found))
-    assert [doubt.partition("the depth looks like")[2] for doubt in doubts] == [
+    assert [doubt.text.partition("the depth looks like")[2] for doubt in doubts] == [
         line.partition("the depth looks like")[2] for line in problems
     ]
     return problems
@@ -193,10 +193,34 @@ def test_a_training_and_its_evaluation_tell_it(tiny, tmp_path, data_root, scale,
     depths = [one[::2, ::2] for one in integers(kinect(data_root), 5000)]
     found = data_set(tiny, tmp_path / "a", depths, ROOM, "train.epochs=1", options=f", depth_scale: {scale}")
     told: list[str] = []
-    train(found, tmp_path / "out", CPU, on_warning=told.append)
+    if count:
+        with pytest.raises(DataError, match="set data.depth_scale: 5000"):
+            train(found, tmp_path / "out", CPU)
+        trusted = found.model_copy(update={"analysis": found.analysis.model_copy(update={"check_units": False})})
+        train(trusted, tmp_path / "out", CPU, on_warning=told.append)
+        assert told == []
+    else:
+        train(found, tmp_path / "out", CPU, on_warning=told.append)
     evaluate_checkpoint(found, tmp_path / "out" / "checkpoint.pt", "validation", "cpu", on_warning=told.append)
-    assert len(told) == 2 * count
+    assert len(told) == count
     assert all("set data.depth_scale: 5000" in line for line in told)
+
+
+def test_depth_that_is_mostly_outside_the_range_is_refused(tiny, tmp_path, data_root):
+    """At 5000 a metre 89 % of a room lies beyond 6 m: it trained, and a best was named."""
+    depths = [one[::2, ::2] for one in integers(kinect(data_root), 5000)]
+    wrong = data_set(tiny, tmp_path / "a", depths, (0.3, 6.0), "train.epochs=1")
+    assert check_data(wrong).problems
+    with pytest.raises(DataError, match=r"above data.max_depth 6 m .*set data.depth_scale: 5000; .*check_units: false"):
+        train(wrong, tmp_path / "out", CPU)
+    assert not (tmp_path / "out").exists()
+    trusted = wrong.model_copy(update={"analysis": wrong.analysis.model_copy(update={"check_units": False})})
+    assert train(trusted, tmp_path / "out", CPU)["metrics"]["abs_rel"] > 0
+    again = train(wrong, tmp_path / "again", CPU, accepted=True)  # as `compare` trains a study that has its trials
+    assert again["metrics"]["abs_rel"] > 0
+    near = data_set(tiny, tmp_path / "near", integers(kinect(data_root), 1000), (0.1, 1.5), "train.epochs=1")
+    with pytest.raises(DataError, match="outside data.min_depth 0.1 and data.max_depth 1.5 m"):
+        train(near, tmp_path / "out2", CPU)
 
 
 def test_a_range_that_loses_most_of_the_depth_is_told_without_a_unit(tiny, tmp_path, data_root):

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from tests.stores import ask, attempt, driving, record, report
-from weightsearch.errors import StoreError
+from weightsearch.errors import DataError, StoreError
 from weightsearch.search.driver import StudyRun, check_protocol
 from weightsearch.search.ledger import Event
 from weightsearch.spec import load_study
@@ -15,7 +15,7 @@ from weightsearch.spec import load_study
 EIGEN = {"crop": "garg", "size": [375, 1242], "max_depth": 80.0}
 
 
-@pytest.mark.parametrize(("scale", "told"), [(1000, 1), (5000, 0)])
+@pytest.mark.parametrize(("scale", "told"), [(1000, None), (25000, 1), (5000, 0)])
 def test_depth_in_another_unit_is_told_before_ray_starts(tiny, tmp_path, scale, told):
     """A room of 1.5 to 5 m, stored as TUM RGB-D stores it."""
     rng = np.random.default_rng(0)
@@ -33,12 +33,21 @@ def test_depth_in_another_unit_is_told_before_ray_starts(tiny, tmp_path, scale, 
     events: list[Event] = []
     running = StudyRun(load_study(tiny, [data]), events.append)
     try:
+        if told is None:
+            with pytest.raises(DataError, match="83% of the known depth is above .*set data.depth_scale: 5000"):
+                running.check()
+            return
         running.check()
+        stored = running.summary().data_warnings
     finally:
         running.close()
     reasons = [event.reason for event in events if event.kind == "warning"]
     assert len(reasons) == told
-    assert all("set data.depth_scale: 5000; if the unit is right, set analysis" in reason for reason in reasons)
+    assert list(stored) == reasons
+    assert all(
+        "set data.depth_scale: 5000, or lower data.max_depth; if the unit is right, set analysis" in reason
+        for reason in reasons
+    )
 
 
 def test_a_study_does_not_go_on_under_another_protocol(tmp_path):

@@ -1,9 +1,16 @@
 from __future__ import annotations
 
+from optuna.samplers import RandomSampler
+
+from tests.stores import driving
+from tests.synthetic import SPACE, spec, train
 from tests.unit.search.test_ledger import record
+from weightsearch.screen import View
 from weightsearch.search.ledger import Event
 from weightsearch.search.status import Status
-from weightsearch.spec.sections import EarlyStopping
+from weightsearch.spec.sections import EarlyStopping, Train
+from weightsearch.study.progress import read_counts
+from weightsearch.study.summary import summarise
 
 
 def status(clock) -> Status:
@@ -79,3 +86,38 @@ def test_higher_may_be_better():
         one.take(Event("epoch", number, record=record(1, value)))
         one.take(Event("complete", number))
     assert one.best() == (1, 0.6)
+
+
+def test_trials_of_other_drivers_count(tmp_path, capsys):
+    """A driver that joined said [0/6] and `no full trial yet` while another one had finished four."""
+    url, kept, space = f"sqlite:///{tmp_path}/s.db", spec({"abs_rel": "minimize"}, {}), RandomSampler(seed=0)
+    weights = {"integer": 1.0, "fractional": 10.0, "consistency": 0.5}
+    with driving(url, "synthetic", kept) as mine, driving(url, "synthetic", kept, join=True) as other:
+        view = View(quiet=False)
+        one = Status.of(summarise(mine.store), 6, Train(epochs=8, lr=1e-3))
+        view.begin(one, "synthetic", lambda known: read_counts(mine.store, known))
+        number = mine.ask(space, SPACE).number
+        for _ in range(2):
+            full = other.ask(space, SPACE).number
+            train(other, full, weights)
+            other.complete(full)
+        other.ask(space, SPACE)
+        view(Event("started", number))
+        view.due = 0.0
+        view(Event("epoch", number, None, record(1, 0.9)))
+        best = summarise(other.store).best
+        assert one.best() == (best.number, best.values["abs_rel"])
+        assert (one.ended, one.elsewhere) == (2, 1)
+        now = one.progress("synthetic")
+        assert (now.ended, now.states["COMPLETE"], now.states["RUNNING"]) == (2, 2, 2)
+        view.due = 0.0
+        train(mine, number, weights)
+        mine.complete(number)
+        view(Event("epoch", number, None, record(8, 0.9)))  # told after it was stored
+        view(Event("complete", number))
+        assert one.ended == 3
+    said = " ".join(capsys.readouterr().out.split())
+    assert (
+        f"[2/6] trial {number} epoch 1/8 abs_rel 0.9000; best {best.values['abs_rel']:.4f} (trial {best.number})"
+        in said
+    )

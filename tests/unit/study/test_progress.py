@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import socket
 from dataclasses import replace
 
 import pytest
@@ -43,7 +44,9 @@ def test_a_study_that_another_process_runs_is_seen_as_it_is(storage):
         reader = StudyStore.open(storage, "synthetic")
         assert read_progress(reader).running == ()
         number = writer.ask(RandomSampler(seed=0), SPACE).number
-        assert [one.epoch for one in read_progress(reader).running] == [0]
+        (waits,) = read_progress(reader).running
+        assert waits.epoch == 0
+        assert waits.host == f"{socket.gethostname()} (its driver's host)"
         train(writer, number, weights, epochs=3)
         now = read_progress(reader)
         (trial,) = now.running
@@ -60,6 +63,7 @@ def test_a_study_that_another_process_runs_is_seen_as_it_is(storage):
         assert ended.best == (number, pytest.approx(record(weights, 8, number).metrics["abs_rel"]))
         reader.close()
     text = shown(now)
+    assert "    on host\n" in text  # where the last epoch was trained
     assert "trial 0: ███▊░░░░░░ epoch 3/8  abs_rel 0.2" in text
     assert "share of the loss; gradient ratio at the shared parameters, epoch 3" in text
     assert "fractional   ███████▋░░  76 %  ██████▍░░░ 1.9" in text
@@ -106,7 +110,7 @@ def test_the_screen_has_the_best_against_the_baselines_and_many_trials_in_short(
     assert len(re.findall(r"\d %  [█▏▎▍▌▋▊▉░ ]{10} [\d.]+", text)) == 4 * 3
     now = replace(now, elapsed=359_999.0, left=359_999.0, running=[_long(one) for one in now.running])
     assert max(map(len, shown(now).splitlines())) <= 80  # a live view cuts off what is wider
-    assert "also running: 9 (2/8), 10 (2/8)" in text
+    assert "also running: 9 (2/8 on host), 10 (2/8 on host)" in text
 
 
 def _long(trial: RunningTrial) -> RunningTrial:

@@ -96,10 +96,15 @@ def test_integers_are_in_the_data_set_s_own_unit(pairs):
 
 
 @pytest.mark.parametrize(("stored", "read"), [(256, 1000), (1000, 256), (5000, 1000), (1000, 5000), (4000, 1000)])
-def test_integers_in_another_unit_are_told_with_the_right_one(pairs, stored, read):
+def test_integers_that_cannot_be_in_the_unit_are_an_error_with_the_right_one(pairs, stored, read):
+    """KITTI's images at 1000 a metre had an abs_rel of 2.56 instead of .131, with a warning only."""
     if 80 * stored > 65535 and pairs.folder == "kitti_demo" and stored > 1000:
         stored, read = 100, 256  # 16 bits hold no street at 5000 a metre
-    wrong, (line,) = measured(pairs.configuration(), pairs.images(stored), scale=read)
+    path = pairs.images(stored)
+    with pytest.raises(DataError) as caught:
+        measured(pairs.configuration(), path, scale=read)
+    line = str(caught.value).removeprefix(f"{path}: ")
+    wrong, _ = measured(pairs.configuration("analysis.check_units=false"), path, scale=read)
     right, nothing = measured(pairs.configuration(), pairs.tiny.parent / "predictions", scale=stored)
     assert nothing == []
     ratio = float(re.match(r"the median prediction is (\S+) times the median ground truth", line)[1])
@@ -150,20 +155,48 @@ def test_disparity_is_an_error_and_so_is_depth_that_is_called_inverse(pairs, sca
 def test_predictions_without_a_scale_are_told_to_be_scaled_and_then_right(pairs):
     """Disparity of a network that learned from video alone, in a unit of its own."""
     path = pairs.array(37.0, -1)
-    _, lines = measured(pairs.configuration(), path, inverse=True)
-    assert "Predictions without a scale need --set evaluation.median_scaling=true" in lines[0]
+    with pytest.raises(DataError, match="Predictions without a scale need --set evaluation.median_scaling=true"):
+        measured(pairs.configuration(), path, inverse=True)
     found, nothing = measured(pairs.configuration("evaluation.median_scaling=true"), path, inverse=True)
     assert found == pytest.approx(0.12, abs=0.02)
     assert nothing == []
 
 
-def test_ground_truth_in_another_unit_is_told_and_not_the_predictions(kitti):
+def test_ground_truth_in_another_unit_is_an_error_and_not_the_predictions_s(kitti):
     found = kitti.configuration(scale=1000)
-    _, (line,) = measured(found, kitti.array())
+    for path in (kitti.array(), kitti.images(256)):  # the images are in the same wrong unit
+        with pytest.raises(DataError, match=r"^data: 99.5 % of the known depth is below .*set data.depth_scale: 256"):
+            measured(found, path)
+    _, (line,) = measured(found, kitti.array(256 / 1000))  # metres that agree with it: it may be right
     assert line.startswith("data: 99.5 % of the known depth is below ")
-    assert "set data.depth_scale: 256" in line
-    _, (line,) = measured(found, kitti.images(256))  # in the same wrong unit
-    assert line.startswith("data: ")
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.6, 1.8, 3.0])
+def test_depth_without_a_scale_is_told_in_one_line(pairs, factor):
+    """Half of the depth had an abs_rel of .49 and an a1 of .0009, without a word."""
+    _, lines = measured(pairs.configuration(), pairs.array(factor))
+    (line,) = lines
+    ratio = float(re.match(r"the median prediction is (\S+) of the ground truth's; relative depth\? --set", line)[1])
+    assert ratio == pytest.approx(factor, rel=0.05)
+    assert "--set evaluation.median_scaling=true" in line
+    found, nothing = measured(pairs.configuration("evaluation.median_scaling=true"), pairs.array(factor))
+    assert found == pytest.approx(0.12, abs=0.02)
+    assert nothing == []
+
+
+@pytest.mark.parametrize("factor", [0.4, 0.5, 2.0, 4.5])
+def test_bad_depth_of_a_wrong_scale_is_neither_relative_depth_nor_an_error(pairs, factor):
+    """A constant, and depth with little of the truth's shape."""
+    rng = np.random.default_rng(1)
+    medians = [float(np.median(one)) for one in pairs.depth]
+    for number, one in enumerate(pairs.depth):
+        pairs.depth[number] = np.full_like(one, medians[number])
+    lines = measured(pairs.configuration(), pairs.array(factor))[1]
+    assert not any("relative depth" in line for line in lines)
+    for number, one in enumerate(pairs.depth):
+        pairs.depth[number] = (medians[number] * np.exp(rng.normal(0, 0.8, one.shape))).astype(np.float32)
+    lines = measured(pairs.configuration(), pairs.array(factor))[1]
+    assert not any("relative depth" in line for line in lines)
 
 
 def test_kitti_s_own_reader_takes_kitti_s_images(tiny, tmp_path, data_root):
