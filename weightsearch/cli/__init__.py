@@ -10,15 +10,13 @@ import sys
 from pathlib import Path
 
 from weightsearch.cli import data, database, reports, studies, training
-from weightsearch.cli.app import app
+from weightsearch.cli.app import GIVEN_STORAGE, app
 from weightsearch.errors import SpecError, WeightsearchError, hide, one_line
 from weightsearch.files import expanded
 from weightsearch.screen import err
 from weightsearch.search.stopping import INTERRUPTED, exit_status, stoppable
 
 __all__ = ["app", "data", "database", "main", "reports", "studies", "training"]
-
-GIVEN_STORAGE = "WEIGHTSEARCH_GIVEN_STORAGE"
 
 
 def main() -> None:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from weightsearch.errors import StoreError, StoreMissing, WeightsearchError
+from weightsearch.errors import StoreError, StoreMissing, WeightsearchError, hide
 from weightsearch.spec import load_identity
 
 if TYPE_CHECKING:
     from weightsearch.data.source import SplitName
     from weightsearch.study.database import Mode
     from weightsearch.study.store import StudyStore
+
+GIVEN_STORAGE: Final = "WEIGHTSEARCH_GIVEN_STORAGE"  # holds a storage whose password stood in the command line
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -41,8 +44,10 @@ def located(path: Path) -> Path:
 
 
 def call_of(study: Path, sets: Sequence[str] | None) -> tuple[str, ...]:
-    """The study file and its overrides, for commands to be copied."""
-    return str(study), *(word for one in sets or () for word in ("--set", one))
+    """The study file and its overrides, for commands to be copied; a password is shown as `***`."""
+    given = os.environ.get(GIVEN_STORAGE, "")
+    shown = [hide(one.replace(f"${{{GIVEN_STORAGE}}}", given)) for one in sets or ()]
+    return str(study), *(word for one in shown for word in ("--set", one))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from tests.stores import ask, attempt, driving, record, report
-from weightsearch.cli.app import opened
+from weightsearch.cli.app import GIVEN_STORAGE, call_of, opened
 from weightsearch.errors import StoreError, StoreMissing, WeightsearchError
 from weightsearch.search.driver import StudyRun
 from weightsearch.search.ledger import stored_spec
@@ -190,3 +190,16 @@ def test_text_that_is_no_text_is_named_as_damage(tmp_path):
         StoreError, match=r"Could not decode to UTF-8 column 'spec'.*save what can be saved with: sqlite3 "
     ):
         read_all(f"sqlite:///{path}")
+
+
+def test_a_printed_command_shows_no_password(monkeypatch):
+    """The program moves the password of a `--set storage=...` into a variable of its own, which no shell has."""
+    monkeypatch.setenv(GIVEN_STORAGE, "postgresql://ann:hunter2@db/studies")
+    sets = [f"storage=${{{GIVEN_STORAGE}}}", "seed=3"]
+    assert call_of(Path("s.yaml"), sets) == (
+        "s.yaml",
+        "--set",
+        "storage=postgresql://ann:***@db/studies",
+        "--set",
+        "seed=3",
+    )
