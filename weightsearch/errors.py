@@ -16,12 +16,12 @@ from typing import Final
 # In a URL, from the first colon after the user to the last @, spaces in it or not; to the end of the word where there
 # is no @ and no port either; and as an option.
 PASSWORDS: Final = (
-    (re.compile(r"(:/{1,2}[^:/@\s\[]*):[^\n]{1,200}(?=@)"), r"\1:***"),
-    (re.compile(r"(://[^:/@\s\[]*):(?!\*\*\*|PORT\b|\d{1,5}(?![^/?#\s'\"),;:.\]}>|]))[^\s'\"]+"), r"\1:***"),
+    (re.compile(r"(:/{1,2}[^:/@\s\[]*):(?!\*\*\*@|\$\{\w+\}@)[^\n]{1,200}(?=@)"), r"\1:***"),
+    (re.compile(r"(://[^:/@\s\[]*):(?!\*\*\*|\$\{\w+\}@|PORT\b|\d{1,5}(?![^/?#\s'\"),;:.\]}>|]))[^\s'\"]+"), r"\1:***"),
     (re.compile(r"(\w*password(?:=|%3D))[^&\s'\"]+", re.I), r"\1***"),
 )
-# Files that are no user's: this program's, Python's own, and code without a file.
 CALL: Final = ("STUDY",)  # how commands name a study whose file is not known
+# Files that are no user's: this program's, Python's own, and code without a file.
 OTHERS: Final = (f"{Path(__file__).parent}{os.sep}", f"{sysconfig.get_path('stdlib')}{os.sep}", "<")
 
 

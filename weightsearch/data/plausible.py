@@ -25,9 +25,9 @@ Depths = NDArray[np.float32]
 
 SAMPLED: Final = 400  # pixels of a frame
 FRAMES: Final = 64  # of a training's, at most
-OUT: Final = 0.2  # share of the known depth outside the range from which other units are tried; an error if one fits
+OUT: Final = 0.2  # share of the known depth outside the range from which other units are tried
 SOME: Final = 0.05  # the same share above the range, if the median is unusual too
-LOST: Final = 0.5  # share outside the range above which nothing is trained even if no unit explains it
+LOST: Final = 0.5  # share outside the range above which a warning is given without another unit, an error with one
 FITS: Final = 0.95  # share of the known depth within the range under another unit
 REACH: Final = 0.2  # share of max_depth that the depth must reach under another unit
 USUAL_REACH: Final = 0.8
@@ -74,9 +74,9 @@ class Doubt:
 
     @property
     def refused(self) -> bool:
-        """Whether nothing is to be trained: another unit is recognised and much of the depth is outside the range, or
-        most of it is outside whatever the unit."""
-        return self.outside > (LOST if self.factor is None else OUT)
+        """Whether nothing is to be trained or measured: another unit is recognised, and most of the depth is outside
+        the range. A range that leaves out less of it, or without another unit, may be meant."""
+        return self.factor is not None and self.outside > LOST
 
 
 def sample_of(depth: Depths) -> Depths:
@@ -143,8 +143,10 @@ def _other_unit(known: Depths, low: float, high: float, reading: Callable[[], Re
     unused = reach < SMALL[street] * high and median < MEDIANS[street][0]
     or_else = ""
     if above > OUT or (above > SOME and median > MEDIANS[street][1]):
+        or_else = ", or raise data.max_depth" if above <= LOST else ""
         what = f"{above:.0%} of the known depth is above data.max_depth {high:g} m"
     elif below > OUT:
+        or_else = ", or lower data.min_depth" if below <= LOST else ""
         what = f"{below:.0%} of the known depth is below data.min_depth {low:g} m"
     elif unused:
         or_else = ", or lower data.max_depth"

@@ -97,7 +97,7 @@ class View:
         if told is not None:
             err.print(told, markup=False)
         status = self.status
-        if status is None:
+        if status is None or event.kind == "warning":  # which may come from another thread
             return
         status.take(event)
         self._count(status)

@@ -120,7 +120,7 @@ class StudyRun:
             preflight(learning(self.spec), dataset, self.spec.search.objectives, used_terms(self.spec))
         lines = warnings_before_training(dataset, protocol)
         with self.writer.act() as connection:
-            self.store.keep(connection, WARNINGS, {"lines": lines}, anew=True)
+            self.store.keep(connection, WARNINGS, {"lines": lines}, anew=not self.store.joined)
         for line in lines:
             self.listener(Event("warning", reason=line))
         open_truths(dataset, "validation", protocol, progress)
@@ -164,7 +164,10 @@ class StudyRun:
 
     def _search(self, ledger: Ledger, trainable: type | None) -> None:
         """Train trials with one Ray until the study has all of them."""
-        cluster = Cluster(self.spec, lambda text: self.listener(Event("warning", reason=text)))
+        try:
+            cluster = Cluster(self.spec, lambda text: self.listener(Event("warning", reason=text)))
+        except KeyboardInterrupt as stop:
+            raise Interrupted(_how_to_go_on(ledger), stop) from None
         try:
             with stoppable():
                 self._tune(ledger, cluster, trainable)

@@ -19,6 +19,7 @@ from weightsearch.search.connection import HEAD_SECONDS
 PROGRAM: Final = "weightsearch.search.worker:__name__"  # its import brings torch, Ray and the rest
 FIRST_SECONDS: Final = 60.0  # for the nodes that are there when the driver comes
 CONNECT_SECONDS: Final = 1.0
+JOIN_SECONDS: Final = 5.0
 WARN_SECONDS: Final = 10.0  # of a head that does not answer
 LOOK_SECONDS: Final = 2.0  # between two looks at nodes that came later, and at their answers
 
@@ -36,7 +37,7 @@ class HeadWatch:
 
     def close(self) -> None:
         self._closed.set()
-        self._thread.join()
+        self._thread.join(JOIN_SECONDS)
 
     def _watch(self) -> None:
         answered, told = time.monotonic(), False

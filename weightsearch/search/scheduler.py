@@ -21,8 +21,8 @@ from weightsearch.search.trial_log import pointer
 from weightsearch.study.writer import Attempt
 
 # A full disk, data that are away or changed: every other trial would fail for the same reason.
-STOPPING: Final = (WriteError, DataError)  # every other trial would fail of it too
-LASTING: Final = (NotShared, ChangedDataError)  # another attempt would fail of it too
+STOPPING: Final = (WriteError, DataError)
+LASTING: Final = (NotShared, ChangedDataError)  # another attempt would fail for the same reason too
 
 
 class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]

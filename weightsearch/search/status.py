@@ -67,7 +67,8 @@ class Status:
     def take(self, event: Event) -> None:
         if self.started is None:
             self.started = self.clock()
-        self.away = event.reason if event.kind == "waiting" else None
+        if event.kind in ("waiting", "back"):
+            self.away = event.reason if event.kind == "waiting" else None
         if event.kind == "cluster":
             self.running.clear()
         if event.number is None:

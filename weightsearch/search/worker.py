@@ -25,6 +25,8 @@ from weightsearch.training.environment import describe_environment
 from weightsearch.training.loop import Trainer
 from weightsearch.training.probe import Account
 
+RAYS_OWN: Final = "ray_terminate_msg"  # an attribute of the SystemExit that Ray raises itself
+
 
 class Superseded(Exception):
     """Another worker has taken up the trial: this one was given up for dead."""
@@ -73,11 +75,13 @@ class Worker(tune.Trainable):  # type: ignore[misc]
             self.log.fault(error)
             raise
         except WeightsearchError as error:
+            _end_as_asked(error)
             self.log.fault(error)
             if isinstance(error.__cause__, RETRIED):
                 raise error.__cause__ from None
             return self._failed(one_line(str(error)))
         except RAISED as error:  # in a user's network, term or data set
+            _end_as_asked(error)
             self.log.fault(error)
             return self._failed(fault_line(error))
 
@@ -142,6 +146,16 @@ class Worker(tune.Trainable):  # type: ignore[misc]
     def _failed(self, reason: str) -> dict[str, Any]:
         self.log.note(f"failed: {reason}")
         return {"number": self.number, "failed": f"{reason}{pointer(self.log.path)}", "done": True}
+
+
+def _end_as_asked(error: BaseException) -> None:
+    """Raise the SystemExit that Ray makes of SIGTERM, if it is behind an error: the process was told to end, and its
+    trial goes on in another process."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, SystemExit) and hasattr(found, RAYS_OWN):
+            raise found
+        found = found.__cause__
 
 
 def _check_weights(configuration: Configuration) -> None:

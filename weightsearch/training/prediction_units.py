@@ -62,10 +62,12 @@ class Samples:
             one, other = (values.flatten()[pixels].double().numpy() for values in (predicted, truth))
             self.images.append((one, other))
 
-    def agree(self) -> bool:
-        """Whether float predictions have the truth's median. Integers do not show that the truth's unit is right: they
-        may be in the same wrong unit."""
-        return self.stored == "floats" and 1 / NEAR < self._median_ratio() < NEAR
+    def agree(self, factor: float | None = 1.0) -> bool:
+        """Whether float predictions have the truth's median if the truth is multiplied by a factor. Integers do not show
+        the truth's unit: they may be in the same wrong one."""
+        if self.stored != "floats" or factor is None or not self.images:
+            return False
+        return 1 / NEAR < self._median_ratio() / factor < NEAR
 
     def doubts(self, unit: Unit) -> list[str]:
         """Warnings about the predictions, a line each. unit: the unit in which predictions were read. Raises DataError

@@ -136,12 +136,12 @@ def _warnings(
     samples: Samples,
 ) -> Iterator[str]:
     """What looks wrong about the crop and about the units of the ground truth and the predictions, a line each. Raises
-    DataError for a unit that cannot be right: the ground truth's too, unless float predictions agree with it."""
+    DataError for a unit that cannot be right: the ground truth's too, if float predictions contradict it."""
     if other := misfit(protocol.crop, natives):
         yield other
     wrong = truth_doubts(depths, configuration, lambda: reading_of(configuration, source))
     for doubt in wrong:
-        if doubt.refused or (doubt.factor is not None and not samples.agree()):
+        if (doubt.refused and not samples.agree()) or samples.agree(doubt.factor):
             raise DataError(doubt.text)
         yield doubt.text
     if configuration.analysis.check_units:

@@ -29,6 +29,9 @@ Sizes = tuple[tuple[int, int], tuple[int, int]]
 OF_CAMERAS: Final = ("photometric_rigid", "epipolar", "flow_depth_consistency")  # terms that need intrinsics
 
 
+PROPORTIONS: Final = 0.1  # by how much a prediction's height over width may differ from the images'
+
+
 def learning(spec: StudySpec) -> Configuration:
     """A configuration of a study that learns something: its base, or if all weights are 0 there a baseline."""
     baselines = (spec.configuration(values) for values in spec.search.baselines.values())
@@ -95,17 +98,14 @@ def preflight(
 
 
 def _check_size(prediction: Mapping[str, Tensor], batch: Batch) -> Sizes:
-    """Raise ModelError for depth whose size is not the images' or 1/2, 1/3, ... of it, rounded in any way."""
+    """Raise ModelError for depth of other proportions than the images', such as one with rows and columns exchanged."""
     height, width = depth_of(prediction, "native").shape[-2:]
     of = (batch.image.shape[-2], batch.image.shape[-1])
-    if not any(
-        height in (of[0] // part, -(-of[0] // part)) and width in (of[1] // part, -(-of[1] // part))
-        for part in range(1, max(of) + 1)
-    ):
+    if abs(height * of[1] - width * of[0]) > of[0] + of[1] + PROPORTIONS * height * of[1]:
         network = getattr(prediction, "network", None)
         raise ModelError(
             f"model.name: the network {type(network).__name__}: 'depth' is {height}x{width} for images of "
-            f"{of[0]}x{of[1]}; expected the images' size, or 1/2, 1/3, 1/4, ... of it in both directions"
+            f"{of[0]}x{of[1]}; expected the images' size, or another size of the same proportions"
             f"{at(network)}"
         )
     return (height, width), of

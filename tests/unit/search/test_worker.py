@@ -15,6 +15,7 @@ from PIL import Image
 from tests.unit.data.test_seven_scenes import make_scene
 from weightsearch.data.dataset import of_any_size, open_dataset
 from weightsearch.errors import ChangedDataError, DataError, WriteError
+from weightsearch.losses.integer import Integer
 from weightsearch.search.outbox import WorkerFailure
 from weightsearch.search.ray_internals import TuneWorkers
 from weightsearch.search.scheduler import LedgerScheduler
@@ -74,6 +75,28 @@ def test_validation_depth_that_was_overwritten_is_refused_with_host_and_numbers(
     assert "mean validation depth 1.015 -> 2, position-weighted mean of the validation depth " in text
     assert "train" not in text
     assert not (tmp_path / "trial" / "checkpoint.pt").exists()
+
+
+def test_a_worker_that_is_told_to_end_ends(scene, tmp_path, monkeypatch):
+    """Ray makes a SystemExit of SIGTERM, in the middle of whatever runs; one of the user's own is the trial's failure."""
+    began_with = open_dataset(scene).content
+
+    def ended(message):
+        def call(*_):
+            error = SystemExit(1)
+            if message is not None:
+                error.ray_terminate_msg = message
+            raise error
+
+        return call
+
+    monkeypatch.setattr(Integer, "__call__", ended("exited because of SIGTERM"))
+    with pytest.raises(SystemExit):
+        worker(scene, tmp_path, began_with).step()
+    monkeypatch.setattr(Integer, "__call__", ended(None))
+    failed = worker(scene, tmp_path, began_with).step()
+    assert failed["done"]
+    assert "SystemExit: 1" in failed["failed"]
 
 
 def test_another_number_of_frames_is_refused(scene, tmp_path):
