@@ -63,8 +63,8 @@ class Samples:
             self.images.append((one, other))
 
     def agree(self, factor: float | None = 1.0) -> bool:
-        """Whether float predictions have the truth's median if the truth is multiplied by a factor. Integers do not show
-        the truth's unit: they may be in the same wrong one."""
+        """Whether float predictions have the median of the truth times a factor. Integers do not show
+        the unit of the truth: they may be in the same wrong one."""
         if self.stored != "floats" or factor is None or not self.images:
             return False
         return 1 / NEAR < self._median_ratio() / factor < NEAR
