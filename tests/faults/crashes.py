@@ -163,7 +163,7 @@ class Crashes:
             self.problems.append(f"the trials {gone} had ended and are gone")
 
     def said(self) -> str:
-        return (self.folder / "said.txt").read_text(errors="replace")[-2000:]
+        return (self.folder / "said.txt").read_text(errors="replace")
 
 
 def whole_study(folder: Path) -> list[Row]:
