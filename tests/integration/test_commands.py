@@ -119,7 +119,7 @@ def test_a_study_does_not_go_on_with_other_data(tmp_path):
     for path in (tmp_path / "scene" / "seq-01").glob("*.depth.png"):
         Image.fromarray(2 * np.asarray(Image.open(path))).save(path)
     done = command("run", "tiny.yaml", *ALONE, cwd=tmp_path, expect=2)
-    assert "the data set has changed since the study 'tiny' began (train depth " in done.stderr
+    assert "the data set has changed since the study 'tiny' began (mean train depth " in done.stderr
     assert "start beside it with --force-new NAME" in done.stderr
 
 

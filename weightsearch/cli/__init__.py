@@ -14,7 +14,7 @@ from weightsearch.cli.app import GIVEN_STORAGE, app
 from weightsearch.errors import SpecError, WeightsearchError, hide, one_line
 from weightsearch.files import expanded
 from weightsearch.screen import err
-from weightsearch.search.stopping import INTERRUPTED, exit_status, stoppable
+from weightsearch.search.stopping import INTERRUPTED, Stop, stoppable
 
 __all__ = ["app", "data", "database", "main", "reports", "studies", "training"]
 
@@ -24,14 +24,15 @@ def main() -> None:
     _speak_utf_8()
     sys.argv[1:] = [_at_home(word) for word in sys.argv[1:]]
     sys.path.append(str(Path.cwd()))  # for plug-ins beside the study; last, so that nothing installed is shadowed
+    stop = Stop()
     try:
         _keep_password_from_process_list()
-        with stoppable():
+        with stoppable() as stop:
             try:
                 app()
             except SystemExit as end:
                 if end.code == INTERRUPTED:  # typer made this of a KeyboardInterrupt, and says nothing
-                    raise _stop_behind(end) from None
+                    raise KeyboardInterrupt from None
                 raise
     except SpecError as error:
         for problem in error.problems:
@@ -40,17 +41,9 @@ def main() -> None:
     except WeightsearchError as error:
         err.print(one_line(str(error)), markup=False)
         sys.exit(error.exit_status)
-    except KeyboardInterrupt as stop:
+    except KeyboardInterrupt:
         err.print("stopped")
-        sys.exit(exit_status(stop))
-
-
-def _stop_behind(error: BaseException) -> KeyboardInterrupt:
-    """The KeyboardInterrupt that led to an exception."""
-    found: BaseException | None = error
-    while found is not None and not isinstance(found, KeyboardInterrupt):
-        found = found.__cause__ or found.__context__
-    return KeyboardInterrupt() if found is None else found
+        sys.exit(stop.status)
 
 
 def _speak_utf_8() -> None:

@@ -35,7 +35,7 @@ from weightsearch.search.ledger import OUTCOMES, Assignment, Event, Ledger, List
 from weightsearch.search.patience import Patience
 from weightsearch.search.rounds import train_all
 from weightsearch.search.samplers import check_sampler
-from weightsearch.search.stopping import exit_status, stoppable
+from weightsearch.search.stopping import stoppable
 from weightsearch.search.trial_log import log_path, prepare_log
 from weightsearch.search.trivial import trivial_baselines
 from weightsearch.spec import StudySpec
@@ -67,9 +67,9 @@ class Annotator(Protocol):
 class Interrupted(SearchError):
     """The user, or the system, stopped the driver; what was running waits for the next `run`."""
 
-    def __init__(self, message: str, stop: KeyboardInterrupt) -> None:
+    def __init__(self, message: str, exit_status: int) -> None:
         super().__init__(message)
-        self.exit_status = exit_status(stop)
+        self.exit_status = exit_status
 
 
 class StudyRun:
@@ -164,25 +164,25 @@ class StudyRun:
 
     def _search(self, ledger: Ledger, trainable: type | None) -> None:
         """Train trials with one Ray until the study has all of them."""
-        try:
-            cluster = Cluster(self.spec, lambda text: self.listener(Event("warning", reason=text)))
-        except KeyboardInterrupt as stop:
-            raise Interrupted(_how_to_go_on(ledger), stop) from None
-        try:
-            with stoppable():
+        with stoppable() as stop:
+            try:
+                cluster = Cluster(self.spec, lambda text: self.listener(Event("warning", reason=text)))
+            except KeyboardInterrupt:
+                raise Interrupted(_how_to_go_on(ledger), stop.status) from None
+            try:
                 self._tune(ledger, cluster, trainable)
-        except KeyboardInterrupt as stop:
-            raise Interrupted(_how_to_go_on(ledger), stop) from None
-        except WeightsearchError:
-            raise
-        except Exception as error:
-            if ledger.fault is None or isinstance(ledger.fault, cluster.ray.exceptions.RayError):
-                cluster.check()
-                raise SearchError(f"Ray stopped the search: {last_line(error)}") from error
-        finally:
-            with suppress(StoreError):  # then they wait until the lease ends
-                ledger.put_back()
-            cluster.close()
+            except KeyboardInterrupt:
+                raise Interrupted(_how_to_go_on(ledger), stop.status) from None
+            except WeightsearchError:
+                raise
+            except Exception as error:
+                if ledger.fault is None or isinstance(ledger.fault, cluster.ray.exceptions.RayError):
+                    cluster.check()
+                    raise SearchError(f"Ray stopped the search: {last_line(error)}") from error
+            finally:
+                with suppress(StoreError):  # then they wait until the lease ends
+                    ledger.put_back()
+                cluster.close()
         if ledger.fault is not None:
             raise ledger.fault
 

@@ -16,7 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from weightsearch.errors import SearchError, kind_and_line
 from weightsearch.search.connection import HEAD_SECONDS
 
-PROGRAM: Final = "weightsearch.search.worker:__name__"  # its import brings torch, Ray and the rest
+PROGRAM: Final = "weightsearch.errors:__name__"  # a quick import: nodes are asked before any trial begins
 FIRST_SECONDS: Final = 60.0  # for the nodes that are there when the driver comes
 CONNECT_SECONDS: Final = 1.0
 JOIN_SECONDS: Final = 5.0

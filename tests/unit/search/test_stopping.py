@@ -8,17 +8,18 @@ import signal
 import pytest
 
 from weightsearch.search.connection import signals_kept
-from weightsearch.search.stopping import exit_status, stoppable
+from weightsearch.search.stopping import stoppable
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_it_stops_as_ctrl_c_does(number):
     before = signal.getsignal(number)
-    with pytest.raises(KeyboardInterrupt) as stop, stoppable():
+    with pytest.raises(KeyboardInterrupt), stoppable() as stop:
         os.kill(os.getpid(), number)
-    assert exit_status(stop.value) == 128 + number
+    assert stop.status == 128 + number
     assert signal.getsignal(number) == before
-    assert exit_status(KeyboardInterrupt()) == 130
+    with stoppable() as stop:
+        assert stop.status == 130  # that of Ctrl-C
 
 
 def test_what_is_ignored_stays_so():
