@@ -91,7 +91,7 @@ def test_a_study_without_a_full_trial_says_so(folder):
 
 
 def test_objectives_and_terms_must_be_the_same(folder):
-    mae = TINY.replace("  integer:", "  mae:")
+    mae = TINY.replace("  integer:", "  mae:").replace("loss.integer", "loss.mae")
     wrong = r"'one' and 'two' have other loss terms: integer, .* and mae"
     with made(folder, "one") as one, made(folder, "two", text=mae) as two, pytest.raises(SearchError, match=wrong):
         candidates(one, [two])
