@@ -60,8 +60,8 @@ def test_a_frozen_encoder_costs_as_much_forward(tiny):
     """Its features may be kept, but a new image has to go through it."""
     free = measure_cost(configuration(tiny), CPU, seconds=0.1)
     frozen = measure_cost(configuration(tiny, "train.freeze_encoder=true"), CPU, seconds=0.1)
-    assert frozen.multiply_adds == free.multiply_adds
-    assert frozen.trained > free.trained
+    assert frozen.multiply_adds == free.multiply_adds > 0
+    assert frozen.parameters == free.parameters
 
 
 class Breaks(nn.Module):
