@@ -297,9 +297,12 @@ def test_vanished_checkpoints_are_told_and_what_was_stored_stays(tmp_path):
         (["run", "tiny.yaml", "--set", "ray.address=127.0.0.1:1"], "cannot start Ray at ray.address 127.0.0.1:1"),
         (
             ["run", "tiny.yaml", "--set", "ray.address=ray://127.0.0.1:1"],
-            "of ray://127.0.0.1:1 to another host; run this",
+            "would move the driver to another host; run this",
         ),
-        (["validate", "tiny.yaml", "--set", "ray.address=ray://h:1"], "driver of ray://h:1 to another host; run this"),
+        (
+            ["validate", "tiny.yaml", "--set", "ray.address=ray://h:1"],
+            "would move the driver to another host; run this",
+        ),
     ],
 )
 def test_every_mistake_is_one_line(tiny, words, line):

@@ -98,12 +98,10 @@ def validate(study: Study, sets: Sets = None) -> None:
     from weightsearch.data.dataset import outline
     from weightsearch.data.listing import example_noun
     from weightsearch.data.noise import noise
-    from weightsearch.search.connection import check_address_of
     from weightsearch.search.samplers import check_sampler
     from weightsearch.training.preflight import learning, preflight, used_terms
 
     check_sampler(spec)
-    check_address_of(spec)
     with placed(spec.document), tempfile.TemporaryDirectory() as folder:
         found = outline(spec.base)
         sizes = preflight(learning(spec), noise(spec.base, 2, Path(folder)), terms=used_terms(spec))

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from weightsearch.errors import SearchError
-from weightsearch.spec import StudySpec
 
 # Set before Ray is imported. Our workers report little and our database is the only state, so that Tune's own loggers
 # and snapshots would only cost time; nothing leaves the machine by itself.
@@ -61,14 +60,6 @@ def check_address(address: str | None) -> None:
             f"Ray would move the driver of {address} to another host; run this command on a node of the cluster, with "
             "ray.address: HOST:PORT as in ray start --address=HOST:PORT"
         )
-
-
-def check_address_of(spec: StudySpec) -> None:
-    """As `check_address`, before anything is read. Raises SpecError."""
-    try:
-        check_address(spec.ray.address)
-    except SearchError as error:
-        raise spec.document.error(("ray", "address"), str(error)) from None
 
 
 @contextmanager

@@ -29,7 +29,6 @@ from weightsearch.errors import (
 from weightsearch.files import write_text
 from weightsearch.metrics.protocol import protocol_of
 from weightsearch.search.cluster import Cluster, ClusterLost
-from weightsearch.search.connection import check_address_of
 from weightsearch.search.keeper import Keeper
 from weightsearch.search.ledger import OUTCOMES, Assignment, Event, Ledger, Listener, stored_spec
 from weightsearch.search.patience import Patience
@@ -109,7 +108,6 @@ class StudyRun:
         """Whatever would end every trial ends the study here, before Ray starts. Builds the frame cache, and measures
         what the trials must beat."""
         check_sampler(self.spec)
-        check_address_of(self.spec)
         base = self.spec.base
         with placed(self.spec.document):
             dataset = open_dataset(base, progress=progress)
