@@ -20,6 +20,7 @@ PASSWORDS: Final = (
     (re.compile(r"(://[^:/@\s\[]*):(?!\*\*\*|\$\{\w+\}@|PORT\b|\d{1,5}(?![^/?#\s'\"),;:.\]}>|]))[^\s'\"]+"), r"\1:***"),
     (re.compile(r"(\w*password(?:=|%3D))[^&\s'\"]+", re.I), r"\1***"),
 )
+RAISED: Final = (Exception, SystemExit)  # what a user's code may raise: sys.exit() is called in scripts
 CALL: Final = ("STUDY",)  # how commands name a study whose file is not known
 # Files that are no user's: this program's, Python's own, and code without a file.
 OTHERS: Final = (f"{Path(__file__).parent}{os.sep}", f"{sysconfig.get_path('stdlib')}{os.sep}", "<")
@@ -86,9 +87,6 @@ def last_line(error: BaseException) -> str:
     """The last line of what an exception says, in a traceback's text the fault; its kind if it says nothing."""
     lines = str(error).strip().splitlines()
     return lines[-1].strip() if lines else type(error).__name__
-
-
-RAISED: Final = (Exception, SystemExit)  # what a user's code may raise: sys.exit() is called in scripts
 
 
 def kind_and_line(error: BaseException) -> str:

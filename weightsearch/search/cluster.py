@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -14,7 +13,15 @@ from urllib.parse import unquote
 from sqlalchemy.engine import make_url
 
 from weightsearch.errors import SearchError, first_line
-from weightsearch.search.connection import SETTINGS, advice, check_address, on_a_cluster, on_this_machine, signals_kept
+from weightsearch.search.connection import (
+    SETTINGS,
+    advice,
+    check_address,
+    connect,
+    on_a_cluster,
+    on_this_machine,
+    signals_kept,
+)
 from weightsearch.spec import StudySpec
 from weightsearch.study.url import passwords
 
@@ -86,7 +93,7 @@ class Cluster:
                     self.ray.init(address="local", **mine, **common)
             else:
                 address = self._found(self.address)
-                _answers(address)
+                connect(address, CONNECT_SECONDS)  # Ray itself would try for minutes
                 self._exit.enter_context(on_a_cluster(address))
                 read_token_again()
                 try:
@@ -192,10 +199,3 @@ def _without(names: set[str]) -> Iterator[None]:
         yield
     finally:
         os.environ.update(kept)
-
-
-def _answers(address: str) -> None:
-    """Raise OSError if nobody listens at `host:port`: Ray itself would try for minutes."""
-    host, colon, port = address.rpartition(":")
-    if colon and port.isdigit():
-        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()

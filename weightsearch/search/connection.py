@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -60,6 +61,13 @@ def check_address(address: str | None) -> None:
             f"Ray would move the driver of {address} to another host; run this command on a node of the cluster, with "
             "ray.address: HOST:PORT as in ray start --address=HOST:PORT"
         )
+
+
+def connect(address: str, seconds: float) -> None:
+    """Raise OSError if nobody listens at `host:port`."""
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=seconds).close()
 
 
 @contextmanager

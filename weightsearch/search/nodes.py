@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pkgutil
-import socket
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from threading import Event, Thread
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from weightsearch.errors import SearchError, kind_and_line
-from weightsearch.search.connection import HEAD_SECONDS
+from weightsearch.search.connection import HEAD_SECONDS, connect
 
 PROGRAM: Final = "weightsearch.errors:__name__"  # a quick import: nodes are asked before any trial begins
 FIRST_SECONDS: Final = 60.0  # for the nodes that are there when the driver comes
@@ -42,7 +42,8 @@ class HeadWatch:
     def _watch(self) -> None:
         answered, told = time.monotonic(), False
         while not self._closed.wait(LOOK_SECONDS):
-            if answers(self.address, CONNECT_SECONDS):
+            with suppress(OSError):
+                connect(self.address, CONNECT_SECONDS)
                 answered, told = time.monotonic(), False
             away = time.monotonic() - answered
             if away >= WARN_SECONDS and not told:
@@ -96,16 +97,6 @@ class Nodes:
                 ) from None
             except RayError:  # the node is gone again
                 continue
-
-
-def answers(address: str, seconds: float) -> bool:
-    """Whether something listens at `host:port`."""
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=seconds).close()
-    except OSError:
-        return False
-    return True
 
 
 def _may_train(node: Mapping[str, Any]) -> bool:

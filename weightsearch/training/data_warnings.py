@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from weightsearch.data.dataset import Dataset
 from weightsearch.data.listing import frame_warnings
-from weightsearch.data.plausible import dataset_doubts
+from weightsearch.data.plausible import Doubt, dataset_doubts
 from weightsearch.data.source import SplitName
 from weightsearch.errors import DataError
 from weightsearch.metrics.protocol import Protocol, misfit
@@ -18,7 +18,16 @@ def data_warnings(
 ) -> list[str]:
     """A line each about the unit of the depth in these splits, about frames that stand twice in a split or in two of
     them, and about a crop that was made for images of other proportions than the dataset has."""
-    found = [doubt.text for doubt in dataset_doubts(dataset, splits)]
+    return _lines(dataset_doubts(dataset, splits), dataset, protocol, splits)
+
+
+def _lines(
+    doubts: Sequence[Doubt],
+    dataset: Dataset,
+    protocol: Protocol,
+    splits: Sequence[SplitName] = ("train", "validation"),
+) -> list[str]:
+    found = [doubt.text for doubt in doubts]
     frames, held = dataset.frames, {split: indices.tolist() for split, indices in dataset.splits.items()}
     found += frame_warnings(dataset.configuration, frames.videos, frames.names, held)
     other = misfit(protocol.crop, (size for split in splits for size in dataset.sizes(split)))
@@ -27,10 +36,11 @@ def data_warnings(
 
 def warnings_before_training(dataset: Dataset, protocol: Protocol) -> list[str]:
     """As `data_warnings`. Raises DataError if too much of the known depth is outside the range."""
-    for doubt in dataset_doubts(dataset):
+    doubts = dataset_doubts(dataset)
+    for doubt in doubts:
         if doubt.refused:
             raise DataError(doubt.text)
-    return data_warnings(dataset, protocol)
+    return _lines(doubts, dataset, protocol)
 
 
 @contextmanager
