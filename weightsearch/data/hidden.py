@@ -10,7 +10,7 @@ COMPANIONS: Final = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir"}
 
 
 def is_companion(name: str) -> bool:
-    """Whether a file or folder of this name is hidden, or a companion that a system made."""
+    """Return whether a file or folder with this name is hidden, or a companion file of an operating system."""
     return name.startswith(".") or name.lower() in COMPANIONS
 
 

@@ -1,4 +1,4 @@
-"""Whether depth looks as if it were in the unit that it is read in, judged by the numbers alone.
+"""Detect depth that is read in a wrong unit, from its numbers alone.
 
 Depth has no scale of its own, so some mistakes stay unnoticed: a room that is read five times too deep (TUM RGB-D at
 1000 units per metre) looks like a hall in the right unit if `data.max_depth` is 20 m or more. `data check` prints the
