@@ -269,7 +269,7 @@ class Hosts:
         ]
 
     def drivers(self, study: str) -> dict[str, int]:
-        """How many trials each driver took up."""
+        """The number of trials that each driver trained."""
         query = "SELECT driver_id, count(*) FROM weightsearch_assignments GROUP BY driver_id"
         return dict(self.query(study, query))
 

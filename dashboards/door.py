@@ -116,7 +116,7 @@ class Door:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address that a server listens on."""
+    """True if only this machine can reach an address that a server listens on."""
     return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
 
 

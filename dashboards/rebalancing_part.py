@@ -59,7 +59,7 @@ class Trial:
 
     @property
     def knows(self) -> bool:
-        """Whether it is known what moves."""
+        """True if it is known what moves."""
         return bool(self.rows["known"].all())
 
     def histogram(self, kind: str) -> NDArray[np.float64]:

@@ -145,7 +145,7 @@ def importance_part(found: Findings) -> Part:
 
 
 def _counted(result: Importances) -> str:
-    """How many trials each method used."""
+    """The number of trials of each method."""
     counts = [f"{method} uses {count} of them" for method, count in result.used.items()]
     return f"{result.trials} trials lie inside the search space: {', '.join(counts)}."
 

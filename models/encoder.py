@@ -94,7 +94,7 @@ class Encoder(nn.Module):
 
     @property
     def flat(self) -> bool:
-        """Whether all features have one stride, as those of a plain vision transformer."""
+        """True if all features have one stride, as those of a plain vision transformer."""
         return len(self.reductions) > 1 and len(set(self.reductions)) == 1
 
     def forward(self, image: Tensor) -> list[Tensor]:

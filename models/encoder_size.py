@@ -35,7 +35,7 @@ def size_options(name: str, size: Size) -> Mapping[str, Any] | None:
 
 
 def takes(name: str, options: Mapping[str, Any], size: Size) -> bool | None:
-    """Whether an encoder made with these options takes images of a size; None if the meta device cannot say."""
+    """True if an encoder made with these options takes images of a size; None if the meta device cannot say."""
     try:
         net = _shapes_only(name, tuple(options.items()))
         with torch.no_grad(), torch.device("meta"):
@@ -71,7 +71,7 @@ def misfit(features: list[Tensor], channels: list[int], nhwc: bool) -> str | Non
 
 
 def is_nhwc(net: Any) -> bool:
-    """Whether a timm feature extractor gives [B, H, W, C]. `output_fmt` is an enum whose `str` is not its value."""
+    """True if a timm feature extractor gives [B, H, W, C]. `output_fmt` is an enum whose `str` is not its value."""
     layout = getattr(net, "output_fmt", "NCHW")
     return getattr(layout, "value", layout) == "NHWC"
 

@@ -120,7 +120,7 @@ def grouped(held: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def counter(name: str) -> bool:
-    """Whether a tensor only counts batches: old files lack it."""
+    """True if a tensor only counts batches: old files lack it."""
     return name.endswith(COUNTER)
 
 

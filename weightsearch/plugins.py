@@ -120,7 +120,7 @@ def resolve(kind: str, name: str) -> Callable[..., Any]:
 
 
 def _is_term(found: Callable[..., Any]) -> bool:
-    """Whether a plain function is itself a loss term f(prediction, batch), not one that makes terms of options: its
+    """True if a plain function is itself a loss term f(prediction, batch), not one that makes terms of options: its
     first two arguments are positional, required, and not annotated as an option would be."""
     if not inspect.isfunction(found):
         return False
@@ -185,7 +185,7 @@ def options_model(target: Callable[..., Any]) -> type[BaseModel]:
 
 
 def _has_torchs_constructor(target: Callable[..., Any]) -> bool:
-    """Whether it is a module without a constructor of its own: torch's takes keyword arguments and refuses them all."""
+    """True if it is a module without a constructor of its own: torch's takes keyword arguments and refuses them all."""
     classes = inspect.getmro(target) if inspect.isclass(target) else ()
     owner = next((one for one in classes if "__init__" in vars(one)), object)
     return owner.__module__.startswith("torch.nn.")

@@ -58,7 +58,7 @@ ONE_UNIT: Final = ("dual_head", "encoder_decoder", "disparity", "flow")  # netwo
 
 
 def several_units(model: str, neighbours: Any) -> bool:
-    """Whether a network's heads may have several units, so that gradients at different heads cannot be compared:
+    """True if a network's heads may have several units, so that gradients at different heads cannot be compared:
     networks that see neighbouring frames may predict depth, camera motion in radians and flow in pixels. model,
     neighbours: of the study file."""
     return bool(neighbours) and model not in ONE_UNIT

@@ -496,7 +496,7 @@ class World:
         return record
 
     def _over(self, values: list[float]) -> bool:
-        """Whether a training with this curve has come to its end."""
+        """True if a training with this curve has come to its end."""
         stopping = self.spec.base.train.early_stopping
         return len(values) >= EPOCHS or (stopping is not None and stopping.over(values))
 

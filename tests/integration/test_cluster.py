@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import sqlite3
@@ -13,12 +12,13 @@ import venv
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
 import ray
 
 from tests.conftest import TINY
-from tests.integration.commands import WEIGHTSEARCH, command, curves, epochs_of, wait_for_epochs
+from tests.integration.commands import WEIGHTSEARCH, command, curves, epochs_of, shown, wait_for_epochs
 from weightsearch.errors import SearchError
 from weightsearch.spec import load_study
 
@@ -66,6 +66,14 @@ def cluster(script: str, environment: dict[str, str] | None = None) -> Iterator[
         keeper.wait(timeout=60)
 
 
+def run_at(
+    address: str, folder: Path, *words: str, stdout: int | IO[str], stderr: int | IO[str]
+) -> subprocess.Popen[str]:
+    """Start a driver of the folder's study on a cluster. words: further arguments."""
+    arguments = [*WEIGHTSEARCH, "run", "tiny.yaml", "--set", f"ray.address={address}", *words]
+    return subprocess.Popen(arguments, cwd=folder, stdout=stdout, stderr=stderr, text=True)
+
+
 @pytest.fixture(scope="module")
 def address():
     """A cluster of a node with three CPUs that says it has a GPU, and one with two CPUs."""
@@ -93,15 +101,8 @@ def test_a_lost_node_loses_no_trial(tmp_path):
     """Three nodes with a worker each, one of them killed in mid-study: its trial goes on elsewhere from its checkpoint."""
     study = TINY.replace("epochs: 4,", "epochs: 70,").replace("trials: 6", "trials: 4")
     (tmp_path / "tiny.yaml").write_text(study.replace("pruner: {name: successive_halving", "pruner: none #"))
-    command = [sys.executable, "-m", "weightsearch.cli"]
     with cluster(NODES) as (address, keeper):
-        driver = subprocess.Popen(
-            [*command, "run", "tiny.yaml", "--set", f"ray.address={address}"],
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        driver = run_at(address, tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         try:
             wait_for_epochs(tmp_path / "tiny.db", 1, 200)
             while not [len(curve) >= 2 for curve in curves(tmp_path / "tiny.db").values()].count(True) >= 3:
@@ -115,10 +116,7 @@ def test_a_lost_node_loses_no_trial(tmp_path):
         finally:
             driver.kill()
     assert "goes on after a failure of its worker" in said
-    states = json.loads(
-        subprocess.run([*command, "show", "tiny.yaml", "--json"], cwd=tmp_path, check=True, capture_output=True).stdout
-    )["states"]
-    assert states == {"COMPLETE": 4, "PRUNED": 0, "FAIL": 0, "RUNNING": 0, "WAITING": 0}
+    assert shown(tmp_path)["states"] == {"COMPLETE": 4, "PRUNED": 0, "FAIL": 0, "RUNNING": 0, "WAITING": 0}
     connection = sqlite3.connect(tmp_path / "tiny.db")
     failures = connection.execute("SELECT failures FROM weightsearch_assignments WHERE failures > 0").fetchall()
     attempts = connection.execute("SELECT max(attempts) FROM weightsearch_trials").fetchone()[0]
@@ -170,10 +168,8 @@ def test_workers_start_side_by_side_and_none_is_stopped_by_short_trials(address,
     (tmp_path / "note.py").write_text(note)
     terms = "  note: {term: 'note:Note', weight: 1.0e-6}\ntrain:"
     (tmp_path / "tiny.yaml").write_text(TINY.replace("epochs: 4", "epochs: 1").replace("train:", terms))
-    command = [sys.executable, "-m", "weightsearch.cli", "run", "tiny.yaml", "--set", f"ray.address={address}"]
     sets = ["--set", "search.trials=40", "--set", "search.pruner=none", "--set", "resources.max_concurrent=3"]
-    done = subprocess.run([*command, *sets], cwd=tmp_path, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
+    command("run", "tiny.yaml", "--set", f"ray.address={address}", *sets, cwd=tmp_path)
     trained = [len(file.read_text()) for file in tmp_path.glob("worker-*")]
     assert len(trained) == 3
     assert sum(trained) == 40
@@ -209,11 +205,9 @@ cluster.shutdown()
 def test_where_others_hold_places_no_trial_waits_for_the_end(tmp_path):
     """Three CPUs, one of them somebody else's: the third trial that is handed out takes the next worker that is free."""
     (tmp_path / "tiny.yaml").write_text(TINY.replace("epochs: 4", "epochs: 1"))
-    command = [sys.executable, "-m", "weightsearch.cli", "run", "tiny.yaml", "--set"]
+    sets = ["--set", "search.trials=12", "--set", "search.pruner=none"]
     with cluster(SHARED) as (address, _):
-        sets = [f"ray.address={address}", "--set", "search.trials=12", "--set", "search.pruner=none"]
-        done = subprocess.run([*command, *sets], cwd=tmp_path, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
+        command("run", "tiny.yaml", "--set", f"ray.address={address}", *sets, cwd=tmp_path)
     ended = [number for number, _ in states_in_order_of_end(tmp_path / "tiny.db")]
     assert sorted(ended) == list(range(12))
     assert max(place - number for place, number in enumerate(ended)) <= 6  # one that waits for the end: 10
@@ -222,16 +216,14 @@ def test_where_others_hold_places_no_trial_waits_for_the_end(tmp_path):
 def test_two_drivers_of_a_study_and_one_of_another_share_two_places_and_all_end(tmp_path):
     """The first driver has both places when the others come. Without a rule its idle workers keep them for ever."""
     (tmp_path / "tiny.yaml").write_text(TINY.replace("trials: 6", "trials: 10"))
-    run = [sys.executable, "-m", "weightsearch.cli", "run", "tiny.yaml", "--set"]
     mine = ["--join", "--set", "search.pruner=none"]
     other = ["--set", "name=other", "--set", "storage=sqlite:///other.db", "--set", "search.trials=2"]
     drivers = []
     with cluster(head(2)) as (address, _):
         try:
             for words, name in ((mine, "first"), (mine, "second"), (other, "other")):
-                command = [*run, f"ray.address={address}", *words]
                 with (tmp_path / f"{name}.txt").open("w") as said:
-                    drivers.append(subprocess.Popen(command, cwd=tmp_path, stdout=said, stderr=said))
+                    drivers.append(run_at(address, tmp_path, *words, stdout=said, stderr=said))
                 if name == "first":
                     wait_for_epochs(tmp_path / "tiny.db", 2, 200)
             for driver in drivers:
@@ -249,10 +241,8 @@ def test_two_drivers_of_a_study_and_one_of_another_share_two_places_and_all_end(
 
 def test_a_worker_that_was_promised_a_gpu_and_has_none_says_so(address, tmp_path):
     (tmp_path / "tiny.yaml").write_text(TINY)
-    command = [sys.executable, "-m", "weightsearch.cli", "run", "tiny.yaml", "--set", f"ray.address={address}"]
     sets = ["--set", "resources.gpus_per_trial=0.5", "--set", "search.trials=2"]
-    done = subprocess.run([*command, *sets], cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 1
+    done = command("run", "tiny.yaml", "--set", f"ray.address={address}", *sets, cwd=tmp_path, expect=1)
     assert "device cuda: this machine has 0 GPUs that torch can use" in done.stderr
 
 
@@ -291,24 +281,19 @@ def test_a_node_that_cannot_import_the_program_stops_the_study_before_a_trial_fa
 def test_a_head_that_is_lost_is_told_before_ray_ends_the_driver(tmp_path):
     script = head(1).replace("sys.stdin.read()", "sys.stdin.readline()\ncluster.head_node.kill_gcs_server()", 1)
     (tmp_path / "tiny.yaml").write_text(TINY.replace("epochs: 4,", "epochs: 5000,"))
-    with cluster(script.replace("cluster.shutdown()", "sys.stdin.read()\ncluster.shutdown()")) as (address, keeper):
-        driver = subprocess.Popen(
-            [*WEIGHTSEARCH, "run", "tiny.yaml", "--set", f"ray.address={address}"],
-            cwd=tmp_path,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        with driver:
-            try:
-                wait_for_epochs(tmp_path / "tiny.db", 2)
-                keeper.stdin.write("\n")
-                keeper.stdin.flush()
-                lines = []
-                while not lines or "the head of the Ray cluster" not in lines[-1]:
-                    lines.append(driver.stderr.readline())
-                    assert lines[-1], lines
-            finally:
-                driver.kill()
+    with (
+        cluster(script.replace("cluster.shutdown()", "sys.stdin.read()\ncluster.shutdown()")) as (address, keeper),
+        run_at(address, tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as driver,
+    ):
+        try:
+            wait_for_epochs(tmp_path / "tiny.db", 2)
+            keeper.stdin.write("\n")
+            keeper.stdin.flush()
+            lines = []
+            while not lines or "the head of the Ray cluster" not in lines[-1]:
+                lines.append(driver.stderr.readline())
+                assert lines[-1], lines
+        finally:
+            driver.kill()
     assert lines[-1].startswith(f"warning: the head of the Ray cluster at {address} has not answered for 1")
     assert lines[-1].endswith("give the same command; nothing is lost\n")

@@ -74,7 +74,7 @@ class Rows:
 
 
 def rounds_to(claimed: str, right: Sequence[float]) -> bool:
-    """Whether these values round to the figures claimed, `.97/.49/8.00`: each to as many digits as are given."""
+    """True if these values round to the figures claimed, `.97/.49/8.00`: each to as many digits as are given."""
     figures = claimed.split("/")
     digits = [len(figure.partition(".")[2]) for figure in figures]
     pairs = zip(figures, right, digits, strict=True)

@@ -1,4 +1,4 @@
-"""Whether loss terms pull in the same direction: cosines between their gradients."""
+"""True if loss terms pull in the same direction: cosines between their gradients."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ class Margin:
 
     @property
     def better(self) -> bool | None:
-        """Whether depth is predicted to have the lower error in the neighbourhood; None where that is not known."""
+        """True if depth is predicted to have the lower error in the neighbourhood; None where that is not known."""
         return None if math.isnan(self.found + self.needed) else self.found > self.needed
 
 

@@ -61,7 +61,7 @@ class AgainstNaive:
 
     @property
     def beaten(self) -> bool:
-        """Whether the best trial has at least the better mean."""
+        """True if the best trial has at least the better mean."""
         found = self.compared
         better = found.best < found.other if self.minimize else found.best > found.other
         return better and found.verdict != "as good"
@@ -83,7 +83,7 @@ class Verdict:
 
     @property
     def seeds(self) -> int:
-        """How many fresh seeds the best trial has on the validation split."""
+        """The number of fresh seeds of the best trial on the validation split."""
         return len(self.best.seeds(self.objective))
 
     @property

@@ -51,7 +51,7 @@ def read_rows(path: Path, what: str, *, paths: bool = True) -> list[Row]:
 
 
 def _is_header(text: str) -> bool:
-    """Whether a row holds titles of columns instead of files or numbers."""
+    """True if a row holds titles of columns instead of files or numbers."""
     titles = [title.strip("\"'") for title in re.split(r"[,;\s]+", text) if title]
     return NONE not in titles and all(TITLE.fullmatch(title) for title in titles)
 

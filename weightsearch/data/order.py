@@ -1,4 +1,4 @@
-"""Whether pictures follow one another in time, by the numbers in their names."""
+"""True if pictures follow one another in time, by the numbers in their names."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class Doubt:
 
     @property
     def refused(self) -> bool:
-        """Whether nothing is to be trained or measured: another unit is recognised, and most of the depth is outside
+        """True if nothing is to be trained or measured: another unit is recognised, and most of the depth is outside
         the range. A range that leaves out less of it, or without another unit, may be meant."""
         return self.factor is not None and self.outside > LOST
 
@@ -173,7 +173,7 @@ def _other_unit(known: Depths, low: float, high: float, reading: Callable[[], Re
 
 
 def _like_a_room(reach: float, median: float) -> bool:
-    """Whether depth, metres, is that of a room in the right unit: by its size, and by its proportions, which no unit
+    """True if depth, metres, is that of a room in the right unit: by its size, and by its proportions, which no unit
     changes."""
     smallest, largest = MEDIANS[False]
     return smallest <= median <= largest and reach < ENCLOSED * median
@@ -222,7 +222,7 @@ def _outside(known: Depths, low: float, high: float) -> tuple[float, float]:
 
 
 def _fits(known: Depths, low: float, high: float) -> bool:
-    """Whether depths, metres, have a usual median and reach for this range."""
+    """True if depths, metres, have a usual median and reach for this range."""
     above, below = _outside(known, low, high)
     smallest, largest = MEDIANS[high >= STREET]
     median, reach = float(np.median(known)), float(np.quantile(known, 0.995))

@@ -181,7 +181,7 @@ class Seen:
 
     @property
     def hit(self) -> NDArray[np.bool_]:
-        """Whether there is anything, [N]."""
+        """True where a ray meets anything, [N]."""
         return self.shape >= 0
 
     @property

@@ -115,10 +115,10 @@ class Moving(Protocol):
 
 
 def knows_flow(source: object) -> TypeGuard[Motion]:
-    """Whether a data set says how pixels move; an option of the same name is no such thing."""
+    """True if a data set has optical flow; an option of the same name does not count."""
     return callable(getattr(source, "flow", None))
 
 
 def knows_moving(source: object) -> TypeGuard[Moving]:
-    """Whether a data set says what moves by itself."""
+    """True if a data set says what moves by itself."""
     return callable(getattr(source, "moving", None))

@@ -71,7 +71,7 @@ class LeftOver:
 
 
 def left_over(videos: Sequence[Video], split: Split) -> LeftOver:
-    """How many frames `cut` leaves out, and why."""
+    """The number of frames `cut` leaves out, and why."""
     gap = rest = 0
     for video, shares in zip(videos, _shares(videos, split), strict=True):
         if video.listed is not None:
@@ -84,7 +84,7 @@ def left_over(videos: Sequence[Video], split: Split) -> LeftOver:
 
 
 def is_cut(videos: Sequence[Video]) -> bool:
-    """Whether `data.split` has any effect on these videos."""
+    """True if `data.split` has any effect on these videos."""
     own = _own(videos)
     return None in own or ("train" in own and "validation" not in own)
 

@@ -38,7 +38,7 @@ def heads_among(outputs: Sequence[Tensor]) -> list[int]:
 
 
 def _has_path_of_its_own(output: Tensor, others: Sequence[Any]) -> bool:
-    """Whether an output depends on a leaf other than through the outputs that these functions made."""
+    """True if an output depends on a leaf other than through the outputs that these functions made."""
     waiting: list[Any] = [output.grad_fn]
     seen = {None, *others}
     while waiting:

@@ -233,5 +233,5 @@ def _next_look(look: Callable[[], Progress], before: Progress, every: float) -> 
 
 
 def _over(now: Progress) -> bool:
-    """Whether nobody works on the study and nothing is left to be done."""
+    """True if nobody works on the study and nothing is left to be done."""
     return now.ended > 0 and not now.drivers and not now.states["RUNNING"] and not now.states["WAITING"]

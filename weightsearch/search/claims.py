@@ -20,7 +20,7 @@ class Workers(Protocol):
         """Trials that wait for a place or an idle worker."""
 
     def busy(self) -> bool:
-        """Whether a trial runs, or waits for its worker."""
+        """True if a trial runs, or waits for its worker."""
 
     def release(self) -> None:
         """Stop the idle workers and give back their places."""
@@ -53,13 +53,13 @@ class Claims:
         return None
 
     def ready(self) -> bool:
-        """Whether a driver without workers has a place and, as far as it knows, a trial for it."""
+        """True if a driver without workers has a place and, as far as it knows, a trial for it."""
         self.outbox.flush()
         self._ask()
         return self.places.refresh() > 0
 
     def _has_place(self, workers: Workers) -> bool:
-        """Whether a worker or a place is free. A place that another job has a right to is given up: an idle worker is
+        """True if a worker or a place is free. A place that another job has a right to is given up: an idle worker is
         then released, since no trial is claimed for it."""
         spare = self.places.refresh()
         idle = workers.idle()

@@ -143,7 +143,7 @@ class Cluster:
         return found
 
     def slots(self) -> int:
-        """How many trials may run at once now: nodes may come and go, and no trial spans two of them."""
+        """The number of trials that can run at once now: nodes may come and go, and no trial spans two of them."""
         nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
         found = sum(_fit(node, self.resources) for node in nodes)
         return found if self.max_concurrent is None else min(found, self.max_concurrent)
@@ -167,7 +167,7 @@ class Cluster:
 
 
 def _fit(node: Mapping[str, float], trial: Mapping[str, float]) -> int:
-    """How many trials a node holds. A share of a GPU lies on one GPU; more than one are whole."""
+    """The number of trials that fit on a node. A share of a GPU lies on one GPU; more than one are whole."""
     fits = int(node.get("CPU", 0) / trial["cpu"])
     gpu, gpus = trial["gpu"], int(node.get("GPU", 0))
     if gpu > 0:

@@ -108,8 +108,8 @@ class Ledger:
         return assignment
 
     def left(self) -> int:
-        """How many trials `next` would hand out now, trials of dead drivers included. An upper bound for a grid, which
-        may end earlier."""
+        """The number of trials that `next` would hand out now, with those of dead drivers. An upper bound for a grid,
+        which may end earlier."""
         self._begin()
         with self.writer.act():
             self.writer.reclaim()
@@ -266,7 +266,7 @@ class Ledger:
         return self.writer.ask(self._sampler(number), self.space)
 
     def _spent(self, trials: int) -> bool:
-        """Whether the study has all the trials that it will have."""
+        """True if the study has all the trials that it will have."""
         if trials >= self.spec.search.trials:
             return True
         sampler = self._sampler(trials)

@@ -89,7 +89,7 @@ class Outbox:
         return None
 
     def left(self) -> int:
-        """How many trials there are to hand out; 0 while messages wait or the database is away."""
+        """The number of trials to hand out; 0 while messages wait or the database is away."""
         found: list[int] = []
         if self.flush() and self.patience.try_now(lambda: found.append(self.ledger.left())):
             return found[0]

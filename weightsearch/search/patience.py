@@ -34,7 +34,7 @@ class Patience:
         self._next_try = 0.0
 
     def try_now(self, action: Callable[[], object]) -> bool:
-        """Whether the action could be done now. It must be one that may be repeated."""
+        """True if the action could be done now. It must be one that may be repeated."""
         if self._wait and self.clock() < self._next_try:
             return False
         try:

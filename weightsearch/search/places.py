@@ -65,7 +65,7 @@ class Places:
         self._given_at: dict[str, float] = {}
 
     def refresh(self) -> int:
-        """How many places wait for a worker."""
+        """The number of places that wait for a worker."""
         if self.asked:
             for ticket in self.broker.granted(self.asked):
                 self.asked.remove(ticket)
@@ -86,13 +86,13 @@ class Places:
         return self.spare.pop(0) if self.spare else None
 
     def others_first(self) -> bool:
-        """Whether another job has the right to the next place."""
+        """True if another job has the right to the next place."""
         if self.clock() - self._looked >= LOOK_SECONDS:
             self._look()
         return self._favoured is not None
 
     def give_one(self) -> bool:
-        """Whether the place that has just become free goes to another job. The caller gives it back."""
+        """True if the place that has just become free goes to another job. The caller gives it back."""
         if not self.others_first() or not self._may_give or self._favoured is None:
             return False
         self._may_give = False
@@ -121,7 +121,7 @@ class Places:
         self._may_give = self._favoured is not None and self._given[self._favoured.key] < self._favoured.size
 
     def _comes_first(self, request: Request, held: Counter[str], mine: int, now: float) -> bool:
-        """Whether the next place of this driver is for this request."""
+        """True if the next place of this driver is for this request."""
         if request.granted or not request.fits or request.job == self.broker.job:
             return False
         given = self._given[request.key]

@@ -57,7 +57,7 @@ class NonDominated:
         self.factor = factor
 
     def decides_after(self, epoch: int) -> bool:
-        """Whether a trial may end there."""
+        """True if a trial may end there."""
         rung = self.min_epochs
         while rung < epoch:
             rung *= self.factor

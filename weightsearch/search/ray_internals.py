@@ -61,7 +61,7 @@ class TuneWorkers:
         return [trial for trial in self.controller.get_trials() if trial.status == Trial.PENDING]
 
     def has_place(self, trial: Trial) -> bool:
-        """Whether Ray has found the resources for a waiting trial's worker."""
+        """True if Ray has found the resources for a waiting trial's worker."""
         actor = self.controller._trial_to_actor.get(trial)
         return actor is not None and bool(self.controller._actor_manager.is_actor_started(actor))
 

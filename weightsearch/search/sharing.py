@@ -1,4 +1,4 @@
-"""Whether a worker sees the files of the driver that it works for."""
+"""True if a worker sees the files of the driver that it works for."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ class Status:
                 self.baselines[trial.baseline] = number
 
     def _counts(self, number: int, record: EpochRecord) -> bool:
-        """Whether a trial's value is that of this epoch from now on."""
+        """True if a trial's value is that of this epoch from now on."""
         if self.stopping is None:
             return True
         curve = self.kept.setdefault(number, [])
@@ -169,12 +169,15 @@ class Status:
         return 0.0 if self.started is None else self.clock() - self.started
 
     def seconds_left(self) -> float | None:
-        """The epochs that are left, at the pace since the first one of this driver; None before the third: workers take
+        """The epochs that are left to this driver, at its pace since its first one; None before the third: workers take
         a while to start. A trial to come is taken to be as long as the searched ones were on average, pruning included,
-        once three have ended."""
+        once three have ended. Trials to come are shared with other drivers in proportion to the trials that run."""
         if self.first_epoch is None or self.epochs_here < 3:
             return None
         usual = sum(self.lengths) / len(self.lengths) if len(self.lengths) >= 3 else self.epochs
         to_come = max(0, self.total - self.ended - len(self.running) - self.elsewhere)
-        left = to_come * usual + sum(max(0.0, usual - done) for done in self.running.values())
+        here = len(self.running) or 1
+        left = to_come * usual * here / (here + self.elsewhere) + sum(
+            max(0.0, usual - done) for done in self.running.values()
+        )
         return (self.clock() - self.first_epoch) / (self.epochs_here - 1) * left

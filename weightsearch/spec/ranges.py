@@ -80,7 +80,7 @@ def text_of(value: Any) -> str:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two values of a study file are equal: `10` equals `10.0`, `1` does not equal `true`. Lists and mappings
+    """True if two values of a study file are equal: `10` equals `10.0`, `1` does not equal `true`. Lists and mappings
     are compared part by part."""
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
@@ -200,6 +200,6 @@ def _is_number(value: object) -> bool:
 
 
 def is_weight(path: str) -> bool:
-    """Whether a dotted path leads to the weight of a loss term."""
+    """True if a dotted path leads to the weight of a loss term."""
     section, *_, last = path.split(".")
     return section == "loss" and last == "weight"

@@ -263,7 +263,7 @@ class Database:
 
 
 def _passes(error: BaseException) -> bool:
-    """Whether the same may succeed later: the server is gone or starting, or others hold a lock."""
+    """True if the same may succeed later: the server is gone or starting, or others hold a lock."""
     # Optuna asks again on a connection that has just broken, which SQLAlchemy calls a pending rollback.
     if isinstance(error, (sa.exc.TimeoutError, sa.exc.PendingRollbackError)):
         return True
@@ -286,7 +286,7 @@ def _passes(error: BaseException) -> bool:
 
 
 def _while_reading(error: BaseException) -> bool:
-    """Whether an exception comes from decoding rows: from SQLAlchemy, JSON, or Optuna's storages and distributions.
+    """True if an exception comes from decoding rows: from SQLAlchemy, JSON, or Optuna's storages and distributions.
     Damaged pages raise there; Optuna's samplers and its checks of a trial's state read nothing."""
     frames = traceback.extract_tb(error.__traceback__)
     words = Path(frames[-1].filename).parts if frames else ()
@@ -309,7 +309,7 @@ def _optuna_storage(url: str, options: dict[str, Any], *, made: bool) -> optuna.
 
 
 def _made_already(error: BaseException) -> bool:
-    """Whether another process made the same table or row at the same time."""
+    """True if another process made the same table or row at the same time."""
     error = error.__cause__ or error if isinstance(error, optuna.exceptions.StorageInternalError) else error
     return isinstance(error, sa.exc.IntegrityError) or "already exists" in str(error)
 

@@ -49,7 +49,7 @@ def read_file(path: Path) -> Any:
 
 
 def is_own(state: Any) -> bool:
-    """Whether a file's content is a checkpoint of this version of weightsearch."""
+    """True if a file's content is a checkpoint of this version of weightsearch."""
     return isinstance(state, dict) and state.get("format") == FORMAT
 
 

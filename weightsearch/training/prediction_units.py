@@ -1,4 +1,4 @@
-"""Whether predictions look as if they were in another unit than they are read in, or of 1/depth."""
+"""True if predictions look as if they were in another unit than they are read in, or of 1/depth."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Samples:
             self.images.append((one, other))
 
     def agree(self, factor: float | None = 1.0) -> bool:
-        """Whether float predictions have the median of the truth times a factor. Integers do not show
+        """True if float predictions have the median of the truth times a factor. Integers do not show
         the unit of the truth: they may be in the same wrong one."""
         if self.stored != "floats" or factor is None or not self.images:
             return False
@@ -158,7 +158,7 @@ class Samples:
         return [line]
 
     def _relative(self, ratio: float) -> bool:
-        """Whether predictions look like good depth without a scale: their order is the truth's, and most of their error
+        """True if predictions look like good depth without a scale: their order is the truth's, and most of their error
         goes when each image is multiplied by the ratio of the medians."""
         if 1 / RELATIVE < ratio < RELATIVE or self._correlation() < ALIKE:
             return False

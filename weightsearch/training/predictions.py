@@ -280,7 +280,7 @@ def _part(name: str, shape: Size, of_protocol: str, size: Size, native: Size) ->
 
 
 def _proportional(one: Size, other: Size) -> bool:
-    """Whether one is the other at another scale, but for the rounding to whole pixels."""
+    """True if one is the other at another scale, but for the rounding to whole pixels."""
     ratio = other[1] / other[0]
     return abs(one[1] - one[0] * ratio) < 1 or abs(one[0] - one[1] / ratio) < 1
 

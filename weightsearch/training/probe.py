@@ -39,7 +39,7 @@ class Account:
     cost: float | None = None
 
     def affords(self, seconds: float, steps: int, backwards: int) -> bool:
-        """Whether a probe may begin after these seconds and steps of an epoch. backwards: passes through the network
+        """True if a probe may begin after these seconds and steps of an epoch. backwards: passes through the network
         that it takes, by which the first one's cost is guessed."""
         seconds, steps = self.seconds + seconds, self.steps + steps
         if not self.budget or not steps:
@@ -91,7 +91,7 @@ class Probe:
         self.found, self.seconds = [], 0.0
 
     def due(self, result: CriterionResult, step: int) -> bool:
-        """Whether to measure on this batch, the epoch's step, counted from 0."""
+        """True if this batch is to be measured. step: of the epoch, from 0."""
         terms = len(_active(result))
         if self.problem is not None or not self.account.budget or terms < 2:  # one alone has nothing beside it
             return False
@@ -176,7 +176,7 @@ class Probe:
                 found.gradients[index] = gradients_of(term, self.parameters)
 
     def _has_room(self, terms: int) -> bool:
-        """Whether the gradients of so many terms fit beside what the step itself will need: a training that goes
+        """True if the gradients of so many terms fit beside what the step itself will need: a training that goes
         without probes must go with them."""
         if self.device.type != "cuda":
             return True

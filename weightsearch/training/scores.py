@@ -120,7 +120,7 @@ def check_measurable(
 
 
 def knows_depth(dataset: Dataset, split: SplitName) -> bool:
-    """Whether any frame of a split has depth."""
+    """True if any frame of a split has depth."""
     return bool((dataset.frames.content[dataset.splits[split], 0] > 0).any())
 
 

@@ -135,7 +135,7 @@ def _respond(
 
 
 def _moves(value: Tensor, network: nn.Module) -> bool:
-    """Whether a scalar gives any parameter a gradient other than 0. The parameters' own are kept as they are: None."""
+    """True if a scalar gives any parameter a gradient other than 0. The parameters' own are kept as they are: None."""
     if not value.requires_grad:
         return False
     value.backward(retain_graph=True)  # type: ignore[no-untyped-call] # grad() does not go through checkpointed parts

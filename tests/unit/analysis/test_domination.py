@@ -36,7 +36,7 @@ def dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
 
 
 def longest_chain(rows: list[tuple[float, ...]], row: tuple[float, ...]) -> int:
-    """How many rows stand above another, one dominating the next."""
+    """The length of the longest chain of rows in which each dominates the next."""
     return max((1 + longest_chain(rows, other) for other in set(rows) if dominates(other, row)), default=0)
 
 

@@ -54,6 +54,20 @@ def test_time_left_is_epochs_left_at_the_pace_so_far():
     assert one.seconds_left() == 10 * 6  # six trials to come, as long as the three that were searched
 
 
+def test_trials_to_come_are_shared_with_other_drivers_in_the_time_left():
+    now = [0.0]
+    one = status(lambda: now[0])
+    for number in (0, 1):
+        one.take(Event("started", number))
+    for epoch in (1, 2):
+        for number in (0, 1):
+            one.take(Event("epoch", number, None, record(epoch, 0.4)))
+            now[0] += 5
+    assert one.seconds_left() == 20 / 3 * (8 * 4 + 2 + 2)
+    one.elsewhere = 2  # of the 6 trials to come, 3 are this driver's
+    assert one.seconds_left() == 20 / 3 * (3 * 4 + 2 + 2)
+
+
 def test_under_early_stopping_a_trial_is_worth_its_best_epoch():
     one = status(lambda: 0.0)
     one.stopping = EarlyStopping(patience=2, metric="abs_rel")
