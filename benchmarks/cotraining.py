@@ -72,7 +72,7 @@ def configuration_of(seed: int, sets: list[str], rebalance: Mapping[str, Any]) -
 
 
 def detection(record: EpochRecord) -> dict[str, float]:
-    """How well Delta finds what moves, in an epoch of training."""
+    """The detection of moving pixels by Delta in an epoch of training."""
     found = record.rebalance
     assert found is not None
     counts = np.array(found.static), np.array(found.moving)
@@ -91,7 +91,7 @@ def file_of(output: Path, seed: int) -> Path:
 
 
 def known(path: Path, sets: list[str], methods: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """What a seed's file has already."""
+    """The results that a seed's file has already."""
     kept: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"sets": sets, "methods": {}}
     done = kept["methods"]
     if kept["sets"] != sets or any(done[name]["rebalance"] != one for name, one in methods.items() if name in done):

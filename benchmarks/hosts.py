@@ -295,7 +295,7 @@ def calm(hosts: Hosts, deadline: float) -> None:
 
 
 def cuts(hosts: Hosts, deadline: float) -> dict[str, Any]:
-    """The same study twice, once with cuts."""
+    """Run a study twice, once with cuts, and compare the values."""
     calm(hosts, deadline)
     driver = hosts.run("a", "cut", *ALONE)
     done = []

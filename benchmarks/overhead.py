@@ -1,4 +1,4 @@
-"""What the driver costs: do-nothing trials of three reports, this driver and stock Ray Tune + OptunaSearch in one run.
+"""The driver's cost: do-nothing trials of three reports, this driver and stock Ray Tune + OptunaSearch in one run.
 
     python benchmarks/overhead.py [--trials 100] [--rounds 3] [--output FILE]
 

@@ -1,4 +1,4 @@
-"""What probes of gradients cost, and that they leave a training as it is: paired epochs with and without.
+"""The cost of gradient probes, and a check that they do not change a training: paired epochs with and without.
 
     python -m benchmarks.probe --rounds 24 --output benchmarks/results/probe.json
 

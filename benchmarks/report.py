@@ -1,4 +1,4 @@
-"""How long a report takes, how large it is, and that a browser opens it.
+"""The time that a report takes, its size, and a check that a browser opens it.
 
     python -m benchmarks.report --study dualhead_7scenes.db:dualhead_7scenes --output benchmarks/results/report.json
 

@@ -1,4 +1,4 @@
-"""How figures look: one palette that the colour-blind can read, on light and on dark."""
+"""The style of figures: one palette that colour-blind readers can read, on light and on dark."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def small(text: str) -> go.Figure:
 
 
 def on_paper(found: go.Figure, title: str = "") -> go.Figure:
-    """The same on white, for a file of its own."""
+    """A copy of a figure on white, for a file of its own."""
     copy = go.Figure(found)
     if title:
         copy.update_layout(title={"text": plain(title), "y": 0.99, "yanchor": "top"}, margin={"t": 100})

@@ -1,4 +1,4 @@
-"""What is known of a study, read once: what the report and the dashboard's notes are made from."""
+"""The records of a study, read once; the report and the dashboard's notes are made from them."""
 
 from __future__ import annotations
 
@@ -66,12 +66,12 @@ class Findings:
 
     @property
     def terms(self) -> list[str]:
-        """Of the loss, in the order of the study file."""
+        """The names of the loss terms, in the order of the study file."""
         return list(self.tree["loss"])
 
     @property
     def epochs(self) -> int:
-        """Of a full trial."""
+        """The number of epochs of a full trial."""
         return int(self.tree["train"]["epochs"]) if isinstance(self.tree["train"].get("epochs"), int) else 0
 
     @property
@@ -99,7 +99,7 @@ class Findings:
 
     @cached_property
     def _weights(self) -> dict[int, dict[str, float]]:
-        """Of every trial that reported."""
+        """The weights of the loss terms of every trial that reported."""
         known: dict[int, dict[str, float]] = {}
         terms = self.frames.terms.drop_duplicates(["number", "term"])
         for one, term, weight in zip(terms["number"], terms["term"], terms["weight"], strict=True):
@@ -112,7 +112,7 @@ class Findings:
         return fill(self.tree, params)
 
     def weights(self, number: int) -> dict[str, float]:
-        """Of every loss term, as the trial was trained; empty for one that never reported."""
+        """The weight of every loss term with which a trial was trained; empty for a trial that never reported."""
         known = self._weights.get(number, {})
         return {term: known[term] for term in self.terms if term in known}
 

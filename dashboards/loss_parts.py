@@ -277,7 +277,7 @@ def redundancy_part(found: Findings) -> Part:
 
 
 def quantisation_part(found: Findings) -> Part | None:
-    """Of a dual head: what its levels cost."""
+    """The quantisation errors of a dual head's levels."""
     model = found.tree.get("model", {})
     if not {"integer", "fractional"} <= set(found.terms):
         return None
@@ -317,7 +317,7 @@ def quantisation_part(found: Findings) -> Part | None:
 
 
 def _last_epoch(found: Findings) -> int:
-    """Of the trials that are looked at."""
+    """The last epoch of the trials that the report examines."""
     epochs = found.frames.epochs
     return int(epochs[epochs["number"].isin(found.shown.values())]["epoch"].max())
 

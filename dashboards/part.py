@@ -1,4 +1,4 @@
-"""What a report is made of: parts, each with its sentences, figures, tables and pictures."""
+"""The parts of a report, each with its sentences, figures, tables and pictures."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class Trial:
 
 
 def looked_at(found: Findings) -> list[Trial] | None:
-    """Those that are drawn, as far as an epoch of theirs was rebalanced; None of a study that does not rebalance."""
+    """The trials to draw that have a rebalanced epoch; None if the study does not rebalance."""
     if found.tree.get("rebalance") is None and found.frames.rebalancing.empty:
         return None
     trials = []
@@ -212,7 +212,8 @@ def _marks(trial: Trial, *, told: bool) -> list[go.Scatter]:
 
 
 def window(trials: Sequence[Trial]) -> tuple[float, float]:
-    """Of Delta: where all but a thousandth of the pixels lie, and the limits of what is kept, with some room."""
+    """The range of Delta to draw: all but a thousandth of the pixels and the limits of the kept ones, with some
+    room."""
     pooled = np.sum([trial.all_pixels.sum(axis=0) for trial in trials], axis=0)
     ends = [detection.quantile(pooled, share) for share in (0.0005, 0.9995)]
     ends += [float(end) for trial in trials for limit in trial.limits for end in (limit.min(), limit.max())]

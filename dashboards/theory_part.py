@@ -65,7 +65,7 @@ def theory_part(found: Findings) -> Part | None:
 
 
 def _sides(trial: Trial) -> pd.DataFrame:
-    """Of each epoch: mean, deviation, m; found, needed, needed_measured: the sides of the statement, the last one
+    """A row an epoch: mean, deviation, m; found, needed, needed_measured: the sides of the statement, the last one
     without the normal distribution; inside, inside_normal: E[Delta | V]; off: the share of the pixels by which the
     histogram of Delta differs from the normal distribution."""
     rows, eta = [], trial.options.eta

@@ -63,7 +63,7 @@ def other_sizes(name: str, size: Size) -> str:
 
 
 def misfit(features: list[Tensor], channels: list[int], nhwc: bool) -> str | None:
-    """What is wrong with an encoder's features, by the number of channels that it names for each; None if nothing."""
+    """A fault of an encoder's features, by the number of channels that it names for each; None without one."""
     found = [feature.shape[-1 if nhwc else 1] if feature.ndim == 4 else None for feature in features]
     if found == channels and all(feature.numel() for feature in features):
         return None

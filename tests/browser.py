@@ -41,7 +41,7 @@ def drawn(page: Any) -> None:
 
 
 class Heard:
-    """What a page complains of, and what it asks for."""
+    """The errors that a page reports, and its requests."""
 
     def __init__(self, page: Any) -> None:
         self.errors: list[str] = []

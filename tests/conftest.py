@@ -1,4 +1,4 @@
-"""What tests share: where the real data is, a cache of their own, a study small enough to train in a second."""
+"""Fixtures of all tests: the folder of real data, a cache of their own, a study that trains in a second."""
 
 from __future__ import annotations
 

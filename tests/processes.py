@@ -1,4 +1,4 @@
-"""What the system says of processes (Linux)."""
+"""Processes as the system (Linux) describes them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ LISTENS = "0A"  # the state of a socket in /proc/net/tcp
 
 
 def fields(pid: int) -> list[str]:
-    """Of /proc/PID/stat, from the state letter on; empty if there is no such process."""
+    """The fields of /proc/PID/stat from the state letter on; empty if there is no such process."""
     return read(pid, "stat").decode(errors="replace").rpartition(")")[2].split()
 
 
@@ -29,7 +29,7 @@ def below(root: int) -> set[int]:
 
 
 def of_kind(root: int, kind: str) -> list[int]:
-    """Those below a driver that are its `worker`s, or its Ray's `raylet` or `gcs_server`."""
+    """The processes below a driver that are its `worker`s, or its Ray's `raylet` or `gcs_server`."""
     wanted = b"ray::Worker" if kind == "worker" else f"/{kind} ".encode()
     return [pid for pid in below(root) if wanted in read(pid, "cmdline").replace(b"\0", b" ").split(b"--")[0] + b" "]
 

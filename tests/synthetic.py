@@ -69,7 +69,7 @@ def quality(weights: dict[str, float], epoch: int, noise: random.Random) -> floa
 
 
 def sigma(epoch: int) -> float:
-    """Of Delta of what stands still."""
+    """The standard deviation of Delta over pixels that stand still."""
     return 0.04 + 0.06 * math.exp(-0.5 * epoch)
 
 

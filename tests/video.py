@@ -48,7 +48,7 @@ def batch_of(data: Dataset, indices: list[int] | None = None) -> Batch:
 
 
 def truth_of(batch: Batch) -> dict[str, torch.Tensor]:
-    """What a network would say that is right about everything: still scenes only, since it knows no sky."""
+    """The output of a perfect network; for still scenes only, since it has no sky."""
     assert batch.neighbours is not None
     assert batch.motion.flow is not None
     pose = torch.stack(

@@ -1,4 +1,4 @@
-"""What can go wrong in a way that a user can mend."""
+"""Errors that a user can mend."""
 
 from __future__ import annotations
 

@@ -136,7 +136,8 @@ def _is_term(found: Callable[..., Any]) -> bool:
 
 @cache
 def _constructor(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What makes a loss term of a plain function f(prediction, batch, ...): its further arguments are the options."""
+    """A constructor of loss terms from a plain function f(prediction, batch, ...): its further arguments are the
+    options."""
 
     def make(**options: Any) -> Callable[..., Any]:
         return partial(function, **options)
@@ -192,8 +193,8 @@ def _has_torchs_constructor(target: Callable[..., Any]) -> bool:
 
 
 def plain_options(target: Callable[..., Any], options: Mapping[str, Any], context: Mapping[str, Any]) -> dict[str, Any]:
-    """What a plug-in's constructor gets, as JSON values: the options of the study file and, where its signature has a
-    parameter of that name that the file leaves out, the context (`min_depth`, `max_depth`, `size`, `root`,
+    """The arguments of a plug-in's constructor, as JSON values: the options of the study file and, where its signature
+    has a parameter of that name that the file leaves out, the context (`min_depth`, `max_depth`, `size`, `root`,
     `neighbours`)."""
     fields = options_model(target).model_fields
     given = {**{name: context[name] for name in fields if name in context}, **options}

@@ -1,4 +1,4 @@
-"""What a training tells of itself: the words that workers, driver and store share."""
+"""The records of a training that workers, driver and store share."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def several_units(model: str, neighbours: Any) -> bool:
 
 
 def heads_of(tree: Mapping[str, Any]) -> tuple[str, Any]:
-    """What `several_units` asks for, from the sections of a study file."""
+    """The arguments of `several_units`, from the sections of a study file."""
     return str(tree.get("model", {}).get("name", "")), tree.get("data", {}).get("neighbours")
 
 
@@ -102,7 +102,7 @@ class Gradients:
 
 @dataclass(frozen=True)
 class ProbeRecord:
-    """What an epoch's probes found. places: HEADS and SHARED (parameters), see training/probe.py. seconds: what
+    """The results of an epoch's probes. places: HEADS and SHARED (parameters), see training/probe.py. seconds: what
     they took. problem: why no more of them are made."""
 
     probes: int
@@ -117,7 +117,7 @@ class ProbeRecord:
 
 @dataclass(frozen=True)
 class RebalanceRecord:
-    """What rebalancing did in one epoch of training. Delta is the photometric error by depth and pose less that by
+    """The record of rebalancing in one epoch of training. Delta is the photometric error by depth and pose less that by
     flow, at every pixel that both warps keep.
 
     mode: mean of the estimated modes over the steps. kept, flow_kept: shares of the pixels that depth and pose, and

@@ -167,7 +167,7 @@ def _pickled(path: Path, head: bytes) -> Any:
 
 
 def _plain_pickle(path: Path, head: bytes) -> str | None:
-    """What a whole file of pickle.dump holds, and how to convert it; None for any other file. Runs nothing in it."""
+    """The content of a file of pickle.dump, and how to convert it; None for any other file. Runs nothing in it."""
     if not head.startswith(b"\x80"):
         return None
     modules: set[str] = set()

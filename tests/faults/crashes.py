@@ -154,7 +154,7 @@ class Crashes:
             driver.wait()
 
     def _look(self) -> None:
-        """What has ended stays as it is."""
+        """Check that trials which have ended do not change."""
         for row in outcome(self.url) if exists(self.url) else []:
             if row[1] in ("COMPLETE", "PRUNED", "FAIL") and self.seen.setdefault(row[0], row) != row:
                 self.problems.append(f"trial {row[0]} had ended as {self.seen[row[0]]} and became {row}")

@@ -62,7 +62,7 @@ class Violated(AssertionError):
 
 @dataclass
 class Trial:
-    """What Ray Tune knows of a trial, and the worker that trains it."""
+    """A trial as Ray Tune knows it, and the worker that trains it."""
 
     trial_id: str
     config: dict[str, Any]
@@ -236,7 +236,7 @@ class World:
             self.guests.append(self.cluster.ask("guest"))
 
     def _work(self, driver: Driver) -> None:
-        """What a driver's event loop may do next."""
+        """The steps that a driver's event loop may take next."""
         idle = [trial for trial in driver.trials if trial.status == "RUNNING" and not trial.waits]
         choices: list[Callable[[], object]] = [lambda: self._round(driver), lambda: self._beat(driver)]
         if idle:
@@ -507,7 +507,7 @@ class World:
     # --- faults of the database
 
     def around_commit(self) -> tuple[BaseException | None, BaseException | None]:
-        """What is raised before a commit, and what after it: a crash, or an answer that gets lost."""
+        """The errors to raise before a commit and after it: a crash, or a lost answer."""
         if not self.faults or self.random.random() > 0.04:
             return None, None
         fault = self.random.choice([Crash(), _busy()])

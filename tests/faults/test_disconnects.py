@@ -40,7 +40,7 @@ class Cut:
 
 
 def again(action: Any) -> Any:
-    """What the outbox does: the same once more when the database was away."""
+    """Repeat an action when the database was away, as the outbox does."""
     for _ in range(3):
         try:
             return action()

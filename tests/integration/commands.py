@@ -41,7 +41,7 @@ def wait_for_epochs(database: Path, count: int, seconds: float = 120) -> None:
 
 
 def epochs_of(database: Path) -> list[list[int]]:
-    """Those that each trial has reported, in order."""
+    """The epochs that each trial has reported, in order."""
     return [[epoch for epoch, _ in curve] for curve in curves(database).values()]
 
 

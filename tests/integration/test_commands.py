@@ -124,7 +124,7 @@ def test_a_study_does_not_go_on_with_other_data(tmp_path):
 
 
 def test_names_are_shown_as_they_are(tmp_path):
-    """What a terminal library would take for its markup is a folder's name here."""
+    """The name of the folder is markup to a terminal library."""
     make(tmp_path / "scene").rename(tmp_path / "scene" / "seq-[b] [red]")
     data = f"data={{name: seven_scenes, root: '{tmp_path / 'scene'}', size: [32, 48], min_depth: 0.1, max_depth: 6.0}}"
     (tmp_path / "tiny.yaml").write_text(TINY)

@@ -257,7 +257,8 @@ def test_a_first_check_that_fails_leaves_no_study_behind(tmp_path):
 
 
 def test_vanished_checkpoints_are_told_and_what_was_stored_stays(tmp_path):
-    """Of the best trial and the baselines before the comparison; of a trial in the middle of its training."""
+    """The checkpoints of the best trial and the baselines before the comparison; a trial's in the middle of its
+    training."""
     (tmp_path / "tiny.yaml").write_text(
         TINY.replace("epochs: 4", "epochs: 30").replace("min_epochs: 1", "min_epochs: 29")
     )

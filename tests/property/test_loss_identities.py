@@ -1,4 +1,4 @@
-"""What must hold of a loss term for any prediction and any truth."""
+"""Identities of loss terms that hold for any prediction and any truth."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ FORMS = [
 
 
 def messages(text: str, folder) -> Iterable[str]:
-    """What every command that reads the file says first."""
+    """The message of every command that reads the file."""
     path = folder / "study.yaml"
     path.write_text(text)
     for load in (load_study, load_identity):

@@ -1,4 +1,4 @@
-"""What a person is told of a study that runs."""
+"""The lines and the live view of a running study."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from weightsearch import cli
 
 @pytest.fixture
 def validate(tiny, monkeypatch, capsys):
-    """What the command prints, and its exit status."""
+    """Run the command; its output and exit status."""
 
     def run(*sets: str) -> tuple[int, str]:
         words = ["weightsearch", "validate", "tiny.yaml", *(word for one in sets for word in ("--set", one))]

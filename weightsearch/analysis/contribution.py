@@ -1,4 +1,4 @@
-"""How much each loss term contributes: its share of the weighted sum."""
+"""The contribution of each loss term: its share of the weighted sum."""
 
 from __future__ import annotations
 

@@ -25,15 +25,15 @@ class Convergence:
 
     @property
     def trend(self) -> str:
-        """Of a curve that has not levelled off."""
+        """The trend of a curve that has not levelled off."""
         if self.last > self.first * (1 + SMALL):
             return "rises"
         return "still falling" if self.fall > SMALL else "flat"
 
 
 def convergence(curve: Sequence[float], within: float = WITHIN) -> Convergence | None:
-    """Of a curve of an epoch a value; None for fewer than three finite values. It falls still if it comes within that
-    distance of its lowest value in the last epoch only."""
+    """The convergence of a curve with a value an epoch; None for fewer than three finite values. It still falls if it
+    comes within that distance of its lowest value in the last epoch only."""
     values = np.asarray(curve, dtype=float)
     if len(values) < 3 or not np.isfinite(values).all():
         return None

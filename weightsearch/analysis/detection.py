@@ -1,4 +1,4 @@
-"""How well Delta tells moving pixels from those that stand still, from its two histograms.
+"""The detection of moving pixels by Delta, from its histograms over moving and over standing pixels.
 
 Delta is the photometric error by depth and pose less that by flow. Histograms count it in even bins over [-1, 1].
 """

@@ -1,4 +1,4 @@
-"""How strongly each loss term pulls: its gradient's norm against the mean of all (GradNorm, Chen et al. 2018).
+"""The gradient ratio of each loss term: its gradient's norm over the mean of all (GradNorm, Chen et al. 2018).
 
 Ratios are comparable only between gradients with respect to the same variables. At the shared parameters and at heads
 of one unit they are; at outputs that are computed from other outputs, or have several units, they are not.

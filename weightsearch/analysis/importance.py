@@ -1,4 +1,4 @@
-"""How much each searched value matters for the objective."""
+"""The importance of each searched value for the objective."""
 
 from __future__ import annotations
 

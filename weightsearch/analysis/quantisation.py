@@ -1,4 +1,4 @@
-"""What a number of levels costs a depth: the dual head's two outputs, and one output for comparison."""
+"""The quantisation error of depth by the number of levels: of the dual head's two outputs, and of a single output."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ NODES, WEIGHTS = np.polynomial.legendre.leggauss(64)
 
 
 def density(x: float) -> float:
-    """Of the standard normal distribution."""
+    """The density of the standard normal distribution."""
     return math.exp(-x * x / 2) / math.sqrt(2 * math.pi)
 
 
@@ -119,7 +119,7 @@ def _integrated(alpha: float, width: float) -> tuple[float, float]:
 
 
 def normal_shares(mean: float, deviation: float, edges: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of N(mean, deviation²) between each two edges that follow each other."""
+    """The probabilities of N(mean, deviation²) between consecutive edges."""
     return np.diff(ndtr((np.asarray(edges, dtype=float) - mean) / deviation))
 
 

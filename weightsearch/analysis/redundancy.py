@@ -1,4 +1,4 @@
-"""What of the weights does not matter: a common factor, and all but one ratio."""
+"""Redundancy of the weights: a common factor, and all but one ratio, may not matter."""
 
 from __future__ import annotations
 

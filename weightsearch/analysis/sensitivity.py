@@ -1,4 +1,4 @@
-"""How far a value may be changed: the plateau around the best trial."""
+"""The sensitivity to each value: the plateau around the best trial."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands share: the application, their common arguments, finding a study."""
+"""The command-line application, the commands' common arguments, and the search for a study's file."""
 
 from __future__ import annotations
 

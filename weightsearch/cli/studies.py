@@ -275,7 +275,7 @@ def compare(
 
 
 def _names(paths: list[Path], stores: list[StudyStore]) -> list[str]:
-    """What studies are called beside each other: by their names or, where two have the same, by their files as well.
+    """The names of studies in one table: their own or, where two are equal, with their files.
     Raises WeightsearchError for a study that is given twice."""
     if len({store.uid for store in stores}) < len(stores):
         raise WeightsearchError("a study is given twice")

@@ -53,7 +53,7 @@ def _pictured(batch: Batch, pictures: Tensor) -> Batch:
 
 
 def _labels(batch: Batch) -> Tensor:
-    """What is known of each pixel, [B, C, H, W]: depth, whether it is valid, whether it is in the picture, whether it
+    """The labels of each pixel, [B, C, H, W]: depth, whether it is valid, whether it is in the picture, whether it
     moves, its flow."""
     depth, motion = batch.depth, batch.motion
     parts = [depth, batch.valid.to(depth.dtype), torch.ones_like(depth)]

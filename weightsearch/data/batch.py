@@ -22,8 +22,8 @@ class Neighbours:
 
 @dataclass(frozen=True)
 class TrueMotion:
-    """What a data set knows of motion. flow: pixels (x, y) from the frame to each neighbour, [B, S, 2, H, W], NaN where
-    it is not known; None of a data set without. moving: [B, 1, H, W] bool, the pixels of things that move by
+    """A data set's ground truth of motion. flow: pixels (x, y) from the frame to each neighbour, [B, S, 2, H, W], NaN
+    where it is not known; None of a data set without. moving: [B, 1, H, W] bool, the pixels of things that move by
     themselves; None of a data set without."""
 
     flow: Tensor | None = None

@@ -68,8 +68,8 @@ class CachedFrames:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is kept of every frame. size: height, width in pixels. offsets: of the neighbours to which flow is kept.
-    arrays: name -> shape of one frame's and type."""
+    """The arrays that the cache keeps of every frame. size: height, width in pixels. offsets: of the neighbours to
+    which flow is kept. arrays: name -> shape of one frame's and type."""
 
     size: tuple[int, int]
     offsets: tuple[int, ...] = ()

@@ -111,7 +111,7 @@ class FileList:
         ]
 
     def stored(self) -> Stored:
-        """How depth is stored: as in the first `.npy` file of a list of such files, else in 16-bit images."""
+        """The storage type of depth: that of the first `.npy` file in a list of such files, else 16-bit images."""
         files = (entry.depth for _, entries in self.parts for entry in entries if entry.depth is not None)
         first = next(files, None)
         if first is None or first.suffix.lower() != ".npy":

@@ -110,7 +110,7 @@ class KittiRaw:
 
     @staticmethod
     def truth_of(options: Mapping[str, Any]) -> str:
-        """What depth it is, for the protocol."""
+        """The name of the ground truth, for the protocol."""
         laser = LASER_DEPTHS[options["laser_depth"]]
         if options["depth_root"] is None:
             return laser

@@ -62,7 +62,7 @@ class Nyu:
 
     @staticmethod
     def truth_of(options: Mapping[str, Any]) -> str:
-        """What depth it is, for the protocol."""
+        """The name of the ground truth, for the protocol."""
         return f"depth {options['depth']}"
 
     def videos(self) -> list[Video]:

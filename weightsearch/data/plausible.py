@@ -45,8 +45,8 @@ FLOATS: Final = {1000.0: "millimetres", 100.0: "centimetres", 1.0: "metres"}
 
 @dataclass(frozen=True)
 class Reading:
-    """How a data set's depth becomes metres. kind: stored integers or floats, whose unit an option sets; `own`, by a
-    user's class; `fixed`, by the data set's format. scale: units per metre."""
+    """The conversion of a data set's depth to metres. kind: stored integers or floats, whose unit an option sets;
+    `own`, by a user's class; `fixed`, by the data set's format. scale: units per metre."""
 
     kind: Literal["integers", "floats", "own", "fixed"]
     scale: float = 1.0
@@ -86,7 +86,7 @@ def sample_of(depth: Depths) -> Depths:
 
 
 def reading_of(configuration: Configuration, source: Source) -> Reading:
-    """How a configuration's data set reads depth."""
+    """The conversion of depth to metres by a configuration's data set."""
     unit = unit_of(source)
     if ":" in configuration.data.name and not unit.adjustable:
         return Reading("own")

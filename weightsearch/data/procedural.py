@@ -158,11 +158,11 @@ class Room:
         return pose_of((x, y, z), float(yaw + self._start + TURNING * (self.pace * index)), float(pitch - 0.15))
 
     def standing(self, index: int) -> tuple[Shape, ...]:  # noqa: ARG002
-        """What may be seen in a frame and does not move."""
+        """The shapes in a frame that stand still."""
         return self.shapes
 
     def moving(self, index: int, when: int) -> tuple[Shape, ...]:  # noqa: ARG002
-        """What may be seen in frame `index` and moves by itself, where it is in frame `when`."""
+        """The moving shapes of frame `index`, at their positions in frame `when`."""
         return tuple(thing.at(when, self._start + TURNING * self.pace * when) for thing in self.things)
 
     @property
@@ -180,7 +180,7 @@ class Car:
 
 @dataclass(frozen=True, eq=False)
 class Street:
-    """What is on PERIOD metres of it is repeated for ever. ground: reaches along all of it. sway: as in Room. speed: of
+    """A street that repeats after PERIOD metres. ground: reaches along all of it. sway: as in Room. speed: of
     the camera, metres a frame at a pace of 1."""
 
     ground: tuple[Shape, ...]
@@ -225,13 +225,13 @@ Scene = Room | Street
 
 
 def shapes_at(scene: Scene, index: int) -> tuple[Shape, ...]:
-    """What may be seen in a frame: first what stands, then what moves."""
+    """The shapes in a frame: first those that stand, then those that move."""
     return (*scene.standing(index), *scene.moving(index, index))
 
 
 @lru_cache(maxsize=CACHED)
 def seen_in(scene: Scene, index: int, size: tuple[int, int]) -> Seen:
-    """What the rays through a frame's pixels hit."""
+    """The points that the rays through a frame's pixels hit."""
     return cast(shapes_at(scene, index), scene.pose(index), intrinsics_of(size), size)
 
 
@@ -279,7 +279,7 @@ def _lamp(rng: np.random.Generator, half: Array) -> Array:
 
 
 def _sway(rng: np.random.Generator) -> Sway:
-    """Of a camera in a room: at most .78 m from the centre along the floor."""
+    """The path of a camera in a room: at most .78 m from the centre along the floor."""
     amplitudes = [*rng.uniform(0.3, 0.55, 3) * [1, 0.3, 1], rng.uniform(0.8, 1.6), rng.uniform(0.05, 0.2)]
     speeds = rng.uniform(0.04, 0.12, 5) * rng.choice([-1, 1], 5)
     return Sway(np.column_stack([amplitudes, speeds, rng.uniform(0, 2 * np.pi, 5)]))

@@ -24,8 +24,8 @@ NAMED: Final = 8  # frames at fault that an error names
 
 @dataclass(frozen=True)
 class Reading(Generic[Found]):
-    """What became of a frame. size: height, width in pixels; None of one that cannot be used, and then `problem` says
-    why. found: what was made of it."""
+    """The result of reading a frame. size: height, width in pixels; None of one that cannot be used, and then `problem`
+    says why. found: what was made of it."""
 
     video: int
     name: str

@@ -169,9 +169,9 @@ def carried(points: Array, start: Shape, end: Shape) -> Array:
 
 @dataclass(frozen=True)
 class Seen:
-    """What the rays of a picture hit. depth: along the camera's axis, metres, [H, W], 0 for the sky. shape: the number
-    of the shape, [N], -1 for the sky. origin: [3], directions: of length 1, [N, 3]; distance: along them, [N], 0 for
-    the sky."""
+    """The points that a picture's rays hit. depth: along the camera's axis, metres, [H, W], 0 for the sky. shape: the
+    number of the shape, [N], -1 for the sky. origin: [3], directions: of length 1, [N, 3]; distance: along them, [N], 0
+    for the sky."""
 
     depth: Array
     shape: NDArray[np.intp]
@@ -215,7 +215,7 @@ class Light:
 
 
 def cast(shapes: tuple[Shape, ...], pose: Array, intrinsics: Array, size: tuple[int, int]) -> Seen:
-    """What a camera sees of the shapes. pose: camera to world, [4, 4]."""
+    """The view of the shapes from a camera. pose: camera to world, [4, 4]."""
     rays = np.column_stack([pixels_of(size), np.ones(size[0] * size[1])]) @ np.linalg.inv(intrinsics).T
     lengths = np.linalg.norm(rays, axis=1)
     directions = (rays / lengths[:, None]) @ pose[:3, :3].T
@@ -272,7 +272,7 @@ def rotation_x(angle: float) -> Array:
 
 
 def make_texture(rng: np.random.Generator, tile: float) -> Texture:
-    """Of two colours that are alike, its tiles about `tile` metres wide."""
+    """A texture of two similar colours with tiles about `tile` metres wide."""
     base = rng.uniform(0.25, 0.95, 3)
     other = np.clip(base + rng.uniform(-0.35, 0.35, 3), 0.05, 1)
     return Texture(

@@ -1,4 +1,4 @@
-"""What a data set has to offer: videos of frames, and a way to tell when they have changed."""
+"""The interface of data sets: videos of frames, and a way to detect that they have changed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Frame:
 
 
 def no_pose() -> NDArray[np.float64]:
-    """Of a frame whose pose is not known."""
+    """The pose of a frame whose pose is not known: NaN."""
     return np.full((4, 4), np.nan)
 
 
@@ -91,7 +91,7 @@ class Naming(Protocol):
     """A data set that knows its frames' names without reading them."""
 
     def name(self, video: int, index: int) -> str:
-        """What `read` calls the frame."""
+        """The name that `read` gives the frame."""
         ...
 
 

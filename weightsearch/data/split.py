@@ -111,7 +111,7 @@ def _shares(videos: Sequence[Video], split: Split) -> list[dict[SplitName, float
 def with_neighbours(
     splits: dict[SplitName, list[int]], videos: Sequence[Video], offsets: Sequence[int], names: Sequence[str] = ()
 ) -> dict[SplitName, list[int]]:
-    """Of each split the frames whose neighbours at these offsets are in the same video and in the split. Where lists
+    """The frames of each split whose neighbours at these offsets are in the same video and in the split. Where lists
     name the frames, their neighbours need not be in the split, and only training frames must have them: every listed
     frame is measured. names: of all frames; where numbers in them are missing, the frames on either
     side are no neighbours. Raises DataError where no frame of a split is left, and for frames that do not follow one

@@ -53,7 +53,7 @@ def unit_of(source: object) -> Unit:
 
 
 def stored_as(values: NDArray[Any]) -> Stored:
-    """How an array stores numbers."""
+    """The storage type of an array's numbers."""
     return "integers" if values.dtype.kind in "iu" else "floats"
 
 

@@ -37,8 +37,9 @@ class _Level:
 
 @dataclass(frozen=True)
 class _Compared:
-    """What a motion makes of a level. points: in the other camera, [N, 3, P]. difference: of the brightness, [N, P].
-    slopes: of the neighbour's brightness by a pixel's step, [N, 2, P]. counts: that lie in both pictures, [N, P] bool.
+    """A level of the image pyramid under a motion. points: in the other camera, [N, 3, P]. difference: of the
+    brightness, [N, P]. slopes: of the neighbour's brightness by a pixel's step, [N, 2, P]. counts: that lie in both
+    pictures, [N, P] bool.
     """
 
     points: Tensor
@@ -118,7 +119,7 @@ def _middle(values: Tensor, counts: Tensor) -> Tensor:
 
 
 def _scale(found: _Compared) -> Tensor:
-    """Of the differences, [N, 1]."""
+    """The robust scale of the differences, [N, 1]."""
     return (SPREAD * _middle(found.difference.detach().abs(), found.counts)).nan_to_num(1.0).clamp(min=DARKEST)
 
 

@@ -1,4 +1,4 @@
-"""How far a flow leads from the epipolar lines of a camera's motion."""
+"""The distance of a flow from the epipolar lines of a camera's motion."""
 
 from __future__ import annotations
 

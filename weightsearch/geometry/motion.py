@@ -37,7 +37,7 @@ class _Seen:
     intrinsics: Tensor
 
     def at(self, chosen: Tensor) -> _Seen:
-        """Of every pair each of the G choices of pixels, [G, E]: N G pairs."""
+        """N G pairs: every pair with each of the G choices of pixels, [G, E]."""
 
         def of(values: Tensor) -> Tensor:
             return values[..., chosen].movedim(-2, 1).flatten(0, 1)
@@ -98,7 +98,7 @@ def _seen(flow: Tensor, backward: Tensor, depth: Tensor, intrinsics: Tensor) -> 
 
 
 def _best_guess(seen: _Seen) -> Motion:
-    """Of motions from a few pixels each the one with the least median distance."""
+    """The motion with the least median distance, among motions that are computed from a few pixels each."""
     device = seen.points.device
     generator = torch.Generator(device).manual_seed(0)
     chosen = torch.randint(seen.points.shape[-1], (GUESSES, EACH), generator=generator, device=device)
@@ -113,7 +113,7 @@ def _best_guess(seen: _Seen) -> Motion:
 
 
 def _robust(motion: Motion, seen: _Seen) -> Tensor:
-    """What each pixel counts in a step, [N, P]."""
+    """The weight of each pixel in a step, [N, P]."""
     typical, length = _typical(motion, seen)
     scale = (SPREAD * typical).nan_to_num(1.0).clamp(min=SHARPEST)
     return seen.weights / seen.deviation**2 / (1 + (length / scale) ** 2)

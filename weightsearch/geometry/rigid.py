@@ -50,9 +50,9 @@ def thinned(size: tuple[int, int], pixels: int) -> tuple[slice, slice]:
 
 
 def slopes(points: Tensor, intrinsics: Tensor, across: Tensor, down: Tensor) -> Tensor:
-    """How across * x + down * y, of the pixel (x, y) at which a point is drawn, changes with a further small rotation
-    vector and translation, [N, 6, P]; 0 where a point lies behind the camera. points: in the camera's coordinates,
-    [N, 3, P]. intrinsics: [N, 3, 3]. across, down: [N, P]."""
+    """The derivatives of across * x + down * y, of the pixel (x, y) at which a point is drawn, by a further small
+    rotation vector and translation, [N, 6, P]; 0 where a point lies behind the camera. points: in the camera's
+    coordinates, [N, 3, P]. intrinsics: [N, 3, 3]. across, down: [N, P]."""
     x, y, z = points.unbind(dim=1)
     near = torch.where(z > NEAREST, 1 / z.clamp(min=NEAREST), 0)
     fx, skew, fy = (intrinsics[:, row, column, None] for row, column in ((0, 0), (0, 1), (1, 1)))

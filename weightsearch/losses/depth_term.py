@@ -1,4 +1,4 @@
-"""What the supervised depth terms share: which pixels, in which space, how precise."""
+"""The base of the supervised depth terms: their pixels, space and precision."""
 
 from __future__ import annotations
 

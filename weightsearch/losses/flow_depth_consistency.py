@@ -1,4 +1,4 @@
-"""How far the flow is from that of a still scene."""
+"""The distance of the flow from that of a still scene."""
 
 from __future__ import annotations
 

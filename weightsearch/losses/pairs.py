@@ -38,7 +38,7 @@ def predicted_poses(prediction: Prediction) -> Tensor:
 
 
 def each_pair(values: Tensor, pairs: int) -> Tensor:
-    """What is known of a frame, [B, ...], for each of its pairs, [B S, ...]."""
+    """A frame's values, [B, ...], repeated for each of its pairs, [B S, ...]."""
     return values.repeat_interleave(pairs, dim=0)
 
 

@@ -1,4 +1,4 @@
-"""How much two pictures differ, pixel by pixel."""
+"""The photometric error of two pictures at each pixel."""
 
 from __future__ import annotations
 

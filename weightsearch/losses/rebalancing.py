@@ -27,7 +27,7 @@ FEWEST_VISIBLE: Final = 0.5  # share; flow that calls more hidden is not ready t
 
 
 def kept_by(pixels: str, prediction: Prediction, seen: Tensor) -> Tensor:
-    """Of the pixels that a term could learn from, bool, [B, S, 1, H, W] or of 1 for H and W, those that rebalancing
+    """The pixels, bool, [B, S, 1, H, W] or of 1 for H and W, among those that a term could learn from, that rebalancing
     gives it; all of them without it. pixels: RIGID_PIXELS or FLOW_PIXELS."""
     return seen & prediction[pixels] if pixels in prediction else seen
 
@@ -50,7 +50,7 @@ class Balance:
 
     @property
     def masks(self) -> dict[str, Tensor]:
-        """What the loss terms find among the network's outputs."""
+        """The masks that are added to the network's outputs for the loss terms."""
         return {RIGID_PIXELS: self.rigid_pixels, FLOW_PIXELS: self.flow_pixels}
 
 

@@ -1,4 +1,4 @@
-"""How much a map changes where the picture does not."""
+"""Edge-aware smoothness: the changes of a map where the picture does not change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a loss term is."""
+"""The interface of loss terms."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class DepthMetrics:
         return self.inside[size]
 
     def _part_sums(self, predicted: Tensor, true: Tensor, mask: Tensor, moving: Tensor) -> Tensor:
-        """Of each image, for its valid pixels that stand still and for those that move: the sum of their relative
+        """Two rows an image, for its valid pixels that stand still and for those that move: the sum of their relative
         differences and their number, [B, 2, 2]."""
         still, protocol = mask & ~moving, self.protocol
         if protocol.median_scaling:

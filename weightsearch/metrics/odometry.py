@@ -111,13 +111,14 @@ def _trajectory(steps: Array) -> Array:
 
 
 def _factor(predicted: Array, truth: Array) -> float:
-    """What to multiply predicted positions, [N, 3], with; 0 where they do not move or go the wrong way."""
+    """The factor that scales predicted positions, [N, 3], to the truth; 0 where they do not move or go the wrong
+    way."""
     square = float((predicted**2).sum())
     return max(float((predicted * truth).sum()) / square, 0.0) if square else 0.0
 
 
 def _snippet_errors(predicted: Array, truth: Array) -> list[float]:
-    """Of each snippet of a chain, metres. predicted, truth: steps, [N, 4, 4]."""
+    """The error of each snippet of a chain, metres. predicted, truth: steps, [N, 4, 4]."""
     count = min(SNIPPET - 1, len(truth))
     errors = []
     for start in range(len(truth) - count + 1):
@@ -128,7 +129,7 @@ def _snippet_errors(predicted: Array, truth: Array) -> list[float]:
 
 
 def _end_errors(predicted: Array, truth: Array) -> list[tuple[float, float]]:
-    """Of each sub-sequence of a chain, the errors of its end by its length: a share, and radians a metre. predicted,
+    """The errors at the end of each sub-sequence of a chain over its length: a share, and radians a metre. predicted,
     truth: trajectories, [N, 4, 4]."""
     predicted = predicted.copy()
     predicted[:, :3, 3] *= _factor(predicted[:, :3, 3], truth[:, :3, 3])

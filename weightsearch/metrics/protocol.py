@@ -1,4 +1,4 @@
-"""What a metric means: crop, depth range, scaling, aggregation. A number without its protocol is worthless."""
+"""The protocol of a metric: crop, depth range, scaling, aggregation. A number without its protocol is worthless."""
 
 from __future__ import annotations
 

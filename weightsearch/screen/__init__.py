@@ -1,4 +1,4 @@
-"""What a person sees: progress, results, tables. Together with the commands the only package that prints."""
+"""Progress, results and tables on the screen. Besides the commands the only package that prints."""
 
 from weightsearch.screen.console import err, out
 from weightsearch.screen.live import View, follow, progress_group

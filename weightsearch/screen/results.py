@@ -1,4 +1,4 @@
-"""What commands print: results, comparisons, data checks, claims, costs."""
+"""The output of commands: results, comparisons, data checks, claims, costs."""
 
 from __future__ import annotations
 

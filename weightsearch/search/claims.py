@@ -11,7 +11,7 @@ from weightsearch.search.places import Places
 
 
 class Workers(Protocol):
-    """What Ray Tune knows of this driver's workers."""
+    """This driver's workers as Ray Tune knows them."""
 
     def idle(self) -> int:
         """Workers that have no trial."""

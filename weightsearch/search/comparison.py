@@ -123,7 +123,7 @@ class Compared:
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """What its numbers mean."""
+        """The protocol of its numbers."""
         return protocol_of(self.spec.base, "validation").to_plain()
 
 
@@ -178,8 +178,8 @@ def weights_of(spec: StudySpec, params: Mapping[str, Any]) -> dict[str, float]:
 def candidates(
     study: Compared, others: Sequence[Compared], baselines: Collection[str] = ()
 ) -> dict[str, Mapping[str, Any]]:
-    """What may be trained on a study's data, as values of its configuration: its best trial, its baselines (these, or
-    all), and with its best trial's other values the best loss of every other study that has the same terms: all
+    """The configurations that `compare` may train on a study's data, as values: its best trial, its baselines (these,
+    or all), and with its best trial's other values the best loss of every other study that has the same terms: all
     weights, and what else of the loss was searched here or there. Raises SearchError."""
     summary = study.summary
     if summary.best is None:
@@ -268,7 +268,7 @@ def trivial_entries(study: Compared, objective: str) -> list[Entry]:
 
 
 def with_trivial(study: Compared, progress: Progress | None = None) -> Compared:
-    """The same study with the trivial baselines measured on both splits: studies of older versions lack the test split.
+    """A study with the trivial baselines measured on both splits: studies of older versions lack the test split.
     New measurements are stored if the study may be written."""
     base, spec = study.spec.base, study.store.spec
     missing = [split for split, name in NOTED.items() if name not in spec]

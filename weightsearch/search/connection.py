@@ -105,9 +105,9 @@ def on_a_cluster(address: str) -> Iterator[None]:
 
 
 def ask(address: str, mode: str) -> int:
-    """What the cluster at host:port says to a client in this mode: REFUSED, SILENT if no Ray answers, or anything else
-    if Ray may be started. Asked by a process of its own: Ray keeps the mode of its first connection, and writes about a
-    refusal."""
+    """The answer of the cluster at host:port to a client in this mode: REFUSED, SILENT if no Ray answers, or anything
+    else if Ray may be started. Asked by a process of its own: Ray keeps the mode of its first connection, and writes
+    about a refusal."""
     try:
         return subprocess.run(  # noqa: S603 - our own interpreter
             [sys.executable, "-c", CLIENT, address],
@@ -122,7 +122,7 @@ def ask(address: str, mode: str) -> int:
 
 
 def advice(address: str) -> str:
-    """What to do when the cluster at host:port answers and Ray cannot join it."""
+    """The remedy if the cluster at host:port answers and Ray cannot join it."""
     return f"this machine must be a node of the cluster: ray start --address={address}"
 
 

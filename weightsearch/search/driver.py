@@ -220,7 +220,7 @@ class StudyRun:
         return problems
 
     def summary(self) -> StudySummary:
-        """What the study has found so far."""
+        """The study's results so far."""
         return self.patience.insist(lambda: summarise(self.store))
 
     def export(self, *, wait: bool = True) -> Path | None:
@@ -385,8 +385,8 @@ def check_protocol(store: StudyStore, now: Mapping[str, Any]) -> None:
 
 
 def _compared(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """What may not change while a study goes on: all but the resources that its trials get and what is measured beside
-    them; their number of threads may not either, since float sums depend on it."""
+    """The part of a study that may not change while it goes on: all but the trials' resources and the measurements
+    beside them; their number of threads may not either, since float sums depend on it."""
     plain: dict[str, Any] = json.loads(json.dumps(spec))
     threads = plain["tree"].pop("resources", {}).get("cpus_per_trial", 1)
     plain["tree"]["resources"] = {"cpus_per_trial": threads}

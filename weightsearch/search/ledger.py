@@ -60,7 +60,7 @@ Listener = Callable[[Event], None]
 
 
 def stored_spec(spec: StudySpec) -> dict[str, Any]:
-    """What the database keeps of a study file."""
+    """The part of a study file that the database keeps."""
     return {
         "tree": dict(spec.tree),
         "objectives": dict(spec.search.objectives),

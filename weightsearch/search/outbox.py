@@ -1,4 +1,4 @@
-"""What workers report, on its way into the database."""
+"""The queue of workers' reports on their way into the database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What to do while the database is away: wait, and say so."""
+"""Waiting, with a message, while the database is away."""
 
 from __future__ import annotations
 

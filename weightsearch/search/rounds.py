@@ -86,7 +86,7 @@ def _round(
 
 
 def _remembered(slots: Callable[[], int]) -> Callable[[], int]:
-    """The same function, evaluated again only every few seconds."""
+    """A copy of a function that is evaluated again only every few seconds."""
     known, due = slots(), _every(SLOTS_SECONDS)
 
     def current() -> int:

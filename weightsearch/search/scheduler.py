@@ -106,7 +106,7 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
 
 
 def _message(result: dict[str, Any]) -> Message:
-    """What a worker's step says."""
+    """The message in the result of a worker's step."""
     number = result["number"]
     if "failed" in result:
         return Failure(number, result["failed"])

@@ -1,4 +1,4 @@
-"""What the live view shows of a search, kept up from the ledger's events."""
+"""The state of a search for the live view, updated by the ledger's events."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class Status:
         return self.stopping.best(curve) == len(curve)
 
     def progress(self, study: str) -> Progress:
-        """What there is to be seen now."""
+        """The progress at this moment."""
         names = {number: name for name, number in self.baselines.items()}
         return Progress(
             study=study,

@@ -1,4 +1,4 @@
-"""What runs on a Ray worker: one trainer at a time, an epoch a step. Knows neither Optuna nor the database."""
+"""The Ray worker: one trainer at a time, an epoch a step. Knows neither Optuna nor the database."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def differences(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What two flat configurations do not share, in the order of their paths: `path: stored -> now`."""
+    """The differences of two flat configurations, in the order of their paths: `path: stored -> now`."""
     return [
         f"{path}: {_text(stored, path)} -> {_text(now, path)}"
         for path in sorted(stored.keys() | now.keys())

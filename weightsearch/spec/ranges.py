@@ -53,7 +53,7 @@ class Choices:
         return self.values
 
     def labels(self) -> tuple[Any, ...]:
-        """What stands for each value in the database: the value itself, or its JSON text."""
+        """The form of each value in the database: the value itself, or its JSON text."""
         return tuple(label(value) for value in self.values)
 
     def index(self, value: Any) -> int | None:
@@ -164,7 +164,7 @@ def _check_order(document: Document, path: Keys, found: FloatRange) -> None:
 
 
 def as_whole(document: Document, path: Keys, found: FloatRange) -> IntRange:
-    """The same range for a field that takes whole numbers."""
+    """A copy of a range for a field that takes whole numbers."""
     numbers = {"low": found.low, "high": found.high, "step": 1 if found.step is None else found.step}
     for key, number in numbers.items():
         if number != int(number):

@@ -39,7 +39,7 @@ EvaluationSize = tuple[int, int] | Literal["native"]  # native: each picture at 
 
 
 class Split(Section):
-    """How a video is cut, by position, into train, validation and test: fractions of its frames, and the frames left
+    """The cut of a video, by position, into train, validation and test: fractions of its frames, and the frames left
     out at each cut so that neighbours of a training frame are never tested on."""
 
     train: Positive = 0.7
@@ -213,9 +213,9 @@ def _preset(value: object) -> object:
 
 
 class Evaluation(Section):
-    """What a metric means. preset: see PRESETS. crop: the part of the image that counts. min_depth, max_depth: metres
-    (null: the data's). size: height, width in pixels at which prediction and truth are compared, of depth and of flow
-    (null: the data's), or `native`: each picture at the size of its own files, which may differ within a data set.
+    """The protocol of metrics. preset: see PRESETS. crop: the part of the image that counts. min_depth, max_depth:
+    metres (null: the data's). size: height, width in pixels at which prediction and truth are compared, of depth and of
+    flow (null: the data's), or `native`: each picture at the size of its own files, which may differ within a data set.
     bits: of the network's quantised outputs, null for none. aggregation: mean over images of each image's value, or
     over all pixels together. rel_denominator: what abs_rel and sq_rel divide by."""
 
@@ -232,14 +232,15 @@ class Evaluation(Section):
 
     @model_serializer(mode="wrap")
     def _short(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """What differs from the preset, or from the defaults: so that another preset can be set over a stored one."""
+        """The differences from the preset, or from the defaults: so that another preset can be set over a stored
+        one."""
         usual = {name: field.default for name, field in type(self).model_fields.items()}
         preset = {**usual, **PRESETS.get(self.preset or "", {}), "preset": None}
         return {name: value for name, value in whole(self).items() if as_tuple(value) != as_tuple(preset[name])}
 
 
 class Search(Section):
-    """What is optimised and how. trials counts every trial of the study, the baselines among them.
+    """The search: objectives and method. trials counts every trial of the study, the baselines among them.
     max_consecutive_failures: so many failed trials in a row stop the search; null for never."""
 
     objectives: dict[str, Direction]
@@ -251,7 +252,7 @@ class Search(Section):
 
 
 class Analysis(Section):
-    """What is measured beside the training, which it leaves as it is. budget: the share of its time that probes of the
+    """Measurements beside the training, which they do not change. budget: the share of its time that probes of the
     terms' gradients may cost, 0 for none. pictures: frames of the validation split whose depth is kept as pictures.
     check_units: warn if depth seems to be in another unit than it is read in; false if the unit is right."""
 
@@ -261,7 +262,7 @@ class Analysis(Section):
 
 
 class Resources(Section):
-    """What one trial takes. cpus_per_trial is also its number of threads, on which float sums depend.
+    """The resources of one trial. cpus_per_trial is also its number of threads, on which float sums depend.
     gpus_per_trial: a share of a GPU; auto is 1 where there are GPUs and 0 where there are none."""
 
     cpus_per_trial: Count = 1
@@ -323,7 +324,7 @@ class Configuration(Section):
 
     @property
     def measured_on(self) -> dict[str, Any]:
-        """What an objective's value depends on besides the network: equal for all trials of a study."""
+        """The settings besides the network on which an objective's value depends: equal for all trials of a study."""
         data = self.data.model_dump(exclude={"size", "min_depth", "max_depth"})
         size = self.evaluation.size or self.data.size
         evaluation = self.evaluation.model_dump()

@@ -87,7 +87,7 @@ def _read(store: StudyStore, table: sa.Table, where: sa.ColumnElement[bool] | No
 
 
 def _with_nan(frame: pd.DataFrame, table: sa.Table) -> pd.DataFrame:
-    """The same with NaN where a real number is not there, also where none is."""
+    """A copy with NaN for missing real numbers, also in a column without any."""
     return frame.astype({column.name: float for column in table.c if isinstance(column.type, sa.Float)})
 
 

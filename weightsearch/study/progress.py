@@ -1,4 +1,4 @@
-"""How far a study is, at one moment: what the live view of a driver and `watch` show."""
+"""The progress of a study at one moment, for the live view of a driver and `watch`."""
 
 from __future__ import annotations
 

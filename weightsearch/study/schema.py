@@ -1,4 +1,4 @@
-"""What stands in a database: nothing, somebody else's tables, or ours of some version."""
+"""The kind of a database: empty, with somebody else's tables, or with ours of some version."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def can_be_written(path: Path) -> bool:
 
 
 def rescue(name: str) -> str:
-    """What to do with a damaged file. name: as in messages, sqlite:///PATH."""
+    """The remedy for a damaged file. name: as in messages, sqlite:///PATH."""
     file = command("sqlite3", name.removeprefix("sqlite:///"), ".recover")
     return f"; restore a copy, or save what can be saved with: {file} | sqlite3 NEW.db, and set storage to NEW.db"
 

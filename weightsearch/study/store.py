@@ -95,7 +95,8 @@ class StudyStore(StudyTrials):
 
     @property
     def uid(self) -> str:
-        """What no other study has, another of the same name included: what it keeps outside the database goes by it."""
+        """An identifier that no other study has, not even one of the same name; files outside the database are named by
+        it."""
         return str(self.spec[UID])
 
     def keep(

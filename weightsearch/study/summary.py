@@ -1,4 +1,4 @@
-"""What a study has found: counts, the best trial, the baselines."""
+"""A study's results: counts, the best trial, the baselines."""
 
 from __future__ import annotations
 
@@ -62,13 +62,13 @@ class StudySummary:
         return {VALIDATION: self.naive, TEST: self.naive_test}
 
     def contender(self, trial: TrialSummary) -> Contender:
-        """What a COMPLETE trial has in the search and with fresh seeds."""
+        """A COMPLETE trial's values in the search and with fresh seeds."""
         return Contender(
             {VALIDATION: trial.values, TEST: self.tested.get(trial.number, {})}, self.fresh.get(trial.number, {})
         )
 
     def verdict(self) -> Verdict | None:
-        """What can be said of the best trial; None without one."""
+        """The verdict on the best trial; None without one."""
         if self.best is None:
             return None
         others = {
@@ -98,13 +98,13 @@ class StudySummary:
 
     @property
     def best_name(self) -> str:
-        """Of the best trial, in a sentence."""
+        """The best trial's name in a sentence."""
         if self.best is None or self.best.baseline is None:
             return f"trial {'' if self.best is None else self.best.number}"
         return f"the baseline “{self.best.baseline}”"
 
     def to_plain(self) -> dict[str, Any]:
-        """What `show --json` prints."""
+        """The plain values that `show --json` prints."""
         best = self.best
         return {
             "study": self.study,
@@ -193,7 +193,7 @@ def _trial(spec: Mapping[str, Any], frozen: FrozenTrial, epochs: int) -> TrialSu
 
 
 def _front(trials: Sequence[TrialSummary], directions: Mapping[str, str]) -> tuple[TrialSummary, ...]:
-    """Those that no other dominates."""
+    """The trials that no other dominates."""
     losses = [[_sign(way) * trial.values[name] for name, way in directions.items()] for trial in trials]
     mask = non_dominated(np.array(losses, dtype=np.float64).reshape(len(trials), len(directions)))
     return tuple(trial for trial, is_best in zip(trials, mask, strict=True) if is_best)

@@ -68,7 +68,7 @@ class StudyTrials:
             return self.storage.get_trial(self.trial_id(number))
 
     def states(self) -> list[TrialRow]:
-        """Of all trials, by number; much quicker than `trials`."""
+        """The states of all trials, by number; much quicker than `trials`."""
         table = self.database.optuna_table("trials")
         columns = (table.c.number, table.c.trial_id, table.c.state)
         query = sa.select(*columns).where(table.c.study_id == self.study_id).order_by(table.c.number)
@@ -111,7 +111,7 @@ class StudyTrials:
             return [float("nan") if value is None else value for value in connection.scalars(query)]
 
     def losses_at(self, epoch: int) -> dict[int, list[float]]:
-        """Of every trial that was trained so far, whatever became of it, by number: the objectives on the validation
+        """The losses of every trial that was trained so far, of any state, by number: the objectives on the validation
         split after that epoch, turned so that lower is better; NaN where one was not finite."""
         signs = {name: 1.0 if way == "minimize" else -1.0 for name, way in self.spec["objectives"].items()}
         table, trials = tables.metrics, self.database.optuna_table("trials")
@@ -247,7 +247,7 @@ class StudyTrials:
         return sa.select(table.c.trial_id).where(table.c.study_id == self.study_id)
 
     def pictures(self, number: int) -> list[Picture]:
-        """Of a trial's depth and its error, with those of the same frames that all trials share; by frame."""
+        """The pictures of a trial's depth and its error, with those that all trials share; by frame."""
         with self.database.reading() as connection:
             return read_pictures(connection, self.study_id, number)
 

@@ -64,7 +64,7 @@ class Stored(NamedTuple):
 
 
 class Writer:
-    """What a driver does to the trials of a study. before_end: called inside the act that ends a trial, while it can be
+    """A driver's changes to the trials of a study. before_end: called inside the act that ends a trial, while it can be
     written still."""
 
     def __init__(self, store: StudyStore, lease: Lease, before_end: BeforeEnd | None = None) -> None:
@@ -169,7 +169,7 @@ class Writer:
             return Stored(new=True, removed=removed)
 
     def should_prune(self, number: int, pruner: optuna.pruners.BasePruner) -> bool:
-        """What the pruner says of a trial's epochs so far. It may note what it saw."""
+        """The pruner's decision on a trial's epochs so far. It may store notes."""
         with self.act():
             study = self.store.study
             study.pruner = pruner
@@ -200,7 +200,7 @@ class Writer:
             self.store.study.tell(number, state=TrialState.FAIL)
 
     def failures(self, number: int) -> int:
-        """How often a trial's worker has failed, under all drivers."""
+        """The number of times that a trial's worker has failed, under all drivers."""
         mine = tables.assignments.c.trial_id == self.store.trial_id(number)
         with self.store.database.reading() as connection:
             return int(connection.scalar(sa.select(tables.assignments.c.failures).where(mine)) or 0)
@@ -225,7 +225,7 @@ class Writer:
             connection.execute(sa.insert(tables.metrics), _metric_rows(trial_id, epoch, "test", metrics))
 
     def _insert_pictures(self, connection: Connection, number: int, pictures: Sequence[Picture]) -> None:
-        """Those of the frame itself and of its truth are the same for all trials, and stored once."""
+        """Store a trial's pictures; those of a frame and of its truth are stored once for all trials."""
         table = tables.pictures
         mine = table.c.study_id == self.store.study_id
         shared = sa.select(table.c.frame, table.c.kind).where(mine, table.c.number == tables.OF_ALL)

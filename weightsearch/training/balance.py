@@ -1,4 +1,4 @@
-"""What rebalancing does over an epoch, kept on the device: recording never waits for it."""
+"""The effect of rebalancing over an epoch, kept on the device: recording never waits for it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class BalanceRecorder:
         self.steps += 1
 
     def record(self) -> RebalanceRecord | None:
-        """Of the epoch; None if nothing was rebalanced. Waits for the device."""
+        """The epoch's record; None if nothing was rebalanced. Waits for the device."""
         if not self.steps:
             return None
         found = dict(zip(_SUMS, self.sums.tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""What a configuration's network costs: parameters, multiply-adds, images a second, memory."""
+"""The cost of a configuration's network: parameters, multiply-adds, images a second, memory."""
 
 from __future__ import annotations
 

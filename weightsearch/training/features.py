@@ -41,7 +41,7 @@ def with_features(dataset: Dataset, network: nn.Module, device: torch.device) ->
 
 
 def _digest(encoder: nn.Module) -> str:
-    """Of the encoder's structure and every one of its numbers."""
+    """A digest of the encoder's structure and of all its numbers."""
     found = hashlib.sha256(repr(encoder).encode())
     for name, value in (*encoder.named_parameters(), *encoder.named_buffers()):  # those that are not stored among them
         found.update(name.encode())

@@ -1,4 +1,4 @@
-"""How a network's tensors lie in memory."""
+"""The memory layout of a network's tensors."""
 
 from __future__ import annotations
 

@@ -187,7 +187,7 @@ class Trainer:
         recorder.add(result, watched, scale, batch.valid)
 
     def pictures(self) -> list[Picture]:
-        """What the network of the epoch that counts predicts, to look at. Changes nothing."""
+        """Pictures of the predictions of the epoch that counts. Changes nothing."""
         count = self.configuration.analysis.pictures
         now = {name: value.detach().clone() for name, value in self.network.state_dict().items()} if self.kept else {}
         try:
@@ -199,7 +199,7 @@ class Trainer:
                 self.network.load_state_dict(now)
 
     def state(self) -> dict[str, Any]:
-        """What a resumed training needs, as tensors and plain values."""
+        """The state that a resumed training needs, as tensors and plain values."""
         return {
             "configuration": essentials(self.configuration),
             "content": self.dataset.content,

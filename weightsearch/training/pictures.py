@@ -196,7 +196,7 @@ def _webp(picture: Image.Image) -> bytes:
 def write_pictures(
     configuration: Configuration, folder: Path, count: int
 ) -> Callable[[nn.Module, Dataset, Protocol, Precision], None]:
-    """What draws a network's pictures into a folder as `PLACE-KIND.webp`."""
+    """A function that draws a network's pictures into a folder as `PLACE-KIND.webp`."""
 
     def look(network: nn.Module, dataset: Dataset, protocol: Protocol, precision: Precision) -> None:
         rebalancing = None if configuration.rebalance is None else Rebalancing(configuration.rebalance)

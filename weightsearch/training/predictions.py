@@ -40,9 +40,10 @@ Note = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Meaning:
-    """What the numbers are. inverse: of 1/depth (or disparity, if the protocol scales by medians) instead of depth.
-    scale: units per metre; if None they are the data set's own: floats metres, integers `data.depth_scale` units. part:
-    what the maps show, `whole` pictures of whatever proportions or a crop; if None their size says it."""
+    """The meaning of the numbers in predictions. inverse: of 1/depth (or disparity, if the protocol scales by medians)
+    instead of depth. scale: units per metre; if None they are the data set's own: floats metres, integers
+    `data.depth_scale` units. part: what the maps show, `whole` pictures of whatever proportions or a crop; if None
+    their size says it."""
 
     inverse: bool = False
     scale: float | None = None
@@ -135,7 +136,7 @@ def _warnings(
     depths: Sequence[Map],
     samples: Samples,
 ) -> Iterator[str]:
-    """What looks wrong about the crop and about the units of the ground truth and the predictions, a line each. Raises
+    """Doubts about the crop and about the units of the ground truth and the predictions, a line each. Raises
     DataError for a unit that cannot be right: the ground truth's too, if float predictions contradict it."""
     if other := misfit(protocol.crop, natives):
         yield other
@@ -174,7 +175,7 @@ class _Predictions(Kind):
     def __len__(self) -> int: ...
 
     def read(self, place: int) -> tuple[str, Stored, Map]:
-        """What an error calls it, how it is stored, and the numbers, metres (1/metres if inverse), [h, w]."""
+        """The name for errors, the storage type, and the numbers, metres (1/metres if inverse), [h, w]."""
         ...
 
 
@@ -252,7 +253,7 @@ def _paired(folder: Path, files: Mapping[str, Path], stems: Sequence[str]) -> tu
 
 
 def _stem(name: str) -> str:
-    """What a file of a frame's prediction is called: as its picture, or as the frame where many are in one file."""
+    """The name of the file of a frame's prediction: its picture's, or the frame's where many are in one file."""
     last = Path(name)
     return last.stem if last.suffix.lower() in PICTURES else last.name
 
@@ -263,8 +264,8 @@ def _last_number(stem: str) -> int | None:
 
 
 def _part(name: str, shape: Size, of_protocol: str, size: Size, native: Size) -> str:
-    """What a map of this shape shows: the whole picture or the protocol's crop. Raises DataError if it may be either or
-    neither."""
+    """The part that a map of this shape shows: the whole picture or the protocol's crop. Raises DataError if it may be
+    either or neither."""
     sizes = {size, native}
     if shape in sizes:
         return WHOLE

@@ -25,7 +25,7 @@ Clock = Callable[[], float]
 
 @dataclass
 class Account:
-    """What probes may cost and have cost, over all trainings of a process. budget: the share of the other time.
+    """The allowed and the actual cost of probes, over all trainings of a process. budget: the share of the other time.
 
     A probe is due once the time so far has paid for it: so that the cost is never above the budget, not even where
     trials are pruned after an epoch. seconds: of epochs that are over, probes included; spent: of probes. cost: of the
@@ -152,7 +152,7 @@ class Probe:
 
     @staticmethod
     def _kept(products: Sequence[Tensor | None]) -> list[Tensor]:
-        """Those that were measured and are finite, on the CPU."""
+        """The products that were measured and are finite, on the CPU."""
         here = [one.cpu() for one in products if one is not None]
         return [one for one in here if bool(torch.isfinite(one).all())]
 
@@ -253,7 +253,8 @@ def _shared(reached: NDArray[np.bool_]) -> NDArray[np.intp]:
 
 
 def _products(rows: Sequence[Sequence[Tensor | None] | None], like: Sequence[Tensor]) -> Tensor:
-    """Of gradients that are given tensor by tensor, None for 0: float64, [number of tensors, K, K]."""
+    """The inner products of gradients that are given tensor by tensor, None for 0: float64, [number of tensors, K,
+    K]."""
     found: list[Tensor] = []
     for position, tensor in enumerate(like):
         zero = torch.zeros_like(tensor)

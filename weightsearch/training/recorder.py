@@ -1,4 +1,4 @@
-"""What an epoch's steps add up to, kept on the device: recording never waits for it."""
+"""The sums over an epoch's steps, kept on the device: recording never waits for it."""
 
 from __future__ import annotations
 

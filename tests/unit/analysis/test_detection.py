@@ -1,4 +1,4 @@
-"""What the two histograms of Delta say, against the samples that they were made of."""
+"""Results of the two histograms of Delta, compared with the samples that they were made of."""
 
 from __future__ import annotations
 

@@ -41,7 +41,8 @@ def longest_chain(rows: list[tuple[float, ...]], row: tuple[float, ...]) -> int:
 
 
 def distances(front: list[tuple[float, ...]]) -> list[float]:
-    """Of each row: in every column, the next one above less the next one below; equal values in the order of rows."""
+    """Each row's crowding distance: in every column, the next value above minus the next below; ties in the order of
+    rows."""
     if len(front) <= 2:
         return [math.inf] * len(front)
     found = []

@@ -1,4 +1,4 @@
-"""What a study's trials say together: importance, plateaus, redundancy, the winner against the baselines."""
+"""Analyses of all trials of a study: importance, plateaus, redundancy, the winner against the baselines."""
 
 from __future__ import annotations
 

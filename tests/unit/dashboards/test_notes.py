@@ -1,4 +1,4 @@
-"""What a driver leaves in optuna-dashboard: read back through its own server."""
+"""The notes of a driver in optuna-dashboard, read back through its own server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every random change does to picture, depth, mask, intrinsics and pose."""
+"""The effect of every random change on picture, depth, mask, intrinsics and pose."""
 
 from __future__ import annotations
 

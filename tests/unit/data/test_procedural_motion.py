@@ -346,7 +346,8 @@ class TestQueues:
         ).scenes
 
     def test_of_so_many_lanes_the_cars_stand(self):
-        """Of 180 lanes of four cars, 60 ± 6 (one standard deviation); the others' cars drive."""
+        """A third of 180 lanes, 60 ± 6 (one standard deviation), have four standing cars each; the others' cars
+        drive."""
         driving = np.array([len(street.cars) for street in self.streets(1 / 3)])
         assert set(driving % 4) == {0}
         assert 180 - driving.sum() // 4 == pytest.approx(60, abs=19)

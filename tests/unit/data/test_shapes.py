@@ -34,7 +34,7 @@ def test_a_turned_box_is_nearest_at_its_edge():
 
 
 def test_a_thing_that_moves_takes_its_texture_along():
-    """The same points of a turned and shifted thing have the same colours."""
+    """Points of an object keep their colours when it is turned and shifted."""
     pattern = Texture(np.array([[0.1, 0.2, 0.3], [0.9, 0.8, 0.6]]), 0.3, np.full((3, 3), 2.0), np.arange(3.0))
     for start, end in (
         (

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def by_gradient_and_differences(function: Callable[[Tensor], Tensor], step: float) -> tuple[Tensor, Tensor]:
-    """Of what a number becomes, any shape, at 0."""
+    """The derivative of a function of one number at 0, in the result's shape."""
     size = torch.zeros((), requires_grad=True)
     found = function(size)
     derivatives = [torch.autograd.grad(one, size, retain_graph=True)[0] for one in found.flatten()]

@@ -37,7 +37,7 @@ class Pairs:
         return aligned_motion(self.image, self.neighbour, self.depth, self.intrinsics, start)
 
     def errors(self, found):
-        """Of turns, degrees, and of shifts as shares of their lengths: the largest of each."""
+        """The largest errors of rotation, degrees, and of translation, as a share of its length."""
         turn, shift = (found - self.motion)[:, :3].norm(dim=1), (found - self.motion)[:, 3:].norm(dim=1)
         return float(torch.rad2deg(turn).max()), float((shift / self.motion[:, 3:].norm(dim=1)).max())
 
@@ -90,7 +90,7 @@ def test_half_the_size_says_nearly_the_same(pairs, monkeypatch):
 
 
 def test_the_coarse_pixels_are_the_middles_of_the_fine_ones(pairs):
-    """Of a wall: their points are the means of four."""
+    """On a wall, each coarse point is the mean of four fine ones."""
     wall = torch.full_like(pairs.depth, 4.0)
     level = alignment._level(pairs.image[:, :1], pairs.neighbour[:, :1], wall, pairs.intrinsics, 2)
     torch.testing.assert_close(level.points, avg_pool2d(back_project(wall, pairs.intrinsics), 2).flatten(2))
@@ -148,7 +148,7 @@ def test_depth_that_is_not_known_does_not_count(pairs):
 
 
 def test_the_gradient_reaches_depth_as_differences_say(pairs):
-    """What becomes of the motion where depth is changed by a smooth pattern, by differences and by the gradient."""
+    """The derivative of the motion by a smooth pattern added to depth: finite differences against the gradient."""
     pattern = smooth(COUNT, 1, seed=5) - 0.5
     picture = pairs.image.clone().requires_grad_()
 
@@ -196,8 +196,8 @@ def test_pictures_of_odd_sizes(size):
 
 
 def test_real_frames(data_root):
-    """7-Scenes with known depth, three stored frames apart, where the camera turns by 2 degrees and moves by 4.5 cm: the
-    pictures say it to .4 degrees and 1.2 cm, from starts that are one degree and 2 cm off."""
+    """7-Scenes with known depth, three stored frames apart, where the camera turns by 2 degrees and moves by 4.5 cm:
+    the pictures say it to .4 degrees and 1.2 cm, from starts that are one degree and 2 cm off."""
     source = SevenScenes(root=data_root / "7scenes" / "redkitchen", focal=525.0, depth_focal=585.0)
     rows = []
     for index in range(20, 420, 400 // COUNT):

@@ -83,7 +83,7 @@ def test_what_moves_by_itself_does_not_count():
 
 
 def test_an_error_of_flow_is_averaged_over_the_pixels():
-    """Of .3 pixels each way at every pixel: far below a pixel's angle, .7 degrees."""
+    """Errors of .3 pixels in both directions at every pixel; a pixel's angle is .7 degrees."""
     given = pairs("driving", 16)
     noise = 0.3 * torch.randn(given.flow.shape, generator=torch.Generator().manual_seed(2))
     turn, shift = given.found(flow=given.flow + noise)
@@ -100,7 +100,7 @@ def test_translations_have_the_scale_of_depth():
 
 
 def test_the_gradient_reaches_depth_as_differences_say():
-    """What becomes of the motion where depth is changed by a pattern, by differences and by the gradient."""
+    """The derivative of the motion by a pattern added to depth: finite differences against the gradient."""
     given = pairs("driving", 0)
     pattern = torch.randn(given.depth.shape, generator=torch.Generator().manual_seed(3))
     flow = given.flow.clone().requires_grad_()

@@ -62,7 +62,7 @@ def truth(batch):
 
 
 def guess(batch: Batch, seed: int = 0) -> dict[str, torch.Tensor]:
-    """What a network may say: wrong about everything."""
+    """A network's output that is wrong in everything."""
     generator = torch.Generator().manual_seed(seed)
     count, height, width = len(batch), *batch.image.shape[-2:]
 

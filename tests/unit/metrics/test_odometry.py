@@ -16,7 +16,7 @@ NAMES = ("ate", "rpe_rot", "rpe_dir", "t_err", "r_err")
 
 
 def rotation(*degrees: float) -> np.ndarray:
-    """Of an axis-angle."""
+    """The rotation matrix of an axis-angle."""
     x, y, z = np.deg2rad(degrees)
     return torch.matrix_exp(torch.tensor([[0, -z, y], [z, 0, -x], [-y, x, 0]], dtype=torch.float64)).numpy()
 

@@ -41,7 +41,7 @@ def value_of(assignment: Assignment, epoch: int) -> float:
 
 
 def other_value_of(assignment: Assignment, epoch: int) -> float:
-    """What wants less consistency, and a fractional weight near 1."""
+    """A value that is best without consistency and with a fractional weight of 1."""
     fractional, consistency = (assignment.configuration.loss[name].weight for name in ("fractional", "consistency"))
     off = abs(math.log10(fractional)) if fractional else 2.0
     return 0.5 + 0.2 * fractional / (fractional + 10 * consistency) - 0.1 * off - 0.2 / epoch
@@ -251,9 +251,9 @@ def test_late_news_of_an_ended_trial_is_ignored(study):
 @pytest.mark.parametrize("pruner", PRUNERS)
 @pytest.mark.parametrize("moment", ["checkpointed", "before", "stored", "decided", "told", "after"])
 def test_a_crash_around_a_report_changes_nothing(study, tmp_path, monkeypatch, pruner, moment):
-    """At every epoch of every trial the driver dies: after the checkpoint was written and before it was reported; before
-    anything was written; after the epoch was; after the pruner was asked; after the outcome was told; after all that
-    was stored and before Ray was told."""
+    """At every epoch of every trial the driver dies: after the checkpoint was written and before it was reported;
+    before anything was written; after the epoch was; after the pruner was asked; after the outcome was told; after all
+    that was stored and before Ray was told."""
     sets = ("search.trials=14", *PRUNERS[pruner])
     whole = study(*sets)
     whole.run()
@@ -322,7 +322,8 @@ def late(number: int, order: int) -> Attempt:
 
 
 def test_what_was_put_back_is_heard_again_and_its_late_news_is_not(study):
-    """Its worker failed, then Ray died: the next Ray's worker starts anew, and the first one's last epoch comes late."""
+    """Its worker failed, then Ray died: the next Ray's worker starts anew, and the first one's last epoch comes
+    late."""
     one = study("search.pruner=none")
     first = one.ledger.next()
     one.ledger.worker_failed(first.number, 1, "its process died", one.ledger.next_order())

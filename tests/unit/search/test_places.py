@@ -1,4 +1,4 @@
-"""How drivers and other jobs share a cluster's places."""
+"""The sharing of a cluster's places between drivers and other jobs."""
 
 from __future__ import annotations
 

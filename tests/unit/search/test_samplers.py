@@ -13,7 +13,7 @@ SPACE = {"x": FloatDistribution(0.0, 1.0)}
 
 
 def proposals(objectives: int, count: int = 40) -> list[float]:
-    """What is proposed after many trials at .1 that were pruned, and a single one, at .9, that trained to the end."""
+    """Proposals after many pruned trials at .1 and a single full one at .9."""
     found = []
     for seed in range(count):
         study = optuna.create_study(directions=["minimize"] * objectives)

@@ -396,7 +396,7 @@ class TestPresets:
         assert (found.preset, found.crop, found.size, found.max_depth) == ("nyu", "none", (480, 640), 10.0)
 
     def test_another_preset_over_a_stored_configuration_is_that_preset(self, tiny):
-        """What is stored says the preset and what differs from it, and so does the protocol that comes of it."""
+        """The stored configuration names the preset and the differences from it, as does the protocol made of it."""
         stored = load_base(tiny, ["evaluation={preset: nyu, bits: 8}"]).evaluation.model_dump(mode="json")
         assert stored == {"preset": "nyu", "bits": 8}
         assert load_base(tiny).evaluation.model_dump(mode="json") == {}

@@ -1,4 +1,4 @@
-"""What rebalancing did, stored with its epoch and read as a table."""
+"""Records of rebalancing, stored with their epoch and read as a table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a study is, as the database and as a driver's events tell it, and on the screen."""
+"""The progress of a study, from the database and from a driver's events, and on the screen."""
 
 from __future__ import annotations
 

@@ -190,7 +190,7 @@ def files_in(folder: Path) -> dict[str, str]:
 
 
 def numbers_in(folder: Path) -> list[int]:
-    """Of the trials in a front's table, in its order."""
+    """The numbers of the trials in a front's table, in its order."""
     return [int(row["number"]) for row in csv.DictReader((folder / "pareto.csv").read_text().splitlines())]
 
 
@@ -323,7 +323,7 @@ def test_with_the_front_the_best_alone_is_written_only_where_it_is_asked_for(two
 
 
 def test_what_a_pruner_sees_is_turned_so_that_lower_is_better(two, store):
-    """Of all trials that came so far, in the order of their numbers; not of the test split, nor of another study."""
+    """A pruner sees all trials so far, in the order of their numbers, without the test split and other studies."""
     fill_two(two, BOTH[:2])
     two.record_test(1, {"abs_rel": 0.9, "a1": 0.1})
     number = two.ask(RandomSampler(seed=9), SPACE).number

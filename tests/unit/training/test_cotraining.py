@@ -121,7 +121,8 @@ def test_parts_are_named_and_something_must_learn(tmp_path):
 
 
 def test_rebalancing_decides_what_depth_learns_from(tmp_path):
-    """With hardly a pixel kept depth learns something else, from a smaller gradient; flow learns the same, to the bit."""
+    """With hardly a pixel kept depth learns something else, from a smaller gradient; flow learns the same, to the
+    bit."""
     with_all = trainer(tmp_path, "rebalance={method: none}")
     with_few = trainer(tmp_path, "rebalance={method: neighbourhood, eta: 1.0e-12}")
     kept, none = with_all.train_epoch(), with_few.train_epoch()
@@ -298,7 +299,7 @@ def test_any_optimizer_goes_on_when_a_part_begins_to_learn(tmp_path, optimizer):
 
 @pytest.mark.parametrize("source", ["depth_and_flow", "depth_and_images"])
 def test_a_motion_that_is_worked_out_needs_no_parameter_and_teaches_depth(tmp_path, source):
-    """Of the terms that go by the pose the gradient reaches depth alone, once it learns."""
+    """The gradient of the terms that use the pose reaches depth alone, once depth learns."""
     options = (f"model.motion_from={source}", "loss.epipolar={weight: 0.1, learns: pose}")
     data = dataset(tmp_path, *options, "analysis.budget=1.0", "train.start_epochs={depth: 2}")
     found = Trainer(data.configuration, data, CPU, account=Account(1e9))

@@ -27,7 +27,7 @@ PLAIN = Precision(CPU, None, torch.amp.GradScaler("cpu", enabled=False))
 
 
 class Constant(nn.Module):
-    """The same depth everywhere."""
+    """A network that predicts one depth everywhere."""
 
     def __init__(self, metres: float) -> None:
         super().__init__()

@@ -72,7 +72,7 @@ def probed(
     scale: float | None = None,
     precision: Precision | None = None,
 ) -> ProbeRecord | None:
-    """What a probe finds in so many steps on the same batch."""
+    """A probe's record of so many steps on one batch."""
     criterion = Criterion(terms, weights)
     parameters = list(network.parameters())
     probe = Probe(network, parameters, criterion, Account(ALWAYS), clock := iter(range(10**6)).__next__)
@@ -264,8 +264,8 @@ def test_every_step_s_gradient_at_the_heads_is_the_probe_s_and_needs_none():
 
 
 def test_the_consistency_term_of_1_to_10_to_a_half_pulls_more_than_the_mean_at_the_heads(tiny):
-    """Of maximal depth M it sends .5 * M into the integer and .5 into the fractional head; at the outputs, where depth
-    is a variable of its own, its ratio would be .13."""
+    """With maximal depth M it sends .5 * M into the integer and .5 into the fractional head; at the outputs, where
+    depth is a variable of its own, its ratio would be .13."""
     configuration = load_base(tiny, ["loss.fractional.weight=10", "loss.consistency.weight=0.5", "data.max_depth=15"])
     terms = Trainer(configuration, open_dataset(configuration), CPU, account=Account(0.0)).train_epoch().terms
     ratio = {name: term.at_heads / terms["integer"].at_heads for name, term in terms.items()}

@@ -95,7 +95,7 @@ def test_depth_that_is_to_be_learned_is_known_where_it_is_measured(tmp_path, tin
 
 
 def test_a_training_does_not_go_on_with_frames_of_another_split(tiny, tmp_path):
-    """The same files under the same names, but two frames have changed places between the lists."""
+    """The files and their names stay, but two frames change places between the lists."""
     make(tmp_path, 12)
 
     def lists(validation: range) -> None:
