@@ -26,7 +26,6 @@ from weightsearch.data.dataset import Dataset, open_dataset
 from weightsearch.spec import Configuration, load_configuration
 from weightsearch.training.batches import batches
 from weightsearch.training.device import choose_device, choose_precision
-from weightsearch.training.layout import channels_last
 from weightsearch.training.loop import Trainer
 from weightsearch.training.network import build_network
 from weightsearch.training.optimizer import make_optimizer
@@ -50,9 +49,7 @@ def wait(device: torch.device) -> None:
 class Bare:
     def __init__(self, configuration: Configuration, dataset: Dataset, device: torch.device) -> None:
         self.configuration, self.dataset, self.device = configuration, dataset, device
-        self.network = build_network(configuration).to(device)
-        if configuration.train.channels_last:
-            self.network = channels_last(self.network, device)
+        self.network = build_network(configuration, device)
         self.precision = choose_precision(configuration.train.amp, device)
         self.optimizer = make_optimizer(self.network, configuration.train)
         self.epoch = 0

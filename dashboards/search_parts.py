@@ -93,6 +93,10 @@ def pareto_part(found: Findings) -> Part:
     inside = complete[complete["number"].isin(numbers)].sort_values(first)
     figure.add_trace(figures.points(others[first].astype(float), others[second].astype(float), "dominated"))
     line = figures.line(inside[first].astype(float), inside[second].astype(float), "front", 0)
+    if len(names) > 2:  # other objectives decide too: nothing lies between two of these trials
+        line.update(mode="markers")
+    else:  # what is reached with at most, or at least, a value of the first objective
+        line.update(line={"shape": "hv" if found.summary.directions[first] == "minimize" else "vh"})
     figure.add_trace(
         line.update(text=[f"trial {one}" for one in inside["number"]], hovertemplate="%{text}<extra></extra>")
     )

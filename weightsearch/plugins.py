@@ -76,7 +76,12 @@ TABLES: Final[Mapping[str, Mapping[str, str]]] = types.MappingProxyType(
 # Names in Ray Tune, Optuna and the literature -> names here.
 OTHER_NAMES: Final[Mapping[str, Mapping[str, str]]] = types.MappingProxyType(
     {
-        "pruner": {"asha": "successive_halving", "sha": "successive_halving", "median_stopping": "median"},
+        "pruner": {
+            "asha": "successive_halving",
+            "sha": "successive_halving",
+            "median_stopping": "median",
+            "off": "none",
+        },
         "sampler": {"bayesian": "tpe", "optuna": "tpe", "grid_search": "grid", "random_search": "random"},
     }
 )
@@ -151,7 +156,21 @@ def _constructor(function: Callable[..., Any]) -> Callable[..., Any]:
     make.__name__, make.__module__ = function.__name__, function.__module__
     make.__annotations__ = {one.name: hints[one.name] for one in further if one.name in hints}
     make.__signature__ = signature.replace(parameters=further)  # type: ignore[attr-defined]
+    make.function = function  # type: ignore[attr-defined]
     return make
+
+
+def about_function(target: Callable[..., Any]) -> str:
+    """How a plain function of a user is read as a loss term or as one that makes terms, to end a message about its
+    options; empty for anything else."""
+    function = getattr(target, "function", target)
+    if not inspect.isfunction(function) or function.__module__.startswith("weightsearch."):
+        return ""
+    code = function.__code__
+    return (
+        f"; a function is a loss term if it takes (prediction, batch), and its other arguments are options; found "
+        f"{function.__name__}{inspect.signature(function)} ({code.co_filename}:{code.co_firstlineno})"
+    )
 
 
 @cache

@@ -44,7 +44,7 @@ def described(error: BaseException, subject: object) -> str:
     elif TWO_DEVICES.search(text):
         what = "mixes tensors of two devices; make new tensors on that of another (device=image.device)"
     elif VIEWS.search(text):
-        what = f"{kind_and_line(error)}; or set train.channels_last: false"
+        what = f"{kind_and_line(error).rstrip('.')}, or set train.channels_last: false"
     else:
         what = kind_and_line(error)
     place = fault_place(error, own=True) or defined_at(subject)

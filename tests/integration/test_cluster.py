@@ -116,6 +116,8 @@ def test_a_lost_node_loses_no_trial(tmp_path):
         finally:
             driver.kill()
     assert "goes on after a failure of its worker" in said
+    assert f"the host {platform.node()} left the Ray cluster: it was stopped, or cut off for too long" in said
+    assert "(raylet)" not in said
     assert shown(tmp_path)["states"] == {"COMPLETE": 4, "PRUNED": 0, "FAIL": 0, "RUNNING": 0, "WAITING": 0}
     connection = sqlite3.connect(tmp_path / "tiny.db")
     failures = connection.execute("SELECT failures FROM weightsearch_assignments WHERE failures > 0").fetchall()
@@ -274,6 +276,35 @@ def test_a_node_that_cannot_import_the_program_stops_the_study_before_a_trial_fa
     (line,) = [line for line in done.stderr.splitlines() if "import" in line]
     missing = "ModuleNotFoundError: No module named 'weightsearch'"
     assert line.startswith(f"the host {platform.node()} cannot import weightsearch ({missing}); install ")
+    assert "there is no study 'tiny'" in command("show", "tiny.yaml", cwd=tmp_path, expect=2).stderr
+
+
+DATA = """
+import os
+from weightsearch.data.procedural import Procedural
+from weightsearch.errors import DataError
+
+
+class Rooms(Procedural):
+    def __init__(self, *, size: tuple[int, int], scenes: int = 2, frames: int = 16):
+        if "WITHOUT_DATA" in os.environ:
+            raise DataError("rooms.txt: no such file")
+        super().__init__(size=size, scenes=scenes, frames=frames)
+"""
+
+
+def test_a_host_without_the_data_stops_the_study_before_a_trial_begins(tmp_path):
+    """Its trials would be tried again on other hosts, and fail or not by chance."""
+    (tmp_path / "rooms.py").write_text(DATA)
+    (tmp_path / "tiny.yaml").write_text(TINY.replace("name: procedural", "name: 'rooms:Rooms'"))
+    bare = 'cluster.add_node(num_cpus=1, env_vars={"WITHOUT_DATA": "1"})\nprint(cluster.address'
+    with cluster(head(1).replace("print(cluster.address", bare)) as (address, _):
+        done = command("run", "tiny.yaml", "--set", f"ray.address={address}", cwd=tmp_path, expect=1)
+    last = done.stderr.splitlines()[-1]
+    assert last == (
+        f"on the host {platform.node()}: data: rooms.txt: no such file; mend that, then give the same command; "
+        "nothing is lost"
+    )
     assert "there is no study 'tiny'" in command("show", "tiny.yaml", cwd=tmp_path, expect=2).stderr
 
 

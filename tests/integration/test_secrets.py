@@ -111,6 +111,7 @@ def test_a_wrong_password_is_one_line_without_it(server, tmp_path):
     )
     assert done.returncode == 2
     assert "password authentication failed" in done.stderr
+    assert "in the password of a database URL % is written %25, @ %40" in done.stderr
     assert "wr0ng-secret" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 

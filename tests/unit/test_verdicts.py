@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import replace
 
@@ -131,7 +132,9 @@ def test_commands_to_be_copied_name_the_study_that_was_given(tmp_path, monkeypat
         fill(writer, 2, states=["COMPLETE", "RUNNING"])
         text = said("show", "my s.yaml", *sets)
     words = "--set name=synthetic --set storage=sqlite:///s.db"
-    assert f"resume with: weightsearch run 'my s.yaml' {words}\n" in text
+    assert f"(process {os.getpid()}); follow it with: weightsearch watch 'my s.yaml' {words}\n" in text
+    assert "resume with" not in text
+    assert f"resume with: weightsearch run 'my s.yaml' {words}\n" in said("show", "my s.yaml", *sets)
     assert f"before relying on it: weightsearch compare 'my s.yaml' --seeds 3 {words}." in text
     assert "selected as the best of 3 trials" in text
     assert "  trial 3 is running on host, 2 epochs done\n" in text

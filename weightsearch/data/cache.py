@@ -12,8 +12,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -31,12 +31,14 @@ from weightsearch.errors import RAISED, DataError, OptionError
 from weightsearch.files import expanded
 from weightsearch.plugins import build, plain_options, resolve
 from weightsearch.spec.sections import Configuration
-from weightsearch.user_code import PASSED_ON, described
+from weightsearch.user_code import PASSED_ON, at, described
 
-FORMAT: Final = 7
+FORMAT: Final = 8
+METHODS: Final = ("videos", "files", "read")  # of every data set
 MEANS: Final = ("known", "depth", "picture")  # at the cache's size
 PLACED: Final = ("depth map", "picture map", "camera", "pose", "flow map", "moving map")  # at the frame's own size
-CONTENT: Final = (*MEANS, *PLACED)
+DETAIL: Final = "picture detail"  # at the frame's own size
+CONTENT: Final = (*MEANS, *PLACED, DETAIL)
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,9 @@ class CachedFrames:
     image: uint8, [N, H, W, 3]. depth: float32 metres, [N, H, W], 0 where unknown.
     intrinsics: float64 pixels, [N, 3, 3]. pose: float64 camera to world, metres, [N, 4, 4]. names: Frame.name.
     content: float64, [N, len(CONTENT)], numbers that identify each frame's content on every machine: the share of
-    pixels whose depth is known, the mean depth (metres, 0 where unknown), the mean picture (0-255), and position-
-    weighted means of the files' own arrays (see `placed_mean`), which change when a map is mirrored or turned.
+    pixels whose depth is known, the mean depth (metres, 0 where unknown), the mean picture (0-255), position-weighted
+    means of the files' own arrays (see `placed_mean`), which change when a map is mirrored or turned, and the root mean
+    square difference of neighbouring pixels, which changes when a picture is compressed anew.
     sizes: int64, [N, 2], height and width of each frame's own files.
     flow: float32 pixels (x, y) to each of the neighbours asked for, [N, S, H, W, 2], NaN where it is not known; moving:
     bool, [N, H, W], the pixels that move by themselves; both None of a data set that does not know.
@@ -108,10 +111,10 @@ def open_frames(
     """
     data = configuration.data
     source = build_source(configuration)
-    videos = tuple(source.videos())
+    videos = videos_of(configuration, source)
     plan = plan_of(source, data.size, data.neighbours)
     place = (folder or cache_folder()) / f"{data.name.rpartition(':')[2]}-{_key(configuration, plan)}"
-    ready = place / _fingerprint(source)
+    ready = place / _fingerprint(files_of(configuration, source))
     try:
         frames = _load(ready, videos, plan)
         if frames is None:
@@ -146,7 +149,43 @@ def build_source(configuration: Configuration) -> Source:
     except RAISED as error:
         made = resolve("data", data.name)
         raise DataError(f"data.name: {data.name!r} cannot be made: {described(error, made)}") from error
+    missing = [name for name in METHODS if not callable(getattr(source, name, None))]
+    if missing:
+        raise DataError(
+            f"data.name: {data.name!r} is no data set of weightsearch: it has no {' and no '.join(missing)}; a class "
+            f"with videos(), files() and read(video, index) is one, see weightsearch/data/source.py{at(source)}"
+        )
     return source
+
+
+def videos_of(configuration: Configuration, source: Source) -> tuple[Video, ...]:
+    """The videos of a configuration's data set. Raises DataError."""
+    with _users_code(configuration, source, "videos"):
+        videos = tuple(source.videos())
+    for video in videos:
+        if not isinstance(video, Video):
+            raise DataError(
+                f"data.name: {configuration.data.name!r}: videos() gives {type(video).__name__}, expected Video of "
+                f"weightsearch/data/source.py{at(source)}"
+            )
+    return videos
+
+
+def files_of(configuration: Configuration, source: Source) -> list[Path]:
+    """The files of a configuration's data set. Raises DataError."""
+    with _users_code(configuration, source, "files"):
+        return list(source.files())
+
+
+@contextmanager
+def _users_code(configuration: Configuration, source: Source, method: str) -> Iterator[None]:
+    """Turn any exception of a data set's method into a DataError."""
+    try:
+        yield
+    except PASSED_ON:
+        raise
+    except RAISED as error:
+        raise DataError(f"data.name: {configuration.data.name!r}: {method}(): {described(error, source)}") from error
 
 
 def _key(configuration: Configuration, plan: Plan) -> str:
@@ -174,9 +213,9 @@ def _code(target: Any) -> list[str]:
     return found
 
 
-def _fingerprint(source: Source) -> str:
+def _fingerprint(files: list[Path]) -> str:
     stats: list[tuple[str, int, int]] = []
-    for path in source.files():
+    for path in files:
         try:
             stat = path.stat()
         except OSError:
@@ -220,7 +259,7 @@ def _build(source: Source, videos: tuple[Video, ...], plan: Plan, ready: Path, p
         }
         for name in arrays:
             reserve(work / f"{name}.npy")
-        placed = np.zeros((count, len(PLACED)))
+        placed = np.zeros((count, len(PLACED) + 1))
         readings = _fill(source, videos, plan, arrays, placed, progress)
         (work / "names.json").write_text(json.dumps([reading.name for reading in readings]))
         np.save(work / "sizes.npy", np.array([reading.size for reading in readings], dtype=np.int64))
@@ -240,7 +279,7 @@ def _build(source: Source, videos: tuple[Video, ...], plan: Plan, ready: Path, p
 def check_unchanged(source: Source, ready: Path) -> None:
     """Raise DataError if files have changed since the cache in this folder was begun: the cache would mix old and new
     files under one fingerprint."""
-    if _fingerprint(source) != ready.name:
+    if _fingerprint(source.files()) != ready.name:
         raise DataError(
             "data: files of the data set changed while they were read: wait until nothing writes them, "
             "then give the same command again"
@@ -257,6 +296,12 @@ def placed_mean(values: NDArray[Any]) -> float:
     else:  # a picture or a mask: no NaN, nothing below 0, and quick
         rows, along = rows.astype(np.float32), along.astype(np.float32)
     return float(down @ (rows @ along) / (down.sum() * along.sum())) + 1
+
+
+def detail(picture: NDArray[np.uint8]) -> float:
+    """The root mean square difference of pixels that lie side by side. picture: [H, W, 3]."""
+    across = np.diff(picture.astype(np.int16), axis=1).astype(np.float32)
+    return float(np.sqrt(np.mean(across**2))) if across.size else 0.0
 
 
 def _means(arrays: dict[str, Any]) -> NDArray[np.float64]:
@@ -280,9 +325,9 @@ def _fill(
     placed: NDArray[np.float64],
     progress: Progress | None,
 ) -> Sequence[Reading[None]]:
-    """Read all frames into the arrays, and their position-weighted means into `placed`, [N, len(PLACED)]."""
+    """Read all frames into the arrays, and the numbers of their own arrays into `placed`, [N, len(PLACED) + 1]."""
     size = plan.size
-    column = {name: number for number, name in enumerate(PLACED)}
+    column = {name: number for number, name in enumerate((*PLACED, DETAIL))}
 
     def one(position: int, frame: Frame) -> None:
         arrays["image"][position] = resize_colour(frame.image, size)
@@ -297,6 +342,7 @@ def _fill(
         }
         for name, values in found.items():
             placed[position, column[name]] = placed_mean(values)
+        placed[position, column[DETAIL]] = detail(frame.image)
         video, index = place_of(videos, position)
         if "flow" in arrays and knows_flow(source):
             for row, offset in enumerate(plan.offsets):

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from weightsearch.data.cache import build_source, checked_motion
+from weightsearch.data.cache import build_source, checked_motion, files_of, videos_of
 from weightsearch.data.listing import example_noun, frame_warnings
 from weightsearch.data.plausible import reading_of, sample_of, truth_doubts
 from weightsearch.data.reading import Progress, Reading, names_of, place_of, problems, read_all
@@ -104,7 +104,7 @@ def check_data(configuration: Configuration, progress: Progress | None = None) -
     only if there is no data set at all."""
     data = configuration.data
     source = build_source(configuration)
-    videos = source.videos()
+    videos = videos_of(configuration, source)
 
     def look(index: int, frame: Frame) -> FrameCheck:
         flow = _look_at_motion(source, videos, index, frame, data.neighbours)
@@ -142,7 +142,7 @@ def check_data(configuration: Configuration, progress: Progress | None = None) -
         bad.append(str(error))
     checks = [_summary(video, [one for one in readings if one.video == number]) for number, video in enumerate(videos)]
     left_out = source.left_out if isinstance(source, Choosing) else 0
-    files = len(set(source.files()))
+    files = len(set(files_of(configuration, source)))
     return DataCheck(tuple(checks), splits, files, tuple(bad), left_out, over.gap, over.rest, alone, every)
 
 

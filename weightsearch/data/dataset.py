@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from weightsearch.data.batch import Batch, Neighbours, TrueMotion
-from weightsearch.data.cache import CONTENT, MEANS, PLACED, CachedFrames, build_source, open_frames
+from weightsearch.data.cache import CONTENT, DETAIL, MEANS, PLACED, CachedFrames, build_source, open_frames, videos_of
 from weightsearch.data.listing import check_files, frame_warnings, names_of_all
 from weightsearch.data.reading import Progress, place_of
 from weightsearch.data.source import Size, SplitName
@@ -33,6 +33,7 @@ NAMED: Final = 4  # numbers that an error about changed data names
 # Relative tolerances of content numbers: image decoders round differently, processors rarely do.
 SAME: Final = 1e-5
 SAME_PICTURE: Final = 1e-3
+SAME_DETAIL: Final = 1e-2
 
 
 @dataclass(frozen=True)
@@ -75,11 +76,12 @@ class Dataset:
         return {name: part.pin_memory() for name, part in found.items()} if pin else found
 
     def to_batch(self, parts: Parts, device: torch.device) -> Batch:
-        """Move gathered frames to a device and bring them into their units there, without waiting for it."""
+        """Move gathered frames to a device and bring them into their units there, without waiting for it. Pictures have
+        the memory layout of `train.channels_last`."""
         here = {name: part.to(device, non_blocking=True) for name, part in parts.items()}
         metres = here["depth"].unsqueeze(1)
         return Batch(
-            image=here["image"].permute(0, 3, 1, 2).float().div_(255),  # channels-last, as it lies in memory
+            image=self._colour(here["image"].permute(0, 3, 1, 2)),
             depth=metres,
             valid=(metres > self.min_depth) & (metres < self.max_depth),
             intrinsics=here["intrinsics"],
@@ -95,8 +97,12 @@ class Dataset:
     def _neighbours(self, here: Parts) -> Neighbours | None:
         if "beside" not in here:
             return None
-        image = here["beside"].permute(0, 1, 4, 2, 3).float().div_(255)
-        return Neighbours(self.offsets, image, here["relative"])
+        return Neighbours(self.offsets, self._colour(here["beside"].permute(0, 1, 4, 2, 3)), here["relative"])
+
+    def _colour(self, stored: Tensor) -> Tensor:
+        """Colour in [0, 1]. stored: uint8, [..., 3, H, W], with the channels last in memory."""
+        found = stored.float().div_(255)
+        return found if self.configuration.train.channels_last else found.contiguous()
 
     def places(self, indices: NDArray[np.int64]) -> list[tuple[int, int]]:
         """The video, and the place in it, of each of these frames."""
@@ -148,6 +154,8 @@ def changed_content(before: Mapping[str, float], now: Mapping[str, float]) -> li
 def _number(name: str) -> str:
     """A number of a data set's content, in words. name: a split and the content's own name, such as `test depth`."""
     split, _, what = name.partition(" ")
+    if what == DETAIL:
+        return f"mean difference of neighbouring pixels of the {split} pictures"
     if what in PLACED:
         return f"position-weighted mean of the {split} {what.removesuffix(' map')}"
     words = {"known": f"known share of the {split} depth", "depth": f"mean {split} depth"}
@@ -155,6 +163,8 @@ def _number(name: str) -> str:
 
 
 def _tolerance(name: str) -> float:
+    if name.endswith(DETAIL):
+        return SAME_DETAIL
     return 0.0 if name.endswith("frames") else SAME_PICTURE if "picture" in name else SAME
 
 
@@ -203,7 +213,7 @@ def outline(configuration: Configuration) -> Outline:
     data = configuration.data
     try:
         source = build_source(configuration)
-        videos = tuple(source.videos())
+        videos = videos_of(configuration, source)
         check_files(source)
         found = with_neighbours(cut(videos, data.split), videos, data.neighbours)
     except DataError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, TypeGuard, runtime_checkable
 
@@ -13,27 +13,27 @@ SplitName = Literal["train", "validation", "test"]
 Size = tuple[int, int]
 
 
+def no_pose() -> NDArray[np.float64]:
+    """The pose of a frame whose pose is not known: NaN."""
+    return np.full((4, 4), np.nan)
+
+
 @dataclass(frozen=True)
 class Frame:
     """One decoded frame at its native size.
 
     name: what an error calls it: the file of its picture, or `room 2, frame 7`.
     image: uint8 colour, [H, W, 3]. depth: float32 metres, [H, W], 0 where unknown.
-    intrinsics: float64 pixels, [3, 3]. pose: float64 camera to world, metres, [4, 4], NaN where unknown.
+    intrinsics: float64 pixels, [3, 3]. pose: float64 camera to world, metres, [4, 4]. Both are NaN where unknown.
     sparse: depth is known at single pixels: a smaller picture keeps the nearest of those that fall on a pixel.
     """
 
     name: str
     image: NDArray[np.uint8]
     depth: NDArray[np.float32]
-    intrinsics: NDArray[np.float64]
-    pose: NDArray[np.float64]
+    intrinsics: NDArray[np.float64] = field(default_factory=lambda: np.full((3, 3), np.nan))
+    pose: NDArray[np.float64] = field(default_factory=no_pose)
     sparse: bool = False
-
-
-def no_pose() -> NDArray[np.float64]:
-    """The pose of a frame whose pose is not known: NaN."""
-    return np.full((4, 4), np.nan)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from torch import Tensor
 
-from weightsearch.data.cache import CachedFrames, build_source, check_unchanged, checked_motion, reserve
+from weightsearch.data.cache import CachedFrames, build_source, check_unchanged, checked_motion, reserve, videos_of
 from weightsearch.data.images import resize_flow
 from weightsearch.data.reading import Progress, place_of, read_all, resized_depth, usable
 from weightsearch.data.source import Frame, Size, Source, Video, knows_flow
@@ -157,7 +157,7 @@ def _build(
     progress: Progress | None,
 ) -> None:
     source = build_source(configuration)
-    videos = source.videos()
+    videos = videos_of(configuration, source)
     ends = _ends(shapes)
     work = Path(tempfile.mkdtemp(prefix="building-", dir=path.parent))
     try:

@@ -74,14 +74,19 @@ def print_result(summary: StudySummary, best_file: Path | None) -> None:
         written = called(summary.call, "export", "--trials", "trials.csv")
         out.print(f"  and {len(failed) - FAILURES} more; all are written by: {written}", markup=False)
     if summary.states["WAITING"] or summary.states["RUNNING"]:
-        out.print(f"  resume with: {called(summary.call, 'run')}", markup=False)
+        if summary.drivers:
+            who = " and ".join(summary.drivers)
+            out.print(f"  is being run by {who}; follow it with: {called(summary.call, 'watch')}", markup=False)
+        else:
+            out.print(f"  resume with: {called(summary.call, 'run')}", markup=False)
     if summary.best is None:
         print_verdict(summary.sentences())
         return
     for table in _comparison(summary, summary.best):
         out.print(table)
     name = "" if summary.best.baseline is None else f", the baseline {summary.best.baseline!r}"
-    out.print(f"best: trial {summary.best.number}{name}", markup=False)
+    by = f" by {next(iter(summary.directions))}, the first objective" if len(summary.directions) > 1 else ""
+    out.print(f"best{by}: trial {summary.best.number}{name}", markup=False)
     for path, value in summary.best.params.items():
         out.print(f"  {path}: {text_of(value)}", markup=False)
     if len(summary.front) > 1:

@@ -61,7 +61,9 @@ class Cluster:
         except BaseException:
             self._exit.close()
             raise
-        self.nodes = self._nodes(tell)
+        self.tell = tell
+        self.nodes: Nodes | None = None
+        self._watch_head()
         asked = spec.base.resources
         total = self.total()
         gpus = asked.gpus_per_trial
@@ -81,8 +83,9 @@ class Cluster:
             raise SearchError(f"cannot start Ray on this machine: {first_line(error)}") from error
 
     def _connect(self) -> None:
-        from weightsearch.search.ray_internals import read_token_again
+        from weightsearch.search.ray_internals import mute, read_token_again
 
+        mute()
         common: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
         with signals_kept(), self._told():
             if self.address is None:
@@ -122,21 +125,30 @@ class Cluster:
         try:
             yield
         except Exception as error:  # connection, version and resource errors of every kind
-            raise SearchError(f"cannot start Ray {where}: {first_line(error)}") from error
+            raise SearchError(f"cannot start Ray {where}: {self._reason(error)}") from error
 
-    def _nodes(self, tell: Callable[[str], None]) -> Nodes | None:
-        """The nodes of a cluster that was joined; None for a Ray of this machine."""
-        if self.address is None:
-            return None
-        from weightsearch.search.nodes import HeadWatch, Nodes
+    def _reason(self, error: Exception) -> str:
+        """The first line of what Ray or the system says, with a remedy where one is known."""
+        text = first_line(error)
+        if isinstance(error, ConnectionRefusedError):
+            return f"{text}; is the head running there? ray start --head prints HOST:PORT"
+        if self.address is None and "timed out" in text:
+            return f"{text}; if the machine is busy, give the same command later; nothing is lost"
+        return text
 
-        try:
-            watch = HeadWatch(self.ray.get_runtime_context().gcs_address, tell)
-            self._exit.callback(watch.close)
-            return Nodes()
-        except BaseException:
-            self.close()
-            raise
+    def _watch_head(self) -> None:
+        if self.address is not None:
+            from weightsearch.search.nodes import watch_head
+
+            self._exit.callback(watch_head(self.ray.get_runtime_context().gcs_address, self.tell).close)
+
+    def ask_hosts(self, missing: Callable[[], str | None]) -> None:
+        """Run a function on every host of a cluster that was joined, now and on those that join later. missing: gives
+        the fault of the host that it runs on, or None. Raises SearchError for a host with a fault."""
+        if self.address is not None:
+            from weightsearch.search.nodes import Nodes
+
+            self.nodes = Nodes(missing, self.tell)
 
     def total(self) -> Mapping[str, float]:
         found: Mapping[str, float] = self.ray.cluster_resources()

@@ -90,6 +90,8 @@ def on_a_cluster(address: str) -> Iterator[None]:
     Ray may have left a token in the home folder, and a driver with a token refuses the calls of a cluster without.
     Raises SearchError where no Ray answers, and for a cluster that refuses the token or its absence."""
     mode = os.environ.get(MODE)
+    if (file := os.environ.get(TOKEN_FILE)) and not Path(file).is_file():
+        raise SearchError(f"{TOKEN_FILE}: no such file: {file}")
     answer = ask(address, mode or "disabled")
     if answer == REFUSED and mode is None and _token_is_known():
         mode = "token"

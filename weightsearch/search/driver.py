@@ -29,6 +29,7 @@ from weightsearch.errors import (
 from weightsearch.files import write_text
 from weightsearch.metrics.protocol import protocol_of
 from weightsearch.search.cluster import Cluster, ClusterLost
+from weightsearch.search.host import missing_on_this_host
 from weightsearch.search.keeper import Keeper
 from weightsearch.search.ledger import OUTCOMES, Assignment, Event, Ledger, Listener, stored_spec
 from weightsearch.search.patience import Patience
@@ -37,6 +38,7 @@ from weightsearch.search.samplers import check_sampler
 from weightsearch.search.stopping import stoppable
 from weightsearch.search.trial_log import log_path, prepare_log
 from weightsearch.search.trivial import trivial_baselines
+from weightsearch.search.watch import Watch
 from weightsearch.spec import StudySpec
 from weightsearch.spec.differences import differences, flat
 from weightsearch.spec.document import placed
@@ -50,6 +52,7 @@ from weightsearch.training.evaluate import evaluate_checkpoint
 from weightsearch.training.preflight import learning, preflight, used_terms
 from weightsearch.training.scores import open_truths
 
+SILENT_SECONDS: Final = 20.0  # of the database: the lease is renewed every 7.5 s
 CLUSTERS_LOST: Final = 3  # in a row, without an epoch between them
 
 
@@ -100,9 +103,25 @@ class StudyRun:
             before_end = None if self.annotator is None else self.annotator.before_end
             self.writer = Writer(self.store, self.lease, before_end)
             stack.enter_context(self.lease.kept())
+            stack.callback(self._watch_database().close)
             self._exit = stack.pop_all()
         self.keeper = Keeper(self.store, self.folder / f"trials-{self.store.uid}")
         self.patience = Patience(self.listener)
+
+    def _watch_database(self) -> Watch:
+        """Warn of a database that neither answers nor refuses: an act waits for it in silence."""
+        heard = 0
+
+        def look() -> bool:
+            nonlocal heard
+            before, heard = heard, self.lease.beats
+            return heard > before
+
+        def away(seconds: float) -> None:
+            name = self.store.database.name
+            self.listener(Event("waiting", reason=f"{name} has not answered for {seconds:.0f} s"))
+
+        return Watch(look, SILENT_SECONDS, away, lambda: self.listener(Event("back")))
 
     def check(self, progress: Progress | None = None) -> None:
         """Whatever would end every trial ends the study here, before Ray starts. Builds the frame cache, and measures
@@ -281,12 +300,18 @@ class StudyRun:
         scratch = self._scratch()
         marker = scratch / "shared"
         write_text(marker, self.lease.driver_id)
+        configuration = self.spec.base.model_dump_json()
+        cluster.ask_hosts(partial(missing_on_this_host, str(marker), configuration, self._folders))
         make_config = self._config_maker(cluster, marker)
         train_all(ledger, self.patience, cluster, trainable or Worker, scratch, make_config)
 
+    @property
+    def _folders(self) -> list[str]:
+        """The folders of the user's own code."""
+        return [str(Path.cwd()), str(Path(self.spec.document.source).absolute().parent)]
+
     def _config_maker(self, cluster: Cluster, marker: Path) -> Callable[[Assignment], dict[str, Any]]:
         gpus = cluster.resources["gpu"]
-        folders = [str(Path.cwd()), str(Path(self.spec.document.source).absolute().parent)]
         began_with: Mapping[str, float] = self.store.spec.get(CONTENT, {})
 
         def config(assignment: Assignment) -> dict[str, Any]:
@@ -303,7 +328,8 @@ class StudyRun:
                 "checkpoint": str(self.keeper.checkpoint(assignment.number)),
                 "content": dict(began_with) if as_big else of_any_size(began_with),
                 "marker": str(marker),
-                "plugin_path": folders,
+                "plugin_path": self._folders,
+                "on_a_cluster": cluster.address is not None,
                 "log": str(log),
             }
 
@@ -341,7 +367,9 @@ def _make_folder(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise SearchError(f"cannot write the run folder {folder}: {error.strerror or error}") from error
+        raise SearchError(
+            f"cannot write the run folder {folder}: {error.strerror or error}; name another with resources.run_dir"
+        ) from error
 
 
 def _open_store(spec: StudySpec, *, new: bool) -> StudyStore:
@@ -362,7 +390,7 @@ def check_unchanged(store: StudyStore, now: dict[str, Any]) -> None:
     if changed:
         more = f"; and {len(changed) - 3} more" if len(changed) > 3 else ""
         raise StoreError(
-            f"the study {store.study.study_name!r} in {store.database.name} was made from another study file: "
+            f"the study {store.study.study_name!r} in {store.database.name} was made with other settings: "
             f"{'; '.join(changed[:3])}{more}; undo the change, or start beside it with --force-new NAME"
         )
 

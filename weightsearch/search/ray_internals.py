@@ -23,6 +23,11 @@ def read_token_again() -> None:
     ray._raylet.AuthenticationTokenLoader.instance().reset_cache()
 
 
+def mute() -> None:
+    """Keep Ray from writing about nodes and processes that died: the driver says it itself."""
+    ray._private.worker.print_to_stdstream = lambda *_, **__: None
+
+
 def running_cluster() -> str:
     """The host:port that `auto` stands for: RAY_ADDRESS, or a Ray that runs on this machine. Raises ConnectionError if
     there is none."""

@@ -75,7 +75,9 @@ def _round(
         name=f"driver-{time.time_ns()}",
         storage_path=str(scratch),
         search_alg=LedgerSearcher(claims, make_config, workers),
-        scheduler=LedgerScheduler(claims.outbox, workers, max_failures, cluster.check),
+        scheduler=LedgerScheduler(
+            claims.outbox, workers, max_failures, cluster.check, one_host=cluster.address is None
+        ),
         num_samples=-1,
         resources_per_trial=factory,
         max_failures=max_failures,

@@ -27,16 +27,24 @@ LASTING: Final = (NotShared, ChangedDataError)  # another attempt would fail for
 
 class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
     """Puts every result into the outbox and stops the trials that have ended. workers: those of the same call of
-    tune.run. watch: called all the time; its exceptions end the search."""
+    tune.run. watch: called all the time; its exceptions end the search. one_host: no other host could read or write
+    the files that a worker could not."""
 
     def __init__(
-        self, outbox: Outbox, workers: TuneWorkers, max_failures: int, watch: Callable[[], None] = lambda: None
+        self,
+        outbox: Outbox,
+        workers: TuneWorkers,
+        max_failures: int,
+        watch: Callable[[], None] = lambda: None,
+        *,
+        one_host: bool = False,
     ) -> None:
         super().__init__()
         self.outbox = outbox
         self.workers = workers
         self.max_failures = max_failures
         self.watch = watch
+        self.one_host = one_host
         self.just_added: set[str] = set()  # trials that cannot have a worker yet
         self.ended: list[Trial] = []  # whose last result Ray will keep
 
@@ -87,7 +95,7 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
         with self.outbox.ledger.noting_faults():
             self.watch()  # a worker of a Ray that is gone did not fail
         error = _error(trial)
-        stops = isinstance(error, LASTING) or (isinstance(error, STOPPING) and not again)
+        stops = isinstance(error, LASTING) or (isinstance(error, STOPPING) and (self.one_host or not again))
         if again:
             trial.config["order"] = self.outbox.ledger.next_order()  # what the next worker gets
         order = trial.config["order"] if again else None
@@ -143,6 +151,8 @@ def _ray_says(error: RayError) -> str:
         return "its node was lost: it was switched off, or cut off for too long"
     if isinstance(error, OutOfMemoryError):
         return "its process was killed: its node ran out of memory"
+    if "connection error code 2" in text:  # the end of its socket; Ray adds a list of possible causes
+        return "its process ended without an error: it was killed, crashed in compiled code, or called os._exit"
     if detail := re.search(r"Worker exit detail: ([^\n]*)", text):
         return f"its process died: {detail.group(1)[:200]}"
     if "Traceback" not in text:

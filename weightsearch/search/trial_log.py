@@ -1,7 +1,7 @@
 """A trial's own log: all output of its code, of compiled code too, and the traceback of the error that ended it.
 
 The driver makes `RUN/logs/trial_0007.log` with a first line that names the study; workers append to it, each attempt
-under a header that names the host. The run folder is on a file system that all hosts share (see sharing.py), so that
+under a header that names the host. The run folder is on a file system that all hosts share (see host.py), so that
 the path is right on each of them.
 """
 

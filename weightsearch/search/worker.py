@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import sys
 import uuid
 from contextlib import suppress
 from dataclasses import asdict
@@ -17,7 +16,7 @@ from ray import tune
 from weightsearch.data.dataset import check_content, open_dataset
 from weightsearch.errors import RAISED, CheckpointError, DataError, WeightsearchError, WriteError, fault_line, one_line
 from weightsearch.files import write_text
-from weightsearch.search.sharing import check_shared
+from weightsearch.search.host import add_folders, check_shared, check_weights
 from weightsearch.search.trial_log import TrialLog, pointer
 from weightsearch.spec import Configuration
 from weightsearch.training.device import choose_device
@@ -46,9 +45,8 @@ class Worker(tune.Trainable):  # type: ignore[misc]
     """
 
     def setup(self, config: dict[str, Any]) -> None:
-        for folder in config["plugin_path"]:
-            if folder not in sys.path:
-                sys.path.append(folder)
+        add_folders(config["plugin_path"])
+        self.where = f"on the host {platform.node()}: " if config["on_a_cluster"] else ""
         self.number: int = config["number"]
         self.order: int = config["order"]
         self.configuration = Configuration.model_validate_json(config["configuration"])
@@ -73,12 +71,12 @@ class Worker(tune.Trainable):  # type: ignore[misc]
                 return self._step()
         except RETRIED as error:
             self.log.fault(error)
-            raise
+            raise self._located(error) from None
         except WeightsearchError as error:
             _end_as_asked(error)
             self.log.fault(error)
             if isinstance(error.__cause__, RETRIED):
-                raise error.__cause__ from None
+                raise self._located(error.__cause__) from None
             return self._failed(one_line(str(error)))
         except RAISED as error:  # in a user's network, term or data set
             _end_as_asked(error)
@@ -115,7 +113,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         gpus = self.configuration.resources.gpus_per_trial
         device = choose_device(self.configuration, "cuda" if gpus != "auto" and gpus > 0 else "cpu")
         self.environment = describe_environment(device, self.configuration.resources.cpus_per_trial)
-        _check_weights(self.configuration)
+        check_weights(self.configuration)
         dataset = open_dataset(self.configuration)
         check_content(self.content, dataset.content, "the study")
         trainer = Trainer(self.configuration, dataset, device, account=self.account)
@@ -143,6 +141,12 @@ class Worker(tune.Trainable):  # type: ignore[misc]
             raise Superseded(f"another worker took up trial {self.number}")
         trainer.save(self.checkpoint)
 
+    def _located(self, error: BaseException) -> BaseException:
+        """The same fault with the host in its message, if it lies in the host's files."""
+        if type(error) in (DataError, WriteError):
+            return type(error)(f"{self.where}{error}")
+        return error
+
     def _failed(self, reason: str) -> dict[str, Any]:
         self.log.note(f"failed: {reason}")
         return {"number": self.number, "failed": f"{reason}{pointer(self.log.path)}", "done": True}
@@ -156,10 +160,3 @@ def _end_as_asked(error: BaseException) -> None:
         if isinstance(found, SystemExit) and hasattr(found, RAYS_OWN):
             raise found
         found = found.__cause__
-
-
-def _check_weights(configuration: Configuration) -> None:
-    """Raise DataError if the file of the encoder's weights is missing on this host."""
-    weights = configuration.model.options.get("weights")
-    if isinstance(weights, str) and Path(weights).is_absolute() and not Path(weights).is_file():
-        raise DataError(f"on the host {platform.node()} model.weights is away: no such file: {weights}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import difflib
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -91,7 +92,11 @@ def restore_study(source: str, tree: Mapping[str, Any], search: Mapping[str, Any
 def _study(document: Document, tree: dict[str, Any]) -> StudySpec:
     base, space = _check_space(document, tree)
     if "search" not in document.tree:
-        raise document.error((), "the section 'search' is missing; a study needs objectives and trials")
+        raise document.error(
+            (),
+            "the section 'search' is missing; a study needs objectives and trials; a file "
+            "without it is a configuration: weightsearch train FILE",
+        )
     search = validate(document, Search, document.tree["search"], ("search",))
     ray = validate(document, Ray, document.tree.get("ray", {}), ("ray",))
     if not space:
@@ -279,6 +284,9 @@ def _check_baselines(spec: StudySpec) -> None:
                 raise document.error((*place, path), "a baseline needs a value, not a range")
         for path in spec.space:
             if path not in values:
+                unknown = [one for one in values if one not in spec.space]
+                if close := difflib.get_close_matches(path, unknown, n=1, cutoff=0.8):
+                    raise document.error((*place, close[0]), f"unknown; did you mean {path!r}?")
                 raise document.error(place, f"leaves the searched {path} open; give it a value")
         try:
             other = check_configuration(document, fill(spec.tree, values))

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from weightsearch.errors import OptionError, Problem, SpecError
-from weightsearch.plugins import arguments, known_words, options_model, plain_options, resolve
+from weightsearch.plugins import about_function, arguments, known_words, options_model, plain_options, resolve
 from weightsearch.spec.document import Document, Keys, describe
 from weightsearch.spec.forms import elsewhere, name_like, nearest
 from weightsearch.spec.names import RULES
@@ -56,12 +56,19 @@ def check_plugin(
     try:
         return arguments(validate(document, model, plain_options(target, options, context), path))
     except SpecError as error:
-        if kind in ("data", "loss", "model"):
+        if kind == "loss":
+            hint = about_function(target)
+            raise SpecError(tuple(_hinted(one, "is missing", hint) for one in error.problems)) from None
+        if kind in ("data", "model"):
             raise
         whose = f"unknown key of the {kind} {name}"
         raise SpecError(
             tuple(replace(one, message=one.message.replace("unknown key", whose, 1)) for one in error.problems)
         ) from None
+
+
+def _hinted(problem: Problem, words: str, hint: str) -> Problem:
+    return replace(problem, message=f"{problem.message}{hint}") if words in problem.message else problem
 
 
 def _problems(

@@ -19,7 +19,8 @@ MEANINGS: Final = (
     ("mapping keys are not allowed", f"text that begins with '? '; {QUOTE}"),
     ("sequence entries are not allowed", "'- ' where no list begins; write lists as [a, b]"),
     ("could not find expected ':'", "a line that is not 'key: value'; the line before it may lack its end"),
-    ("expected ',' or '}'", "a { without its }, or two values without a comma between them"),
+    ("expected ',' or '}'", "a { without its }, or two values without a comma between them; text with { in it, "
+     "such as ${NAME}, stands in quotes there"),
     ("expected ',' or ']'", "a [ without its ], or two values without a comma between them"),
     ("expected <block end>", "a line whose indentation does not fit the lines above, or text after a closing quote"),
     ("expected the node content", f"a value is missing, or begins with a sign of YAML's own; {QUOTE}"),

@@ -169,7 +169,10 @@ class Database:
     def _check_file(self) -> None:
         """Raise StoreError if an SQLite file was removed or replaced: what is written to it would be in no file."""
         if self.sqlite and self._file is not None and self._file != _identity(self.url):
-            raise StoreError(f"{self.name}: the file was removed or replaced while it was in use")
+            raise StoreError(
+                f"{self.name}: the file was removed or replaced while it was in use; put it back, with the "
+                "-wal and -shm files beside it, and give the same command; without it, run begins anew"
+            )
 
     def _held(self) -> sa.Connection | None:
         return getattr(self._local, "connection", None)
@@ -318,8 +321,10 @@ def _advice(original: object, file: str) -> str:
     name = getattr(original, "sqlite_errorname", "")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return f"; another program has held it for {BUSY_SECONDS} s"
-    if name.startswith("SQLITE_READONLY"):
+    if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")):
         return "; neither the file nor its folder may be read-only"
+    if getattr(original, "sqlstate", None) == "28P01" or "password authentication failed" in str(original):
+        return "; in the password of a database URL % is written %25, @ %40, / %2F, ? %3F, # %23"
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or "Could not decode" in str(original):
         return schema.rescue(file)
     if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):

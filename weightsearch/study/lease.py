@@ -41,13 +41,15 @@ class Lease:
 
     Whoever finds a lease that has ended, or whose process is gone, deletes it and lets its trials wait, in one
     transaction: each is taken over exactly once. As long as the row stands its trials are the driver's own, however
-    late it comes; once it is gone, `check` lets the driver write nothing more.
+    late it comes; once it is gone, `check` lets the driver write nothing more. After an outage of the database every
+    driver that lives has the time of a lease to renew its own.
     """
 
     def __init__(self, store: StudyStore, seconds: float = LEASE_SECONDS) -> None:
         self.store = store
         self.seconds = seconds
         self.driver_id = uuid.uuid4().hex
+        self.beats = 0  # renewals that the database answered, with an error too
 
     @classmethod
     def take(
@@ -76,14 +78,32 @@ class Lease:
 
     def check(self, connection: sa.Connection) -> None:
         """Renew within a transaction. Raises StudyHeld if another driver took over."""
-        now = self.store.database.now()
-        mine = drivers.c.driver_id == self.driver_id
-        renewed = sa.update(drivers).where(mine).values(heartbeat=now, expires=now + self.seconds)
-        if connection.execute(renewed).rowcount != 1:
+        if self._renewed(connection, drivers.c.expires > self.store.database.now()):
+            return
+        self.store.lock(connection)
+        self._allow_for_an_outage(connection)
+        if not self._renewed(connection):
             raise StudyHeld(
                 f"another driver took over the study {self.store.study.study_name!r}: this one was not heard of for "
-                f"{self.seconds:.0f} s; what it had trained is not lost"
+                f"{self.seconds:.0f} s; what it had trained is not lost; work beside the other driver with: "
+                f"{self.store.how_to_go_on()}{'' if self.store.joined else ' --join'}"
             )
+
+    def _renewed(self, connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> bool:
+        now = self.store.database.now()
+        mine = drivers.c.driver_id == self.driver_id
+        renewed = sa.update(drivers).where(mine, *conditions).values(heartbeat=now, expires=now + self.seconds)
+        return connection.execute(renewed).rowcount == 1
+
+    def _allow_for_an_outage(self, connection: sa.Connection) -> None:
+        """Let the other leases that ended after this one's last renewal last anew. When a lease has ended while its
+        driver lives, the database may have been away, and then no driver could renew its own."""
+        last = connection.scalar(sa.select(drivers.c.heartbeat).where(drivers.c.driver_id == self.driver_id))
+        if last is None:
+            return
+        now = self.store.database.now()
+        others = (drivers.c.study_id == self.store.study_id, drivers.c.expires >= last, drivers.c.expires <= now)
+        connection.execute(sa.update(drivers).where(*others).values(expires=now + self.seconds))
 
     def renew(self) -> None:
         with self.store.database.writing() as connection:
@@ -108,7 +128,8 @@ class Lease:
                 except StudyHeld:
                     return  # `check` says so to whoever writes next
                 except StoreError:
-                    continue  # the database may come back before the lease is anybody else's
+                    pass  # the database may come back before the lease is anybody else's
+                self.beats += 1
 
         thread = threading.Thread(target=beat, name="weightsearch-lease", daemon=True)
         thread.start()

@@ -39,7 +39,8 @@ class StudySummary:
     validation split, of trivial baselines that ignore the image, by their names; naive_test: the same on the test
     split, empty in studies of older versions. tested: trial -> metrics on the test split. fresh: trial -> split ->
     metric -> seed -> value, of trainings with fresh seeds. data_warnings: about the unit of the depth and the crop.
-    call: how commands name the study. hosts: where each running trial is trained."""
+    call: how commands name the study. hosts: where each running trial is trained. drivers:
+    those that run the study now."""
 
     study: str
     directions: dict[str, str]
@@ -55,6 +56,7 @@ class StudySummary:
     data_warnings: tuple[str, ...] = ()
     call: tuple[str, ...] = CALL
     hosts: dict[int, str] = field(default_factory=dict)
+    drivers: tuple[str, ...] = ()
 
     @property
     def trivial(self) -> dict[str, dict[str, dict[str, float]]]:
@@ -150,6 +152,7 @@ def summarise(store: StudyStore) -> StudySummary:
         data_warnings=tuple(store.spec.get(WARNINGS, {}).get("lines", ())),
         call=store.call,
         hosts=store.hosts(),
+        drivers=tuple(store.drivers()),
     )
 
 

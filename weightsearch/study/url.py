@@ -38,7 +38,7 @@ def parse_url(text: str) -> URL:
     if url.get_backend_name() != "postgresql":
         raise StoreError("storage: not a database URL that can be used; write sqlite:///file.db or postgresql://...")
     if "@" in f"{url.host}{url.database}{text.partition('?')[2]}":
-        raise StoreError("storage: in the password of a database URL @ is written %40, / %2F, ? %3F, # %23")
+        raise StoreError("storage: in the password of a database URL % is written %25, @ %40, / %2F, ? %3F, # %23")
     if url.drivername not in ("postgresql", "postgresql+psycopg"):
         raise StoreError(f"storage: {url.drivername} is not supported; use sqlite or postgresql")
     return url.set(drivername="postgresql+psycopg")

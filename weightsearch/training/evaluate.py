@@ -114,14 +114,14 @@ def load_network(
     """The configuration's network with the weights of a checkpoint, ours or a state dict that another program saved.
     epochs: what it must have been trained for. Raises WeightsearchError if they do not fit."""
     state = read_file(checkpoint)
-    network = build_network(configuration)
+    network = build_network(configuration, device)
     if is_own(state):
         _load_own(network, configuration, checkpoint, state, epochs)
     elif epochs is not None:
         raise CheckpointError(f"{checkpoint} is not a checkpoint of this version of weightsearch")
     else:
         _load_foreign(network, checkpoint, named_tensors(state))
-    return network.to(device)
+    return network
 
 
 def _load_own(

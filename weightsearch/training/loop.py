@@ -27,7 +27,6 @@ from weightsearch.training.checkpoint import essentials, read_checkpoint, write_
 from weightsearch.training.device import choose_precision
 from weightsearch.training.evaluate import evaluate
 from weightsearch.training.features import with_features
-from weightsearch.training.layout import channels_last
 from weightsearch.training.network import build_network, predict, train_mode, waiting_parts
 from weightsearch.training.optimizer import learning_rate, make_optimizer, set_learning_rate
 from weightsearch.training.pictures import draw_pictures
@@ -62,9 +61,7 @@ class Trainer:
         self.clock = clock
         self.precision = choose_precision(configuration.train.amp, device)
         self.protocol = protocol_of(configuration, "validation")
-        self.network: nn.Module = build_network(configuration).to(device)
-        if configuration.train.channels_last:
-            self.network = channels_last(self.network, device)
+        self.network: nn.Module = build_network(configuration, device)
         self.criterion = build_criterion(configuration).to(device)
         self.optimizer = make_optimizer(self.network, configuration.train)
         self.parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +12,15 @@ from weightsearch.data.batch import Batch
 from weightsearch.errors import RAISED, ModelError, OptionError
 from weightsearch.plugins import build, known_words, resolve
 from weightsearch.spec.sections import Configuration, EvaluationSize
+from weightsearch.training.layout import channels_last
 from weightsearch.training.seeding import seed_process
 from weightsearch.user_code import PASSED_ON, at, check_callable, described, own_code
 
+CPU: Final = torch.device("cpu")
 
-def build_network(configuration: Configuration) -> nn.Module:
-    """The network of a configuration, initialised from its seed. Raises ModelError."""
+
+def build_network(configuration: Configuration, device: torch.device = CPU) -> nn.Module:
+    """The network of a configuration, initialised from its seed, in its memory layout. Raises ModelError."""
     model = configuration.model
     seed_process(configuration.seed, "network")
     try:
@@ -36,7 +39,8 @@ def build_network(configuration: Configuration) -> nn.Module:
         encoder_of(network, "freeze_encoder").requires_grad_(False)
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise ModelError(f"model.name: {model.name!r} has no parameter that could learn")
-    return network
+    network = network.to(device)
+    return channels_last(network, device) if configuration.train.channels_last else network
 
 
 def _arguments(network: nn.Module) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from weightsearch.data.cache import build_source
+from weightsearch.data.cache import build_source, videos_of
 from weightsearch.data.hidden import visible
 from weightsearch.data.images import PICTURES, read_array, read_uint16
 from weightsearch.data.plausible import reading_of, sample_of, truth_doubts
@@ -53,7 +53,7 @@ class Meaning:
 def frame_names(configuration: Configuration, split: SplitName) -> list[str]:
     """The names of a split's frames in their order. Raises DataError."""
     source = build_source(configuration)
-    videos = source.videos()
+    videos = videos_of(configuration, source)
     return names_of(source, videos, _order(configuration, source, videos, split))
 
 
@@ -155,7 +155,7 @@ def _truths(
     """True depth of a split's frames in their order, at a size or each at its own, metres, [h, w], and their own sizes;
     a few at a time, and no others are read."""
     source = build_source(configuration)
-    videos = source.videos()
+    videos = videos_of(configuration, source)
     order = _order(configuration, source, videos, split)
 
     def true_depth(_: int, frame: Frame) -> tuple[Map, Size]:

@@ -14,7 +14,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError
 from tests.integration.test_cluster import cluster
 from tests.integration.test_cluster import head as head_script
 from weightsearch.errors import NotShared, SearchError
-from weightsearch.search import connection, sharing
+from weightsearch.search import connection, host
 from weightsearch.search.cluster import Cluster
 from weightsearch.search.connection import MODE, TOKEN, TOKEN_FILE, advice, on_a_cluster, on_this_machine
 from weightsearch.search.scheduler import _why
@@ -160,16 +160,17 @@ def test_a_start_that_fails_leaves_the_environment_as_it_was(tiny, monkeypatch):
 
 
 def test_a_run_folder_that_is_not_shared_is_named_with_its_host(tmp_path, monkeypatch):
-    monkeypatch.setattr(sharing, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(host, "PAUSE_SECONDS", 0.0)
     marker = tmp_path / "runs" / "tiny" / "ray-1-2" / "shared"
     with pytest.raises(NotShared, match=rf"the host \S+ does not see the run folder {tmp_path}/runs/tiny; set"):
-        sharing.check_shared(marker)
+        host.check_shared(marker)
     marker.parent.mkdir(parents=True)
     marker.touch()
-    sharing.check_shared(marker)
+    host.check_shared(marker)
 
 
 NODE = "The actor died because its node has died. Node Id: 5f\n\tthe actor's node was terminated unexpectedly"
+SOCKET = "Worker unexpectedly exits with a connection error code 2. End of file. Some common causes include: (1) OOM"
 GRPC = "rpc error: code 14, IOError: connection to all addresses failed"
 
 
@@ -184,9 +185,14 @@ class Died(ActorDiedError):
         (ActorUnavailableError(GRPC, None), "its node could not be reached"),
         (Died(NODE), "its node was lost: it was switched off, or cut off for too long"),
         (Died("The actor died.\nWorker exit detail: killed by signal 9. More."), "killed by signal 9"),
+        (
+            Died(f"The actor died.\nWorker exit detail: {SOCKET}"),
+            "it was killed, crashed in compiled code, or called os._exit",
+        ),
         (Died("The actor died unexpectedly."), "its process died, and Ray does not say why"),
     ],
 )
 def test_a_lost_node_is_no_want_of_memory(error, says):
     assert says in _why(error)
     assert "memory" not in _why(error)
+    assert "OOM" not in _why(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import platform
 from pathlib import Path
@@ -44,6 +45,7 @@ def worker(configuration: Configuration, folder: Path, content: dict[str, float]
     made.setup(
         {
             "plugin_path": [],
+            "on_a_cluster": True,
             "number": 0,
             "order": 0,
             "configuration": configuration.model_dump_json(),
@@ -75,6 +77,33 @@ def test_validation_depth_that_was_overwritten_is_refused_with_host_and_numbers(
     assert "mean validation depth 1.015 -> 2, position-weighted mean of the validation depth " in text
     assert "train" not in text
     assert not (tmp_path / "trial" / "checkpoint.pt").exists()
+
+
+@pytest.mark.parametrize(("change", "refused"), [("noise", True), ("quality", True), ("none", False)])
+def test_pictures_that_were_changed_by_noise_or_compression_are_refused(scene, tmp_path, change, refused):
+    """Their means stay: noise with a standard deviation of 3 of 255, JPEG of quality 75."""
+    rng = np.random.default_rng(0)
+    pictures = sorted(Path(scene.data.root).glob("seq-*/*.color.png"))
+    assert len(pictures) == 20
+    for path in pictures:
+        coarse = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+        Image.fromarray(coarse).resize((64, 48), Image.Resampling.BICUBIC).save(path)  # smooth, as photographs are
+    began_with = open_dataset(scene).content
+    for path in pictures:
+        picture = Image.open(path).convert("RGB")
+        if change == "noise":
+            noisy = np.asarray(picture) + rng.normal(0, 3, (48, 64, 3))
+            picture = Image.fromarray(np.clip(noisy, 0, 255).round().astype(np.uint8))
+        elif change == "quality":
+            packed = io.BytesIO()
+            picture.save(packed, "JPEG", quality=75)
+            picture = Image.open(packed)
+        picture.save(path)
+    if not refused:
+        assert worker(scene, tmp_path, began_with).step()["done"]
+        return
+    with pytest.raises(ChangedDataError, match=r"mean difference of neighbouring pixels of the train pictures"):
+        worker(scene, tmp_path, began_with).step()
 
 
 def test_a_worker_that_is_told_to_end_ends(scene, tmp_path, monkeypatch):
@@ -110,14 +139,14 @@ def test_another_number_of_frames_is_refused(scene, tmp_path):
 def test_a_frame_that_is_away_is_raised_and_does_not_fail_the_trial(scene, tmp_path):
     began_with = open_dataset(scene).content
     depth_of(scene, 3).unlink()
-    with pytest.raises(DataError, match=r"frame-000003.depth.png: no such file"):
+    with pytest.raises(DataError, match=r"^on the host \S+: .*frame-000003.depth.png: no such file"):
         worker(scene, tmp_path, began_with).step()
 
 
 def test_a_data_set_that_is_away_is_too(scene, tmp_path):
     began_with = open_dataset(scene).content
     Path(scene.data.root).rename(tmp_path / "away")
-    with pytest.raises(DataError, match=r"scene has no folder seq-\*"):
+    with pytest.raises(DataError, match=r"^on the host \S+: .*scene has no folder seq-\*"):
         worker(scene, tmp_path, began_with).step()
 
 
@@ -125,7 +154,7 @@ def test_weights_that_are_away_are_too(scene, tmp_path):
     began_with = open_dataset(scene).content
     model = scene.model.model_copy(update={"weights": str(tmp_path / "gone.safetensors")})
     away = scene.model_copy(update={"model": model})
-    with pytest.raises(DataError, match=r"on the host .* model\.weights is away: no such file: .*gone\.safetensors"):
+    with pytest.raises(DataError, match=r"^on the host \S+: model\.weights is away: no such file: .*gone\.safetensors"):
         worker(away, tmp_path, began_with).step()
 
 
@@ -134,7 +163,7 @@ def test_a_run_folder_that_went_away_in_mid_trial_is_no_fault_of_the_trial(scene
     made = worker(longer, tmp_path, open_dataset(scene).content)
     made.step()
     (tmp_path / "trial").rename(tmp_path / "gone")
-    with pytest.raises(WriteError, match=r"cannot read .*attempt: No such file or directory"):
+    with pytest.raises(WriteError, match=r"^on the host \S+: cannot read .*attempt: No such file or directory"):
         made.step()
 
 

@@ -162,6 +162,23 @@ PIECES = [
         "non_dominated, none, successive_halving, or package.module:Object",
     ),
     (
+        "pruner: {name: successive_halving, min_epochs: 1, factor: 2}",
+        "pruner: off",
+        "search.pruner: unknown pruner 'off'; did you mean 'none'? known: hyperband, median, non_dominated, none, "
+        "successive_halving, or package.module:Object",
+    ),
+    (
+        "name: procedural, size",
+        "name: procedural, root: ${ROOMS}/all, size",
+        "not valid YAML: a { without its }, or two values without a comma between them; text with { in it, such as "
+        "${NAME}, stands in quotes there",
+    ),
+    (
+        "published: {loss.fractional.weight: 10,",
+        "published: {loss.fractionl.weight: 10,",
+        "search.baselines.published.loss.fractionl.weight: unknown; did you mean 'loss.fractional.weight'?",
+    ),
+    (
         "name: successive_halving, min_epochs: 1, factor: 2",
         "name: none, min_epochs: 1",
         "search.pruner.min_epochs: unknown key of the pruner none; known: name",

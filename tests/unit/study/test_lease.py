@@ -101,7 +101,9 @@ def test_a_driver_that_was_taken_over_writes_nothing_more(open_driver, clock):
         lambda: ask(slow),
         slow.lease.renew,
     ):
-        with pytest.raises(StudyHeld, match="another driver took over the study 's'"):
+        with pytest.raises(
+            StudyHeld, match="another driver took over the study 's'.*; work beside .* run STUDY --join$"
+        ):
             act()
     assert other.store.trial(number) == before
     assert len(other.store.trials()) == 1
@@ -115,6 +117,35 @@ def test_a_late_driver_goes_on_if_nobody_took_over(open_driver, clock):
     clock.now += 29
     with pytest.raises(StudyHeld):
         open_driver()
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_an_outage_of_the_database_ends_no_living_drivers_lease(open_driver, clock, first):
+    drivers = open_driver(), open_driver(join=True)
+    numbers = [ask(driver) for driver in drivers]
+    clock.now += 40  # neither could renew
+    early, late = drivers[first], drivers[1 - first]
+    assert early.reclaim() == []
+    clock.now += 29
+    early.lease.renew()
+    assert early.reclaim() == []
+    assert report(late, numbers[1 - first], attempt(), record(1)) == [True]
+
+
+def test_after_an_outage_the_trials_of_a_driver_that_died_before_it_or_in_it_are_taken_over(open_driver, clock):
+    one, before, during = open_driver(), open_driver(join=True), open_driver(join=True)
+    numbers = [ask(driver) for driver in (one, before, during)]
+    for _ in range(2):
+        clock.now += 20
+        for living in (one, during):
+            living.lease.renew()
+    clock.now += 40  # the database was away; `during` died meanwhile
+    assert one.reclaim() == [numbers[1]]
+    clock.now += 20
+    one.lease.renew()
+    assert one.reclaim() == []
+    clock.now += 11
+    assert one.reclaim() == [numbers[2]]
 
 
 def test_a_dead_process_on_this_machine_need_not_be_waited_for(storage):

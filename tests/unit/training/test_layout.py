@@ -8,7 +8,11 @@ import pytest
 import torch
 from torch import nn
 
+from weightsearch.data.dataset import open_dataset
+from weightsearch.spec import load_study
+from weightsearch.training.batches import batches
 from weightsearch.training.layout import channels_last
+from weightsearch.training.loop import Trainer
 
 CPU = torch.device("cpu")
 SCRIPT = """
@@ -51,3 +55,34 @@ def test_no_gradient_is_written_beyond_its_memory():
     checked = {**os.environ, "MALLOC_CHECK_": "3", "MALLOC_PERTURB_": "165"}
     done = subprocess.run([sys.executable, "-c", SCRIPT], env=checked, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_the_checks_before_a_training_use_its_memory_layout(tiny, last):
+    """With weights and images in two layouts RepVGG's branch of one pixel writes beyond its memory."""
+    sets = [
+        "model={name: encoder_decoder, encoder: repvgg_a0, weights: none, resolution: half}",
+        "loss={mae: {weight: {low: 0.1, high: 1}}}",
+        "search.baselines={}",
+        "data.size=[96, 128]",
+        f"train.channels_last={str(last).lower()}",
+    ]
+    options = [part for one in sets for part in ("--set", one)]
+    checked = {**os.environ, "MALLOC_CHECK_": "3", "MALLOC_PERTURB_": "165"}
+    asked = [sys.executable, "-m", "weightsearch.cli", "validate", str(tiny), *options]
+    done = subprocess.run(asked, env=checked, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_network_and_pictures_have_the_layout_that_is_asked_for(tiny, last):
+    """A network that calls `view` needs channels_last: false."""
+    made = load_study(tiny, [f"train.channels_last={str(last).lower()}"]).base
+    trainer = Trainer(made, open_dataset(made), CPU)
+    batch = next(iter(batches(trainer.dataset, trainer.dataset.splits["train"], 4, CPU)))
+    weights = [
+        one.weight for one in trainer.network.modules() if isinstance(one, nn.Conv2d) and one.kernel_size > (1, 1)
+    ]
+    for tensor in (batch.image, *(weight for weight in weights if weight.shape[1] > 1)):
+        assert tensor.is_contiguous() is not last
+        assert tensor.is_contiguous(memory_format=torch.channels_last) is last

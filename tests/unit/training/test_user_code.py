@@ -11,8 +11,10 @@ import torch
 from torch.nn.functional import interpolate
 
 from tests.unit.training.test_loop import CPU, configuration
+from weightsearch.data.check import check_data
+from weightsearch.data.dataset import open_dataset, outline
 from weightsearch.data.noise import noise
-from weightsearch.errors import DataError, OptionError, TrialFailure, WeightsearchError
+from weightsearch.errors import DataError, OptionError, SpecError, TrialFailure, WeightsearchError
 from weightsearch.losses.criterion import build_criterion
 from weightsearch.plugins import options_model, resolve
 from weightsearch.training.batches import batches
@@ -313,3 +315,57 @@ def test_a_data_set_that_cannot_be_made_names_its_line(tiny, module):
     with pytest.raises(DataError) as error:
         open_dataset(found)
     assert str(error.value) == f"data.name: '{name}:Mine' cannot be made: KeyError: 'zzz' ({path}:3)"
+
+
+@pytest.mark.parametrize(
+    ("head", "missing"), [("one(prediction)", "prediction"), ("three(predicted, true, mask)", "mask")]
+)
+def test_a_function_with_other_arguments_than_a_term_is_named_with_its_line(tiny, module, head, missing):
+    name, path = module(f"def {head}:\n    return 0")
+    with pytest.raises(SpecError) as error:
+        configuration(tiny, f"loss={{mine: {{term: '{name}:{head.partition('(')[0]}', weight: 1.0}}}}")
+    said = str(error.value)
+    assert said.startswith(
+        f"loss.mine.{missing}: is missing; a function is a loss term if it takes (prediction, batch)"
+    )
+    assert f"found {head} ({path}:1)" in said
+
+
+@pytest.mark.parametrize("opened", [outline, open_dataset, check_data])
+class TestDataSet:
+    @staticmethod
+    def refusal(tiny, name, opened):
+        data = f"data={{name: '{name}', size: [32, 48], min_depth: 0.3, max_depth: 6.0}}"
+        with pytest.raises(DataError) as error:
+            opened(configuration(tiny, data))
+        return str(error.value).removeprefix("data: ")
+
+    def test_an_object_without_the_methods_is_refused_with_its_line(self, tiny, module, opened):
+        name, path = module(
+            "class Torch:\n    def __len__(self): return 3\n    def __getitem__(self, index): return index"
+        )
+        said = self.refusal(tiny, f"{name}:Torch", opened)
+        assert "it has no videos and no files and no read; a class with videos(), files() and read(video" in said
+        assert f"({path}:1)" in said
+
+    @pytest.mark.parametrize(("method", "found"), [("videos", "raise KeyError('x')"), ("videos", "return [3]")])
+    def test_a_fault_in_a_method_is_named_with_its_line(self, tiny, module, opened, method, found):
+        name, path = module(
+            f"""
+            from weightsearch.data.procedural import Procedural
+            class Mine(Procedural):
+                def __init__(self, size: tuple[int, int]):
+                    super().__init__(size=size)
+                def {method}(self):
+                    {found}
+            """
+        )
+        said = self.refusal(tiny, f"{name}:Mine", opened)
+        line = line_of(path, "class Mine" if "[3]" in found else found)
+        assert said.startswith(f"data.name: '{name}:Mine': {method}()")
+        assert f"{path}:{line})" in said
+
+
+@pytest.mark.parametrize("opened", [open_dataset, check_data])
+def test_a_fault_in_files_is_named_with_its_line(tiny, module, opened):
+    TestDataSet().test_a_fault_in_a_method_is_named_with_its_line(tiny, module, opened, "files", "return 1 / 0")
