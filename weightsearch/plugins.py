@@ -156,14 +156,14 @@ def _constructor(function: Callable[..., Any]) -> Callable[..., Any]:
     make.__name__, make.__module__ = function.__name__, function.__module__
     make.__annotations__ = {one.name: hints[one.name] for one in further if one.name in hints}
     make.__signature__ = signature.replace(parameters=further)  # type: ignore[attr-defined]
-    make.function = function  # type: ignore[attr-defined]
+    make._term_function = function  # type: ignore[attr-defined]
     return make
 
 
 def about_function(target: Callable[..., Any]) -> str:
     """How a plain function of a user is read as a loss term or as one that makes terms, to end a message about its
     options; empty for anything else."""
-    function = getattr(target, "function", target)
+    function = inspect.unwrap(getattr(target, "_term_function", target))
     if not inspect.isfunction(function) or function.__module__.startswith("weightsearch."):
         return ""
     code = function.__code__

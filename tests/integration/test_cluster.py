@@ -298,14 +298,16 @@ def test_a_host_without_the_data_stops_the_study_before_a_trial_begins(tmp_path)
     (tmp_path / "rooms.py").write_text(DATA)
     (tmp_path / "tiny.yaml").write_text(TINY.replace("name: procedural", "name: 'rooms:Rooms'"))
     bare = 'cluster.add_node(num_cpus=1, env_vars={"WITHOUT_DATA": "1"})\nprint(cluster.address'
-    with cluster(head(1).replace("print(cluster.address", bare)) as (address, _):
+    with cluster(head(2).replace("print(cluster.address", bare)) as (address, _):
         done = command("run", "tiny.yaml", "--set", f"ray.address={address}", cwd=tmp_path, expect=1)
+        assert "there is no study 'tiny'" in command("show", "tiny.yaml", cwd=tmp_path, expect=2).stderr
+        two = ["--set", "resources.cpus_per_trial=2", "--set", "search.trials=2"]  # too many for the host without data
+        command("run", "tiny.yaml", "--set", f"ray.address={address}", *two, cwd=tmp_path)
     last = done.stderr.splitlines()[-1]
     assert last == (
         f"on the host {platform.node()}: data: rooms.txt: no such file; mend that, then give the same command; "
         "nothing is lost"
     )
-    assert "there is no study 'tiny'" in command("show", "tiny.yaml", cwd=tmp_path, expect=2).stderr
 
 
 @pytest.mark.timeout(400)

@@ -38,7 +38,8 @@ METHODS: Final = ("videos", "files", "read")  # of every data set
 MEANS: Final = ("known", "depth", "picture")  # at the cache's size
 PLACED: Final = ("depth map", "picture map", "camera", "pose", "flow map", "moving map")  # at the frame's own size
 DETAIL: Final = "picture detail"  # at the frame's own size
-CONTENT: Final = (*MEANS, *PLACED, DETAIL)
+OWN: Final = (*PLACED, DETAIL)  # numbers of the frame's own arrays
+CONTENT: Final = (*MEANS, *OWN)
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class CachedFrames:
     content: float64, [N, len(CONTENT)], numbers that identify each frame's content on every machine: the share of
     pixels whose depth is known, the mean depth (metres, 0 where unknown), the mean picture (0-255), position-weighted
     means of the files' own arrays (see `placed_mean`), which change when a map is mirrored or turned, and the root mean
-    square difference of neighbouring pixels, which changes when a picture is compressed anew.
+    square difference of neighbouring pixels, which noise and strong compression change.
     sizes: int64, [N, 2], height and width of each frame's own files.
     flow: float32 pixels (x, y) to each of the neighbours asked for, [N, S, H, W, 2], NaN where it is not known; moving:
     bool, [N, H, W], the pixels that move by themselves; both None of a data set that does not know.
@@ -123,7 +124,7 @@ def open_frames(
             with FileLock(place / "lock"):
                 frames = _load(ready, videos, plan)
                 if frames is None:
-                    _build(source, videos, plan, ready, progress)
+                    _build(configuration, source, videos, plan, ready, progress)
                     frames = _load(ready, videos, plan)
     except OSError as error:
         raise DataError(
@@ -149,7 +150,8 @@ def build_source(configuration: Configuration) -> Source:
     except RAISED as error:
         made = resolve("data", data.name)
         raise DataError(f"data.name: {data.name!r} cannot be made: {described(error, made)}") from error
-    missing = [name for name in METHODS if not callable(getattr(source, name, None))]
+    with _users_code(configuration, source, "__getattr__"):
+        missing = [name for name in METHODS if not callable(getattr(source, name, None))]
     if missing:
         raise DataError(
             f"data.name: {data.name!r} is no data set of weightsearch: it has no {' and no '.join(missing)}; a class "
@@ -174,7 +176,14 @@ def videos_of(configuration: Configuration, source: Source) -> tuple[Video, ...]
 def files_of(configuration: Configuration, source: Source) -> list[Path]:
     """The files of a configuration's data set. Raises DataError."""
     with _users_code(configuration, source, "files"):
-        return list(source.files())
+        files = list(source.files())
+    for file in files:
+        if not isinstance(file, Path):
+            raise DataError(
+                f"data.name: {configuration.data.name!r}: files() gives {type(file).__name__}, expected pathlib.Path"
+                f"{at(source)}"
+            )
+    return files
 
 
 @contextmanager
@@ -247,7 +256,14 @@ def _load(ready: Path, videos: tuple[Video, ...], plan: Plan) -> CachedFrames | 
     return CachedFrames(ready, videos, names, content, sizes, **arrays)
 
 
-def _build(source: Source, videos: tuple[Video, ...], plan: Plan, ready: Path, progress: Progress | None) -> None:
+def _build(
+    configuration: Configuration,
+    source: Source,
+    videos: tuple[Video, ...],
+    plan: Plan,
+    ready: Path,
+    progress: Progress | None,
+) -> None:
     count = sum(video.length for video in videos)
     if count == 0:
         raise DataError("data: the data set has no frames")
@@ -259,14 +275,14 @@ def _build(source: Source, videos: tuple[Video, ...], plan: Plan, ready: Path, p
         }
         for name in arrays:
             reserve(work / f"{name}.npy")
-        placed = np.zeros((count, len(PLACED) + 1))
+        placed = np.zeros((count, len(OWN)))
         readings = _fill(source, videos, plan, arrays, placed, progress)
         (work / "names.json").write_text(json.dumps([reading.name for reading in readings]))
         np.save(work / "sizes.npy", np.array([reading.size for reading in readings], dtype=np.int64))
         for array in arrays.values():
             array.flush()
         np.save(work / "content.npy", np.hstack([_means(arrays), placed]))
-        check_unchanged(source, ready)
+        check_unchanged(files_of(configuration, source), ready)
         shutil.rmtree(ready, ignore_errors=True)  # a damaged one
         work.rename(ready)
         for old in ready.parent.iterdir():
@@ -276,10 +292,10 @@ def _build(source: Source, videos: tuple[Video, ...], plan: Plan, ready: Path, p
         shutil.rmtree(work, ignore_errors=True)
 
 
-def check_unchanged(source: Source, ready: Path) -> None:
+def check_unchanged(files: list[Path], ready: Path) -> None:
     """Raise DataError if files have changed since the cache in this folder was begun: the cache would mix old and new
     files under one fingerprint."""
-    if _fingerprint(source.files()) != ready.name:
+    if _fingerprint(files) != ready.name:
         raise DataError(
             "data: files of the data set changed while they were read: wait until nothing writes them, "
             "then give the same command again"
@@ -325,9 +341,9 @@ def _fill(
     placed: NDArray[np.float64],
     progress: Progress | None,
 ) -> Sequence[Reading[None]]:
-    """Read all frames into the arrays, and the numbers of their own arrays into `placed`, [N, len(PLACED) + 1]."""
+    """Read all frames into the arrays, and the numbers of their own arrays into `placed`, [N, len(OWN)]."""
     size = plan.size
-    column = {name: number for number, name in enumerate((*PLACED, DETAIL))}
+    column = {name: number for number, name in enumerate(OWN)}
 
     def one(position: int, frame: Frame) -> None:
         arrays["image"][position] = resize_colour(frame.image, size)

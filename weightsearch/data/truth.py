@@ -17,7 +17,15 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from torch import Tensor
 
-from weightsearch.data.cache import CachedFrames, build_source, check_unchanged, checked_motion, reserve, videos_of
+from weightsearch.data.cache import (
+    CachedFrames,
+    build_source,
+    check_unchanged,
+    checked_motion,
+    files_of,
+    reserve,
+    videos_of,
+)
 from weightsearch.data.images import resize_flow
 from weightsearch.data.reading import Progress, place_of, read_all, resized_depth, usable
 from weightsearch.data.source import Frame, Size, Source, Video, knows_flow
@@ -173,7 +181,7 @@ def _build(
 
         usable(read_all(source, videos, keep, progress, indices=[int(index) for index in indices]), videos)
         array.flush()
-        check_unchanged(source, path.parent)
+        check_unchanged(files_of(configuration, source), path.parent)
         (work / "truth.npy").rename(path)
     finally:
         shutil.rmtree(work, ignore_errors=True)

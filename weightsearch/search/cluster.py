@@ -148,7 +148,7 @@ class Cluster:
         if self.address is not None:
             from weightsearch.search.nodes import Nodes
 
-            self.nodes = Nodes(missing, self.tell)
+            self.nodes = Nodes(lambda node: _fit(node, self.resources) > 0, missing, self.tell)
 
     def total(self) -> Mapping[str, float]:
         found: Mapping[str, float] = self.ray.cluster_resources()

@@ -90,10 +90,11 @@ def on_a_cluster(address: str) -> Iterator[None]:
     Ray may have left a token in the home folder, and a driver with a token refuses the calls of a cluster without.
     Raises SearchError where no Ray answers, and for a cluster that refuses the token or its absence."""
     mode = os.environ.get(MODE)
-    if (file := os.environ.get(TOKEN_FILE)) and not Path(file).is_file():
-        raise SearchError(f"{TOKEN_FILE}: no such file: {file}")
+    if mode == "token":
+        _check_token_file()
     answer = ask(address, mode or "disabled")
     if answer == REFUSED and mode is None and _token_is_known():
+        _check_token_file()
         mode = "token"
         answer = ask(address, mode)
     if answer == SILENT:
@@ -149,6 +150,13 @@ def signals_kept() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _check_token_file() -> None:
+    """Raise SearchError if the file that shall hold the token is not there."""
+    file = os.environ.get(TOKEN_FILE)
+    if file and not os.environ.get(TOKEN) and not Path(file).is_file():
+        raise SearchError(f"{TOKEN_FILE}: no such file: {file}")
 
 
 def _token_is_known() -> bool:

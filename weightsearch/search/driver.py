@@ -114,14 +114,14 @@ class StudyRun:
 
         def look() -> bool:
             nonlocal heard
-            before, heard = heard, self.lease.beats
-            return heard > before
+            before, heard = heard, self.lease.answers
+            return self.lease.lost or heard > before
 
         def away(seconds: float) -> None:
-            name = self.store.database.name
-            self.listener(Event("waiting", reason=f"{name} has not answered for {seconds:.0f} s"))
+            text = f"{self.store.database.name} has not answered for {seconds:.0f} s; reports wait here until it does"
+            self.listener(Event("warning", reason=text))
 
-        return Watch(look, SILENT_SECONDS, away, lambda: self.listener(Event("back")))
+        return Watch(look, SILENT_SECONDS, away)
 
     def check(self, progress: Progress | None = None) -> None:
         """Whatever would end every trial ends the study here, before Ray starts. Builds the frame cache, and measures

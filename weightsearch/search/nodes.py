@@ -48,15 +48,18 @@ class Nodes:
     """Asks every node, once, to import the program, then for what is missing there. Without it, Ray would only say that
     the process of a trial died, or trials would begin again on other hosts until they fail.
 
-    missing: run on each node; gives the fault of its host, or None. tell: takes a warning.
+    fits: true for the resources of a node on which a trial fits; others are not asked. missing: run on each node; gives
+    the fault of its host, or None. tell: takes a warning.
     """
 
     def __init__(
         self,
+        fits: Callable[[Mapping[str, float]], bool],
         missing: Callable[[], str | None],
         tell: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.fits = fits
         self.missing = missing
         self.tell = tell
         self.clock = clock
@@ -75,7 +78,7 @@ class Nodes:
             self._hear(0.0)
 
     def _ask(self) -> None:
-        nodes = {node["NodeID"]: node for node in ray.nodes() if _may_train(node)}
+        nodes = {node["NodeID"]: node for node in ray.nodes() if node["Alive"] and self.fits(node["Resources"])}
         for node in nodes.keys() - self.asked.keys():
             self.asked[node] = nodes[node]["NodeManagerHostname"]
             self._submit(node, pkgutil.resolve_name, PROGRAM, imports=False)  # Python's own: every node has it
@@ -117,7 +120,3 @@ class Nodes:
             self._submit(node, call, self.missing, imports=True)
         elif missing is not None:
             raise SearchError(f"{missing}; mend that, then give the same command; nothing is lost")
-
-
-def _may_train(node: Mapping[str, Any]) -> bool:
-    return bool(node["Alive"]) and node["Resources"].get("CPU", 0) > 0

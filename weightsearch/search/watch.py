@@ -9,13 +9,14 @@ from typing import Final
 
 LOOK_SECONDS: Final = 2.0
 JOIN_SECONDS: Final = 5.0
+STOPPED_SECONDS: Final = 5.0  # a later look than that means that the process was stopped
 
 
 class Watch:
     """Looks every LOOK_SECONDS, in a thread of its own: what waits for an answer cannot warn that none comes.
 
-    look: true if there was an answer since the last look. away: called once with the seconds without an answer, when
-    they exceed `seconds`. back: called at the first answer after that.
+    look: true if there was an answer since the last look. away: called from that thread, once in each silence, with the
+    seconds without an answer when they exceed `seconds`. A time in which this process did not run is no silence.
     """
 
     def __init__(
@@ -23,11 +24,10 @@ class Watch:
         look: Callable[[], bool],
         seconds: float,
         away: Callable[[float], None],
-        back: Callable[[], None] = lambda: None,
         *,
         pause: float = LOOK_SECONDS,
     ) -> None:
-        self.look, self.seconds, self.away, self.back, self.pause = look, seconds, away, back, pause
+        self.look, self.seconds, self.away, self.pause = look, seconds, away, pause
         self._closed = Event()
         self._thread = Thread(target=self._watch, name="watch", daemon=True)
         self._thread.start()
@@ -37,14 +37,14 @@ class Watch:
         self._thread.join(JOIN_SECONDS)
 
     def _watch(self) -> None:
-        answered, told = time.monotonic(), False
+        looked = answered = time.monotonic()
+        told = False
         while not self._closed.wait(self.pause):
-            if self.look():
-                answered = time.monotonic()
-                if told:
-                    told = False
-                    self.back()
-            silent = time.monotonic() - answered
+            stopped = time.monotonic() - looked > 2 * self.pause + STOPPED_SECONDS
+            if self.look() or stopped:
+                answered, told = time.monotonic(), False
+            looked = time.monotonic()
+            silent = looked - answered
             if silent >= self.seconds and not told:
                 told = True
                 self.away(silent)

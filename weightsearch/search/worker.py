@@ -31,7 +31,8 @@ class Superseded(Exception):
     """Another worker has taken up the trial: this one was given up for dead."""
 
 
-# DataError and WriteError are no fault of the trial: if they persist, the study stops (see scheduler.STOPPING).
+# DataError and WriteError are no fault of the trial. On one machine they stop the study, on a cluster if they persist:
+# see LedgerScheduler.
 RETRIED: Final = (OSError, MemoryError, torch.OutOfMemoryError, Superseded, DataError, WriteError)
 
 

@@ -16,6 +16,7 @@ from weightsearch.errors import OptionError, Secret, SpecError, counted
 from weightsearch.files import expanded
 from weightsearch.plugins import known_words
 from weightsearch.records import BETTER
+from weightsearch.spec.differences import flat
 from weightsearch.spec.document import Document, Keys, describe, read_document
 from weightsearch.spec.forms import database_url
 from weightsearch.spec.objectives import check_objectives
@@ -272,6 +273,7 @@ def _check_baselines(spec: StudySpec) -> None:
             ("search", "trials"),
             f"{counted(spec.search.trials, 'trial')} cannot hold the {counted(len(spec.search.baselines), 'baseline')}",
         )
+    known = flat(spec.tree)
     for name, values in spec.search.baselines.items():
         place = (*section, name)
         for path, value in values.items():
@@ -284,7 +286,7 @@ def _check_baselines(spec: StudySpec) -> None:
                 raise document.error((*place, path), "a baseline needs a value, not a range")
         for path in spec.space:
             if path not in values:
-                unknown = [one for one in values if one not in spec.space]
+                unknown = [one for one in values if one not in spec.space and one not in known]
                 if close := difflib.get_close_matches(path, unknown, n=1, cutoff=0.8):
                     raise document.error((*place, close[0]), f"unknown; did you mean {path!r}?")
                 raise document.error(place, f"leaves the searched {path} open; give it a value")

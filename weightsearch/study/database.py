@@ -262,7 +262,7 @@ class Database:
         text = one_line(lines[0]).partition(" with text ")[0] if lines else type(original).__name__
         for secret in passwords(self.url):
             text = text.replace(secret, "***")
-        return f"{text}{_advice(original, self.name)}"
+        return f"{text}{_advice(original, self.name, encoded=self.url.password is not None)}"
 
 
 def _passes(error: BaseException) -> bool:
@@ -317,13 +317,14 @@ def _made_already(error: BaseException) -> bool:
     return isinstance(error, sa.exc.IntegrityError) or "already exists" in str(error)
 
 
-def _advice(original: object, file: str) -> str:
+def _advice(original: object, file: str, *, encoded: bool) -> str:
+    """A remedy, to end a message. encoded: the database's URL has a password."""
     name = getattr(original, "sqlite_errorname", "")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return f"; another program has held it for {BUSY_SECONDS} s"
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")):
-        return "; neither the file nor its folder may be read-only"
-    if getattr(original, "sqlstate", None) == "28P01" or "password authentication failed" in str(original):
+        return "; its folder must exist, and neither may be read-only"
+    if encoded and "password authentication failed" in str(original):
         return "; in the password of a database URL % is written %25, @ %40, / %2F, ? %3F, # %23"
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or "Could not decode" in str(original):
         return schema.rescue(file)

@@ -41,15 +41,17 @@ class Lease:
 
     Whoever finds a lease that has ended, or whose process is gone, deletes it and lets its trials wait, in one
     transaction: each is taken over exactly once. As long as the row stands its trials are the driver's own, however
-    late it comes; once it is gone, `check` lets the driver write nothing more. After an outage of the database every
-    driver that lives has the time of a lease to renew its own.
+    late it comes; once it is gone, `check` lets the driver write nothing more. After an outage of the database the
+    drivers that were running have the time of a lease to renew theirs, before one of them takes over another; only a
+    driver that starts just then cannot tell that there was an outage.
     """
 
     def __init__(self, store: StudyStore, seconds: float = LEASE_SECONDS) -> None:
         self.store = store
         self.seconds = seconds
         self.driver_id = uuid.uuid4().hex
-        self.beats = 0  # renewals that the database answered, with an error too
+        self.answers = 0  # the tries of `kept` to renew it that have ended, with an error too
+        self.lost = False
 
     @classmethod
     def take(
@@ -113,6 +115,8 @@ class Lease:
         """End the lease; trials that it still has wait for the next driver."""
         with self.store.database.writing() as connection:
             self.store.lock(connection)
+            if not self._renewed(connection, drivers.c.expires > self.store.database.now()):
+                self._allow_for_an_outage(connection)
             connection.execute(sa.delete(drivers).where(drivers.c.driver_id == self.driver_id))
             reclaim(self.store, connection)
 
@@ -126,10 +130,11 @@ class Lease:
                 try:
                     self.renew()
                 except StudyHeld:
+                    self.lost = True
                     return  # `check` says so to whoever writes next
                 except StoreError:
                     pass  # the database may come back before the lease is anybody else's
-                self.beats += 1
+                self.answers += 1
 
         thread = threading.Thread(target=beat, name="weightsearch-lease", daemon=True)
         thread.start()
@@ -160,6 +165,11 @@ def holders(store: StudyStore, connection: sa.Connection) -> list[Holder]:
     columns = (drivers.c.driver_id, drivers.c.process, now - drivers.c.heartbeat, drivers.c.expires - now)
     query = sa.select(*columns).where(drivers.c.study_id == store.study_id).order_by(drivers.c.expires)
     return [Holder(row[0], Process.from_plain(row[1]), row[2], row[3]) for row in connection.execute(query)]
+
+
+def living(store: StudyStore, connection: sa.Connection) -> list[Holder]:
+    """The drivers that run the study now, as far as this machine can tell."""
+    return [one for one in holders(store, connection) if one.left > 0 and not one.process.is_gone()]
 
 
 def reclaim(store: StudyStore, connection: sa.Connection) -> list[int]:

@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 
 from weightsearch.analysis.gradient_ratio import Pull, pull_of
 from weightsearch.records import TermRecord
-from weightsearch.study.lease import holders
+from weightsearch.study.lease import living
 from weightsearch.study.store import BASELINE, StudyStore
 from weightsearch.study.summary import summarise
 
@@ -113,7 +113,7 @@ def read_progress(store: StudyStore, total: int | None = None) -> Progress:
             for trial in store.trials()
             if trial.state == TrialState.RUNNING
         )
-        drivers = tuple(str(holder) for holder in holders(store, connection))
+        drivers = tuple(map(str, living(store, connection)))
     best = summary.best
     epochs = store.spec["tree"]["train"].get("epochs")
     return Progress(

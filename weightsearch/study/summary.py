@@ -13,6 +13,7 @@ from weightsearch.analysis.domination import non_dominated
 from weightsearch.analysis.verdict import TEST, VALIDATION, Contender, Sentence, Verdict, judge
 from weightsearch.errors import CALL, called
 from weightsearch.spec.ranges import Choices, as_written, find_ranges, label
+from weightsearch.study.lease import living
 from weightsearch.study.store import BASELINE, NAIVE, NAIVE_ON_TEST, REASON, WARNINGS, StudyStore
 
 STATES: Final = ("COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING")
@@ -39,8 +40,8 @@ class StudySummary:
     validation split, of trivial baselines that ignore the image, by their names; naive_test: the same on the test
     split, empty in studies of older versions. tested: trial -> metrics on the test split. fresh: trial -> split ->
     metric -> seed -> value, of trainings with fresh seeds. data_warnings: about the unit of the depth and the crop.
-    call: how commands name the study. hosts: where each running trial is trained. drivers:
-    those that run the study now."""
+    call: how commands name the study. hosts: where each running trial is
+    trained. drivers: those that run the study now."""
 
     study: str
     directions: dict[str, str]
@@ -152,7 +153,7 @@ def summarise(store: StudyStore) -> StudySummary:
         data_warnings=tuple(store.spec.get(WARNINGS, {}).get("lines", ())),
         call=store.call,
         hosts=store.hosts(),
-        drivers=tuple(store.drivers()),
+        drivers=_drivers(store),
     )
 
 
@@ -193,6 +194,11 @@ def _trial(spec: Mapping[str, Any], frozen: FrozenTrial, epochs: int) -> TrialSu
         reason=frozen.user_attrs.get(REASON),
         epochs=epochs,
     )
+
+
+def _drivers(store: StudyStore) -> tuple[str, ...]:
+    with store.database.reading() as connection:
+        return tuple(f"{one.process.owner} (process {one.process.pid})" for one in living(store, connection))
 
 
 def _front(trials: Sequence[TrialSummary], directions: Mapping[str, str]) -> tuple[TrialSummary, ...]:

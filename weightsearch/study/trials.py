@@ -24,7 +24,6 @@ from weightsearch.records import (
 )
 from weightsearch.study import tables
 from weightsearch.study.database import Database
-from weightsearch.study.process import Process
 
 KEPT: Final = "kept_epoch"  # under early stopping: the epoch whose network is the trial's
 
@@ -234,15 +233,6 @@ class StudyTrials:
             elif process:
                 found[int(number)] = f"{process['owner'].rpartition('@')[2]} (its driver's host)"
         return found
-
-    def drivers(self) -> list[str]:
-        """The drivers that run the study now, a text each."""
-        columns = tables.drivers.c
-        living = (columns.study_id == self.study_id) & (columns.expires > self.database.now())
-        with self.database.reading() as connection:
-            rows = connection.scalars(sa.select(columns.process).where(living).order_by(columns.started)).all()
-        found = map(Process.from_plain, rows)
-        return [f"{one.owner} (process {one.pid})" for one in found if not one.is_gone()]
 
     def cpus(self) -> set[str]:
         """The CPUs on which trials of the study were trained without a GPU, as far as they were noted."""

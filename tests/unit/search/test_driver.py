@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -8,9 +11,11 @@ from PIL import Image
 
 from tests.stores import ask, attempt, driving, record, report
 from weightsearch.errors import DataError, StoreError
+from weightsearch.search import driver
 from weightsearch.search.driver import StudyRun, check_protocol
 from weightsearch.search.ledger import Event
 from weightsearch.spec import load_study
+from weightsearch.study.lease import Lease
 
 EIGEN = {"crop": "garg", "size": [375, 1242], "max_depth": 80.0}
 
@@ -62,3 +67,28 @@ def test_a_study_does_not_go_on_under_another_protocol(tmp_path):
             StoreError, match=r"trials of the study 's' in .* measured under another protocol, .*: size: .*native"
         ):
             check_protocol(writer.store, {**EIGEN, "size": "native"})
+
+
+def test_a_database_that_does_not_answer_is_a_warning(tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(driver, "SILENT_SECONDS", 3.0)
+    back = threading.Event()
+    monkeypatch.setattr(Lease, "renew", lambda _: back.wait())
+    heard: list[Event] = []
+    run = StudyRun(load_study(tiny), heard.append)
+    try:
+        for _ in range(30):
+            run.lease.answers += 1
+            time.sleep(0.2)
+        assert heard == []
+        end = time.monotonic() + 60
+        while not heard and time.monotonic() < end:
+            time.sleep(0.1)
+        (event,) = heard
+    finally:
+        back.set()
+        run.close()
+    assert event.kind == "warning"
+    assert re.fullmatch(
+        r"sqlite:///\S*tiny.db has not answered for \d+ s; reports wait here until it does", event.reason
+    )

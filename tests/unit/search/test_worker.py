@@ -185,10 +185,10 @@ def test_another_size_of_the_pictures_is_the_same_data(scene, tmp_path):
 
 
 @pytest.mark.parametrize("error", [WriteError("no room"), DataError("no frame"), ChangedDataError("other frames")])
-@pytest.mark.parametrize("left", [True, False])
-def test_the_last_attempt_at_data_that_are_away_stops_the_study(tmp_path, error, left):
-    """A full disk and missing data are retried while attempts are left; then the study stops and the trial waits. Data
-    that changed stop it at once: another attempt would read the same."""
+@pytest.mark.parametrize(("left", "one_host"), [(True, False), (False, False), (True, True)])
+def test_the_last_attempt_at_data_that_are_away_stops_the_study(tmp_path, error, left, one_host):
+    """On a cluster a full disk and missing data are retried while attempts are left; then the study stops and the trial
+    waits. On one machine they stop it at once, and so do data that changed: another attempt would read the same."""
     file = tmp_path / "error"
     file.write_bytes(ray.cloudpickle.dumps(error))
     log = tmp_path / "trial.log"
@@ -204,7 +204,8 @@ def test_the_last_attempt_at_data_that_are_away_stops_the_study(tmp_path, error,
             return None
 
     ledger = SimpleNamespace(noting_faults=Noting, next_order=lambda: 7)
-    scheduler = LedgerScheduler(SimpleNamespace(ledger=ledger, put=put.append), TuneWorkers(), max_failures=2)
+    outbox = SimpleNamespace(ledger=ledger, put=put.append)
+    scheduler = LedgerScheduler(outbox, TuneWorkers(), max_failures=2, one_host=one_host)
     trial = SimpleNamespace(
         trial_id="one",
         config={"number": 4, "failures": 0, "order": 1, "log": str(log)},
@@ -215,6 +216,6 @@ def test_the_last_attempt_at_data_that_are_away_stops_the_study(tmp_path, error,
     )
     scheduler.on_trial_error(None, trial)
     (message,) = put
-    stops = not left or isinstance(error, ChangedDataError)
+    stops = one_host or not left or isinstance(error, ChangedDataError)
     reason = str(error) if stops else f"{error}; log: {log}"
     assert (message.number, message.reason, message.stops) == (4, reason, stops)

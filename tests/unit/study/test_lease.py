@@ -132,6 +132,26 @@ def test_an_outage_of_the_database_ends_no_living_drivers_lease(open_driver, clo
     assert report(late, numbers[1 - first], attempt(), record(1)) == [True]
 
 
+def test_a_driver_that_leaves_after_an_outage_takes_no_living_driver_over(open_driver, clock):
+    leaves, lives = open_driver(), open_driver(join=True)
+    number = ask(lives)
+    clock.now += 40
+    leaves.lease.release()
+    assert report(lives, number, attempt(), record(1)) == [True]
+
+
+def test_an_outage_of_one_study_is_none_of_another(storage, clock):
+    with (
+        driving(storage, "one", process=NOBODY, clock=clock) as one,
+        driving(storage, "two", process=NOBODY, clock=clock) as dead,
+    ):
+        ask(dead)
+        clock.now += 40
+        one.lease.renew()
+        with driving(storage, "two", process=NOBODY, clock=clock) as other:
+            assert ask(other) == 0
+
+
 def test_after_an_outage_the_trials_of_a_driver_that_died_before_it_or_in_it_are_taken_over(open_driver, clock):
     one, before, during = open_driver(), open_driver(join=True), open_driver(join=True)
     numbers = [ask(driver) for driver in (one, before, during)]
@@ -180,6 +200,8 @@ def test_a_lease_is_renewed_while_the_driver_is_busy(storage):
             with store.database.reading() as connection:
                 (holder,) = holders(store, connection)
             assert holder.left > 0
+    assert lease.answers >= 5
+    assert not lease.lost
     assert not [thread for thread in threading.enumerate() if thread.name == "weightsearch-lease"]
     store.close()
 

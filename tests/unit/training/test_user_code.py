@@ -369,3 +369,19 @@ class TestDataSet:
 @pytest.mark.parametrize("opened", [open_dataset, check_data])
 def test_a_fault_in_files_is_named_with_its_line(tiny, module, opened):
     TestDataSet().test_a_fault_in_a_method_is_named_with_its_line(tiny, module, opened, "files", "return 1 / 0")
+
+
+@pytest.mark.parametrize("opened", [open_dataset, check_data])
+def test_files_that_are_no_paths_are_named(tiny, module, opened):
+    name, path = module(
+        """
+        from weightsearch.data.procedural import Procedural
+        class Mine(Procedural):
+            def __init__(self, size: tuple[int, int]):
+                super().__init__(size=size)
+            def files(self):
+                return ["a.png"]
+        """
+    )
+    said = TestDataSet.refusal(tiny, f"{name}:Mine", opened)
+    assert said == f"data.name: '{name}:Mine': files() gives str, expected pathlib.Path ({path}:3)"
