@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from hypothesis import settings
 
 settings.register_profile("tests", settings(), deadline=None)  # how long an example takes is not what is tested
 settings.load_profile("tests")
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it, and the programs that tests start would ignore it too
 
 ROOT = Path(__file__).parents[1]
 

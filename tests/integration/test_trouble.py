@@ -130,7 +130,7 @@ def test_a_worker_that_dies_is_retried_from_its_checkpoint_until_it_may_not(tmp_
         assert "continues after epoch " in text
     assert reason[0][0].endswith(f'; log: {tmp_path / "runs" / "tiny" / "logs" / "trial_0001.log"}"')
     assert len(reason) == 1
-    assert "its worker failed 2 times: its process died" in reason[0][0]
+    assert "its worker failed 2 times: its process ended without an error" in reason[0][0]
     assert epochs_of(tmp_path / "tiny.db")[0] == [1, 2, 3, 4, 5]
 
 

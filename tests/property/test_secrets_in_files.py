@@ -118,6 +118,10 @@ def test_urls_with_signs_around_the_password(before, after):
             assert SECRET not in shown(parsed)
 
 
+def test_a_password_in_the_place_of_the_user_is_not_shown():
+    assert shown(parse_url(f"postgresql://{SECRET}@db:5432/d")) == "postgresql+psycopg://db:5432/d"
+
+
 def test_addresses_without_a_password_stay():
     for text in (
         "http://127.0.0.1:8080/x",

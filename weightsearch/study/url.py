@@ -18,9 +18,12 @@ def passwords(url: URL) -> list[str]:
 
 
 def shown(url: URL) -> str:
-    """The name of a database in messages: without password and options, an SQLite file by its absolute path."""
+    """The name of a database in messages: without password and options, and without a user who has no password; an
+    SQLite file by its absolute path."""
     if url.get_backend_name() == "sqlite":
         return f"sqlite:///{os.path.abspath(str(url.database))}"
+    if url.password is None:  # then the user may be a password, whose user was left out
+        url = URL.create(url.drivername, host=url.host, port=url.port, database=url.database)
     return url.set(query={}).render_as_string(hide_password=True)
 
 
