@@ -161,8 +161,8 @@ def _constructor(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def about_function(target: Callable[..., Any]) -> str:
-    """How a plain function of a user is read as a loss term or as one that makes terms, to end a message about its
-    options; empty for anything else."""
+    """The rule by which a user's plain function is a loss term, and the function with its line, to end a message about
+    its options; empty for anything else."""
     function = inspect.unwrap(getattr(target, "_term_function", target))
     if not inspect.isfunction(function) or function.__module__.startswith("weightsearch."):
         return ""

@@ -21,15 +21,15 @@ PASSED_ON: Final = (WeightsearchError, MemoryError, torch.OutOfMemoryError)  # t
 
 
 @contextmanager
-def own_code(where: str, subject: object) -> Iterator[None]:
-    """Turn any exception of a user's code into a ModelError. where: its path in the study file, such as `loss.mine`.
-    subject: the object or class that is called."""
+def own_code(where: str, subject: object, kind: type[WeightsearchError] = ModelError) -> Iterator[None]:
+    """Turn any exception of a user's code into an error of a kind. where: its path in the study file, such as
+    `loss.mine`. subject: the object or class that is called."""
     try:
         yield
     except PASSED_ON:
         raise
     except RAISED as error:
-        raise ModelError(f"{where}: {described(error, subject)}") from error
+        raise kind(f"{where}: {described(error, subject)}") from error
 
 
 def described(error: BaseException, subject: object) -> str:

@@ -12,11 +12,11 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from filelock import FileLock
@@ -31,7 +31,7 @@ from weightsearch.errors import RAISED, DataError, OptionError
 from weightsearch.files import expanded
 from weightsearch.plugins import build, plain_options, resolve
 from weightsearch.spec.sections import Configuration
-from weightsearch.user_code import PASSED_ON, at, described
+from weightsearch.user_code import PASSED_ON, at, described, own_code
 
 FORMAT: Final = 8
 METHODS: Final = ("videos", "files", "read")  # of every data set
@@ -40,6 +40,8 @@ PLACED: Final = ("depth map", "picture map", "camera", "pose", "flow map", "movi
 DETAIL: Final = "picture detail"  # at the frame's own size
 OWN: Final = (*PLACED, DETAIL)  # numbers of the frame's own arrays
 CONTENT: Final = (*MEANS, *OWN)
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ def build_source(configuration: Configuration) -> Source:
     except RAISED as error:
         made = resolve("data", data.name)
         raise DataError(f"data.name: {data.name!r} cannot be made: {described(error, made)}") from error
-    with _users_code(configuration, source, "__getattr__"):
+    with own_code(f"data.name: {data.name!r}", source, DataError):  # it may have a __getattr__
         missing = [name for name in METHODS if not callable(getattr(source, name, None))]
     if missing:
         raise DataError(
@@ -162,39 +164,23 @@ def build_source(configuration: Configuration) -> Source:
 
 def videos_of(configuration: Configuration, source: Source) -> tuple[Video, ...]:
     """The videos of a configuration's data set. Raises DataError."""
-    with _users_code(configuration, source, "videos"):
-        videos = tuple(source.videos())
-    for video in videos:
-        if not isinstance(video, Video):
-            raise DataError(
-                f"data.name: {configuration.data.name!r}: videos() gives {type(video).__name__}, expected Video of "
-                f"weightsearch/data/source.py{at(source)}"
-            )
-    return videos
+    return tuple(_listed(configuration, source, "videos", Video, "Video of weightsearch/data/source.py"))
 
 
 def files_of(configuration: Configuration, source: Source) -> list[Path]:
     """The files of a configuration's data set. Raises DataError."""
-    with _users_code(configuration, source, "files"):
-        files = list(source.files())
-    for file in files:
-        if not isinstance(file, Path):
-            raise DataError(
-                f"data.name: {configuration.data.name!r}: files() gives {type(file).__name__}, expected pathlib.Path"
-                f"{at(source)}"
-            )
-    return files
+    return _listed(configuration, source, "files", Path, "pathlib.Path")
 
 
-@contextmanager
-def _users_code(configuration: Configuration, source: Source, method: str) -> Iterator[None]:
-    """Turn any exception of a data set's method into a DataError."""
-    try:
-        yield
-    except PASSED_ON:
-        raise
-    except RAISED as error:
-        raise DataError(f"data.name: {configuration.data.name!r}: {method}(): {described(error, source)}") from error
+def _listed(configuration: Configuration, source: Source, method: str, kind: type[Item], expected: str) -> list[Item]:
+    """The items, all of a kind, that a data set's method gives. expected: the kind in words."""
+    where = f"data.name: {configuration.data.name!r}: {method}()"
+    with own_code(where, source, DataError):
+        items = list(getattr(source, method)())
+    for item in items:
+        if not isinstance(item, kind):
+            raise DataError(f"{where} gives {type(item).__name__}, expected {expected}{at(source)}")
+    return items
 
 
 def _key(configuration: Configuration, plan: Plan) -> str:

@@ -143,7 +143,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         trainer.save(self.checkpoint)
 
     def _located(self, error: BaseException) -> BaseException:
-        """The same fault with the host in its message, if it lies in the host's files."""
+        """The error to raise for a fault: of missing data and unwritable files a copy that names the host."""
         if type(error) in (DataError, WriteError):
             return type(error)(f"{self.where}{error}")
         return error

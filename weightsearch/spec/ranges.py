@@ -164,7 +164,7 @@ def _check_order(document: Document, path: Keys, found: FloatRange) -> None:
 
 
 def as_whole(document: Document, path: Keys, found: FloatRange) -> IntRange:
-    """A copy of a range for a field that takes whole numbers."""
+    """A copy of a range for a field that takes integers."""
     numbers = {"low": found.low, "high": found.high, "step": 1 if found.step is None else found.step}
     for key, number in numbers.items():
         if number != int(number):

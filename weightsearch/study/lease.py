@@ -32,6 +32,11 @@ class Holder:
     silent: float
     left: float
 
+    @property
+    def is_dead(self) -> bool:
+        """As far as this machine can tell."""
+        return self.left <= 0 or self.process.is_gone()
+
     def __str__(self) -> str:
         return f"{self.process.owner} (process {self.process.pid}, last heard {max(0.0, self.silent):.0f} s ago)"
 
@@ -98,14 +103,14 @@ class Lease:
         return connection.execute(renewed).rowcount == 1
 
     def _allow_for_an_outage(self, connection: sa.Connection) -> None:
-        """Let the other leases that ended after this one's last renewal last anew. When a lease has ended while its
-        driver lives, the database may have been away, and then no driver could renew its own."""
-        last = connection.scalar(sa.select(drivers.c.heartbeat).where(drivers.c.driver_id == self.driver_id))
-        if last is None:
-            return
+        """If this lease has ended, let the others that ended after its last renewal last anew: while its driver lived,
+        the database may have been away, and then no driver could renew its own."""
         now = self.store.database.now()
-        others = (drivers.c.study_id == self.store.study_id, drivers.c.expires >= last, drivers.c.expires <= now)
-        connection.execute(sa.update(drivers).where(*others).values(expires=now + self.seconds))
+        ended = (drivers.c.driver_id == self.driver_id, drivers.c.expires <= now)
+        last = connection.scalar(sa.select(drivers.c.heartbeat).where(*ended))
+        if last is not None:
+            others = (drivers.c.study_id == self.store.study_id, drivers.c.expires >= last, drivers.c.expires <= now)
+            connection.execute(sa.update(drivers).where(*others).values(expires=now + self.seconds))
 
     def renew(self) -> None:
         with self.store.database.writing() as connection:
@@ -115,8 +120,7 @@ class Lease:
         """End the lease; trials that it still has wait for the next driver."""
         with self.store.database.writing() as connection:
             self.store.lock(connection)
-            if not self._renewed(connection, drivers.c.expires > self.store.database.now()):
-                self._allow_for_an_outage(connection)
+            self._allow_for_an_outage(connection)
             connection.execute(sa.delete(drivers).where(drivers.c.driver_id == self.driver_id))
             reclaim(self.store, connection)
 
@@ -169,13 +173,13 @@ def holders(store: StudyStore, connection: sa.Connection) -> list[Holder]:
 
 def living(store: StudyStore, connection: sa.Connection) -> list[Holder]:
     """The drivers that run the study now, as far as this machine can tell."""
-    return [one for one in holders(store, connection) if one.left > 0 and not one.process.is_gone()]
+    return [one for one in holders(store, connection) if not one.is_dead]
 
 
 def reclaim(store: StudyStore, connection: sa.Connection) -> list[int]:
     """Delete the leases of dead drivers and let the trials that nobody has any more wait. The study is locked by the
     caller. Returns the trials' numbers."""
-    dead = [one.driver_id for one in holders(store, connection) if one.left <= 0 or one.process.is_gone()]
+    dead = [one.driver_id for one in holders(store, connection) if one.is_dead]
     if dead:
         connection.execute(sa.delete(drivers).where(drivers.c.driver_id.in_(dead)))
     running = {row.trial_id: row.number for row in store.states() if row.state == TrialState.RUNNING}

@@ -68,7 +68,7 @@ def bring_up_to_date(connection: sa.Connection) -> None:
 
 
 def has_log(path: Path) -> bool:
-    """True if SQLite's write-ahead log stands beside a file: what it holds belongs to the database."""
+    """True if a file has SQLite's write-ahead log, whose content belongs to the database."""
     return path.with_name(f"{path.name}-wal").exists()
 
 

@@ -331,8 +331,21 @@ def test_a_function_with_other_arguments_than_a_term_is_named_with_its_line(tiny
     assert f"found {head} ({path}:1)" in said
 
 
-@pytest.mark.parametrize("opened", [outline, open_dataset, check_data])
 class TestDataSet:
+    @staticmethod
+    def written(module, method, body):
+        """A data set of computed rooms with a method of its own; its name and its path."""
+        return module(
+            f"""
+            from weightsearch.data.procedural import Procedural
+            class Mine(Procedural):
+                def __init__(self, size: tuple[int, int]):
+                    super().__init__(size=size)
+                def {method}(self):
+                    {body}
+            """
+        )
+
     @staticmethod
     def refusal(tiny, name, opened):
         data = f"data={{name: '{name}', size: [32, 48], min_depth: 0.3, max_depth: 6.0}}"
@@ -340,6 +353,7 @@ class TestDataSet:
             opened(configuration(tiny, data))
         return str(error.value).removeprefix("data: ")
 
+    @pytest.mark.parametrize("opened", [outline, open_dataset, check_data])
     def test_an_object_without_the_methods_is_refused_with_its_line(self, tiny, module, opened):
         name, path = module(
             "class Torch:\n    def __len__(self): return 3\n    def __getitem__(self, index): return index"
@@ -348,40 +362,34 @@ class TestDataSet:
         assert "it has no videos and no files and no read; a class with videos(), files() and read(video" in said
         assert f"({path}:1)" in said
 
-    @pytest.mark.parametrize(("method", "found"), [("videos", "raise KeyError('x')"), ("videos", "return [3]")])
-    def test_a_fault_in_a_method_is_named_with_its_line(self, tiny, module, opened, method, found):
-        name, path = module(
-            f"""
-            from weightsearch.data.procedural import Procedural
-            class Mine(Procedural):
-                def __init__(self, size: tuple[int, int]):
-                    super().__init__(size=size)
-                def {method}(self):
-                    {found}
-            """
-        )
-        said = self.refusal(tiny, f"{name}:Mine", opened)
-        line = line_of(path, "class Mine" if "[3]" in found else found)
-        assert said.startswith(f"data.name: '{name}:Mine': {method}()")
-        assert f"{path}:{line})" in said
-
-
-@pytest.mark.parametrize("opened", [open_dataset, check_data])
-def test_a_fault_in_files_is_named_with_its_line(tiny, module, opened):
-    TestDataSet().test_a_fault_in_a_method_is_named_with_its_line(tiny, module, opened, "files", "return 1 / 0")
-
-
-@pytest.mark.parametrize("opened", [open_dataset, check_data])
-def test_files_that_are_no_paths_are_named(tiny, module, opened):
-    name, path = module(
-        """
-        from weightsearch.data.procedural import Procedural
-        class Mine(Procedural):
-            def __init__(self, size: tuple[int, int]):
-                super().__init__(size=size)
-            def files(self):
-                return ["a.png"]
-        """
+    @pytest.mark.parametrize(
+        ("opened", "method", "body"),
+        [
+            *((opened, "videos", "raise KeyError('x')") for opened in (outline, open_dataset, check_data)),
+            *((opened, "files", "return 1 / 0") for opened in (open_dataset, check_data)),
+        ],
     )
-    said = TestDataSet.refusal(tiny, f"{name}:Mine", opened)
-    assert said == f"data.name: '{name}:Mine': files() gives str, expected pathlib.Path ({path}:3)"
+    def test_a_fault_in_a_method_is_named_with_its_line(self, tiny, module, opened, method, body):
+        name, path = self.written(module, method, body)
+        said = self.refusal(tiny, f"{name}:Mine", opened)
+        assert said.startswith(f"data.name: '{name}:Mine': {method}()")
+        assert f"{path}:{line_of(path, body)})" in said
+
+    @pytest.mark.parametrize("opened", [outline, open_dataset, check_data])
+    def test_other_things_than_videos_are_named(self, tiny, module, opened):
+        name, path = self.written(module, "videos", "return [3]")
+        said = self.refusal(tiny, f"{name}:Mine", opened)
+        expected = "videos() gives int, expected Video of weightsearch/data/source.py"
+        assert said == f"data.name: '{name}:Mine': {expected} ({path}:3)"
+
+    @pytest.mark.parametrize("opened", [open_dataset, check_data])
+    def test_files_that_are_no_paths_are_named(self, tiny, module, opened):
+        name, path = self.written(module, "files", "return ['a.png']")
+        said = self.refusal(tiny, f"{name}:Mine", opened)
+        assert said == f"data.name: '{name}:Mine': files() gives str, expected pathlib.Path ({path}:3)"
+
+    @pytest.mark.parametrize("opened", [outline, open_dataset, check_data])
+    def test_a_fault_in_getattr_is_named_with_its_line(self, tiny, module, opened):
+        name, path = module("class Outer:\n    def __getattr__(self, name):\n        return {}[name]")
+        said = self.refusal(tiny, f"{name}:Outer", opened)
+        assert said == f"data.name: '{name}:Outer': KeyError: 'videos' ({path}:3)"
