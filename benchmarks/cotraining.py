@@ -31,12 +31,12 @@ import yaml
 from scipy.stats import ttest_rel
 
 from weightsearch.analysis.detection import area, roc, spread
+from weightsearch.config import load_base
+from weightsearch.config.schema import Configuration
 from weightsearch.data.dataset import Dataset, open_dataset
 from weightsearch.files import write_text
 from weightsearch.metrics.protocol import protocol_of
 from weightsearch.records import EpochRecord
-from weightsearch.spec import load_base
-from weightsearch.spec.sections import Configuration
 from weightsearch.training.device import choose_device
 from weightsearch.training.environment import describe_environment
 from weightsearch.training.loop import Trainer

@@ -23,9 +23,9 @@ from pathlib import Path
 
 import torch
 
+from weightsearch.config import load_base
 from weightsearch.data.batch import Batch
 from weightsearch.data.dataset import open_dataset
-from weightsearch.spec import load_base
 from weightsearch.training import loop
 from weightsearch.training.batches import batches
 from weightsearch.training.device import choose_device

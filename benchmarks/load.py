@@ -27,8 +27,8 @@ import sqlalchemy as sa
 
 from benchmarks.overhead import STUDY, Ours
 from tests.servers import Postgres
+from weightsearch.config import load_study
 from weightsearch.search.driver import StudyRun
-from weightsearch.spec import load_study
 
 
 def main() -> None:

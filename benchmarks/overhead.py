@@ -30,8 +30,8 @@ from ray import tune
 from ray.tune.search import ConcurrencyLimiter
 from ray.tune.search.optuna import OptunaSearch
 
+from weightsearch.config import load_study
 from weightsearch.search.driver import StudyRun
-from weightsearch.spec import load_study
 
 REPORTS = 3
 STUDY = """\

@@ -21,11 +21,11 @@ from typing import Any
 
 import torch
 
+from weightsearch.config import load_base
+from weightsearch.config.schema import Analysis, Configuration
 from weightsearch.data.dataset import Dataset, open_dataset
 from weightsearch.losses.criterion import CriterionResult
 from weightsearch.records import EpochRecord, ProbeRecord
-from weightsearch.spec import load_base
-from weightsearch.spec.sections import Analysis, Configuration
 from weightsearch.training.device import choose_device
 from weightsearch.training.environment import describe_environment
 from weightsearch.training.loop import Trainer

@@ -22,8 +22,8 @@ from pathlib import Path
 
 import torch
 
+from weightsearch.config import Configuration, load_configuration
 from weightsearch.data.dataset import Dataset, open_dataset
-from weightsearch.spec import Configuration, load_configuration
 from weightsearch.training.batches import batches
 from weightsearch.training.device import choose_device, choose_precision
 from weightsearch.training.loop import Trainer

@@ -28,8 +28,8 @@ from typing import Any
 
 import torch
 
-from weightsearch.search.comparison import Compared, Listener, candidates, fresh_seeds, train_candidate
-from weightsearch.spec import load_study
+from weightsearch.compare.studies import Compared, Listener, candidates, fresh_seeds, train_candidate
+from weightsearch.config import load_study
 from weightsearch.study.store import StudyStore
 from weightsearch.training.device import choose_device
 from weightsearch.training.run import train
@@ -63,8 +63,8 @@ class Studies:
         started = time.monotonic()
         subprocess.run([sys.executable, "-m", "weightsearch.cli", "run", str(path), *words], check=True)
         print(f"{name}: {time.monotonic() - started:.0f} s", flush=True)
-        spec = load_study(path, every)
-        store = StudyStore.open(spec.storage, spec.name)
+        config = load_study(path, every)
+        store = StudyStore.open(config.storage, config.name)
         self.stack.callback(store.close)
         return Compared.of(store)
 
@@ -127,13 +127,13 @@ def pretrained(studies: Studies, seeds: int) -> list[dict[str, Any]]:
     """Both curves, an epoch a value, for every seed."""
     one = studies.run("transfer_tpe", "transfer_7scenes.yaml")
     rows: list[dict[str, Any]] = []
-    for weights in (one.spec.base.model.options["weights"], "none"):
+    for weights in (one.config.base.model.options["weights"], "none"):
         values = {**one.summary.baselines["published"].params, "model.weights": weights, "train.early_stopping": None}
         label = "random encoder" if weights == "none" else "pretrained encoder"
         curves: list[list[float]] = []
         for seed in fresh_seeds(one, seeds):
             print(f"{label}, seed {seed}", flush=True)
-            configuration = one.spec.configuration(values).model_copy(update={"seed": seed})
+            configuration = one.config.configuration(values).model_copy(update={"seed": seed})
             folder = Path("curves") / f"{label.replace(' ', '-')}-{seed}"
             result = train(configuration, folder, choose_device(configuration, "auto"))
             curves.append([record["metrics"][OBJECTIVE] for record in result["history"]])
@@ -141,7 +141,7 @@ def pretrained(studies: Studies, seeds: int) -> list[dict[str, Any]]:
     return rows
 
 
-PARTS: dict[str, Callable[[Studies, int], list[dict[str, Any]]]] = {
+SECTIONS: dict[str, Callable[[Studies, int], list[dict[str, Any]]]] = {
     "samplers": samplers,
     "ablation": ablation,
     "carry": carry,
@@ -151,7 +151,7 @@ PARTS: dict[str, Callable[[Studies, int], list[dict[str, Any]]]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("part", choices=SECTIONS)
     default = os.environ.get("WEIGHTSEARCH_DATA", str(ROOT.parent / "shared" / "data"))
     parser.add_argument("--data", type=Path, default=Path(default))
     parser.add_argument("--seeds", type=int, default=3)
@@ -164,7 +164,7 @@ def main() -> None:
     os.chdir(words.folder)
     started = time.monotonic()
     with ExitStack() as stack:
-        rows = PARTS[words.part](Studies(words.folder, data, stack), words.seeds)
+        rows = SECTIONS[words.part](Studies(words.folder, data, stack), words.seeds)
     result = {
         "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs",

@@ -56,14 +56,14 @@ NOBODY = Process("somebody@elsewhere", "elsewhere", "", "", 1, "")  # of whom no
 def driving(
     url: str,
     name: str = "s",
-    spec: dict[str, Any] = SPEC,
+    config: dict[str, Any] = SPEC,
     *,
     join: bool = False,
     clock: Callable[[], float] | None = None,
     process: Process | None = None,
 ) -> Iterator[Writer]:
     """One driver's hold on a study, which is made if it is not there."""
-    store = StudyStore.create(url, name, list(spec["objectives"].values()), spec, clock=clock)
+    store = StudyStore.create(url, name, list(config["objectives"].values()), config, clock=clock)
     try:
         lease = Lease.take(store, join=join, process=process)
         yield Writer(store, lease)

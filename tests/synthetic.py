@@ -43,7 +43,7 @@ BASELINES = {
 MU, PIXELS = 0.01, 20_000  # of Delta of what stands still, and of an epoch
 
 
-def spec(
+def config(
     objectives: dict[str, str], baselines: dict[str, Any] = BASELINES, rebalance: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     tree = {
@@ -191,7 +191,7 @@ def synthetic(
     so, with two epochs, and wait when the driver goes. rebalance: the section of the study file, whose method and eta
     may be ranges. known: whether the data set knows what moves."""
     objectives = {"abs_rel": "minimize"} if objectives is None else objectives
-    with driving(url, name, spec(objectives, baselines, rebalance)) as writer:
+    with driving(url, name, config(objectives, baselines, rebalance)) as writer:
         if annotate is not None:
             writer.before_end = annotate(writer.store).before_end
         fill(writer, trials, states=states, baselines=baselines, reason=reason, rebalance=rebalance, known=known)
@@ -210,7 +210,7 @@ def fill(
     """The trials of a study, in one transaction."""
     space = SPACE | _rebalance_space(rebalance or {})
     named = list(baselines.values())
-    with writer.act():
+    with writer.transaction():
         for label, values in baselines.items():
             writer.enqueue_baseline(label, {name: value for name, value in values.items() if name in space})
         for count in range(len(baselines) + trials):

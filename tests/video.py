@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from weightsearch.config import Configuration, load_configuration
 from weightsearch.data.batch import Batch
 from weightsearch.data.dataset import Dataset, open_dataset
-from weightsearch.spec import Configuration, load_configuration
 
 CPU = torch.device("cpu")
 

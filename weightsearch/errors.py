@@ -139,7 +139,7 @@ class Problem:
         return one_line(f"{head}{self.message} ({self.place})")
 
 
-class SpecError(WeightsearchError):
+class ConfigError(WeightsearchError):
     """A study file that cannot be used; `problems` holds every mistake found."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:

@@ -30,16 +30,16 @@ from ray.tune.search import Searcher
 from tests.conftest import TINY
 from tests.faults.cluster import SharedBroker, SharedCluster, Ticket, TuneStandIn
 from tests.stores import NOBODY
+from weightsearch.config import StudyConfig, load_study
 from weightsearch.errors import DataError, SearchError, StoreError, StoreUnavailable, StudyHeld
 from weightsearch.records import Environment, EpochRecord, TermRecord
-from weightsearch.search.claims import Claims
-from weightsearch.search.ledger import Assignment, Ledger, stored_spec
+from weightsearch.search.admission import Claims
+from weightsearch.search.ledger import Assignment, Ledger, stored_config
 from weightsearch.search.outbox import Outbox
-from weightsearch.search.patience import Patience
 from weightsearch.search.places import Places
+from weightsearch.search.retry import Retry
 from weightsearch.search.scheduler import LedgerScheduler
 from weightsearch.search.searcher import LedgerSearcher
-from weightsearch.spec import StudySpec, load_study
 from weightsearch.study.database import Database
 from weightsearch.study.lease import Lease
 from weightsearch.study.store import StudyStore
@@ -160,10 +160,10 @@ class World:
     """One schedule. alone: one driver with one worker at a time, whose study must equal the undisturbed one."""
 
     def __init__(
-        self, arena: Arena, spec: StudySpec, name: str, seed: int, *, alone: bool, faults: bool = True
+        self, arena: Arena, config: StudyConfig, name: str, seed: int, *, alone: bool, faults: bool = True
     ) -> None:
         self.arena = arena
-        self.spec = spec
+        self.config = config
         self.name = name
         self.random = random.Random(seed)
         self.alone = alone
@@ -177,15 +177,15 @@ class World:
         self.ended: dict[int, tuple[Any, ...]] = {}
         self.going_on: dict[int, tuple[Any, ...]] = {}  # epochs of trials that had not ended
         self.log: list[str] = []
-        made = stored_spec(spec)
-        directions = list(spec.search.objectives.values())
+        made = stored_config(config)
+        directions = list(config.search.objectives.values())
         stores = [StudyStore.create_in(database, name, directions, made) for database in arena.databases]
         self.machines = [Machine(store) for store in stores[: 1 if alone else 2]]
         self.cluster = SharedCluster(1 if alone else self.random.randint(1, 3))
         self.guests: list[Ticket] = []  # requests of a job that is no driver of this study
         arena.world = self
         self.study_id = self.machines[0].store.study_id
-        self.rungs = _rungs(spec)
+        self.rungs = _rungs(config)
         self.reader = sqlite3.connect(f"file:{arena.path}?mode=ro", uri=True)
 
     # --- the schedule
@@ -304,13 +304,13 @@ class World:
     def _start(self, machine: Machine) -> None:
         store = machine.store
         lease = Lease.take(store, join=not self.alone, seconds=LEASE, process=NOBODY)
-        ledger = Ledger(self.spec, Writer(store, lease))
+        ledger = Ledger(self.config, Writer(store, lease))
         machine.driver = Driver(machine, lease, ledger)
         self._connect(machine.driver)
 
     def _connect(self, driver: Driver) -> None:
-        patience = Patience(lambda _: None, clock=self._clock, sleep=self._sleep)
-        driver.outbox = Outbox(driver.ledger, patience, limit=self.random.choice([2, 1000]))
+        retry = Retry(lambda _: None, clock=self._clock, sleep=self._sleep)
+        driver.outbox = Outbox(driver.ledger, retry, limit=self.random.choice([2, 1000]))
         driver.broker = SharedBroker(self.cluster, f"driver {next(self.counter)}")
         places = Places(driver.broker, lambda: self.arena.now)
         driver.claims = Claims(driver.outbox, places, lambda: self.cluster.places, lambda: True)
@@ -330,7 +330,7 @@ class World:
         elif driver.claims.ready():
             driver.tune = TuneStandIn(driver.claims.places, driver.broker)
             driver.searcher = LedgerSearcher(driver.claims, _config, driver.tune)
-            max_failures = self.spec.base.resources.max_failures
+            max_failures = self.config.base.resources.max_failures
             driver.scheduler = LedgerScheduler(driver.outbox, driver.tune, max_failures)
         elif driver.outbox.done():
             driver.finished = True
@@ -497,7 +497,7 @@ class World:
 
     def _over(self, values: list[float]) -> bool:
         """True if a training with this curve has come to its end."""
-        stopping = self.spec.base.train.early_stopping
+        stopping = self.config.base.train.early_stopping
         return len(values) >= EPOCHS or (stopping is not None and stopping.over(values))
 
     def _orphan_trains(self, trial: Trial) -> None:
@@ -521,8 +521,8 @@ class World:
         trials = self._trials()
         if [number for number, *_ in trials] != list(range(len(trials))):
             raise Violated(f"the trials' numbers are {[number for number, *_ in trials]}")
-        if len(trials) > self.spec.search.trials:
-            raise Violated(f"{len(trials)} trials, {self.spec.search.trials} are allowed")
+        if len(trials) > self.config.search.trials:
+            raise Violated(f"{len(trials)} trials, {self.config.search.trials} are allowed")
         for number, trial_id, state, value in trials:
             curve, tags, attempt = self._curve(trial_id)
             if list(curve) != list(range(1, len(curve) + 1)) or list(tags) != list(curve):
@@ -548,7 +548,7 @@ class World:
     def _check_outcome(self, number: int, state: str, value: float | None, curve: dict[int, float]) -> None:
         values = list(curve.values())
         if state == "COMPLETE":
-            stopping = self.spec.base.train.early_stopping
+            stopping = self.config.base.train.early_stopping
             kept = None if not values else values[-1] if stopping is None else min(values)
             if not self._over(values) or self._over(values[:-1]) or value != kept:
                 raise Violated(f"trial {number} is COMPLETE after {len(curve)} epochs with {value}")
@@ -560,7 +560,7 @@ class World:
         for (failures,) in self.reader.execute(query, (self.study_id, number)):
             if not 0 <= failures <= self.deaths[number]:
                 raise Violated(f"trial {number} has {failures} failures, its workers died {self.deaths[number]} times")
-            if state == "FAIL" and failures != self.spec.base.resources.max_failures + 1:
+            if state == "FAIL" and failures != self.config.base.resources.max_failures + 1:
                 raise Violated(f"trial {number} is FAIL after {failures} failures")
 
     def _check_owners(self) -> None:
@@ -594,13 +594,13 @@ class World:
     def check_end(self) -> None:
         """Nothing is left, and nothing is missing."""
         states = [state for _, _, state, _ in self._trials()]
-        if len(states) != self.spec.search.trials or not set(states) <= set(FINISHED):
+        if len(states) != self.config.search.trials or not set(states) <= set(FINISHED):
             raise Violated(f"the study ended with {states}")
         if self.alone and "FAIL" in states:
             raise Violated("a trial failed")
         for number, _, _, values, _, curves in self.outcome():
             last = [curve[-1] for curve in curves if curve]
-            if values is not None and self.spec.base.train.early_stopping is None and values != last:
+            if values is not None and self.config.base.train.early_stopping is None and values != last:
                 raise Violated(f"trial {number} ended with {values}, its last epoch has {last}")
 
     def outcome(self) -> list[tuple[Any, ...]]:
@@ -613,7 +613,7 @@ class World:
                 one.state,
                 one.values,
                 one.intermediate_values,
-                [store.curve(one.number, name) for name in self.spec.search.objectives],
+                [store.curve(one.number, name) for name in self.config.search.objectives],
             )
             for one in store.trials()
         ]
@@ -634,7 +634,7 @@ class World:
             "WHERE trial_id = ? AND metric = '{}' ORDER BY epoch"
         )
         values = "SELECT step, intermediate_value FROM trial_intermediate_values WHERE trial_id = ? ORDER BY step"
-        if len(self.spec.search.objectives) > 1:
+        if len(self.config.search.objectives) > 1:
             values = ours.format("abs_rel")
         tags = ours.format("attempt")
         row = self.reader.execute("SELECT attempt FROM weightsearch_trials WHERE trial_id = ?", (trial_id,)).fetchone()
@@ -668,9 +668,9 @@ def _config(assignment: Assignment) -> dict[str, Any]:
     }
 
 
-def _rungs(spec: StudySpec) -> list[int]:
+def _rungs(config: StudyConfig) -> list[int]:
     """The epochs after which a trial may be pruned."""
-    pruner = spec.search.pruner
+    pruner = config.search.pruner
     if pruner.name != "non_dominated":
         return list(range(1, EPOCHS))
     return [pruner.options["factor"] ** rung for rung in range(EPOCHS)]
@@ -682,7 +682,7 @@ def _busy() -> sqlite3.OperationalError:
     return error
 
 
-def make_spec(folder: Path, seed: int, *, alone: bool) -> StudySpec:
+def make_spec(folder: Path, seed: int, *, alone: bool) -> StudyConfig:
     """A study of a few trials with one of the pruners and samplers, from the seed; some have two objectives."""
     choice = random.Random(seed)
     path = folder / "simulated.yaml"
@@ -717,15 +717,15 @@ class Simulator:
         """One schedule, checked. Odd seeds are of one driver with one worker: there the study is compared with the one
         that nothing disturbs. Raises Violated."""
         alone = seed % 2 == 1
-        spec = make_spec(self.folder, seed, alone=alone)
+        config = make_spec(self.folder, seed, alone=alone)
         arena, quiet = self._files()
         arena.now = 0.0
-        world = World(arena, spec, f"s{seed}", seed, alone=alone)
+        world = World(arena, config, f"s{seed}", seed, alone=alone)
         try:
             world.run(steps)
             if alone:
                 # Of the same name, in another file: Hyperband takes a trial's bracket from the study's name.
-                calm = World(quiet, spec, f"s{seed}", seed, alone=True, faults=False)
+                calm = World(quiet, config, f"s{seed}", seed, alone=True, faults=False)
                 calm.run(0)
                 calm.close()
                 if world.outcome() != calm.outcome():

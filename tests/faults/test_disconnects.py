@@ -9,10 +9,10 @@ import pytest
 import sqlalchemy as sa
 
 from tests.stores import HERE
+from weightsearch.config import load_study
 from weightsearch.errors import StoreUnavailable
 from weightsearch.records import EpochRecord, TermRecord
-from weightsearch.search.ledger import Ledger, stored_spec
-from weightsearch.spec import load_study
+from weightsearch.search.ledger import Ledger, stored_config
 from weightsearch.study.database import Database
 from weightsearch.study.lease import Lease
 from weightsearch.study.store import StudyStore
@@ -49,11 +49,11 @@ def again(action: Any) -> Any:
     raise AssertionError("unavailable three times")
 
 
-def work(database: Database, name: str, spec: Any) -> list[tuple[Any, ...]]:
+def work(database: Database, name: str, config: Any) -> list[tuple[Any, ...]]:
     """Three trials of two epochs, one of which fails; the outcome."""
-    store = again(lambda: StudyStore.create_in(database, name, ["minimize"], stored_spec(spec)))
+    store = again(lambda: StudyStore.create_in(database, name, ["minimize"], stored_config(config)))
     lease = again(lambda: Lease.take(store, join=True))  # an answer that is lost leaves a lease of our own behind
-    ledger = again(lambda: Ledger(spec, Writer(store, lease)))
+    ledger = again(lambda: Ledger(config, Writer(store, lease)))
     while (assignment := again(ledger.next)) is not None:
         number = assignment.number
         if number == 2:
@@ -76,18 +76,18 @@ def work(database: Database, name: str, spec: Any) -> list[tuple[Any, ...]]:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("storage", ["postgresql"], indirect=True)
 def test_a_connection_cut_before_any_statement_changes_nothing(storage, tiny):
-    spec = load_study(tiny, ["search.trials=3", "train.epochs=2", "search.baselines={}", "search.sampler=random"])
+    config = load_study(tiny, ["search.trials=3", "train.epochs=2", "search.baselines={}", "search.sampler=random"])
     database = Database(storage, mode="create")
     cut = Cut(database.engine, storage)
     try:
-        work(database, "first", spec)  # reads the tables' columns, once
+        work(database, "first", config)  # reads the tables' columns, once
         cut.count = 0
-        whole = work(database, "whole", spec)
+        whole = work(database, "whole", config)
         total = cut.count
         assert total > 100
         for at in range(1, total + 1, STRIDE):
             cut.count, cut.at = 0, at
-            assert work(database, f"cut {at}", spec) == whole, at
+            assert work(database, f"cut {at}", config) == whole, at
             assert cut.count >= at
     finally:
         cut.other.close()

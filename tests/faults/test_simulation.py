@@ -10,7 +10,7 @@ from ray.tune.search import Searcher
 from tests.faults.cluster import TuneStandIn
 from tests.faults.simulation import Simulator, Violated
 from weightsearch.search import scheduler
-from weightsearch.search.claims import Claims
+from weightsearch.search.admission import Claims
 from weightsearch.search.ledger import Ledger
 from weightsearch.search.outbox import Outbox
 from weightsearch.search.scheduler import LedgerScheduler
@@ -33,7 +33,7 @@ def test_whatever_dies_the_study_is_whole(simulate, first):
     """Every invariant after every step; at the end as many trials have ended as the study has."""
     for seed in range(first, first + BLOCK):
         world = simulate(seed)
-        assert sorted(world.ended) == list(range(world.spec.search.trials))
+        assert sorted(world.ended) == list(range(world.config.search.trials))
 
 
 @pytest.mark.parametrize("seed", [4, 5])

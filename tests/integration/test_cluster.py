@@ -19,8 +19,8 @@ import ray
 
 from tests.conftest import TINY
 from tests.integration.commands import WEIGHTSEARCH, command, curves, epochs_of, shown, wait_for_epochs
+from weightsearch.config import load_study
 from weightsearch.errors import SearchError
-from weightsearch.spec import load_study
 
 
 def head(cpus: int) -> str:
@@ -132,7 +132,7 @@ SLOTS = """
 import sys
 from pathlib import Path
 from weightsearch.search.cluster import Cluster
-from weightsearch.spec import load_study
+from weightsearch.config import load_study
 for sets in sys.argv[2:]:
     cluster = Cluster(load_study(Path(sys.argv[1]), sets.split()))
     print(cluster.slots(), cluster.resources["cpu"], cluster.resources["gpu"])
@@ -255,11 +255,11 @@ def test_what_two_nodes_hold_only_together_is_one_line(address, tiny):
 
 
 def test_what_no_node_holds_is_one_line(tiny):
-    spec = load_study(tiny, ["resources.gpus_per_trial=4"])
+    config = load_study(tiny, ["resources.gpus_per_trial=4"])
     from weightsearch.search.cluster import Cluster
 
     with pytest.raises(SearchError, match=r"one trial takes 1 CPUs and 4 GPUs; Ray has"):
-        Cluster(spec)
+        Cluster(config)
 
 
 def test_a_node_that_cannot_import_the_program_stops_the_study_before_a_trial_fails(tmp_path):

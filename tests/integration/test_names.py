@@ -12,10 +12,10 @@ import pytest
 from tests.conftest import TINY
 from tests.integration.commands import WEIGHTSEARCH
 from tests.stores import attempt, driving, record, report
-from weightsearch.search.ledger import stored_spec
+from weightsearch.config import load_study
+from weightsearch.search.ledger import stored_config
 from weightsearch.search.samplers import RandomSampler
 from weightsearch.search.space import distributions
-from weightsearch.spec import load_study
 
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0"}
 NAME = "100% #1?x=y&z ü深"
@@ -26,10 +26,10 @@ def folder_with_a_study(place: Path) -> Path:
     place.mkdir()
     storage = f"sqlite:///{str(place).replace('%', '%25')}/tiny.db"
     (place / "tiny.yaml").write_text(TINY.replace("sqlite:///tiny.db", storage))
-    spec = load_study(place / "tiny.yaml")
-    with driving(spec.storage, "tiny", stored_spec(spec)) as writer:
+    config = load_study(place / "tiny.yaml")
+    with driving(config.storage, "tiny", stored_config(config)) as writer:
         for number in range(3):
-            trial = writer.ask(RandomSampler(seed=number), distributions(spec.space)).number
+            trial = writer.ask(RandomSampler(seed=number), distributions(config.space)).number
             if number < 2:
                 report(writer, trial, attempt(str(number)), record(1))
         writer.complete(0)

@@ -12,9 +12,9 @@ from tests.conftest import TINY
 from tests.integration.commands import ALONE, command
 from tests.synthetic import BASELINES, synthetic
 from tests.unit.dashboards.test_report import HOSTILE, OF_DUAL_HEAD, findings
-from weightsearch.dashboards.notes import Notes
-from weightsearch.dashboards.report import PARTS
-from weightsearch.dashboards.serve import make_dashboard
+from weightsearch.dashboards.report.notes import Notes
+from weightsearch.dashboards.report.page import SECTIONS
+from weightsearch.dashboards.server.serve import make_dashboard
 from weightsearch.study.lease import Lease
 from weightsearch.study.store import StudyStore
 from weightsearch.study.writer import Writer
@@ -133,7 +133,7 @@ def test_optuna_dashboard_shows_note_figures_and_pictures(opened, tmp_path):
 def test_a_part_can_be_chosen_alone(ran):
     command("report", "tiny.yaml", "--select", "cost", "--select", "protocol", "-o", "two.html", cwd=ran)
     text = (ran / "two.html").read_text()
-    assert [name for name in PARTS if f'<section id="{name}">' in text] == ["protocol", "cost"]
+    assert [name for name in SECTIONS if f'<section id="{name}">' in text] == ["protocol", "cost"]
     assert len(text) < 20_000  # without figures there is no library of them
     refused = command("report", "tiny.yaml", "--select", "costs", cwd=ran, expect=2)
     assert "unknown part 'costs'" in refused.stderr

@@ -14,8 +14,8 @@ import yaml
 
 from tests.conftest import ROOT, TINY
 from tests.integration.commands import ALONE, WEIGHTSEARCH, command, curves, epochs_of, shown, wait_for_epochs
+from weightsearch.config import load_study
 from weightsearch.search.driver import StudyRun
-from weightsearch.spec import load_study
 
 
 @pytest.fixture(scope="module")
@@ -143,8 +143,10 @@ def test_a_killed_driver_goes_on_and_ends_with_the_same_study(tmp_path, finished
 
 def test_a_second_driver_says_who_has_the_study_and_joins_when_asked(finished):
     folder, _ = finished
-    spec = load_study(folder / "tiny.yaml", [f"storage=sqlite:///{folder}/tiny.db", f"resources.run_dir={folder}/runs"])
-    holder = StudyRun(spec)
+    config = load_study(
+        folder / "tiny.yaml", [f"storage=sqlite:///{folder}/tiny.db", f"resources.run_dir={folder}/runs"]
+    )
+    holder = StudyRun(config)
     second = command("run", "tiny.yaml", cwd=folder, expect=3)
     assert f"(process {os.getpid()}, last heard" in second.stderr
     assert len(second.stderr.strip().splitlines()) == 1

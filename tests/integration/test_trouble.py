@@ -141,7 +141,7 @@ def test_a_worker_that_dies_between_two_trials_failed_once(tmp_path):
         "from pathlib import Path\n"
         "from weightsearch.search.driver import StudyRun\n"
         "from weightsearch.search.worker import Worker\n"
-        "from weightsearch.spec import load_study\n"
+        "from weightsearch.config import load_study\n"
         "class Dies(Worker):\n"
         "    def reset_config(self, config):\n"
         f"        died = Path({str(tmp_path / 'died')!r})\n"

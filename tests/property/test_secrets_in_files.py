@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import TINY
+from weightsearch.config import load_identity, load_study
+from weightsearch.config.yaml_source import parse_yaml
 from weightsearch.errors import WeightsearchError, hide, one_line
-from weightsearch.spec import load_identity, load_study
-from weightsearch.spec.document import parse_document
 from weightsearch.study.url import parse_url, shown
 
 SECRET = "hunter2Secret"
@@ -138,7 +138,7 @@ def test_addresses_without_a_password_stay():
 
 def test_a_mistake_of_yaml_is_told_without_the_text():
     with pytest.raises(WeightsearchError) as error:
-        parse_document(f"storage: *{SECRET}\n".encode(), "x.yaml")
+        parse_yaml(f"storage: *{SECRET}\n".encode(), "x.yaml")
     assert str(error.value) == (
         "not valid YAML: text that begins with * names an anchor, and there is none of that name; in a value, put the "
         "whole value into quotes (x.yaml:1)"

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from tests.conftest import ROOT
 from tests.property.test_study_files import RANGES, VALUES, paths
 from weightsearch import cli
-from weightsearch.errors import SpecError
-from weightsearch.spec import load_study
+from weightsearch.config import load_study
+from weightsearch.errors import ConfigError
 
 FILES = sorted((ROOT / "studies").glob("*.yaml"))
 BROKEN_RANGES = st.one_of(
@@ -146,7 +146,7 @@ def broken_files(
     path.write_bytes(data)
     try:
         load_study(path)
-    except SpecError:
+    except ConfigError:
         pass
     else:
         assume(False)  # it is still a study

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import TINY
-from weightsearch.errors import SpecError
-from weightsearch.spec import StudySpec, load_study
-from weightsearch.spec.document import parse_document
+from weightsearch.config import StudyConfig, load_study
+from weightsearch.config.yaml_source import parse_yaml
+from weightsearch.errors import ConfigError
 
 BASE = yaml.safe_load(TINY)
 SCALARS = st.one_of(
@@ -64,11 +64,11 @@ def mutated(draw: st.DrawFn) -> dict[str, Any]:
     return tree
 
 
-def outcome(path: Path) -> StudySpec | None:
+def outcome(path: Path) -> StudyConfig | None:
     """The study, or None after one located error."""
     try:
         return load_study(path)
-    except SpecError as error:
+    except ConfigError as error:
         assert error.problems
         for problem in error.problems:
             assert "\n" not in str(problem)
@@ -91,10 +91,10 @@ FIXTURE = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 def test_changed_trees(folder, tree):
     path = folder / "study.yaml"
     path.write_text(yaml.safe_dump(tree, allow_unicode=True))
-    spec = outcome(path)
-    if spec is not None:
-        values = {name: found.ends()[-1] for name, found in spec.space.items()}
-        assert spec.configuration(values).name == spec.name
+    config = outcome(path)
+    if config is not None:
+        values = {name: found.ends()[-1] for name, found in config.space.items()}
+        assert config.configuration(values).name == config.name
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=FIXTURE)
@@ -103,9 +103,10 @@ def test_changed_bytes(folder, start, length, text):
     path = folder / "study.yaml"
     inserted = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
     path.write_bytes(TINY[:start].encode() + inserted + TINY[start + length :].encode())
-    spec = outcome(path)  # None after one located error
+    config = outcome(path)  # None after one located error
     assert (
-        spec is None or spec.configuration({name: found.ends()[0] for name, found in spec.space.items()}) == spec.base
+        config is None
+        or config.configuration({name: found.ends()[0] for name, found in config.space.items()}) == config.base
     )
 
 
@@ -113,8 +114,8 @@ def test_changed_bytes(folder, start, length, text):
 @given(data=st.binary(max_size=200))
 def test_any_bytes(data):
     try:
-        parse_document(data, "x.yaml")
-    except SpecError as error:
+        parse_yaml(data, "x.yaml")
+    except ConfigError as error:
         assert len(error.problems) == 1
         assert "\n" not in str(error)
 
@@ -131,6 +132,6 @@ def test_any_override(folder, override):
     path.write_text(TINY)
     try:
         load_study(path, [override])
-    except SpecError as error:
+    except ConfigError as error:
         for problem in error.problems:
             assert "\n" not in str(problem), repr(problem)

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.stores import driving
-from tests.synthetic import fill, spec, synthetic
+from tests.synthetic import config, fill, synthetic
 from weightsearch.cli import app
 from weightsearch.errors import WeightsearchError, WriteError
 
@@ -82,7 +82,7 @@ def test_watch_shows_a_study_once(study):
 
 def test_watch_follows_a_study_until_it_is_over(study, tmp_path):
     def drive() -> None:
-        with driving(f"sqlite:///{tmp_path}/s.db", "synthetic", spec({"abs_rel": "minimize"}, {})) as writer:
+        with driving(f"sqlite:///{tmp_path}/s.db", "synthetic", config({"abs_rel": "minimize"}, {})) as writer:
             started.set()
             for _ in range(3):
                 fill(writer, 1, baselines={})

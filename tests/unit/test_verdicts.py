@@ -12,11 +12,11 @@ from optuna.samplers import RandomSampler
 from typer.testing import CliRunner
 
 from tests.stores import HERE, driving
-from tests.synthetic import PROTOCOL, SPACE, fill, record, spec, synthetic
+from tests.synthetic import PROTOCOL, SPACE, config, fill, record, synthetic
 from weightsearch.cli import app
-from weightsearch.dashboards.findings import read_findings
-from weightsearch.dashboards.notes import study_note
-from weightsearch.dashboards.summary_part import summary_part
+from weightsearch.dashboards.report.data import read_report_data
+from weightsearch.dashboards.report.notes import study_note
+from weightsearch.dashboards.report.summary_section import summary_section
 from weightsearch.study.store import NAIVE, NAIVE_ON_TEST, WARNINGS, StudyStore
 from weightsearch.study.writer import Attempt
 
@@ -45,7 +45,7 @@ def study(tmp_path, monkeypatch) -> str:
     store = StudyStore.open("sqlite:///s.db", "synthetic", mode="write")
     store.note(NAIVE, {"constant_depth": {"abs_rel": 0.224}, "mean_depth": {"abs_rel": 0.23}})
     store.note(NAIVE_ON_TEST, {"constant_depth": {"abs_rel": 0.332}, "mean_depth": {"abs_rel": 0.34}})
-    found = read_findings(store)
+    found = read_report_data(store)
     assert found.best.values["abs_rel"] < 0.224
     for trial in (found.best.number, 0, 1):
         for seed, value in enumerate((0.27, 0.28, 0.29)):
@@ -56,12 +56,12 @@ def study(tmp_path, monkeypatch) -> str:
 
 def test_show_compare_report_and_note_say_that_the_network_loses(study):
     store = StudyStore.open("sqlite:///s.db", "synthetic")
-    found = read_findings(store)
+    found = read_report_data(store)
     store.close()
     plain = {
         "show": said("show", study),
         "compare": said("compare", study),
-        "report": " ".join(summary_part(found).text),
+        "report": " ".join(summary_section(found).text),
         "note": study_note(found).replace("\\_", "_"),
         "show --json": json.loads(said("show", study, "--json"))["verdict"][0],
         "compare --json": json.loads(said("compare", study, "--json"))["verdicts"]["synthetic"][0],
@@ -83,7 +83,7 @@ def test_compare_and_show_list_the_trivial_baselines_on_both_splits(study):
 def test_show_warns_of_the_best_trial_s_terms_without_pixels(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "s.yaml").write_text("name: synthetic\nstorage: sqlite:///s.db\n")
-    with driving("sqlite:///s.db", "synthetic", spec(OBJECTIVES)) as writer:
+    with driving("sqlite:///s.db", "synthetic", config(OBJECTIVES)) as writer:
         for empty in ({}, {"consistency": 20}):  # the second trial is the better one
             number = writer.ask(RandomSampler(seed=0), SPACE).number
             found = record(WEIGHTS, 1, number)
@@ -107,9 +107,9 @@ def test_warnings_about_the_data_stand_before_every_verdict(study):
     store.note(WARNINGS, {"lines": []})
     with store.database.writing() as connection:
         store.keep(connection, WARNINGS, {"lines": [UNIT]}, anew=True)
-    found = read_findings(store)
+    found = read_report_data(store)
     store.close()
-    part = summary_part(found)
+    part = summary_section(found)
     assert part.warnings[0] == f"Warning: {UNIT}"
     plain = {
         "show": said("show", study),
@@ -128,7 +128,7 @@ def test_commands_to_be_copied_name_the_study_that_was_given(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my s.yaml").write_text("name: other\nstorage: sqlite:///other.db\n")
     sets = ("--set", "name=synthetic", "--set", "storage=sqlite:///s.db")
-    with driving("sqlite:///s.db", "synthetic", spec(OBJECTIVES)) as writer:
+    with driving("sqlite:///s.db", "synthetic", config(OBJECTIVES)) as writer:
         fill(writer, 2, states=["COMPLETE", "RUNNING"])
         text = said("show", "my s.yaml", *sets)
     words = "--set name=synthetic --set storage=sqlite:///s.db"

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from weightsearch.cli import data, database, reports, studies, training
 from weightsearch.cli.app import GIVEN_STORAGE, app
-from weightsearch.errors import SpecError, WeightsearchError, hide, one_line
+from weightsearch.console import err
+from weightsearch.errors import ConfigError, WeightsearchError, hide, one_line
 from weightsearch.files import expanded
-from weightsearch.screen import err
 from weightsearch.search.stopping import INTERRUPTED, Stop, stoppable
 
 __all__ = ["app", "data", "database", "main", "reports", "studies", "training"]
@@ -34,7 +34,7 @@ def main() -> None:
                 if end.code == INTERRUPTED:  # typer made this of a KeyboardInterrupt, and says nothing
                     raise KeyboardInterrupt from None
                 raise
-    except SpecError as error:
+    except ConfigError as error:
         for problem in error.problems:
             err.print(str(problem), markup=False)
         sys.exit(error.exit_status)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from weightsearch.config import load_identity
 from weightsearch.errors import StoreError, StoreMissing, WeightsearchError, hide
-from weightsearch.spec import load_identity
 
 if TYPE_CHECKING:
     from weightsearch.data.source import SplitName
@@ -99,7 +99,7 @@ def split_of(name: str) -> SplitName:
 
 def warned(text: str) -> None:
     """Print a warning to standard error."""
-    from weightsearch.screen import err
+    from weightsearch.console import err
 
     err.print(f"warning: {text}", style="bold", markup=False)
 

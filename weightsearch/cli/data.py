@@ -7,9 +7,9 @@ import json
 import typer
 
 from weightsearch.cli.app import AsJson, Either, Quiet, Sets, Split, app, located, split_of, warned
+from weightsearch.config import load_base
+from weightsearch.console import View, err, print_data_check, print_metrics
 from weightsearch.errors import WeightsearchError, counted
-from weightsearch.screen import View, err, print_data_check, print_metrics
-from weightsearch.spec import load_base
 
 group = typer.Typer(no_args_is_help=True, help="Look at a data set.")
 app.add_typer(group, name="data")

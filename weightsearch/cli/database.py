@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 
 from weightsearch.cli.app import Sets, Study, app
-from weightsearch.screen import out
-from weightsearch.spec import load_identity
+from weightsearch.config import load_identity
+from weightsearch.console import out
 
 
 @app.command()
@@ -36,8 +36,8 @@ def dashboard(
     The token is that of the environment variable WEIGHTSEARCH_DASHBOARD_TOKEN; without it, a new one is printed where
     one is needed.
     """
-    from weightsearch.dashboards.door import is_loopback
-    from weightsearch.dashboards.serve import make_dashboard
+    from weightsearch.dashboards.server.access import is_loopback
+    from weightsearch.dashboards.server.serve import make_dashboard
 
     identity = load_identity(study, sets or ())
     token = os.environ.get("WEIGHTSEARCH_DASHBOARD_TOKEN") or None

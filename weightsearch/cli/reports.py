@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from weightsearch.cli.app import AsJson, Sets, Study, app, call_of, opened
+from weightsearch.config import load_identity
+from weightsearch.console import follow, out, print_claims, print_quantisation
 from weightsearch.errors import CALL, WeightsearchError
 from weightsearch.files import write_text
-from weightsearch.screen import follow, out, print_claims, print_quantisation
-from weightsearch.spec import load_identity
 
 if TYPE_CHECKING:
-    from weightsearch.dashboards.part import Part
+    from weightsearch.dashboards.report.section import Section
 
 FORMATS = ("html", "png", "pdf", "csv")
 
@@ -33,35 +33,36 @@ def report(
     ] = None,
     form: Annotated[str, typer.Option("--format", help="html, png, pdf or csv.")] = "html",
     select: Annotated[
-        list[str] | None, typer.Option(metavar="PART", help="A part of the report; may be repeated. All unless given.")
+        list[str] | None,
+        typer.Option(metavar="SECTION", help="A section of the report; may be repeated. All unless given."),
     ] = None,
 ) -> None:
     """Write a study as one page that opens anywhere; or its figures (png, pdf) or tables (csv) as files."""
     if form not in FORMATS:
         raise WeightsearchError(f"--format: expected {', '.join(FORMATS)}, found {form!r}")
     gc.set_threshold(100_000)  # what is imported and read stays: looking for garbage in it takes a tenth of the time
-    from weightsearch.dashboards.findings import read_findings
-    from weightsearch.dashboards.report import chosen_parts, render
+    from weightsearch.dashboards.report.data import read_report_data
+    from weightsearch.dashboards.report.page import chosen_sections, render
 
     with opened(study, sets) as store:
-        found = read_findings(store, pictures=form == "html")
-    parts = chosen_parts(found, select or ())
+        found = read_report_data(store, pictures=form == "html")
+    sections = chosen_sections(found, select or ())
     if form == "html":
         path = output or Path(f"{found.name}.html")
-        write_text(path, render(found.name, parts, datetime.now().astimezone()))
+        write_text(path, render(found.name, sections, datetime.now().astimezone()))
         out.print(f"written: {path}", markup=False)
         return
-    for path in _write_files(parts, form, output or Path(f"{found.name}-{form}")):
+    for path in _write_files(sections, form, output or Path(f"{found.name}-{form}")):
         out.print(f"written: {path}", markup=False)
 
 
-def _write_files(parts: list[Part], form: str, output: Path) -> list[Path]:
-    """Each figure, or each part's table, as a file: that of the output's name if there is one only and the name ends
+def _write_files(sections: list[Section], form: str, output: Path) -> list[Path]:
+    """Each figure, or each section's table, as a file: that of the output's name if there is one only and the name ends
     so, else in a folder of that name."""
-    from weightsearch.dashboards.files import write_figures, write_tables
+    from weightsearch.dashboards.report.files import write_figures, write_tables
 
     write = write_tables if form == "csv" else write_figures
-    return write(parts, form, output)
+    return write(sections, form, output)
 
 
 @app.command()
@@ -78,15 +79,15 @@ def claims(
 
     evidence: dict[str, str] = {}
     if study is not None:
-        from weightsearch.dashboards.claims_part import evidence as evidence_of
-        from weightsearch.dashboards.findings import read_findings
+        from weightsearch.dashboards.report.claims_section import evidence as evidence_of
+        from weightsearch.dashboards.report.data import read_report_data
 
         with opened(study, sets) as store:
-            evidence = evidence_of(read_findings(store, pictures=False))
+            evidence = evidence_of(read_report_data(store, pictures=False))
     found = all_claims(evidence, CALL if study is None else call_of(study, sets))
     if output is not None:
-        from weightsearch.dashboards.claims_part import part_of_claims
-        from weightsearch.dashboards.report import render
+        from weightsearch.dashboards.report.claims_section import part_of_claims
+        from weightsearch.dashboards.report.page import render
 
         write_text(output, render("Published claims", [part_of_claims(found)], datetime.now().astimezone()))
     if as_json:

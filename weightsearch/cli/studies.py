@@ -23,12 +23,12 @@ from weightsearch.cli.app import (
     opened,
     warned,
 )
+from weightsearch.config import Choices, load_study
+from weightsearch.config.ranges import text_of
+from weightsearch.config.yaml_source import placed
+from weightsearch.console import View, err, out, print_compared, print_result, print_verdict
 from weightsearch.errors import StoreError, StoreUnavailable, WeightsearchError
 from weightsearch.files import write_text
-from weightsearch.screen import View, err, out, print_compared, print_result, print_verdict
-from weightsearch.spec import Choices, load_study
-from weightsearch.spec.document import placed
-from weightsearch.spec.ranges import text_of
 
 if TYPE_CHECKING:
     from weightsearch.study.store import StudyStore
@@ -47,24 +47,24 @@ def run(
 ) -> None:
     """Create or continue a study: search until it has all its trials, then compare the best with the baselines."""
     overrides = [*(sets or ()), *([] if force_new is None else [f"name={force_new}"])]
-    spec = load_study(located(study), overrides)
-    check_storage(spec.storage, spec.document.place(("storage",)))
-    from weightsearch.dashboards.notes import Notes
+    config = load_study(located(study), overrides)
+    check_storage(config.storage, config.yaml_source.place(("storage",)))
+    from weightsearch.dashboards.report.notes import Notes
     from weightsearch.data.dataset import outline
     from weightsearch.search.driver import StudyRun
     from weightsearch.search.status import Status
     from weightsearch.study.progress import read_counts
 
     view = View(quiet=quiet)
-    with placed(spec.document):
-        outline(spec.base)  # errors in lists leave no database behind
-    running = StudyRun(spec, view, join=join, new=force_new is not None, annotate=Notes)
+    with placed(config.yaml_source):
+        outline(config.base)  # errors in lists leave no database behind
+    running = StudyRun(config, view, join=join, new=force_new is not None, annotate=Notes)
     running.store.call = call_of(study, overrides)
     try:
         with view.progress("reading frames") as progress:
             running.check(progress)
-        status = Status.of(running.summary(), spec.search.trials, spec.base.train)
-        view.begin(status, spec.name, lambda known: read_counts(running.store, known))
+        status = Status.of(running.summary(), config.search.trials, config.base.train)
+        view.begin(status, config.name, lambda known: read_counts(running.store, known))
         try:
             running.search(begins=lambda: view.line("starting the workers; the first epochs take a while"))
         except BaseException:
@@ -84,7 +84,7 @@ def run(
             with suppress(StoreUnavailable):
                 _warn_of_terms(running.store, summary)
         if best is None:
-            raise _NoResult(f"no trial of {spec.name!r} trained to the end: {_first_reason(summary)}")
+            raise _NoResult(f"no trial of {config.name!r} trained to the end: {_first_reason(summary)}")
     finally:
         running.close()
 
@@ -93,42 +93,42 @@ def run(
 def validate(study: Study, sets: Sets = None) -> None:
     """Check a study file: its values, lists and splits, then its network and each loss term on a batch of noise. Print
     what would be searched. No image is read."""
-    spec = load_study(located(study), sets or ())
-    check_storage(spec.storage, spec.document.place(("storage",)))
+    config = load_study(located(study), sets or ())
+    check_storage(config.storage, config.yaml_source.place(("storage",)))
     from weightsearch.data.dataset import outline
     from weightsearch.data.listing import example_noun
     from weightsearch.data.noise import noise
     from weightsearch.search.samplers import check_sampler
     from weightsearch.training.preflight import learning, preflight, used_terms
 
-    check_sampler(spec)
-    with placed(spec.document), tempfile.TemporaryDirectory() as folder:
-        found = outline(spec.base)
-        sizes = preflight(learning(spec), noise(spec.base, 2, Path(folder)), terms=used_terms(spec))
+    check_sampler(config)
+    with placed(config.yaml_source), tempfile.TemporaryDirectory() as folder:
+        found = outline(config.base)
+        sizes = preflight(learning(config), noise(config.base, 2, Path(folder)), terms=used_terms(config))
     for line in found.warnings:
         warned(line)
-    out.print(f"{study}: study {spec.name!r} is valid", markup=False)
+    out.print(f"{study}: study {config.name!r} is valid", markup=False)
     out.print(
-        f"  {example_noun(spec.base)}s: " + ", ".join(f"{count} {name}" for name, count in found.counts.items()),
+        f"  {example_noun(config.base)}s: " + ", ".join(f"{count} {name}" for name, count in found.counts.items()),
         markup=False,
     )
     if sizes is not None and sizes[0] != sizes[1]:
         height, width = sizes[0]
-        compared = spec.base.evaluation.size or spec.base.data.size
+        compared = config.base.evaluation.size or config.base.data.size
         other = "each image's own size" if compared == "native" else f"{compared[0]}x{compared[1]}"
         out.print(
             f"  the network predicts depth at {height}x{width}: the loss compares it with the true depth at that size, "
             f"metrics resize it to {other}",
             markup=False,
         )
-    for name, range_ in spec.space.items():
+    for name, range_ in config.space.items():
         if isinstance(range_, Choices):
             text = ", ".join(map(text_of, range_.values))
         else:
             text = f"{range_.low:g} to {range_.high:g}" + (", log" if range_.log else "")
             text += f", step {range_.step:g}" if range_.step not in (None, 1) else ""
         out.print(f"  {name}: {text}", markup=False)
-    search = spec.search
+    search = config.search
     objectives = ", ".join(f"{direction} {name}" for name, direction in search.objectives.items())
     baselines = ", ".join(search.baselines) or "none"
     out.print(
@@ -215,7 +215,7 @@ def compare(
     splits: with other seeds than the search had, so that the winner's luck does not count. What the study's own trials
     gave is stored with them, and is the report's measure of chance.
     """
-    from weightsearch.search.comparison import (
+    from weightsearch.compare.studies import (
         Compared,
         Listener,
         common_objective,

@@ -24,16 +24,16 @@ from weightsearch.cli.app import (
     split_of,
     warned,
 )
-from weightsearch.errors import ModelError, OptionError, SpecError, WeightsearchError
-from weightsearch.screen import View, err, out, print_costs
-from weightsearch.spec import load_base, load_configuration, locate
-from weightsearch.spec.ranges import text_of
+from weightsearch.config import load_base, load_configuration, locate
+from weightsearch.config.ranges import text_of
+from weightsearch.console import View, err, out, print_costs
+from weightsearch.errors import ConfigError, ModelError, OptionError, WeightsearchError
 
 if TYPE_CHECKING:
+    from weightsearch.config import Configuration
     from weightsearch.data.source import SplitName
     from weightsearch.metrics.protocol import Protocol
     from weightsearch.records import EpochRecord
-    from weightsearch.spec import Configuration
     from weightsearch.training.refine import Refinement
 
 SHOWN: Final = ("abs_rel", "rmse", "ate", "epe", "epe_noc")  # of an epoch's metrics, in its line
@@ -258,7 +258,7 @@ def cost(
             configuration = load_base(located(file), [*(sets or ()), *row, *without])
             chosen = choose_device(configuration, device)
             costs.append(measure_cost(configuration, chosen, seconds=seconds, cpu_time=cpu_time))
-        except (ModelError, SpecError) as error:
+        except (ModelError, ConfigError) as error:
             problems.append(" ".join([*row, str(error)]))
     if as_json:
         print(json.dumps([asdict(found) for found in costs], indent=2))

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
+from weightsearch.config.schema import Augmentation
 from weightsearch.data.batch import Batch, TrueMotion
-from weightsearch.spec.sections import Augmentation
 
 # Rows: luma and the two chroma axes of NTSC's YIQ, in which a hue is an angle.
 YIQ: Final = ((0.299, 0.587, 0.114), (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135))

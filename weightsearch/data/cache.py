@@ -22,6 +22,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from weightsearch.config.schema import Configuration
 from weightsearch.data import images, reading
 from weightsearch.data.images import resize_colour, resize_flow, resize_intrinsics, resize_mask
 from weightsearch.data.listing import check_files
@@ -30,7 +31,6 @@ from weightsearch.data.source import Frame, Source, Video, knows_flow, knows_mov
 from weightsearch.errors import RAISED, DataError, OptionError
 from weightsearch.files import expanded
 from weightsearch.plugins import build, plain_options, resolve
-from weightsearch.spec.sections import Configuration
 from weightsearch.user_code import PASSED_ON, at, described, own_code
 
 FORMAT: Final = 8

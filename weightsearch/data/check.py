@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from weightsearch.config.schema import Configuration
 from weightsearch.data.cache import build_source, checked_motion, files_of, videos_of
 from weightsearch.data.listing import example_noun, frame_warnings
 from weightsearch.data.plausible import reading_of, sample_of, truth_doubts
@@ -17,7 +18,6 @@ from weightsearch.data.reading import Progress, Reading, names_of, place_of, pro
 from weightsearch.data.source import Choosing, Frame, Source, Video, knows_flow, knows_moving
 from weightsearch.data.split import LeftOver, cut, left_over, with_neighbours
 from weightsearch.errors import DataError, counted
-from weightsearch.spec.sections import Configuration
 
 COMPUTED: Final = 100  # frames of a computed data set that are looked at, about: none of them can be a damaged file
 

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
 
+from weightsearch.config.schema import Configuration
 from weightsearch.data.source import Source, SplitName, Video
 from weightsearch.errors import DataError, counted
-from weightsearch.spec.sections import Configuration
 
 NAMED: Final = 2  # frames that a warning names
 

@@ -8,10 +8,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from weightsearch.config.schema import Configuration
 from weightsearch.data.cache import CONTENT, CachedFrames
 from weightsearch.data.dataset import Dataset
 from weightsearch.data.source import SplitName, Video
-from weightsearch.spec.sections import Configuration
 
 STEP: Final = 0.05  # metres that the camera moves between two frames
 

@@ -14,12 +14,12 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from weightsearch.config.schema import Configuration
 from weightsearch.data.cache import build_source
 from weightsearch.data.dataset import Dataset
 from weightsearch.data.source import Source, SplitName
 from weightsearch.data.units import CONVENTIONS, convention, unit_of
 from weightsearch.errors import DataError
-from weightsearch.spec.sections import Configuration
 
 Depths = NDArray[np.float32]
 

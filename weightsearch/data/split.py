@@ -10,10 +10,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from weightsearch.config.schema import Split
 from weightsearch.data.order import leaps
 from weightsearch.data.source import SplitName, Video
 from weightsearch.errors import DataError, counted
-from weightsearch.spec.sections import Split
 
 SPLITS: Final[tuple[SplitName, ...]] = ("train", "validation", "test")
 

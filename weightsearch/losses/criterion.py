@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from weightsearch.config.schema import Configuration
 from weightsearch.data.batch import Batch
 from weightsearch.errors import RAISED, ModelError, OptionError
 from weightsearch.losses.heads import HeadGradients, heads_among
@@ -18,7 +19,6 @@ from weightsearch.losses.masked import counted_pixels
 from weightsearch.losses.term import LossTerm, Prediction
 from weightsearch.plugins import build, resolve
 from weightsearch.records import several_units
-from weightsearch.spec.sections import Configuration
 from weightsearch.user_code import PASSED_ON, at, check_callable, described
 
 

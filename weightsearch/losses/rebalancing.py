@@ -1,7 +1,7 @@
 """Which pixels depth and pose learn from, and which flow: what moves by itself spoils depth and odometry.
 
 Source of the neighbourhood: CoopNet (WACV 2023), whose main text could not be had; what its supplementary says is put
-together again in `spec.sections.Rebalance`.
+together again in `config.schema.Rebalance`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from weightsearch.config.schema import Rebalance
 from weightsearch.data.batch import Batch
 from weightsearch.errors import ModelError
 from weightsearch.geometry.occlusion import visible
@@ -19,7 +20,6 @@ from weightsearch.losses.mode import ESTIMATORS
 from weightsearch.losses.pairs import depth_flow, predicted_poses, warped
 from weightsearch.losses.photometric_error import ALPHA
 from weightsearch.losses.term import Prediction
-from weightsearch.spec.sections import Rebalance
 
 RIGID_PIXELS: Final = "rigid_pixels"
 FLOW_PIXELS: Final = "flow_pixels"

@@ -12,7 +12,7 @@ from weightsearch.errors import TrialFailure
 from weightsearch.metrics.protocol import Protocol, crop_mask
 
 NAMES = ("abs_rel", "sq_rel", "rmse", "rmse_log", "log10", "silog", "a1", "a2", "a3")
-PARTS = ("abs_rel_static", "abs_rel_moving")
+SECTIONS = ("abs_rel_static", "abs_rel_moving")
 
 
 class DepthMetrics:
@@ -120,7 +120,7 @@ class DepthMetrics:
 
     def _of_parts(self) -> dict[str, float]:
         result: dict[str, float] = {}
-        for name, part in zip(PARTS, torch.cat(self.parts).unbind(dim=1), strict=True):
+        for name, part in zip(SECTIONS, torch.cat(self.parts).unbind(dim=1), strict=True):
             part = part[part[:, 1] > 0]
             if not len(part):
                 continue

@@ -9,9 +9,9 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from weightsearch.config.schema import Configuration, EvaluationSize
 from weightsearch.data.source import Size
 from weightsearch.plugins import all_options, resolve
-from weightsearch.spec.sections import Configuration, EvaluationSize
 
 # Rows from, to and columns from, to, as fractions of height and width.
 CROPS: Final[dict[str, tuple[float, float, float, float]]] = {

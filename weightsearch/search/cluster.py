@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from sqlalchemy.engine import make_url
 
+from weightsearch.config import StudyConfig
 from weightsearch.errors import SearchError, first_line
 from weightsearch.search.connection import (
     SETTINGS,
@@ -22,7 +23,6 @@ from weightsearch.search.connection import (
     on_this_machine,
     signals_kept,
 )
-from weightsearch.spec import StudySpec
 from weightsearch.study.url import passwords
 
 if TYPE_CHECKING:
@@ -42,11 +42,11 @@ class ClusterLost(SearchError):
 class Cluster:
     """A connection to Ray. resources: CPUs and GPUs of one trial. tell: takes warnings."""
 
-    def __init__(self, spec: StudySpec, tell: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, config: StudyConfig, tell: Callable[[str], None] = lambda _: None) -> None:
         for name, value in SETTINGS.items():
             os.environ.setdefault(name, value)
-        self.address = spec.ray.address
-        self.storage = spec.storage
+        self.address = config.ray.address
+        self.storage = config.storage
         self._exit = ExitStack()
         try:
             if self.address is None:
@@ -64,7 +64,7 @@ class Cluster:
         self.tell = tell
         self.nodes: Nodes | None = None
         self._watch_head()
-        asked = spec.base.resources
+        asked = config.base.resources
         total = self.total()
         gpus = asked.gpus_per_trial
         if gpus == "auto":

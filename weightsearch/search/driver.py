@@ -14,6 +14,9 @@ from typing import Any, Final, Protocol
 
 from optuna.trial import TrialState
 
+from weightsearch.config import StudyConfig
+from weightsearch.config.differences import differences, flat
+from weightsearch.config.yaml_source import placed
 from weightsearch.data.dataset import changed_content, check_content, of_any_size, open_dataset
 from weightsearch.data.reading import Progress
 from weightsearch.errors import (
@@ -28,20 +31,17 @@ from weightsearch.errors import (
 )
 from weightsearch.files import write_text
 from weightsearch.metrics.protocol import protocol_of
+from weightsearch.search.checkpoints import Checkpoints
 from weightsearch.search.cluster import Cluster, ClusterLost
 from weightsearch.search.host import missing_on_this_host
-from weightsearch.search.keeper import Keeper
-from weightsearch.search.ledger import OUTCOMES, Assignment, Event, Ledger, Listener, stored_spec
-from weightsearch.search.patience import Patience
+from weightsearch.search.ledger import OUTCOMES, Assignment, Event, Ledger, Listener, stored_config
+from weightsearch.search.retry import Retry
 from weightsearch.search.rounds import train_all
 from weightsearch.search.samplers import check_sampler
 from weightsearch.search.stopping import stoppable
 from weightsearch.search.trial_log import log_path, prepare_log
 from weightsearch.search.trivial import trivial_baselines
 from weightsearch.search.watch import Watch
-from weightsearch.spec import StudySpec
-from weightsearch.spec.differences import differences, flat
-from weightsearch.spec.document import placed
 from weightsearch.study.export import best_configuration
 from weightsearch.study.lease import Lease
 from weightsearch.study.store import CONTENT, MEASURED, NAIVE, NAIVE_ON_TEST, UID, WARNINGS, StudyStore
@@ -82,19 +82,19 @@ class StudyRun:
 
     def __init__(
         self,
-        spec: StudySpec,
+        config: StudyConfig,
         listener: Listener | None = None,
         *,
         join: bool = False,
         new: bool = False,
         annotate: Callable[[StudyStore], Annotator] | None = None,
     ) -> None:
-        self.spec = spec
-        self.folder = Path(spec.base.resources.run_dir).absolute() / spec.name
+        self.config = config
+        self.folder = Path(config.base.resources.run_dir).absolute() / config.name
         self.listener = listener or (lambda _: None)
         with ExitStack() as stack:
             with _folder_made(self.folder):
-                self.store = _open_store(spec, new=new)
+                self.store = _open_store(config, new=new)
             stack.callback(self.store.close)
             self.store.joined = join
             self.lease = Lease.take(self.store, join=join)
@@ -105,8 +105,8 @@ class StudyRun:
             stack.enter_context(self.lease.kept())
             stack.callback(self._watch_database().close)
             self._exit = stack.pop_all()
-        self.keeper = Keeper(self.store, self.folder / f"trials-{self.store.uid}")
-        self.patience = Patience(self.listener)
+        self.checkpoints = Checkpoints(self.store, self.folder / f"trials-{self.store.uid}")
+        self.retry = Retry(self.listener)
 
     def _watch_database(self) -> Watch:
         """Warn of a database that neither answers nor refuses: an act waits for it in silence."""
@@ -126,35 +126,35 @@ class StudyRun:
     def check(self, progress: Progress | None = None) -> None:
         """Whatever would end every trial ends the study here, before Ray starts. Builds the frame cache, and measures
         what the trials must beat."""
-        check_sampler(self.spec)
-        base = self.spec.base
-        with placed(self.spec.document):
+        check_sampler(self.config)
+        base = self.config.base
+        with placed(self.config.yaml_source):
             dataset = open_dataset(base, progress=progress)
         self._check_content(dataset.content)
         protocol = protocol_of(base, "validation")
         check_protocol(self.store, protocol.to_plain())
-        with placed(self.spec.document), with_warnings(dataset, protocol):
-            preflight(learning(self.spec), dataset, self.spec.search.objectives, used_terms(self.spec))
+        with placed(self.config.yaml_source), with_warnings(dataset, protocol):
+            preflight(learning(self.config), dataset, self.config.search.objectives, used_terms(self.config))
         lines = warnings_before_training(dataset, protocol)
-        with self.writer.act() as connection:
+        with self.writer.transaction() as connection:
             self.store.keep(connection, WARNINGS, {"lines": lines}, anew=not self.store.joined)
         for line in lines:
             self.listener(Event("warning", reason=line))
         open_truths(dataset, "validation", protocol, progress)
-        if NAIVE not in self.store.spec:
-            found = trivial_baselines(dataset, base, "validation", self.spec.search.objectives, progress)
-            with self.writer.act() as connection:
+        if NAIVE not in self.store.config:
+            found = trivial_baselines(dataset, base, "validation", self.config.search.objectives, progress)
+            with self.writer.transaction() as connection:
                 self.store.keep(connection, NAIVE, found)
 
     def _check_content(self, now: Mapping[str, float]) -> None:
         """Raise StoreError if the trials so far were measured on other data."""
-        with self.writer.act() as connection:
+        with self.writer.transaction() as connection:
             before = self.store.keep(connection, CONTENT, now)
         changed = changed_content(before, now)
         if changed:
             raise StoreError(
-                f"the data set has changed since the study {self.spec.name!r} began ({', '.join(changed[:4])}), or the "
-                f"host {platform.node()} has another copy of it: its trials could not be compared; bring the data "
+                f"the data set has changed since the study {self.config.name!r} began ({', '.join(changed[:4])}), or "
+                f"the host {platform.node()} has another copy of it: its trials could not be compared; bring the data "
                 "back, or start beside it with --force-new NAME"
             )
 
@@ -162,17 +162,17 @@ class StudyRun:
         """Train trials until the study has all of them. trainable: what trains them in place of our Worker, with its
         configuration and results. begins: called before Ray starts, if there is something to train. Raises
         Interrupted at Ctrl-C, SearchError, StoreError."""
-        ledger = self.patience.insist(lambda: Ledger(self.spec, self.writer, self._heard))
+        ledger = self.retry.insist(lambda: Ledger(self.config, self.writer, self._heard))
         lost_in_a_row = 0
-        if begins is not None and not self.patience.insist(ledger.done):
+        if begins is not None and not self.retry.insist(ledger.done):
             begins()
-        while not self.patience.insist(ledger.done):
-            before = self.patience.insist(self.store.epochs)
+        while not self.retry.insist(ledger.done):
+            before = self.retry.insist(self.store.epochs)
             try:
                 self._search(ledger, trainable)
                 return
             except ClusterLost as lost:
-                idle = self.patience.insist(self.store.epochs) == before
+                idle = self.retry.insist(self.store.epochs) == before
                 lost_in_a_row = lost_in_a_row + 1 if idle else 1
                 if lost_in_a_row > CLUSTERS_LOST:
                     raise
@@ -183,7 +183,7 @@ class StudyRun:
         """Train trials with one Ray until the study has all of them."""
         with stoppable() as stop:
             try:
-                cluster = Cluster(self.spec, lambda text: self.listener(Event("warning", reason=text)))
+                cluster = Cluster(self.config, lambda text: self.listener(Event("warning", reason=text)))
             except KeyboardInterrupt:
                 raise Interrupted(_how_to_go_on(ledger), stop.status) from None
             try:
@@ -210,24 +210,24 @@ class StudyRun:
         if summary.states["RUNNING"] or summary.states["WAITING"]:
             return []
         try:
-            dataset = open_dataset(self.spec.base)
-            check_content(self.store.spec.get(CONTENT, {}), dataset.content, f"the study {self.spec.name!r}")
+            dataset = open_dataset(self.config.base)
+            check_content(self.store.config.get(CONTENT, {}), dataset.content, f"the study {self.config.name!r}")
         except DataError as error:  # the search itself is done
             return [f"the trials have no test metrics: {error}"]
         if not len(dataset.splits["test"]):
             return []
-        if NAIVE_ON_TEST not in self.store.spec:
-            found = trivial_baselines(dataset, self.spec.base, "test", self.spec.search.objectives)
-            self.patience.insist(partial(self.store.note, NAIVE_ON_TEST, found))
+        if NAIVE_ON_TEST not in self.store.config:
+            found = trivial_baselines(dataset, self.config.base, "test", self.config.search.objectives)
+            self.retry.insist(partial(self.store.note, NAIVE_ON_TEST, found))
         best = [] if summary.best is None else [summary.best]
         chosen = {trial.number: trial for trial in (*summary.front, *best, *summary.baselines.values())}
         problems: list[str] = []
         for number, trial in chosen.items():
-            if trial.state != "COMPLETE" or self.patience.insist(partial(self.store.metrics, number, "test")):
+            if trial.state != "COMPLETE" or self.retry.insist(partial(self.store.metrics, number, "test")):
                 continue
-            checkpoint = self.keeper.checkpoint(number)
+            checkpoint = self.checkpoints.checkpoint(number)
             try:
-                configuration = self.spec.configuration(trial.params)
+                configuration = self.config.configuration(trial.params)
                 metrics, _ = evaluate_checkpoint(configuration, checkpoint, "test", epochs=trial.epochs)
             except Exception as error:  # no memory, or a checkpoint that is gone
                 if isinstance(error, WeightsearchError) and not isinstance(error, CheckpointError):
@@ -235,12 +235,12 @@ class StudyRun:
                 why = str(error) if isinstance(error, CheckpointError) else fault_line(error)
                 problems.append(f"trial {number} has no test metrics: {why}")
             else:
-                self.patience.insist(partial(self.writer.record_test, number, metrics))
+                self.retry.insist(partial(self.writer.record_test, number, metrics))
         return problems
 
     def summary(self) -> StudySummary:
         """The study's results so far."""
-        return self.patience.insist(lambda: summarise(self.store))
+        return self.retry.insist(lambda: summarise(self.store))
 
     def export(self, *, wait: bool = True) -> Path | None:
         """Write the best configuration into the run's folder. None if no trial is COMPLETE. wait: for a database that
@@ -251,7 +251,7 @@ class StudyRun:
             summary = summarise(self.store)
             return None if summary.best is None else best_configuration(self.store, summary)
 
-        text = self.patience.insist(best) if wait else best()
+        text = self.retry.insist(best) if wait else best()
         if text is None:
             return None
         write_text(path, text)
@@ -267,7 +267,7 @@ class StudyRun:
 
     def _heard(self, event: Event) -> None:
         with suppress(StoreUnavailable):  # the checkpoints that it would remove are removed at the next trial's end
-            self.keeper(event)
+            self.checkpoints(event)
             if event.kind in OUTCOMES.values():
                 self.note()
         self.listener(event)
@@ -287,7 +287,7 @@ class StudyRun:
 
     def _scratch(self) -> Path:
         """A folder for Ray Tune's own files; those of drivers that died are removed."""
-        living = {holder.driver_id for holder in self.patience.insist(self.writer.others)}
+        living = {holder.driver_id for holder in self.retry.insist(self.writer.others)}
         mine = f"ray-{self.store.uid}-"
         for left in self.folder.glob(f"{mine}*"):
             if left.name.removeprefix(mine) not in living:
@@ -300,24 +300,24 @@ class StudyRun:
         scratch = self._scratch()
         marker = scratch / "shared"
         write_text(marker, self.lease.driver_id)
-        configuration = self.spec.base.model_dump_json()
+        configuration = self.config.base.model_dump_json()
         cluster.ask_hosts(partial(missing_on_this_host, str(marker), configuration, self._folders))
         make_config = self._config_maker(cluster, marker)
-        train_all(ledger, self.patience, cluster, trainable or Worker, scratch, make_config)
+        train_all(ledger, self.retry, cluster, trainable or Worker, scratch, make_config)
 
     @property
     def _folders(self) -> list[str]:
         """The folders of the user's own code."""
-        return [str(Path.cwd()), str(Path(self.spec.document.source).absolute().parent)]
+        return [str(Path.cwd()), str(Path(self.config.yaml_source.source).absolute().parent)]
 
     def _config_maker(self, cluster: Cluster, marker: Path) -> Callable[[Assignment], dict[str, Any]]:
         gpus = cluster.resources["gpu"]
-        began_with: Mapping[str, float] = self.store.spec.get(CONTENT, {})
+        began_with: Mapping[str, float] = self.store.config.get(CONTENT, {})
 
         def config(assignment: Assignment) -> dict[str, Any]:
             configuration = assignment.configuration
             resources = configuration.resources.model_copy(update={"gpus_per_trial": gpus})
-            as_big = configuration.data.size == self.spec.base.data.size
+            as_big = configuration.data.size == self.config.base.data.size
             log = log_path(self.folder, assignment.number)
             prepare_log(log, self.store.uid)
             return {
@@ -325,7 +325,7 @@ class StudyRun:
                 "configuration": configuration.model_copy(update={"resources": resources}).model_dump_json(),
                 "failures": assignment.failures,
                 "order": assignment.order,
-                "checkpoint": str(self.keeper.checkpoint(assignment.number)),
+                "checkpoint": str(self.checkpoints.checkpoint(assignment.number)),
                 "content": dict(began_with) if as_big else of_any_size(began_with),
                 "marker": str(marker),
                 "plugin_path": self._folders,
@@ -372,10 +372,10 @@ def _make_folder(folder: Path) -> None:
         ) from error
 
 
-def _open_store(spec: StudySpec, *, new: bool) -> StudyStore:
+def _open_store(config: StudyConfig, *, new: bool) -> StudyStore:
     """The study in its database, made if it is not there. Raises StoreError if it is another one of that name."""
-    made = stored_spec(spec)
-    store = StudyStore.create(spec.storage, spec.name, list(spec.search.objectives.values()), made, new=new)
+    made = stored_config(config)
+    store = StudyStore.create(config.storage, config.name, list(config.search.objectives.values()), made, new=new)
     try:
         check_unchanged(store, made)
     except BaseException:
@@ -386,7 +386,7 @@ def _open_store(spec: StudySpec, *, new: bool) -> StudyStore:
 
 def check_unchanged(store: StudyStore, now: dict[str, Any]) -> None:
     """Raise StoreError if a study's trials were made from another configuration, space, objective or baseline."""
-    changed = [line.removeprefix("tree.") for line in differences(flat(_compared(store.spec)), flat(_compared(now)))]
+    changed = [line.removeprefix("tree.") for line in differences(flat(_compared(store.config)), flat(_compared(now)))]
     if changed:
         more = f"; and {len(changed) - 3} more" if len(changed) > 3 else ""
         raise StoreError(
@@ -412,10 +412,10 @@ def check_protocol(store: StudyStore, now: Mapping[str, Any]) -> None:
             return  # all trials of a study have one
 
 
-def _compared(spec: Mapping[str, Any]) -> dict[str, Any]:
+def _compared(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a study that may not change while it goes on: all but the trials' resources and the measurements
     beside them; their number of threads may not either, since float sums depend on it."""
-    plain: dict[str, Any] = json.loads(json.dumps(spec))
+    plain: dict[str, Any] = json.loads(json.dumps(config))
     threads = plain["tree"].pop("resources", {}).get("cpus_per_trial", 1)
     plain["tree"]["resources"] = {"cpus_per_trial": threads}
     plain["tree"].pop("analysis", None)

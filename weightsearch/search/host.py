@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from weightsearch.config.schema import Configuration
 from weightsearch.errors import DataError, NotShared, WeightsearchError, one_line
 from weightsearch.plugins import resolve
-from weightsearch.spec.sections import Configuration
 
 LOOKS: Final = 20  # a network's file system may show a new file late
 PAUSE_SECONDS: Final = 0.5

@@ -12,13 +12,13 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
+from weightsearch.config import Configuration, StudyConfig
 from weightsearch.errors import SearchError
 from weightsearch.plugins import build
 from weightsearch.records import EpochRecord, Picture
 from weightsearch.search.pruners import NonDominated
 from weightsearch.search.samplers import Grid, MakeSampler
 from weightsearch.search.space import as_stored, distributions, inside
-from weightsearch.spec import Configuration, StudySpec
 from weightsearch.study.store import BASELINE
 from weightsearch.study.summary import parameters
 from weightsearch.study.writer import Attempt, Stored, Writer
@@ -59,12 +59,12 @@ class Event:
 Listener = Callable[[Event], None]
 
 
-def stored_spec(spec: StudySpec) -> dict[str, Any]:
+def stored_config(config: StudyConfig) -> dict[str, Any]:
     """The part of a study file that the database keeps."""
     return {
-        "tree": dict(spec.tree),
-        "objectives": dict(spec.search.objectives),
-        "baselines": spec.search.baselines,
+        "tree": dict(config.tree),
+        "objectives": dict(config.search.objectives),
+        "baselines": config.search.baselines,
     }
 
 
@@ -75,18 +75,18 @@ class Ledger:
     Trials that dead drivers left RUNNING are taken up again first, under their own numbers.
     """
 
-    def __init__(self, spec: StudySpec, writer: Writer, listener: Listener | None = None) -> None:
-        self.spec = spec
+    def __init__(self, config: StudyConfig, writer: Writer, listener: Listener | None = None) -> None:
+        self.config = config
         self.writer = writer
         self.store = writer.store
         self.listener = listener or (lambda _: None)
-        search = spec.search
-        context = {"epochs": spec.base.train.epochs}
+        search = config.search
+        context = {"epochs": config.base.train.epochs}
         self.make_sampler: MakeSampler = build("sampler", search.sampler.name, search.sampler.options, context)
         self.pruner: BasePruner | NonDominated | None = None
         if search.pruner.name != "none":
             self.pruner = build("pruner", search.pruner.name, search.pruner.options, context)
-        self.ranges = as_stored(spec.space, self.store.spec["tree"])
+        self.ranges = as_stored(config.space, self.store.config["tree"])
         self.space = distributions(self.ranges)
         self.running: dict[int, Assignment] = {}
         self.order = 0  # of attempts from now on
@@ -98,7 +98,7 @@ class Ledger:
     def next(self) -> Assignment | None:
         """A trial to train now; None if there is none: see `done`."""
         self._begin()
-        with self.writer.act():
+        with self.writer.transaction():
             frozen = self._ask()
             if frozen is None:
                 return None
@@ -111,12 +111,12 @@ class Ledger:
         """The number of trials that `next` would hand out now, with those of dead drivers. An upper bound for a grid,
         which may end earlier."""
         self._begin()
-        with self.writer.act():
+        with self.writer.transaction():
             self.writer.reclaim()
             unheard = sum(number not in self.running for number in self.writer.assigned())
             rows = self.store.states()
             waiting = sum(row.state == TrialState.WAITING for row in rows)
-            new = 0 if self._spent(len(rows)) else self.spec.search.trials - len(rows)
+            new = 0 if self._spent(len(rows)) else self.config.search.trials - len(rows)
         return unheard + waiting + new
 
     def done(self) -> bool:
@@ -143,7 +143,7 @@ class Ledger:
             if attempt.order < assignment.order:
                 return False  # late news of a worker that was given up
             self._notice_cpu(number, attempt)
-            with self.writer.act():
+            with self.writer.transaction():
                 outcome, stored = self._take(assignment, attempt, record, pictures)
             if stored.removed:
                 left = f"its checkpoint is gone or older; {stored.removed} of its epochs are trained again"
@@ -178,11 +178,11 @@ class Ledger:
         assignment = self.running.get(number)
         if assignment is None:
             return
-        if failures > self.spec.base.resources.max_failures:
+        if failures > self.config.base.resources.max_failures:
             times = "once" if failures == 1 else f"{failures} times"
             self.fail(number, f"its worker failed {times}: {reason}", failures=failures)
             return
-        with self.writer.act():
+        with self.writer.transaction():
             if number in self.writer.assigned():  # else this was stored before, and the trial may be another driver's
                 self.writer.set_failures(number, failures)
                 if order is None:
@@ -196,7 +196,7 @@ class Ledger:
     def give_back(self, number: int) -> None:
         """Let a running trial wait to be handed out anew, here or by another driver."""
         if number in self.running:
-            with self.writer.act():
+            with self.writer.transaction():
                 if number in self.writer.assigned():  # else this was stored before
                     self.writer.put_back(number)
             self._given_back(number)
@@ -216,13 +216,13 @@ class Ledger:
         trials in a row have failed."""
         if number not in self.running:
             return
-        with self.writer.act():
+        with self.writer.transaction():
             if failures is not None:
                 self.writer.set_failures(number, failures)
             if not self.store.state(number).is_finished():
                 self.writer.fail(number, reason)
         self._ended(FAILED, number, reason)
-        limit = self.spec.search.max_consecutive_failures
+        limit = self.config.search.max_consecutive_failures
         if limit is not None and len(self.failed_in_a_row) >= limit:
             raise SearchError(
                 f"stopped: {'the last trial' if limit == 1 else f'the last {limit} trials'} failed, the first of them: "
@@ -234,7 +234,7 @@ class Ledger:
         """Let this driver's running trials wait for the next one. Returns their numbers."""
         self.next_order()
         self.running.clear()
-        with self.writer.act():
+        with self.writer.transaction():
             numbers = self.writer.assigned()
             for number in numbers:
                 self.writer.put_back(number)
@@ -267,7 +267,7 @@ class Ledger:
 
     def _spent(self, trials: int) -> bool:
         """True if the study has all the trials that it will have."""
-        if trials >= self.spec.search.trials:
+        if trials >= self.config.search.trials:
             return True
         sampler = self._sampler(trials)
         if not isinstance(sampler, Grid):
@@ -276,7 +276,7 @@ class Ledger:
             return len(sampler.taken(self.store.study)) >= sampler.size
 
     def _sampler(self, number: int) -> BaseSampler:
-        return self.make_sampler(self.spec.base.seed, number, self.ranges)
+        return self.make_sampler(self.config.base.seed, number, self.ranges)
 
     def _take(
         self, assignment: Assignment, attempt: Attempt, record: EpochRecord, pictures: Sequence[Picture]
@@ -307,7 +307,7 @@ class Ledger:
         return self.writer.should_prune(assignment.number, self.pruner)
 
     def _assignment(self, frozen: FrozenTrial) -> Assignment:
-        configuration = self.spec.configuration(parameters(self.store.spec, frozen))
+        configuration = self.config.configuration(parameters(self.store.config, frozen))
         failures = self.writer.failures(frozen.number)
         return Assignment(frozen.number, configuration, frozen.user_attrs.get(BASELINE), failures, self.order)
 
@@ -316,8 +316,8 @@ class Ledger:
         leaves no trials."""
         if self._begun:
             return
-        baselines: Mapping[str, Mapping[str, Any]] = self.store.spec["baselines"]
-        with self.writer.act():
+        baselines: Mapping[str, Mapping[str, Any]] = self.store.config["baselines"]
+        with self.writer.transaction():
             known = {trial.user_attrs.get(BASELINE): trial for trial in self.store.trials()}
             for name, values in baselines.items():
                 params = inside(self.ranges, values)

@@ -8,7 +8,7 @@ from typing import Final
 
 from weightsearch.records import EpochRecord, Picture
 from weightsearch.search.ledger import Assignment, Ledger
-from weightsearch.search.patience import Patience
+from weightsearch.search.retry import Retry
 from weightsearch.study.writer import Attempt
 
 LIMIT: Final = 1000  # reports kept while the database is away: a few megabytes
@@ -59,9 +59,9 @@ class Outbox:
     """Hands messages to the ledger, one after another. While the database is away they wait here in their order and the
     workers go on; past `limit` the caller waits too."""
 
-    def __init__(self, ledger: Ledger, patience: Patience, *, limit: int = LIMIT) -> None:
+    def __init__(self, ledger: Ledger, retry: Retry, *, limit: int = LIMIT) -> None:
         self.ledger = ledger
-        self.patience = patience
+        self.retry = retry
         self.limit = limit
         self.waiting: deque[Message] = deque()
 
@@ -70,35 +70,35 @@ class Outbox:
         self.waiting.append(message)
         self.flush()
         while len(self.waiting) > self.limit:
-            self.patience.pause()
+            self.retry.pause()
             self.flush()
         return message.number not in self.ledger.running
 
     def flush(self) -> bool:
         """Hand over what waits, as far as the database takes it. True if nothing waits any more."""
         while self.waiting:
-            if not self.patience.try_now(self._hand_over):
+            if not self.retry.try_now(self._hand_over):
                 return False
         return True
 
     def next(self) -> Assignment | None:
         """The ledger's next trial, once nothing waits; None if there is none, or the database is away."""
         found: list[Assignment | None] = []
-        if self.flush() and self.patience.try_now(lambda: found.append(self.ledger.next())):
+        if self.flush() and self.retry.try_now(lambda: found.append(self.ledger.next())):
             return found[0]
         return None
 
     def left(self) -> int:
         """The number of trials to hand out; 0 while messages wait or the database is away."""
         found: list[int] = []
-        if self.flush() and self.patience.try_now(lambda: found.append(self.ledger.left())):
+        if self.flush() and self.retry.try_now(lambda: found.append(self.ledger.left())):
             return found[0]
         return 0
 
     def done(self) -> bool:
         """Nothing waits, and every trial of the study has ended."""
         found: list[bool] = []
-        return self.flush() and self.patience.try_now(lambda: found.append(self.ledger.done())) and found[0]
+        return self.flush() and self.retry.try_now(lambda: found.append(self.ledger.done())) and found[0]
 
     def _hand_over(self) -> None:
         message = self.waiting[0]

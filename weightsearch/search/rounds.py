@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from weightsearch.search.claims import Claims
+from weightsearch.search.admission import Claims
 from weightsearch.search.cluster import Cluster
 from weightsearch.search.ledger import Assignment, Ledger
 from weightsearch.search.outbox import Outbox
-from weightsearch.search.patience import Patience
 from weightsearch.search.places import Places
+from weightsearch.search.retry import Retry
 
 SLOTS_SECONDS: Final = 5.0  # between two counts of the cluster's resources
 OTHERS_SECONDS: Final = 2.0  # between two looks at the states of other drivers' trials
@@ -22,7 +22,7 @@ PAUSE_SECONDS: Final = 0.25  # between two looks for a place while no trial runs
 
 def train_all(
     ledger: Ledger,
-    patience: Patience,
+    retry: Retry,
     cluster: Cluster,
     trainable: type,
     scratch: Path,
@@ -32,7 +32,7 @@ def train_all(
     holds no place on the cluster, so that other jobs can use it. scratch: a folder for Ray Tune's own files."""
     from weightsearch.search.ray_internals import PlaceFactory, RayBroker
 
-    outbox = Outbox(ledger, patience)
+    outbox = Outbox(ledger, retry)
     broker = RayBroker(cluster.resources)
     places = Places(broker)
     claims = Claims(outbox, places, _remembered(cluster.slots), _every(OTHERS_SECONDS))
@@ -69,7 +69,7 @@ def _round(
     from weightsearch.search.searcher import LedgerSearcher
 
     workers = TuneWorkers()
-    max_failures = claims.ledger.spec.base.resources.max_failures
+    max_failures = claims.ledger.config.base.resources.max_failures
     tune.run(
         trainable,
         name=f"driver-{time.time_ns()}",

@@ -15,11 +15,11 @@ from optuna.samplers import BaseSampler, GridSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import Field
 
+from weightsearch.config import StudyConfig
+from weightsearch.config.ranges import Range
 from weightsearch.errors import SearchError
 from weightsearch.plugins import build
 from weightsearch.search.space import distributions, grid_points
-from weightsearch.spec import StudySpec
-from weightsearch.spec.ranges import Range
 
 MakeSampler = Callable[[int, int, Mapping[str, Range]], BaseSampler]
 
@@ -66,14 +66,14 @@ def grid(*, points: Annotated[int, Field(ge=2)] | None = None) -> MakeSampler:
     return make
 
 
-def check_sampler(spec: StudySpec) -> None:
-    """Raise SpecError for a space that the study's sampler cannot walk, such as a grid over a continuous range."""
-    sampler = spec.search.sampler
+def check_sampler(config: StudyConfig) -> None:
+    """Raise ConfigError for a space that the study's sampler cannot walk, such as a grid over a continuous range."""
+    sampler = config.search.sampler
     make: MakeSampler = build("sampler", sampler.name, sampler.options, {})
     try:
-        make(spec.base.seed, 0, spec.space)
+        make(config.base.seed, 0, config.space)
     except SearchError as error:
-        raise spec.document.error(("search", "sampler"), str(error)) from None
+        raise config.yaml_source.error(("search", "sampler"), str(error)) from None
 
 
 class JointTPE(TPESampler):

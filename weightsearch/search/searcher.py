@@ -7,7 +7,7 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from weightsearch.search.claims import Claims, Workers
+from weightsearch.search.admission import Claims, Workers
 from weightsearch.search.ledger import Assignment
 
 MakeConfig = Callable[[Assignment], dict[str, Any]]

@@ -8,8 +8,8 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from weightsearch.config.ranges import Choices, FloatRange, IntRange, Range, as_written, find_ranges, label
 from weightsearch.errors import SearchError
-from weightsearch.spec.ranges import Choices, FloatRange, IntRange, Range, as_written, find_ranges, label
 
 
 def distribution(found: Range) -> BaseDistribution:

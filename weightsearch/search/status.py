@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from weightsearch.analysis.gradient_ratio import Pull, later_pull
+from weightsearch.config.schema import EarlyStopping, Train
 from weightsearch.records import EpochRecord, TermRecord
 from weightsearch.search.ledger import COMPLETE, FAILED, PRUNED, Event
-from weightsearch.spec.sections import EarlyStopping, Train
 from weightsearch.study.progress import Counts, Progress, running_trial
 from weightsearch.study.summary import StudySummary
 

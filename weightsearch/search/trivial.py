@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
+from weightsearch.config import Configuration
 from weightsearch.data.dataset import Dataset
 from weightsearch.data.reading import Progress
 from weightsearch.data.source import SplitName
 from weightsearch.metrics.protocol import protocol_of
-from weightsearch.spec import Configuration
 from weightsearch.study.store import NAIVE, NAIVE_ON_TEST
 from weightsearch.training.naive import TOLD, naive_metrics
 

@@ -13,12 +13,12 @@ from typing import Any, Final
 import torch
 from ray import tune
 
+from weightsearch.config import Configuration
 from weightsearch.data.dataset import check_content, open_dataset
 from weightsearch.errors import RAISED, CheckpointError, DataError, WeightsearchError, WriteError, fault_line, one_line
 from weightsearch.files import write_text
 from weightsearch.search.host import add_folders, check_shared, check_weights
 from weightsearch.search.trial_log import TrialLog, pointer
-from weightsearch.spec import Configuration
 from weightsearch.training.device import choose_device
 from weightsearch.training.environment import describe_environment
 from weightsearch.training.loop import Trainer

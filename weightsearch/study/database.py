@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from weightsearch.errors import StoreError, StoreMissing, StoreUnavailable, one_line
-from weightsearch.study import schema
+from weightsearch.study import migrations
 from weightsearch.study.url import parse_url, passwords, shown
 
 BUSY_SECONDS = 30
@@ -81,7 +81,7 @@ class Database:
             version, self._optunas = self._look(read=mode == "read", study=study)
             if version is None and mode != "create":
                 raise StoreError(f"{self.name}: there are no studies of weightsearch in this database")
-            if mode == "read" and version != schema.VERSION:
+            if mode == "read" and version != migrations.VERSION:
                 Database(url, mode="write").close()  # brings the tables up to date
             if self.sqlite and not self._optunas:
                 self._make_file()
@@ -107,7 +107,7 @@ class Database:
                 raise
             what = one_line(f"{type(error).__name__}: {error}")
             raise StoreError(
-                f"{self.name}: what is stored there cannot be read: {what}{schema.rescue(self.name)}"
+                f"{self.name}: what is stored there cannot be read: {what}{migrations.rescue(self.name)}"
             ) from None
 
     @contextmanager
@@ -183,7 +183,7 @@ class Database:
         engine = sa.create_engine(self._url(read=read), **self._options(read=read))
         try:
             with engine.connect() as connection:
-                return schema.look(connection, self.name, create_file=not read, study=study)
+                return migrations.look(connection, self.name, create_file=not read, study=study)
         finally:
             engine.dispose()
 
@@ -224,7 +224,7 @@ class Database:
         try:
             if not read:
                 with self.writing() as connection:
-                    schema.bring_up_to_date(connection)
+                    migrations.bring_up_to_date(connection)
         except BaseException:
             self.close()
             raise
@@ -239,7 +239,7 @@ class Database:
             options = {**self.url.query, "uri": "true", "mode": "rwc"}
             return self.url.set(database=f"file:{quote(str(path))}", query=options)
         options = {"uri": "true", "mode": "ro"}
-        if not schema.has_log(path) and not schema.can_be_written(path):
+        if not migrations.has_log(path) and not migrations.can_be_written(path):
             options["immutable"] = "1"  # SQLite wants to make files beside it even to read
         return self.url.set(database=f"file:{quote(str(path))}", query=options)
 
@@ -327,7 +327,7 @@ def _advice(original: object, file: str, *, encoded: bool) -> str:
     if encoded and "password authentication failed" in str(original):
         return "; in the password of a database URL % is written %25, @ %40, / %2F, ? %3F, # %23"
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or "Could not decode" in str(original):
-        return schema.rescue(file)
+        return migrations.rescue(file)
     if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
         return "; what was stored before is safe"
     return ""

@@ -10,9 +10,9 @@ from typing import Any, Final
 import pandas as pd
 import yaml
 
+from weightsearch.config.study import fill
 from weightsearch.errors import StoreError, WriteError
 from weightsearch.files import write_text
-from weightsearch.spec.study import fill
 from weightsearch.study.spreadsheet import to_csv
 from weightsearch.study.store import StudyStore
 from weightsearch.study.summary import StudySummary, TrialSummary, summarise
@@ -31,12 +31,12 @@ def best_configuration(store: StudyStore, summary: StudySummary | None = None) -
 def configuration_of(store: StudyStore, trial: TrialSummary) -> str:
     """YAML of one trial's configuration with its provenance."""
     protocol, environment = store.protocol_and_environment(trial.number)
-    tree = fill(store.spec["tree"], trial.params)
+    tree = fill(store.config["tree"], trial.params)
     tree["provenance"] = {
         "study": store.study.study_name,
         "trial": trial.number,
         "baseline": trial.baseline,
-        "objectives": dict(store.spec["objectives"]),
+        "objectives": dict(store.config["objectives"]),
         "metrics": {split: found for split in ("validation", "test") if (found := store.metrics(trial.number, split))},
         "protocol": protocol,
         "versions": environment.get("versions", {}),

@@ -115,7 +115,7 @@ def read_progress(store: StudyStore, total: int | None = None) -> Progress:
         )
         drivers = tuple(map(str, living(store, connection)))
     best = summary.best
-    epochs = store.spec["tree"]["train"].get("epochs")
+    epochs = store.config["tree"]["train"].get("epochs")
     return Progress(
         study=summary.study,
         objective=objective,

@@ -16,7 +16,7 @@ from weightsearch.errors import StoreError
 from weightsearch.records import Direction
 from weightsearch.study import tables
 from weightsearch.study.database import Database, Mode
-from weightsearch.study.schema import foreign_study
+from weightsearch.study.migrations import foreign_study
 from weightsearch.study.trials import StudyTrials
 from weightsearch.study.trials import read_pictures as read_pictures  # for dashboards
 
@@ -40,18 +40,18 @@ class StudyStore(StudyTrials):
         url: str,
         name: str,
         directions: Sequence[Direction],
-        spec: Mapping[str, Any],
+        config: Mapping[str, Any],
         *,
         new: bool = False,
         clock: Callable[[], float] | None = None,
     ) -> StudyStore:
         """Open a study, or make it if it is not there (new: raise StoreError if it is).
 
-        spec: plain values, kept with the study: `tree` (the configuration's sections with ranges), `baselines`,
+        config: plain values, kept with the study: `tree` (the configuration's sections with ranges), `baselines`,
         `objectives`. The stored one wins: it is what the trials were made from.
         """
         with _closed_if_it_fails(Database(url, mode="create", clock=clock, study=name)) as database:
-            return cls.create_in(database, name, directions, spec, new=new)
+            return cls.create_in(database, name, directions, config, new=new)
 
     @classmethod
     def create_in(
@@ -59,7 +59,7 @@ class StudyStore(StudyTrials):
         database: Database,
         name: str,
         directions: Sequence[Direction],
-        spec: Mapping[str, Any],
+        config: Mapping[str, Any],
         *,
         new: bool = False,
     ) -> StudyStore:
@@ -67,7 +67,7 @@ class StudyStore(StudyTrials):
         with database.writing() as connection:
             connection.execute(sa.select(tables.schema).with_for_update())  # one that makes studies at a time
             if name not in optuna.get_all_study_names(database.storage):
-                _make(connection, database, name, directions, {**spec, UID: uuid.uuid4().hex[:12]})
+                _make(connection, database, name, directions, {**config, UID: uuid.uuid4().hex[:12]})
             elif new:
                 raise StoreError(f"{database.name}: the study {name!r} is there already; --set name={name} goes on")
         return cls._load(database, name)
@@ -88,16 +88,16 @@ class StudyStore(StudyTrials):
             study = optuna.load_study(storage=database.storage, study_name=name)
         with database.reading() as connection:
             mine = tables.studies.c.study_id == study._study_id
-            spec = connection.scalar(sa.select(tables.studies.c.spec).where(mine))
-        if spec is None:
+            config = connection.scalar(sa.select(tables.studies.c.spec).where(mine))
+        if config is None:
             raise foreign_study(database.name, name)
-        return cls(database, study, spec)
+        return cls(database, study, config)
 
     @property
     def uid(self) -> str:
         """An identifier that no other study has, not even one of the same name; files outside the database are named by
         it."""
-        return str(self.spec[UID])
+        return str(self.config[UID])
 
     def keep(
         self, connection: sa.Connection, what: str, now: Mapping[str, Any], *, anew: bool = False
@@ -105,12 +105,12 @@ class StudyStore(StudyTrials):
         """Note what was measured of the data set, one of MEASURED, if that was not done before (anew: in any case).
         Returns what is stored now."""
         mine = tables.studies.c.study_id == self.study_id
-        spec = connection.scalar(sa.select(tables.studies.c.spec).where(mine)) or {}
-        if what not in spec or (anew and spec[what] != dict(now)):
-            spec = {**spec, what: dict(now)}
-            connection.execute(sa.update(tables.studies).where(mine).values(spec=spec))
-        self.spec = {**self.spec, what: spec[what]}
-        found: Mapping[str, Any] = spec[what]
+        config = connection.scalar(sa.select(tables.studies.c.spec).where(mine)) or {}
+        if what not in config or (anew and config[what] != dict(now)):
+            config = {**config, what: dict(now)}
+            connection.execute(sa.update(tables.studies).where(mine).values(spec=config))
+        self.config = {**self.config, what: config[what]}
+        found: Mapping[str, Any] = config[what]
         return found
 
     def note(self, what: str, now: Mapping[str, Any]) -> None:
@@ -125,8 +125,8 @@ class StudyStore(StudyTrials):
     def lock(self, connection: sa.Connection) -> None:
         """Let nobody else write the study until the transaction ends. Raises StoreError if it was deleted."""
         mine = tables.studies.c.study_id == self.study_id
-        spec = connection.scalar(sa.select(tables.studies.c.spec).where(mine).with_for_update())
-        if spec is None or spec[UID] != self.uid or not self._is_there(connection):
+        config = connection.scalar(sa.select(tables.studies.c.spec).where(mine).with_for_update())
+        if config is None or config[UID] != self.uid or not self._is_there(connection):
             raise self._deleted()
 
     def remove_if_empty(self) -> None:
@@ -168,14 +168,14 @@ def _make(
     database: Database,
     name: str,
     directions: Sequence[Direction],
-    spec: Mapping[str, Any],
+    config: Mapping[str, Any],
 ) -> None:
     study = optuna.create_study(storage=database.storage, study_name=name, directions=list(directions))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study.set_metric_names(list(spec["objectives"]))
+        study.set_metric_names(list(config["objectives"]))
     _sweep(connection, database, study._study_id)
-    connection.execute(sa.insert(tables.studies).values(study_id=study._study_id, spec=dict(spec)))
+    connection.execute(sa.insert(tables.studies).values(study_id=study._study_id, spec=dict(config)))
 
 
 def _sweep(connection: sa.Connection, database: Database, new: int) -> None:

@@ -11,8 +11,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from weightsearch.analysis.domination import non_dominated
 from weightsearch.analysis.verdict import TEST, VALIDATION, Contender, Sentence, Verdict, judge
+from weightsearch.config.ranges import Choices, as_written, find_ranges, label
 from weightsearch.errors import CALL, called
-from weightsearch.spec.ranges import Choices, as_written, find_ranges, label
 from weightsearch.study.lease import living
 from weightsearch.study.store import BASELINE, NAIVE, NAIVE_ON_TEST, REASON, WARNINGS, StudyStore
 
@@ -129,9 +129,9 @@ class StudySummary:
 
 def summarise(store: StudyStore) -> StudySummary:
     """Read a study's trials from its database."""
-    directions: dict[str, str] = dict(store.spec["objectives"])
+    directions: dict[str, str] = dict(store.config["objectives"])
     epochs = store.epochs()
-    trials = tuple(_trial(store.spec, frozen, epochs.get(frozen.number, 0)) for frozen in store.trials())
+    trials = tuple(_trial(store.config, frozen, epochs.get(frozen.number, 0)) for frozen in store.trials())
     complete = [trial for trial in trials if trial.state == "COMPLETE"]
     first, direction = next(iter(directions.items()))
     front = _front(complete, directions)
@@ -146,50 +146,50 @@ def summarise(store: StudyStore) -> StudySummary:
         front=front,
         baselines={trial.baseline: trial for trial in trials if trial.baseline is not None},
         trials=trials,
-        naive=dict(store.spec.get(NAIVE, {})),
-        naive_test=dict(store.spec.get(NAIVE_ON_TEST, {})),
+        naive=dict(store.config.get(NAIVE, {})),
+        naive_test=dict(store.config.get(NAIVE_ON_TEST, {})),
         tested=store.tested(),
         fresh=store.fresh(),
-        data_warnings=tuple(store.spec.get(WARNINGS, {}).get("lines", ())),
+        data_warnings=tuple(store.config.get(WARNINGS, {}).get("lines", ())),
         call=store.call,
         hosts=store.hosts(),
         drivers=_drivers(store),
     )
 
 
-def parameters(spec: Mapping[str, Any], frozen: FrozenTrial) -> dict[str, Any]:
+def parameters(config: Mapping[str, Any], frozen: FrozenTrial) -> dict[str, Any]:
     """The values that a trial puts into the configuration, by dotted path."""
     baseline = frozen.user_attrs.get(BASELINE)
     if baseline is not None:
-        choices = {name: Choices(tuple(found)) for name, found in _choices(spec).items()}
-        values = dict(spec["baselines"][baseline])
+        choices = {name: Choices(tuple(found)) for name, found in _choices(config).items()}
+        values = dict(config["baselines"][baseline])
         return {name: as_written(choices[name], value) if name in choices else value for name, value in values.items()}
-    return decode(spec, frozen.params)
+    return decode(config, frozen.params)
 
 
-def decode(spec: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
+def decode(config: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters as the database has them -> values of the study file: lists and mappings are stored as JSON text."""
     result = dict(params)
-    for name, choices in _choices(spec).items():
+    for name, choices in _choices(config).items():
         for choice in choices:
             if isinstance(choice, (list, dict)) and name in params and label(choice) == params[name]:
                 result[name] = choice
     return result
 
 
-def _choices(spec: Mapping[str, Any]) -> dict[str, list[Any]]:
+def _choices(config: Mapping[str, Any]) -> dict[str, list[Any]]:
     """The choices of the study file by the parameter's path."""
-    return {".".join(path): found["choices"] for path, found in find_ranges(spec["tree"]) if "choices" in found}
+    return {".".join(path): found["choices"] for path, found in find_ranges(config["tree"]) if "choices" in found}
 
 
-def _trial(spec: Mapping[str, Any], frozen: FrozenTrial, epochs: int) -> TrialSummary:
+def _trial(config: Mapping[str, Any], frozen: FrozenTrial, epochs: int) -> TrialSummary:
     complete = frozen.state == TrialState.COMPLETE
-    values = dict(zip(spec["objectives"], frozen.values, strict=True)) if complete else {}
+    values = dict(zip(config["objectives"], frozen.values, strict=True)) if complete else {}
     return TrialSummary(
         number=frozen.number,
         state=frozen.state.name,
         values=values,
-        params=parameters(spec, frozen),
+        params=parameters(config, frozen),
         baseline=frozen.user_attrs.get(BASELINE),
         reason=frozen.user_attrs.get(REASON),
         epochs=epochs,

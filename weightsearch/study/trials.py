@@ -37,18 +37,18 @@ class TrialRow(NamedTuple):
 
 
 class StudyTrials:
-    """The trials of one study of a database, addressed by their numbers. spec: what the database keeps of the study
+    """The trials of one study of a database, addressed by their numbers. config: what the database keeps of the study
     file. call: the study file and the overrides that commands are to be given again with.
     joined: whether this driver joined others."""
 
     call: tuple[str, ...] = CALL
     joined = False
 
-    def __init__(self, database: Database, study: optuna.Study, spec: Mapping[str, Any]) -> None:
+    def __init__(self, database: Database, study: optuna.Study, config: Mapping[str, Any]) -> None:
         self.database = database
         self.study = study
         self.study_id: int = study._study_id
-        self.spec = spec
+        self.config = config
 
     def how_to_go_on(self) -> str:
         """The command that continues the study; `--force-new` is left out, since the study is there now."""
@@ -113,7 +113,7 @@ class StudyTrials:
     def losses_at(self, epoch: int) -> dict[int, list[float]]:
         """The losses of every trial that was trained so far, of any state, by number: the objectives on the validation
         split after that epoch, turned so that lower is better; NaN where one was not finite."""
-        signs = {name: 1.0 if way == "minimize" else -1.0 for name, way in self.spec["objectives"].items()}
+        signs = {name: 1.0 if way == "minimize" else -1.0 for name, way in self.config["objectives"].items()}
         table, trials = tables.metrics, self.database.optuna_table("trials")
         query = (
             sa.select(trials.c.number, table.c.metric, table.c.value)
@@ -176,14 +176,14 @@ class StudyTrials:
         with self.database.reading() as connection:
             rows = connection.execute(sa.select(*columns).where(mine)).all()
         found = {row[0]: TermRecord(*(math.nan if value is None else value for value in row[1:])) for row in rows}
-        return {name: found[name] for name in self.spec["tree"]["loss"] if name in found}
+        return {name: found[name] for name in self.config["tree"]["loss"] if name in found}
 
     def norms(self, number: int) -> dict[str, tuple[int, dict[str, float]]]:
         """The weighted terms' gradient norms of a trial by place: the last epoch with a measurement there, and the norm
         by term. Heads that may have several units are left out."""
         table = tables.gradients
         mine = table.c.trial_id == self.trial_id(number)
-        if several_units(*heads_of(self.spec["tree"])):
+        if several_units(*heads_of(self.config["tree"])):
             mine &= table.c.place != HEADS
         query = sa.select(table.c.place, table.c.epoch, table.c.term, table.c.norm).where(mine).order_by(table.c.epoch)
         found: dict[str, tuple[int, dict[str, float]]] = {}

@@ -76,7 +76,7 @@ class Writer:
         self._attributes = store.database.optuna_table("trial_system_attributes")
 
     @contextmanager
-    def act(self) -> Iterator[Connection]:
+    def transaction(self) -> Iterator[Connection]:
         """Everything inside is stored together or not at all, and only while the lease stands; acts may be nested.
         Raises StudyHeld if another driver took over, StoreUnavailable while the database is away."""
         if self._held is not None:
@@ -96,7 +96,7 @@ class Writer:
 
     def reclaim(self) -> list[int]:
         """Let the trials of drivers that died wait. Returns their numbers."""
-        with self.act() as connection:
+        with self.transaction() as connection:
             return leases.reclaim(self.store, connection)
 
     def others(self) -> list[leases.Holder]:
@@ -107,12 +107,12 @@ class Writer:
 
     def enqueue_baseline(self, name: str, params: Mapping[str, Any]) -> None:
         """Add a trial with given values of searched parameters, to be tried before any the sampler proposes."""
-        with self.act():
+        with self.transaction():
             self.store.study.enqueue_trial(dict(params), user_attrs={BASELINE: name})
 
     def correct_baseline(self, number: int, params: Mapping[str, Any]) -> None:
         """Give a waiting baseline the values that an older weightsearch left out, such as 10.0 for the choice 10."""
-        with self.act():
+        with self.transaction():
             trial_id = self.store.trial_id(number)
             fixed = self.store.storage.get_trial_system_attrs(trial_id).get("fixed_params")
             if fixed != dict(params):
@@ -124,7 +124,7 @@ class Writer:
 
         A baseline's values stand as they are; those outside the space are not parameters of the trial.
         """
-        with self.act() as connection:
+        with self.transaction() as connection:
             study = self.store.study
             study.sampler = sampler
             study._thread_local.cached_all_trials = None
@@ -148,8 +148,8 @@ class Writer:
         """Store an epoch with everything that belongs to it, Optuna's intermediate value included. If it was stored
         before nothing changes. Epochs that the attempt neither trained nor took over are removed: those after the ones
         that its checkpoint brought, and those that its checkpoint has otherwise."""
-        objectives = list(self.store.spec["objectives"])
-        with self.act() as connection:
+        objectives = list(self.store.config["objectives"])
+        with self.transaction() as connection:
             trial_id = self.store.trial_id(number)
             removed = self._begin_attempt(connection, trial_id, attempt)
             row = _epoch_row(trial_id, record)
@@ -170,7 +170,7 @@ class Writer:
 
     def should_prune(self, number: int, pruner: optuna.pruners.BasePruner) -> bool:
         """The pruner's decision on a trial's epochs so far. It may store notes."""
-        with self.act():
+        with self.transaction():
             study = self.store.study
             study.pruner = pruner
             study._thread_local.cached_all_trials = None
@@ -178,23 +178,23 @@ class Writer:
 
     def complete(self, number: int, kept: int | None = None, pictures: Sequence[Picture] = ()) -> None:
         """The trial trained to the end: its values are those of its last epoch, or of the one that is kept."""
-        with self.act() as connection:
+        with self.transaction() as connection:
             self._insert_pictures(connection, number, pictures)
             if kept is not None:
                 self.store.storage.set_trial_user_attr(self.store.trial_id(number), KEPT, kept)
             metrics = self.store.metrics(number)
-            values = [metrics[name] for name in self.store.spec["objectives"]]
+            values = [metrics[name] for name in self.store.config["objectives"]]
             self.before_end(number, TrialState.COMPLETE)
             self.store.study.tell(number, values)
 
     def prune(self, number: int) -> None:
-        with self.act():
+        with self.transaction():
             self.before_end(number, TrialState.PRUNED)
             self.store.study.tell(number, state=TrialState.PRUNED)
 
     def fail(self, number: int, reason: str) -> None:
         """reason: one line, shown wherever the trial is."""
-        with self.act():
+        with self.transaction():
             self.store.storage.set_trial_user_attr(self.store.trial_id(number), REASON, reason)
             self.before_end(number, TrialState.FAIL)
             self.store.study.tell(number, state=TrialState.FAIL)
@@ -206,18 +206,18 @@ class Writer:
             return int(connection.scalar(sa.select(tables.assignments.c.failures).where(mine)) or 0)
 
     def set_failures(self, number: int, failures: int) -> None:
-        with self.act() as connection:
+        with self.transaction() as connection:
             mine = tables.assignments.c.trial_id == self.store.trial_id(number)
             connection.execute(sa.update(tables.assignments).where(mine).values(failures=failures))
 
     def put_back(self, number: int) -> None:
         """Let a running trial wait: the next driver takes it up again under its number."""
-        with self.act():
+        with self.transaction():
             self.store.storage.set_trial_state_values(self.store.trial_id(number), TrialState.WAITING)
 
     def record_test(self, number: int, metrics: Mapping[str, float]) -> None:
         """Store the final comparison's metrics on the test split."""
-        with self.act() as connection:
+        with self.transaction() as connection:
             trial_id = self.store.trial_id(number)
             epoch = self.store.epoch_that_counts(number)
             mine = (tables.metrics.c.trial_id == trial_id) & (tables.metrics.c.split == "test")

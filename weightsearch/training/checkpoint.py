@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import torch
 
+from weightsearch.config.differences import flat
+from weightsearch.config.schema import Configuration
 from weightsearch.errors import CheckpointError
 from weightsearch.files import write_bytes
-from weightsearch.spec.differences import flat
-from weightsearch.spec.sections import Configuration
 from weightsearch.tensor_files import UnreadableFile, read_tensors
 
 FORMAT: Final = 1

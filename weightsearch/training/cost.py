@@ -17,11 +17,11 @@ from typing import Final
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from weightsearch.config.schema import Configuration
 from weightsearch.data.noise import noise
 from weightsearch.errors import ModelError, WeightsearchError, fault_line
 from weightsearch.losses.criterion import build_criterion
 from weightsearch.plugins import resolve
-from weightsearch.spec.sections import Configuration
 from weightsearch.training.batches import batches
 from weightsearch.training.loop import Trainer
 from weightsearch.training.network import predict

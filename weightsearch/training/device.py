@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from weightsearch.config.schema import Configuration
 from weightsearch.errors import WeightsearchError
-from weightsearch.spec.sections import Configuration
 
 
 def choose_device(configuration: Configuration, name: str = "auto") -> torch.device:

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from weightsearch.config.differences import differences
+from weightsearch.config.schema import Configuration
 from weightsearch.data.batch import Batch
 from weightsearch.data.dataset import Dataset, open_dataset
 from weightsearch.data.reading import Progress
@@ -18,8 +20,6 @@ from weightsearch.errors import CheckpointError, ModelError
 from weightsearch.geometry.pose import pose_matrix
 from weightsearch.metrics.protocol import Protocol, protocol_of
 from weightsearch.models.weights import check_finite, check_fit, counter, matching
-from weightsearch.spec.differences import differences
-from weightsearch.spec.sections import Configuration
 from weightsearch.tensor_files import named_tensors
 from weightsearch.training.checkpoint import essentials, is_own, read_file
 from weightsearch.training.data_warnings import data_warnings

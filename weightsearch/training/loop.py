@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from weightsearch.config.differences import differences
+from weightsearch.config.schema import Configuration
 from weightsearch.data.augmentation import augment
 from weightsearch.data.batch import Batch
 from weightsearch.data.dataset import Dataset, changed_content
@@ -20,8 +22,6 @@ from weightsearch.losses.criterion import build_criterion
 from weightsearch.losses.rebalancing import Rebalancing
 from weightsearch.metrics.protocol import protocol_of
 from weightsearch.records import EpochRecord, Picture
-from weightsearch.spec.differences import differences
-from weightsearch.spec.sections import Configuration
 from weightsearch.training.batches import batches
 from weightsearch.training.checkpoint import essentials, read_checkpoint, write_checkpoint
 from weightsearch.training.device import choose_precision

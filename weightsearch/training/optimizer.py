@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from weightsearch.spec.sections import Train
+from weightsearch.config.schema import Train
 from weightsearch.training.network import encoder_of
 
 

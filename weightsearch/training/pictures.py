@@ -14,6 +14,7 @@ from PIL import Image
 from torch import nn
 from torch.nn.functional import interpolate, max_pool2d
 
+from weightsearch.config.schema import Configuration
 from weightsearch.data.batch import Batch
 from weightsearch.data.dataset import Dataset
 from weightsearch.data.source import SplitName
@@ -21,7 +22,6 @@ from weightsearch.files import write_bytes
 from weightsearch.losses.rebalancing import Rebalancing
 from weightsearch.metrics.protocol import Protocol, crop_mask
 from weightsearch.records import Picture
-from weightsearch.spec.sections import Configuration
 from weightsearch.training.batches import batches
 from weightsearch.training.device import Precision
 from weightsearch.training.evaluate import as_protocol

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from weightsearch.config.schema import Configuration, EvaluationSize
 from weightsearch.data.cache import build_source, videos_of
 from weightsearch.data.hidden import visible
 from weightsearch.data.images import PICTURES, read_array, read_uint16
@@ -25,14 +26,13 @@ from weightsearch.errors import DataError, counted
 from weightsearch.metrics.depth import DepthMetrics
 from weightsearch.metrics.protocol import CROPS, Protocol, crop_box, crop_size, misfit, protocol_of
 from weightsearch.plugins import known_words
-from weightsearch.spec.sections import Configuration, EvaluationSize
 from weightsearch.training.prediction_units import Samples
 
 SUFFIXES: Final = (".npy", ".png")
 SMALLEST: Final = 1e-6  # inverse depth, 1/metres
 CHUNK: Final = 32  # frames whose truth is in memory at a time
 WHOLE: Final = "whole"
-PARTS: Final = (WHOLE, *(name for name in (*CROPS, "kb") if name != "none"))
+SECTIONS: Final = (WHOLE, *(name for name in (*CROPS, "kb") if name != "none"))
 
 Map = NDArray[np.float32]
 Note = Callable[[str], None]
@@ -83,8 +83,8 @@ def evaluate_predictions(
     that crop; of any other meaning.part must say what it shows. note: told which file was taken for which frame where
     their names are not the same, which crop a map was taken for, in which unit integers were read, and what looks wrong
     about the unit. Raises DataError that names what is wrong, a unit that cannot be right among it."""
-    if meaning.part is not None and meaning.part not in PARTS:
-        raise DataError(f"unknown part {meaning.part!r}{known_words(meaning.part, PARTS)}")
+    if meaning.part is not None and meaning.part not in SECTIONS:
+        raise DataError(f"unknown part {meaning.part!r}{known_words(meaning.part, SECTIONS)}")
     source = build_source(configuration)
     unit = unit_of(source) if meaning.scale is None else Unit(meaning.scale, meaning.scale)
     array = _Array(path, meaning, unit) if path.is_file() else None
@@ -269,7 +269,7 @@ def _part(name: str, shape: Size, of_protocol: str, size: Size, native: Size) ->
     sizes = {size, native}
     if shape in sizes:
         return WHOLE
-    fits = [crop for crop in PARTS[1:] if any(shape == crop_size(crop, size) for size in sizes)]
+    fits = [crop for crop in SECTIONS[1:] if any(shape == crop_size(crop, size) for size in sizes)]
     if of_protocol in fits:
         return of_protocol
     if not fits and any(_proportional(shape, size) for size in sizes):

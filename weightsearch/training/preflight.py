@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from weightsearch.config import Configuration, StudyConfig
 from weightsearch.data.augmentation import augment
 from weightsearch.data.batch import Batch
 from weightsearch.data.dataset import Dataset, check_counts
@@ -17,7 +18,6 @@ from weightsearch.losses.criterion import build_criterion
 from weightsearch.losses.rebalancing import Rebalancing
 from weightsearch.metrics.depth import NAMES
 from weightsearch.metrics.protocol import protocol_of
-from weightsearch.spec import Configuration, StudySpec
 from weightsearch.training.batches import batches
 from weightsearch.training.network import build_network, depth_of, predict, quantised, waiting_parts
 from weightsearch.training.scores import check_measurable, knows_depth
@@ -32,18 +32,18 @@ OF_CAMERAS: Final = ("photometric_rigid", "epipolar", "flow_depth_consistency") 
 PROPORTIONS: Final = 0.1  # by how much a prediction's height over width may differ from the images'
 
 
-def learning(spec: StudySpec) -> Configuration:
+def learning(config: StudyConfig) -> Configuration:
     """A configuration of a study that learns something: its base, or if all weights are 0 there a baseline."""
-    baselines = (spec.configuration(values) for values in spec.search.baselines.values())
-    found = (one for one in (spec.base, *baselines) if any(term.weight > 0 for term in one.loss.values()))
-    return next(found, spec.base)
+    baselines = (config.configuration(values) for values in config.search.baselines.values())
+    found = (one for one in (config.base, *baselines) if any(term.weight > 0 for term in one.loss.values()))
+    return next(found, config.base)
 
 
-def used_terms(spec: StudySpec) -> frozenset[str]:
+def used_terms(config: StudyConfig) -> frozenset[str]:
     """The loss terms that have a weight above 0 in some trial of a study."""
-    first = {name: found.ends()[0] for name, found in spec.space.items()}
-    tried = [first | {name: value} for name, found in spec.space.items() for value in found.ends()]
-    used = [weighted_terms(spec.configuration(values)) for values in (*tried, *spec.search.baselines.values())]
+    first = {name: found.ends()[0] for name, found in config.space.items()}
+    tried = [first | {name: value} for name, found in config.space.items() for value in found.ends()]
+    used = [weighted_terms(config.configuration(values)) for values in (*tried, *config.search.baselines.values())]
     return frozenset().union(*used)
 
 

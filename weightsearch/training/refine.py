@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 import torch
 from torch import Tensor, nn
 
+from weightsearch.config.schema import Configuration
 from weightsearch.data.batch import Batch, TrueMotion
 from weightsearch.data.dataset import Dataset, open_dataset
 from weightsearch.data.reading import Progress
@@ -20,7 +21,6 @@ from weightsearch.losses.criterion import CriterionResult, build_criterion
 from weightsearch.losses.rebalancing import Rebalancing
 from weightsearch.losses.term import Prediction
 from weightsearch.metrics.protocol import Protocol, protocol_of
-from weightsearch.spec.sections import Configuration
 from weightsearch.training.device import Precision, choose_device, choose_precision
 from weightsearch.training.evaluate import load_network, predicted
 from weightsearch.training.network import predict

@@ -11,13 +11,13 @@ from typing import Any, Final
 import torch
 import yaml
 
+from weightsearch.config.schema import Configuration
 from weightsearch.data.dataset import open_dataset
 from weightsearch.data.reading import Progress
 from weightsearch.errors import RAISED, ModelError, TrialFailure, WeightsearchError, fault_line
 from weightsearch.files import write_text
 from weightsearch.metrics.protocol import protocol_of
 from weightsearch.records import EpochRecord
-from weightsearch.spec.sections import Configuration
 from weightsearch.training.data_warnings import warnings_before_training, with_warnings
 from weightsearch.training.environment import describe_environment
 from weightsearch.training.loop import Trainer

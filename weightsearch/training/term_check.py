@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from weightsearch.config import Configuration
 from weightsearch.data.augmentation import augment
 from weightsearch.data.batch import Batch
 from weightsearch.data.dataset import Dataset
 from weightsearch.errors import RAISED, ModelError, WeightsearchError, counted, fault_line
 from weightsearch.losses.criterion import Criterion, build_criterion
-from weightsearch.spec import Configuration
 from weightsearch.training.batches import batches
 from weightsearch.training.network import predict
 

@@ -13,14 +13,14 @@ from PIL import Image
 
 from tests.conftest import TINY
 from tests.stores import HERE, driving
-from tests.synthetic import BASELINES, PROTOCOL, SPACE, pictures, record, spec, synthetic, train
+from tests.synthetic import BASELINES, PROTOCOL, SPACE, config, pictures, record, synthetic, train
 from tests.unit.dashboards.test_serve import Client
-from weightsearch.dashboards.notes import SECONDS, Notes, markdown, plain
-from weightsearch.dashboards.part import Table
-from weightsearch.dashboards.serve import make_dashboard
+from weightsearch.config import load_study
+from weightsearch.dashboards.report.notes import SECONDS, Notes, markdown, plain
+from weightsearch.dashboards.report.section import Table
+from weightsearch.dashboards.server.serve import make_dashboard
 from weightsearch.search.driver import StudyRun
 from weightsearch.search.ledger import Event
-from weightsearch.spec import load_study
 from weightsearch.study import tables
 from weightsearch.study.store import StudyStore
 from weightsearch.study.writer import Attempt
@@ -56,7 +56,7 @@ def detail(client: Client) -> dict:
 
 
 def test_a_trial_has_its_note_and_pictures_as_soon_as_it_has_ended(url, client):
-    with driving(url, "synthetic", spec(OBJECTIVES)) as writer:
+    with driving(url, "synthetic", config(OBJECTIVES)) as writer:
         writer.before_end = Notes(writer.store).before_end
         writer.enqueue_baseline("published", BASELINES["published"])
         number = writer.ask(RandomSampler(seed=0), SPACE).number
@@ -81,7 +81,7 @@ def test_a_trial_has_its_note_and_pictures_as_soon_as_it_has_ended(url, client):
 
 
 def test_a_trial_s_note_warns_of_terms_without_pixels(url, client):
-    with driving(url, "synthetic", spec(OBJECTIVES)) as writer:
+    with driving(url, "synthetic", config(OBJECTIVES)) as writer:
         writer.before_end = Notes(writer.store).before_end
         number = writer.ask(RandomSampler(seed=0), SPACE).number
         attempt = Attempt("attempt", 0, PROTOCOL, HERE)
@@ -101,7 +101,7 @@ def test_a_failed_trial_s_note_has_its_reason_and_a_pruned_one_has_none(url, cli
 
 def test_the_study_has_a_summary_and_figures_and_they_are_replaced(url, client):
     synthetic(url, 12, states=["COMPLETE"], annotate=Notes)
-    with driving(url, "synthetic", spec(OBJECTIVES)) as writer:
+    with driving(url, "synthetic", config(OBJECTIVES)) as writer:
         notes = Notes(writer.store)
         notes.study(writer, now=True)
         notes.study(writer, now=True)
@@ -125,7 +125,7 @@ def test_the_study_has_a_summary_and_figures_and_they_are_replaced(url, client):
 def test_the_study_s_note_is_written_now_and_then_while_it_runs(url):
     now = [0.0]
     synthetic(url, 3, states=["COMPLETE"], baselines={})
-    with driving(url, "synthetic", spec(OBJECTIVES, {})) as writer:
+    with driving(url, "synthetic", config(OBJECTIVES, {})) as writer:
         notes = Notes(writer.store, clock=lambda: now[0])
 
         def version() -> int:
@@ -140,7 +140,7 @@ def test_the_study_s_note_is_written_now_and_then_while_it_runs(url):
 
 
 def test_an_act_that_fails_leaves_neither_note_nor_pictures(url):
-    with driving(url, "synthetic", spec(OBJECTIVES, {})) as writer:
+    with driving(url, "synthetic", config(OBJECTIVES, {})) as writer:
         writer.before_end = Notes(writer.store).before_end
         number = writer.ask(RandomSampler(seed=0), SPACE).number
         train(writer, number, WEIGHTS)
@@ -190,7 +190,7 @@ def test_a_fault_in_the_study_s_notes_ends_the_notes_and_not_the_search(tmp_path
 
 
 def test_constraints_of_a_trial_are_where_the_dashboard_reads_them(url, client):
-    with driving(url, "synthetic", spec(OBJECTIVES, {})) as writer:
+    with driving(url, "synthetic", config(OBJECTIVES, {})) as writer:
         writer.before_end = Notes(writer.store).before_end
         frozen = writer.ask(RandomSampler(seed=0), SPACE)
         train(writer, frozen.number, WEIGHTS)
@@ -216,7 +216,7 @@ def test_pictures_of_a_frame_itself_are_stored_once(url):
 
 def test_trials_with_other_frames_have_their_own_image_and_truth(url):
     """As after a change of analysis.pictures in the middle of a study."""
-    with driving(url, "synthetic", spec(OBJECTIVES, {})) as writer:
+    with driving(url, "synthetic", config(OBJECTIVES, {})) as writer:
         for count, chosen in enumerate(((0, 1), (1, 2))):
             number = writer.ask(RandomSampler(seed=count), SPACE).number
             train(writer, number, WEIGHTS)

@@ -1,4 +1,4 @@
-"""The parts of a report that tell of rebalancing, of studies whose Delta is simulated with known distributions."""
+"""The sections of a report that tell of rebalancing, of studies whose Delta is simulated with known distributions."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import pytest
 from optuna.samplers import RandomSampler
 
 from tests.stores import HERE, driving
-from tests.synthetic import BASELINES, EPOCHS, MU, SPACE, balance, reach, record, sigma, spec, synthetic
+from tests.synthetic import BASELINES, EPOCHS, MU, SPACE, balance, config, reach, record, sigma, synthetic
 from tests.unit.dashboards.test_report import NOW, OF_REBALANCING, Page, findings
 from weightsearch.analysis.rebalancing import below, density
-from weightsearch.dashboards.files import write_tables
-from weightsearch.dashboards.findings import Findings
-from weightsearch.dashboards.part import Part
-from weightsearch.dashboards.rebalancing_part import looked_at
-from weightsearch.dashboards.report import PARTS, chosen_parts, render
+from weightsearch.dashboards.report.data import ReportData
+from weightsearch.dashboards.report.files import write_tables
+from weightsearch.dashboards.report.page import SECTIONS, chosen_sections, render
+from weightsearch.dashboards.report.rebalancing_section import looked_at
+from weightsearch.dashboards.report.section import Section
 from weightsearch.study.writer import Attempt
 
 WEIGHTS = BASELINES["published"]
@@ -35,19 +35,19 @@ SIGMA, REACH = sigma(EPOCHS), reach(EPOCHS)  # of the last epoch
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> Findings:
+def found(tmp_path_factory: pytest.TempPathFactory) -> ReportData:
     url = f"sqlite:///{tmp_path_factory.mktemp('balanced')}/s.db"
     synthetic(url, 6, states=["COMPLETE"], baselines=METHODS, rebalance=SECTION)
     return findings(url)
 
 
 @pytest.fixture(scope="module")
-def parts(found) -> dict[str, Part]:
-    return {part.name: part for part in chosen_parts(found, OF_REBALANCING)}
+def sections(found) -> dict[str, Section]:
+    return {section.name: section for section in chosen_sections(found, OF_REBALANCING)}
 
 
-def rows(part: Part) -> dict[str, dict[str, str]]:
-    (table,) = part.tables
+def rows(section: Section) -> dict[str, dict[str, str]]:
+    (table,) = section.tables
     return {row[0]: dict(zip(table.columns[1:], row[1:], strict=True)) for row in table.rows}
 
 
@@ -66,15 +66,15 @@ def moved(low: float, high: float) -> float:
 
 
 def test_a_study_that_rebalances_has_every_part_and_another_none_of_these(found, tmp_path):
-    page = Page(render(found.name, chosen_parts(found), NOW))
-    assert [one for one in page.ids if one in PARTS] == list(PARTS)
+    page = Page(render(found.name, chosen_sections(found), NOW))
+    assert [one for one in page.ids if one in SECTIONS] == list(SECTIONS)
     assert page.outside == []
     synthetic(f"sqlite:///{tmp_path}/s.db", 2)
-    assert chosen_parts(findings(f"sqlite:///{tmp_path}/s.db"), OF_REBALANCING) == []
+    assert chosen_sections(findings(f"sqlite:///{tmp_path}/s.db"), OF_REBALANCING) == []
 
 
-def test_method_and_eta_are_those_of_each_trial(found, parts):
-    table = rows(parts["rebalancing"])
+def test_method_and_eta_are_those_of_each_trial(found, sections):
+    table = rows(sections["rebalancing"])
     assert {label: row["method"] for label, row in table.items()} == {
         "best": "neighbourhood",
         "wide": "neighbourhood",
@@ -90,8 +90,8 @@ def test_method_and_eta_are_those_of_each_trial(found, parts):
 @pytest.mark.parametrize(
     ("label", "low", "high"), [("wide", MU - 0.05, MU + 0.05), ("one_sided", -1, MU + 0.08), ("negative", -1, 0)]
 )
-def test_what_was_left_out_is_what_the_distributions_say(parts, label, low, high):
-    row = rows(parts["rebalancing"])[label]
+def test_what_was_left_out_is_what_the_distributions_say(sections, label, low, high):
+    row = rows(sections["rebalancing"])[label]
     static, moving = within(low, high), max(0.0, moved(low, high))
     kept = 0.9 * static + 0.1 * moving
     assert percent(row["kept"]) == pytest.approx(kept, abs=0.02)
@@ -99,22 +99,22 @@ def test_what_was_left_out_is_what_the_distributions_say(parts, label, low, high
     assert percent(row["precision"]) == pytest.approx(0.1 * (1 - moving) / (1 - kept), abs=0.03)
 
 
-def test_what_was_left_out_is_told_in_words(found, parts):
-    part, last = parts["rebalancing"], found.frames.of("rebalancing", found.best.number).iloc[-1]
-    text = part.text[1]
+def test_what_was_left_out_is_told_in_words(found, sections):
+    section, last = sections["rebalancing"], found.frames.of("rebalancing", found.best.number).iloc[-1]
+    text = section.text[1]
     assert text.startswith(
         f"best (neighbourhood): depth and pose learned from {100 * last['kept']:.0f} % of the pixels"
     )
     assert f"{100 * last['recall']:.0f} % of what moves was left out" in text
     assert f"of what was left out {100 * last['precision']:.0f} % moved." in text
-    none = rows(part)["none"]
+    none = rows(section)["none"]
     assert (none["kept"], none["precision"], none["recall"]) == ("100 %", "–", "0 %")
 
 
-def test_the_distributions_are_drawn_with_their_mode_and_limits(parts):
+def test_the_distributions_are_drawn_with_their_mode_and_limits(sections):
     for kind, figure in (
-        ("static", parts["rebalancing"].figures["static"]),
-        ("moving", parts["rebalancing"].figures["moving"]),
+        ("static", sections["rebalancing"].figures["static"]),
+        ("moving", sections["rebalancing"].figures["moving"]),
     ):
         maps = [trace for trace in figure.data if trace.type == "heatmap"]
         assert len(maps) == 6
@@ -130,34 +130,34 @@ def test_the_distributions_are_drawn_with_their_mode_and_limits(parts):
     assert [trace.y[0] for trace in figure.data if trace.name == "mode"] == [MU] * 6
 
 
-def test_the_area_is_that_of_the_two_distributions(parts):
+def test_the_area_is_that_of_the_two_distributions(sections):
     """P(U(0, r) > N(mu, sigma²)) = 1 - E[max(x, 0)] / r."""
-    part = parts["detection"]
+    section = sections["detection"]
     for epoch in (1, EPOCHS):
         m = MU / sigma(epoch)
         area = 1 - (sigma(epoch) * density(m) + MU * below(m)) / reach(epoch)
-        measured = part.data[part.data["epoch"] == epoch]
+        measured = section.data[section.data["epoch"] == epoch]
         assert len(measured) == 6
         assert list(measured["signed_auc"]) == pytest.approx([area] * 6, abs=0.012)
         assert (measured["absolute_auc"] < measured["signed_auc"] - 0.02).all()
-    best = part.data[part.data["trial"] == "best"]
+    best = section.data[section.data["trial"] == "best"]
     first, last = best.iloc[0], best.iloc[-1]
     assert (
         f"best: Delta found moving pixels with AUC {last['signed_auc']:.2f} at the last epoch "
         f"({last['absolute_auc']:.2f} by |Delta - mode|), {first['signed_auc']:.2f} at the first"
-    ) in part.text[1]
+    ) in section.text[1]
 
 
-def test_the_best_eta_is_where_the_densities_cross_and_the_spread_is_sigma(parts):
-    row = rows(parts["detection"])["wide"]
+def test_the_best_eta_is_where_the_densities_cross_and_the_spread_is_sigma(sections):
+    row = rows(sections["detection"])["wide"]
     crossing = SIGMA * math.sqrt(-2 * math.log(SIGMA * math.sqrt(2 * math.pi) / REACH))
     assert float(row["best eta"]) == pytest.approx(crossing, abs=1 / 64)
     assert float(row["static spread"]) == pytest.approx(SIGMA, rel=0.04)
     assert float(row["eta set"]) == 0.05
 
 
-def test_the_point_of_what_was_left_out_lies_on_its_curve(parts):
-    figure = parts["detection"].figures["roc"]
+def test_the_point_of_what_was_left_out_lies_on_its_curve(sections):
+    figure = sections["detection"].figures["roc"]
     points = {trace.xaxis: (trace.x[0], trace.y[0]) for trace in figure.data if trace.name == "left out"}
     places = {trace.xaxis: place for place, trace in enumerate(one for one in figure.data if one.name == "chance")}
     labels = ["best", "wide", "none", "negative", "one_sided", "oracle"]
@@ -169,26 +169,26 @@ def test_the_point_of_what_was_left_out_lies_on_its_curve(parts):
         assert tpr == pytest.approx(1 - max(0.0, moved(low, high)), abs=0.04)
 
 
-def test_theory_is_weighed_against_what_was_measured(parts):
+def test_theory_is_weighed_against_what_was_measured(sections):
     """Flow's error falls by .3 where Delta rises by 1: the left side is .3 of what is needed, so the rule Delta < 0 is
     the better choice; the normal distribution asks for more, since moving pixels widen it."""
-    part = parts["rebalancing_theory"]
-    data = part.data
+    section = sections["rebalancing_theory"]
+    data = section.data
     assert list(data["found"]) == pytest.approx(list(0.3 * data["needed_measured"]), abs=0.003)
     m = data["mean"] / data["deviation"]
     assert list(data["needed"]) == pytest.approx(
         list(data["deviation"] * [density(x) / below(-x) for x in m]), rel=1e-9
     )
     assert (data["needed"] > data["needed_measured"]).all()
-    row = rows(part)["wide"]
+    row = rows(section)["wide"]
     assert row["better, if Delta is normal"] == row["better, as measured"] == "Delta < 0"
-    text = " ".join(part.text)
+    text = " ".join(section.text)
     assert "so that the rule Delta < 0 is predicted to leave depth the lower error" in text
     assert f"V was the better choice in 0 of {EPOCHS} epochs" in text
 
 
-def test_the_mean_inside_v_is_that_of_the_two_distributions_and_not_mu(parts):
-    data = parts["rebalancing_theory"].data
+def test_the_mean_inside_v_is_that_of_the_two_distributions_and_not_mu(sections):
+    data = sections["rebalancing_theory"].data
     last = data[(data["trial"] == "wide") & (data["epoch"] == EPOCHS)].iloc[0]
     static, moving = 0.9 * within(MU - 0.05, MU + 0.05), 0.1 * moved(MU - 0.05, MU + 0.05)
     inside = (static * MU + moving * (MU + 0.05) / 2) / (static + moving)
@@ -199,8 +199,8 @@ def test_the_mean_inside_v_is_that_of_the_two_distributions_and_not_mu(parts):
     )
 
 
-def test_the_normal_distribution_is_drawn_over_the_measured_one(parts):
-    figure = parts["rebalancing_theory"].figures["normal"]
+def test_the_normal_distribution_is_drawn_over_the_measured_one(sections):
+    figure = sections["rebalancing_theory"].figures["normal"]
     measured, normal = (next(trace for trace in figure.data if trace.name == name) for name in ("measured", "normal"))
     for line in (measured, normal):
         assert sum(share for share in line.y if share is not None) == pytest.approx(1, abs=1e-3)
@@ -208,8 +208,8 @@ def test_the_normal_distribution_is_drawn_over_the_measured_one(parts):
     assert deep == pytest.approx(0.9 / 64 * density(0) / SIGMA, rel=0.05)
 
 
-def test_the_tables_can_be_written(found, parts, tmp_path):
-    written = write_tables(list(parts.values()), "csv", tmp_path)
+def test_the_tables_can_be_written(found, sections, tmp_path):
+    written = write_tables(list(sections.values()), "csv", tmp_path)
     assert [path.stem for path in written] == OF_REBALANCING
     assert len((tmp_path / "rebalancing.csv").read_text().splitlines()) == 1 + 6 * EPOCHS
 
@@ -217,30 +217,30 @@ def test_the_tables_can_be_written(found, parts, tmp_path):
 def test_without_the_truth_there_is_one_distribution_and_no_detection(tmp_path):
     url = f"sqlite:///{tmp_path}/s.db"
     synthetic(url, 2, states=["COMPLETE"], baselines={}, rebalance={**SECTION, "eta": 0.05}, known=False)
-    parts = {part.name: part for part in chosen_parts(findings(url), OF_REBALANCING)}
-    assert list(parts["rebalancing"].figures) == ["all", "kept"]
-    assert parts["rebalancing"].captions["all"] == "Delta over training: all pixels"
-    assert "left out" not in parts["rebalancing"].text[1]
-    assert rows(parts["rebalancing"])["best"]["recall"] == "–"
-    assert parts["detection"].text == ["The data set does not know what moves."]
-    assert parts["detection"].figures == {}
-    assert len(parts["rebalancing_theory"].figures) == 3
+    sections = {section.name: section for section in chosen_sections(findings(url), OF_REBALANCING)}
+    assert list(sections["rebalancing"].figures) == ["all", "kept"]
+    assert sections["rebalancing"].captions["all"] == "Delta over training: all pixels"
+    assert "left out" not in sections["rebalancing"].text[1]
+    assert rows(sections["rebalancing"])["best"]["recall"] == "–"
+    assert sections["detection"].text == ["The data set does not know what moves."]
+    assert sections["detection"].figures == {}
+    assert len(sections["rebalancing_theory"].figures) == 3
 
 
 @pytest.mark.parametrize("states", [["FAIL"], ["RUNNING"], []])
 def test_before_anything_is_trained_one_sentence_says_so(tmp_path, states):
     url = f"sqlite:///{tmp_path}/s.db"
     synthetic(url, len(states), states=states, baselines={}, rebalance={**SECTION, "eta": 0.05})
-    parts = chosen_parts(findings(url), OF_REBALANCING)
-    assert [part.name for part in parts] == OF_REBALANCING
-    for part in parts:
-        assert part.text == ["No epoch of the best trial or of a baseline has been trained with rebalancing yet."]
+    sections = chosen_sections(findings(url), OF_REBALANCING)
+    assert [section.name for section in sections] == OF_REBALANCING
+    for section in sections:
+        assert section.text == ["No epoch of the best trial or of a baseline has been trained with rebalancing yet."]
 
 
-def one_trial(folder: Path, section: dict[str, Any], *records: Any) -> Findings:
+def one_trial(folder: Path, section: dict[str, Any], *records: Any) -> ReportData:
     url = f"sqlite:///{folder}/s.db"
     weights = {"integer": 1.0, "fractional": 1.0, "consistency": 1.0}
-    with driving(url, "synthetic", spec({"abs_rel": "minimize"}, {}, section)) as writer:
+    with driving(url, "synthetic", config({"abs_rel": "minimize"}, {}, section)) as writer:
         number = writer.ask(RandomSampler(seed=0), SPACE).number
         for epoch, found in enumerate(records, start=1):
             writer.record(number, Attempt("a", 0, {}, HERE), record(weights, epoch, 0, found))
@@ -258,9 +258,9 @@ def test_epochs_without_a_single_pixel_leave_gaps(tmp_path):
         folder = tmp_path / str(place)
         folder.mkdir()
         found = one_trial(folder, section, *records)
-        parts = {part.name: part for part in chosen_parts(found, OF_REBALANCING)}
-        render("gaps", list(parts.values()), NOW)
-        told = " ".join(text for part in parts.values() for text in part.text)
+        sections = {section.name: section for section in chosen_sections(found, OF_REBALANCING)}
+        render("gaps", list(sections.values()), NOW)
+        told = " ".join(text for section in sections.values() for text in section.text)
         assert "nan" not in told
         assert ("nothing moved in the last epoch" in told) is (records[-1] is not some)
         assert ("nothing can be compared" in told) is (records[-1] is none)

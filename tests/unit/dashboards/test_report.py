@@ -14,27 +14,27 @@ import pandas as pd
 import pytest
 
 from tests.stores import driving
-from tests.synthetic import BASELINES, EPOCHS, spec, synthetic
-from weightsearch.dashboards.files import write_figures, write_tables
-from weightsearch.dashboards.findings import Findings, read_findings
-from weightsearch.dashboards.loss_parts import conflicts_part, contributions_part, gradients_part
-from weightsearch.dashboards.part import Part
-from weightsearch.dashboards.report import PARTS, chosen_parts, render
-from weightsearch.dashboards.sensitivity_part import sensitivity_part
-from weightsearch.dashboards.summary_part import summary_part
+from tests.synthetic import BASELINES, EPOCHS, config, synthetic
+from weightsearch.dashboards.report.data import ReportData, read_report_data
+from weightsearch.dashboards.report.files import write_figures, write_tables
+from weightsearch.dashboards.report.loss_sections import conflicts_section, contributions_section, gradients_section
+from weightsearch.dashboards.report.page import SECTIONS, chosen_sections, render
+from weightsearch.dashboards.report.section import Section
+from weightsearch.dashboards.report.sensitivity_section import sensitivity_section
+from weightsearch.dashboards.report.summary_section import summary_section
 from weightsearch.errors import WeightsearchError
 from weightsearch.study.store import StudyStore
 
 OF_REBALANCING = ["rebalancing", "detection", "rebalancing_theory"]
-OF_DUAL_HEAD = [name for name in PARTS if name not in OF_REBALANCING]
+OF_DUAL_HEAD = [name for name in SECTIONS if name not in OF_REBALANCING]
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 
 
-def findings(url: str, name: str = "synthetic") -> Findings:
+def findings(url: str, name: str = "synthetic") -> ReportData:
     store = StudyStore.open(url, name)
     try:
-        return read_findings(store)
+        return read_report_data(store)
     finally:
         store.close()
 
@@ -45,7 +45,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
     url = f"sqlite:///{tmp_path_factory.mktemp('report')}/s.db"
     synthetic(url, 60)
     store = StudyStore.open(url, "synthetic", mode="write")
-    best = read_findings(store).best.number
+    best = read_report_data(store).best.number
     for trial, values in ((best, (0.160, 0.161, 0.162)), (0, (0.20, 0.21, 0.20)), (1, (0.159, 0.163, 0.161))):
         for seed, value in enumerate(values):
             store.confirm(trial, seed, {"validation": {"abs_rel": value}, "test": {"abs_rel": value + 0.01}})
@@ -54,7 +54,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def found(url: str) -> Findings:
+def found(url: str) -> ReportData:
     return findings(url)
 
 
@@ -82,19 +82,19 @@ def test_outputs_of_several_units_are_not_compared(found):
     data = {**found.tree["data"], "neighbours": [-1, 1]}
     video = replace(found, tree={**found.tree, "data": data, "model": {"name": "co_training"}})
     depth_alone = replace(found, tree={**found.tree, "data": data})
-    parts = [gradients_part(one) for one in (found, depth_alone, video)]
-    assert [any(words in text for text in part.text) for part in parts] == [False, False, True]
-    assert [list(part.figures) for part in parts] == [["shared", "heads"], ["shared", "heads"], ["shared"]]
-    assert list(parts[2].tables[0].columns) == ["", "term", "at the shared parameters"]
-    assert set(parts[2].data["place"]) == {"shared"}
-    assert list(conflicts_part(video).figures) == ["shared"]
+    sections = [gradients_section(one) for one in (found, depth_alone, video)]
+    assert [any(words in text for text in section.text) for section in sections] == [False, False, True]
+    assert [list(section.figures) for section in sections] == [["shared", "heads"], ["shared", "heads"], ["shared"]]
+    assert list(sections[2].tables[0].columns) == ["", "term", "at the shared parameters"]
+    assert set(sections[2].data["place"]) == {"shared"}
+    assert list(conflicts_section(video).figures) == ["shared"]
 
 
 def test_the_contributions_part_warns_of_terms_without_pixels(found):
-    assert not any("no pixel" in text for text in contributions_part(found).text)
+    assert not any("no pixel" in text for text in contributions_section(found).text)
     rows = [(0, epoch, "consistency", 20.0) for epoch in (1, 2)] + [(1, 1, "integer", 1.0)]
     table = pd.DataFrame(rows, columns=["number", "epoch", "term", "steps"])
-    text = contributions_part(replace(found, frames=replace(found.frames, without_pixels=table))).text
+    text = contributions_section(replace(found, frames=replace(found.frames, without_pixels=table))).text
     assert [one for one in text if "no pixel" in one] == [
         "Trial 0: the loss term 'consistency' had no pixel to learn from at 40 of 160 steps, which gave it no gradient "
         "and do not count in its mean."
@@ -104,11 +104,11 @@ def test_the_contributions_part_warns_of_terms_without_pixels(found):
 def test_the_summary_says_if_a_trivial_baseline_beats_the_best_trial(found):
     """The best trial has 0.161 over fresh seeds on the validation split and 0.171 on the test split."""
 
-    def part(factor: float) -> Part:
+    def section(factor: float) -> Section:
         naive = {"mean_depth": {"abs_rel": factor * 0.161}}, {"mean_depth": {"abs_rel": factor * 0.171}}
-        return summary_part(replace(found, summary=replace(found.summary, naive=naive[0], naive_test=naive[1])))
+        return summary_section(replace(found, summary=replace(found.summary, naive=naive[0], naive_test=naive[1])))
 
-    beats, loses = part(1.2), part(0.5)
+    beats, loses = section(1.2), section(0.5)
     assert "is better than mean_depth, a trivial baseline that ignores the image" in " ".join(beats.text)
     assert (
         "is no better than mean_depth, a trivial baseline that ignores the image: abs_rel 0.161 against 0.0805 on the "
@@ -119,23 +119,23 @@ def test_the_summary_says_if_a_trivial_baseline_beats_the_best_trial(found):
     assert rows["mean_depth"][5].endswith(": worse")
     assert rows["mean_depth"][6] == "100 % higher"
     assert len(rows["mean_depth"]) == len(loses.tables[0].columns)
-    assert "mean_depth" not in {row[0] for row in summary_part(found).tables[0].rows}
+    assert "mean_depth" not in {row[0] for row in summary_section(found).tables[0].rows}
 
 
 def test_every_part_stands_on_the_page_and_nothing_is_fetched(found):
-    page = Page(render(found.name, chosen_parts(found), NOW))
-    assert [one for one in page.ids if one in PARTS] == OF_DUAL_HEAD
+    page = Page(render(found.name, chosen_sections(found), NOW))
+    assert [one for one in page.ids if one in SECTIONS] == OF_DUAL_HEAD
     assert page.outside == []
 
 
 def test_the_summary_says_what_to_use_and_how_sure_that_is(found):
-    part = summary_part(found)
-    text = " ".join(part.text)
+    section = summary_section(found)
+    text = " ".join(section.text)
     words = "is better than “published”; it is not significantly different from “equal” (0.0 ± 2.7 %): too few seeds"
     assert words in text
     assert "the mean over fresh seeds is 0.161: expect that" in text
     assert "at 5 % for all 2 comparisons together (Holm's correction)" in text
-    table = part.tables[0]
+    table = section.tables[0]
     assert list(table.columns[3:7]) == [
         "fresh seeds, validation",
         "fresh seeds, test",
@@ -156,10 +156,10 @@ def confirmed(folder: Path, best: Sequence[float], published: Sequence[float], e
     url = f"sqlite:///{folder}/s.db"
     synthetic(url, 30, states=["COMPLETE"])
     store = StudyStore.open(url, "synthetic", mode="write")
-    for trial, values in ((read_findings(store).best.number, best), (0, published), (1, equal)):
+    for trial, values in ((read_report_data(store).best.number, best), (0, published), (1, equal)):
         for seed, value in enumerate(values):
             store.confirm(trial, seed, {"validation": {"abs_rel": value}})
-    text = " ".join(summary_part(read_findings(store)).text)
+    text = " ".join(summary_section(read_report_data(store)).text)
     store.close()
     return text
 
@@ -184,22 +184,22 @@ def test_seeds_that_scatter_decide_nothing(tmp_path):
 def test_warnings_of_the_verdict_are_set_off(tmp_path):
     url = f"sqlite:///{tmp_path}/s.db"
     synthetic(url, 30, states=["COMPLETE"])
-    found = read_findings(StudyStore.open(url, "synthetic", mode="read"))
+    found = read_report_data(StudyStore.open(url, "synthetic", mode="read"))
     beaten = replace(found, summary=replace(found.summary, naive={"mean_depth": {"abs_rel": 0.001}}))
-    part = summary_part(beaten)
-    assert len(part.warnings) == 1
-    assert "is no better than mean_depth" in part.warnings[0]
-    assert set(part.warnings) < set(part.text)
-    assert render("s", [part], NOW).count('<p class="warning">') == 1
-    assert summary_part(found).warnings == []
+    section = summary_section(beaten)
+    assert len(section.warnings) == 1
+    assert "is no better than mean_depth" in section.warnings[0]
+    assert set(section.warnings) < set(section.text)
+    assert render("s", [section], NOW).count('<p class="warning">') == 1
+    assert summary_section(found).warnings == []
 
 
 def test_the_table_says_of_every_comparison_that_it_has_one_seed(tmp_path):
     url = f"sqlite:///{tmp_path}/s.db"
     synthetic(url, 30, states=["COMPLETE"])
-    found = read_findings(StudyStore.open(url, "synthetic", mode="read"))
+    found = read_report_data(StudyStore.open(url, "synthetic", mode="read"))
     naive = {"mean_depth": {"abs_rel": 0.4}, "constant_depth": {"abs_rel": 0.5}}
-    table = summary_part(replace(found, summary=replace(found.summary, naive=naive))).tables[0]
+    table = summary_section(replace(found, summary=replace(found.summary, naive=naive))).tables[0]
     assert [row[3].endswith(("higher, one seed", "lower, one seed", "same, one seed")) for row in table.rows[1:]] == [
         True
     ] * 4
@@ -210,14 +210,14 @@ def test_trials_near_the_best_are_counted_whatever_their_values_are(tmp_path):
     """A baseline with a weight of 0, outside of a logarithmic range, counts too."""
     url = f"sqlite:///{tmp_path}/s.db"
     synthetic(url, 30, states=["COMPLETE"])
-    found = read_findings(StudyStore.open(url, "synthetic", mode="read"))
+    found = read_report_data(StudyStore.open(url, "synthetic", mode="read"))
     trials = found.frames.trials.copy()
     best = trials["abs_rel"].astype(float).min()
     trials.loc[trials["number"] == 0, ["abs_rel", *found.ranges]] = [best, *(0.0 for _ in found.ranges)]
     (count, of), (more, _) = (
         (int(words[0]), words[2])
         for words in (
-            sensitivity_part(replace(found, frames=replace(found.frames, trials=table))).text[0].split()
+            sensitivity_section(replace(found, frames=replace(found.frames, trials=table))).text[0].split()
             for table in (found.frames.trials, trials)
         )
     )
@@ -229,10 +229,10 @@ def test_the_test_split_alone_advises_nothing(tmp_path):
     url = f"sqlite:///{tmp_path}/s.db"
     synthetic(url, 30, states=["COMPLETE"])
     store = StudyStore.open(url, "synthetic", mode="write")
-    for trial, value in ((read_findings(store).best.number, 0.9), (0, 0.1), (1, 0.1)):
+    for trial, value in ((read_report_data(store).best.number, 0.9), (0, 0.1), (1, 0.1)):
         for seed in (1, 2):
             store.confirm(trial, seed, {"test": {"abs_rel": value + 0.001 * seed}})
-    text = " ".join(summary_part(read_findings(store)).text)
+    text = " ".join(summary_section(read_report_data(store)).text)
     store.close()
     assert "The best so far is" in text
     assert "Do not use" not in text
@@ -243,35 +243,35 @@ def test_a_winner_of_one_seed_is_told_with_caution_whatever_it_is(tmp_path):
     for name, options in {"baseline": {"trials": 1}, "alone": {"trials": 4, "baselines": {}}}.items():
         url = f"sqlite:///{tmp_path}/{name}.db"
         synthetic(url, states=["COMPLETE"], **options)
-        text = " ".join(summary_part(findings(url)).text)
+        text = " ".join(summary_section(findings(url)).text)
         assert "It was trained with one seed" in text
         assert "model.decode among linear, rounded" not in text  # which the tree does not search
         assert "loss.fractional.weight from 0.1 to 100 (log)" in text
 
 
 def test_the_best_ratio_is_found_by_the_analysis(found):
-    parts = {part.name: part for part in chosen_parts(found)}
-    assert any("at epoch 1 goes by one ratio, fractional / consistency" in text for text in parts["redundancy"].text)
+    sections = {section.name: section for section in chosen_sections(found)}
+    assert any("at epoch 1 goes by one ratio, fractional / consistency" in text for text in sections["redundancy"].text)
     words = "62 trials lie inside the search space: PED-ANOVA uses 62 of them, fANOVA uses 62 of them."
-    assert words in parts["importance"].text[0]
-    shares = {row[0]: float(row[1]) for row in parts["importance"].tables[0].rows}
+    assert words in sections["importance"].text[0]
+    shares = {row[0]: float(row[1]) for row in sections["importance"].tables[0].rows}
     assert shares["loss.fractional.weight"] + shares["loss.consistency.weight"] > 0.8
-    contribution = {(row[0], row[1]): row[4] for row in parts["contributions"].tables[0].rows}
+    contribution = {(row[0], row[1]): row[4] for row in sections["contributions"].tables[0].rows}
     assert contribution["published", "fractional"] == "75.8 %"  # 10 * .25 / (.2 + 2.5 + .6)
-    ratio = {(row[0], row[1]): row for row in parts["gradients"].tables[0].rows}
-    assert list(parts["gradients"].tables[0].columns[2:]) == ["at the shared parameters", "at the heads"]
+    ratio = {(row[0], row[1]): row for row in sections["gradients"].tables[0].rows}
+    assert list(sections["gradients"].tables[0].columns[2:]) == ["at the shared parameters", "at the heads"]
     assert ratio["published", "fractional"][2:] == ["1.92", "2.14"]  # 10 / mean(1, 10, .5 * 9.2), and * 6.1
     assert ratio["published", "consistency"][2:] == ["0.885", "0.651"]
 
 
 def test_cost_counts_what_pruning_saved(found):
-    rows = dict(next(part for part in chosen_parts(found, ["cost"])).tables[0].rows)
+    rows = dict(next(section for section in chosen_sections(found, ["cost"])).tables[0].rows)
     assert rows["epochs trained"] == str(22 * EPOCHS + 40)
     assert rows["epochs that pruning saved"] == f"{40 * (EPOCHS - 1)} (about 9 min 20 s)"
 
 
 def test_pictures_of_the_same_frames_stand_side_by_side(found):
-    strips = chosen_parts(found, ["pictures"])[0].strips
+    strips = chosen_sections(found, ["pictures"])[0].strips
     assert [strip.name for strip in strips] == ["seq/frame-0", "seq/frame-1"]
     assert [tile.label for tile in strips[0].columns[0]] == ["image", "truth"]
     assert [
@@ -282,7 +282,7 @@ def test_pictures_of_the_same_frames_stand_side_by_side(found):
 
 def made(url: str, kind: str) -> None:
     if kind == "empty":
-        with driving(url, "synthetic", spec({"abs_rel": "minimize"}, {})):
+        with driving(url, "synthetic", config({"abs_rel": "minimize"}, {})):
             pass
     elif kind == "single":
         synthetic(url, 1, states=["COMPLETE"], baselines={})
@@ -312,14 +312,14 @@ def made(url: str, kind: str) -> None:
         ),
     ],
 )
-def test_studies_in_every_state_have_a_report_with_every_part(tmp_path, kind, says):
+def test_studies_in_every_state_have_a_report_with_every_section(tmp_path, kind, says):
     url = f"sqlite:///{tmp_path}/s.db"
     made(url, kind)
     found = findings(url)
-    parts = chosen_parts(found)
-    page = Page(render(found.name, parts, NOW))
-    assert [one for one in page.ids if one in PARTS] == OF_DUAL_HEAD
-    assert says in " ".join(text for part in parts for text in part.text)
+    sections = chosen_sections(found)
+    page = Page(render(found.name, sections, NOW))
+    assert [one for one in page.ids if one in SECTIONS] == OF_DUAL_HEAD
+    assert says in " ".join(text for section in sections for text in section.text)
     assert "img" not in page.tags or kind in ("single", "several objectives")
 
 
@@ -328,7 +328,7 @@ def test_names_and_reasons_cannot_bring_in_markup(tmp_path, kind):
     url = f"sqlite:///{tmp_path}/s.db"
     made(url, kind)
     found = findings(url)
-    text = render(HOSTILE, chosen_parts(found), NOW)
+    text = render(HOSTILE, chosen_sections(found), NOW)
     assert HOSTILE not in text
     assert "onerror=alert(1)&gt;" in text
     head, _, data = text.partition('<script type="application/json" id="figures">')
@@ -338,31 +338,31 @@ def test_names_and_reasons_cannot_bring_in_markup(tmp_path, kind):
 
 
 def test_a_part_that_is_not_there_is_told_with_those_that_are(found):
-    with pytest.raises(WeightsearchError, match="unknown part 'contribution'; known: summary, history"):
-        chosen_parts(found, ["contribution"])
+    with pytest.raises(WeightsearchError, match="unknown section 'contribution'; known: summary, history"):
+        chosen_sections(found, ["contribution"])
 
 
 def test_tables_are_written_as_csv(found, tmp_path):
     one = tmp_path / "shares.csv"
-    assert write_tables(chosen_parts(found, ["contributions"]), "csv", one) == [one]
+    assert write_tables(chosen_sections(found, ["contributions"]), "csv", one) == [one]
     with one.open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 3 * EPOCHS
     last = next(row for row in rows if row["trial"] == "published" and row["epoch"] == "8")
     assert float(last["fractional"]) == pytest.approx(2.5 / 3.3, rel=1e-6)
-    many = write_tables(chosen_parts(found), "csv", tmp_path / "all")
+    many = write_tables(chosen_sections(found), "csv", tmp_path / "all")
     assert {path.stem for path in many} >= {"history", "curves", "gradients", "conflicts", "protocol", "claims"}
     with pytest.raises(WeightsearchError, match="name a folder"):
-        write_tables(chosen_parts(found), "csv", one)
+        write_tables(chosen_sections(found), "csv", one)
 
 
 def test_without_figures_there_is_nothing_to_draw(found, tmp_path):
     with pytest.raises(WeightsearchError, match="no figure to draw in protocol"):
-        write_figures(chosen_parts(found, ["protocol"]), "png", tmp_path / "x.png")
+        write_figures(chosen_sections(found, ["protocol"]), "png", tmp_path / "x.png")
 
 
 def test_the_report_has_no_password_and_no_absolute_path(found, tmp_path):
-    text = render(found.name, chosen_parts(found), NOW)
+    text = render(found.name, chosen_sections(found), NOW)
     outside = re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)
     assert str(Path.home()) not in outside
     assert "sqlite:" not in outside

@@ -15,8 +15,8 @@ import pytest
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 
 from tests.stores import ask, attempt, driving, record, report
-from weightsearch.dashboards.door import Door
-from weightsearch.dashboards.serve import make_dashboard
+from weightsearch.dashboards.server.access import AccessControl
+from weightsearch.dashboards.server.serve import make_dashboard
 from weightsearch.errors import StoreError, WeightsearchError
 from weightsearch.study.database import Database
 
@@ -274,7 +274,7 @@ class TestToken:
         assert client("/api/studies", Host="evil.example", Authorization=bearer)[0] == 403
 
     def test_it_is_in_no_repr(self):
-        assert TOKEN not in repr(Door(lambda *_: [], token=TOKEN))
+        assert TOKEN not in repr(AccessControl(lambda *_: [], token=TOKEN))
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from weightsearch.config.schema import Augmentation
 from weightsearch.data.augmentation import augment
 from weightsearch.data.batch import Batch
 from weightsearch.data.procedural import Procedural
-from weightsearch.spec.sections import Augmentation
 
 SIZE = (48, 64)
 

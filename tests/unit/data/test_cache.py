@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from tests.unit.data.test_seven_scenes import make_scene
+from weightsearch.config import Configuration, load_configuration
 from weightsearch.data.cache import CONTENT, open_frames
 from weightsearch.data.dataset import changed_content, open_dataset
 from weightsearch.data.procedural import Procedural
 from weightsearch.errors import DataError
-from weightsearch.spec import Configuration, load_configuration
 
 WEIGHTED = "position-weighted mean of the"
 CLOSED = ["loss.fractional.weight=1", "loss.consistency.weight=1"]
@@ -126,7 +126,7 @@ def test_every_bad_frame_is_named_in_one_error(scene, tmp_path):
 BUILD = """
 import sys
 from pathlib import Path
-from weightsearch.spec import load_configuration
+from weightsearch.config import load_configuration
 from weightsearch.data.cache import CONTENT, open_frames
 configuration = load_configuration(Path(sys.argv[1]), sys.argv[3:])
 print(float(open_frames(configuration, folder=Path(sys.argv[2])).depth.sum()))

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from weightsearch.config import load_configuration
 from weightsearch.data.check import check_data
 from weightsearch.data.flow_files import read_flow, write_flo
 from weightsearch.data.reading import place_of
 from weightsearch.data.source import Video
 from weightsearch.errors import DataError
-from weightsearch.spec import load_configuration
 
 CLOSED = ["loss.fractional.weight=10", "loss.consistency.weight=0.5"]
 

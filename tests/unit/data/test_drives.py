@@ -10,6 +10,8 @@ import torch
 
 from tests.conftest import ROOT
 from tests.unit.data.test_kitti_raw import DRIVE, make_drive
+from weightsearch.config import load_base
+from weightsearch.config.schema import Split
 from weightsearch.data.check import check_data
 from weightsearch.data.dataset import open_dataset
 from weightsearch.data.drives import stretches
@@ -18,8 +20,6 @@ from weightsearch.data.source import Listed, Video
 from weightsearch.data.split import beside, cut, with_neighbours
 from weightsearch.errors import DataError, OptionError
 from weightsearch.metrics.protocol import protocol_of
-from weightsearch.spec import load_base
-from weightsearch.spec.sections import Split
 from weightsearch.training.loop import Trainer
 from weightsearch.training.predictions import frame_names
 

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from weightsearch import cli
+from weightsearch.config import Configuration, load_base
 from weightsearch.data.cache import build_source, open_frames
 from weightsearch.data.check import check_data
 from weightsearch.data.dataset import open_dataset, outline
@@ -19,7 +20,6 @@ from weightsearch.data.flow_pairs import FlowPairs
 from weightsearch.data.listing import check_files
 from weightsearch.errors import DataError
 from weightsearch.metrics.protocol import protocol_of
-from weightsearch.spec import Configuration, load_base
 from weightsearch.training.data_warnings import data_warnings
 
 DATA = "data={name: file_list, root: ., size: [32, 48], min_depth: 0.1, max_depth: 6, train: train.txt%s}"

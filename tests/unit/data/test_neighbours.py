@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tests.video import CPU, batch_of, configuration, dataset
+from weightsearch.config.schema import Augmentation, Split
 from weightsearch.data.augmentation import augment
 from weightsearch.data.dataset import open_dataset, relative_poses
 from weightsearch.data.file_list import FileList
@@ -20,10 +21,9 @@ from weightsearch.data.kitti_raw import KittiRaw
 from weightsearch.data.seven_scenes import SevenScenes, zoomed
 from weightsearch.data.source import Video
 from weightsearch.data.split import cut, with_neighbours
-from weightsearch.errors import DataError, OptionError, SpecError
+from weightsearch.errors import ConfigError, DataError, OptionError
 from weightsearch.geometry.camera import rigid_flow
 from weightsearch.geometry.warp import inside, warp
-from weightsearch.spec.sections import Augmentation, Split
 
 
 @pytest.mark.parametrize("offsets", [(-1, 1), (1,), (-3, 2), (-2,)])
@@ -57,7 +57,7 @@ def test_frames_in_no_order_have_no_neighbours():
 
 @pytest.mark.parametrize("offsets", ["[0]", "[1, 1]", "[-1, 0, 1]"])
 def test_a_frame_is_not_its_own_neighbour_and_none_stands_twice(tmp_path, offsets):
-    with pytest.raises(SpecError, match="each must be another frame, and none stand twice"):
+    with pytest.raises(ConfigError, match="each must be another frame, and none stand twice"):
         configuration(tmp_path, f"data.neighbours={offsets}")
 
 
@@ -211,7 +211,7 @@ def test_flow_pairs_at_another_size_have_flow_in_its_pixels(pairs, tmp_path):
         "size: [97, 292], min_depth: 1, max_depth: 2, neighbours: [1]}\nmodel: {name: flow}\n"
         "loss: {photometric_flow: {weight: 1}}\ntrain: {epochs: 1, lr: 1.0e-4}\n"
     )
-    from weightsearch.spec import load_configuration
+    from weightsearch.config import load_configuration
 
     data = open_dataset(load_configuration(tmp_path / "flow.yaml"))
     assert {name: len(found) for name, found in data.splits.items()} == {"train": 1, "validation": 1, "test": 0}
@@ -251,7 +251,7 @@ def test_flow_of_another_size_than_its_picture_is_an_error(pairs):
         "max_depth: 2, neighbours: [1]}\nmodel: {name: flow}\nloss: {photometric_flow: {weight: 1}}\n"
         "train: {epochs: 1, lr: 1.0e-4}\n"
     )
-    from weightsearch.spec import load_configuration
+    from weightsearch.config import load_configuration
 
     with pytest.raises(
         DataError, match=r"frame1\.png: its flow has the shape \[100, 584, 2\], expected \[388, 584, 2\]"

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from weightsearch.config import load_configuration
 from weightsearch.data.dataset import open_dataset
 from weightsearch.data.images import resize_colour
 from weightsearch.data.nyu import Nyu
 from weightsearch.errors import DataError, OptionError
-from weightsearch.spec import load_configuration
 
 CLOSED = ["loss.fractional.weight=10", "loss.consistency.weight=0.5"]
 

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from weightsearch.config.schema import Split
 from weightsearch.data.source import Video
 from weightsearch.data.split import cut, left_over
 from weightsearch.errors import DataError
-from weightsearch.spec.sections import Split
 
 
 def test_cut_by_position_with_a_gap():

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from tests.video import batch_of, configuration, dataset, truth_of
+from weightsearch.config.schema import Rebalance
 from weightsearch.data.batch import TrueMotion
-from weightsearch.errors import ModelError, SpecError
+from weightsearch.errors import ConfigError, ModelError
 from weightsearch.geometry.camera import rigid_flow
 from weightsearch.geometry.occlusion import visible
 from weightsearch.geometry.pose import pose_matrix
@@ -19,7 +20,6 @@ from weightsearch.geometry.warp import inside, warp
 from weightsearch.losses.photometric_error import photometric_error
 from weightsearch.losses.rebalancing import FLOW_PIXELS, RIGID_PIXELS, Rebalancing
 from weightsearch.records import REBALANCE_BINS
-from weightsearch.spec.sections import Rebalance
 from weightsearch.training.balance import BalanceRecorder
 
 METHODS = ["none", "minimum", "negative", "neighbourhood", "one_sided", "oracle"]
@@ -199,5 +199,5 @@ def test_without_truth_nothing_is_called_moving(video, prediction):
 
 
 def test_a_rebalance_section_needs_neighbours(tmp_path):
-    with pytest.raises(SpecError, match=r"rebalance: needs data\.neighbours"):
+    with pytest.raises(ConfigError, match=r"rebalance: needs data\.neighbours"):
         configuration(tmp_path, "data.neighbours=[]", "model={name: encoder_decoder, encoder: test_efficientnet}")

@@ -9,11 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from weightsearch.config import load_configuration
+from weightsearch.config.schema import PRESETS
 from weightsearch.errors import TrialFailure
 from weightsearch.metrics.depth import DepthMetrics
 from weightsearch.metrics.protocol import CROPS, Protocol, crop_mask, misfit, protocol_of
-from weightsearch.spec import load_configuration
-from weightsearch.spec.sections import PRESETS
 
 CPU = torch.device("cpu")
 CLOSED = ["loss.fractional.weight=10", "loss.consistency.weight=0.5"]

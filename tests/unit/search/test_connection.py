@@ -13,12 +13,12 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError
 
 from tests.integration.test_cluster import cluster
 from tests.integration.test_cluster import head as head_script
+from weightsearch.config import load_study
 from weightsearch.errors import NotShared, SearchError
 from weightsearch.search import connection, host
 from weightsearch.search.cluster import Cluster
 from weightsearch.search.connection import MODE, TOKEN, TOKEN_FILE, advice, on_a_cluster, on_this_machine
 from weightsearch.search.scheduler import _why
-from weightsearch.spec import load_study
 
 ADDRESS = "RAY_ADDRESS"
 
@@ -93,7 +93,7 @@ import sys
 from pathlib import Path
 from weightsearch.errors import SearchError
 from weightsearch.search.cluster import Cluster
-from weightsearch.spec import load_study
+from weightsearch.config import load_study
 try:
     cluster = Cluster(load_study(Path(sys.argv[1]), ["ray.address=auto"]))
     print(cluster.slots())

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from tests.stores import ask, attempt, driving, record, report
+from weightsearch.config import load_study
 from weightsearch.errors import DataError, StoreError
 from weightsearch.search import driver
 from weightsearch.search.driver import StudyRun, check_protocol
 from weightsearch.search.ledger import Event
-from weightsearch.spec import load_study
 from weightsearch.study.lease import Lease
 
 EIGEN = {"crop": "garg", "size": [375, 1242], "max_depth": 80.0}

@@ -12,11 +12,11 @@ import pytest
 from optuna.trial import TrialState
 
 from tests.stores import NOBODY
+from weightsearch.config import StudyConfig, load_study
 from weightsearch.errors import SearchError, StoreError
 from weightsearch.records import Environment, EpochRecord, TermRecord
 from weightsearch.search.driver import check_unchanged
-from weightsearch.search.ledger import Assignment, Event, Ledger, stored_spec
-from weightsearch.spec import StudySpec, load_study
+from weightsearch.search.ledger import Assignment, Event, Ledger, stored_config
 from weightsearch.study.lease import Lease
 from weightsearch.study.store import StudyStore
 from weightsearch.study.summary import summarise
@@ -62,11 +62,11 @@ class Study:
     now = 0.0  # by the database's clock
 
     def __init__(self, tiny: Path, *sets: str) -> None:
-        self.spec: StudySpec = load_study(tiny, sets)
+        self.config: StudyConfig = load_study(tiny, sets)
         self.events: list[Event] = []
-        objectives = list(self.spec.search.objectives.values())
-        made = stored_spec(self.spec)
-        self.store = StudyStore.create(self.spec.storage, self.spec.name, objectives, made, clock=lambda: Study.now)
+        objectives = list(self.config.search.objectives.values())
+        made = stored_config(self.config)
+        self.store = StudyStore.create(self.config.storage, self.config.name, objectives, made, clock=lambda: Study.now)
         self.reopen()
 
     def reopen(self) -> None:
@@ -74,7 +74,7 @@ class Study:
         Study.now += 60
         self.store.forget()
         self.writer = Writer(self.store, Lease.take(self.store, process=NOBODY))
-        self.ledger = Ledger(self.spec, self.writer, self.events.append)
+        self.ledger = Ledger(self.config, self.writer, self.events.append)
 
     def train(self, assignment: Assignment) -> None:
         for epoch in range(1, 5):
@@ -87,7 +87,7 @@ class Study:
 
     def record(self, assignment: Assignment, epoch: int) -> EpochRecord:
         """An epoch of the made-up training."""
-        other = other_value_of(assignment, epoch) if "a1" in self.spec.search.objectives else None
+        other = other_value_of(assignment, epoch) if "a1" in self.config.search.objectives else None
         return record(epoch, value_of(assignment, epoch), other)
 
     def run(self) -> None:
@@ -96,7 +96,7 @@ class Study:
 
     def outcome(self) -> list[tuple]:
         def curves(number: int) -> list[list[float]]:
-            return [self.store.curve(number, name) for name in self.spec.search.objectives]
+            return [self.store.curve(number, name) for name in self.config.search.objectives]
 
         trials = self.store.trials()
         return [(t.number, t.state.name, t.params, t.values, t.intermediate_values, curves(t.number)) for t in trials]
@@ -358,9 +358,9 @@ def test_a_failure_told_twice_takes_no_trial_from_another_driver(study):
     first = one.ledger.next()
     one.ledger.worker_failed(first.number, 1, "its process died", None)
     store = StudyStore.create(
-        one.spec.storage, one.spec.name, ["minimize"], stored_spec(one.spec), clock=lambda: Study.now
+        one.config.storage, one.config.name, ["minimize"], stored_config(one.config), clock=lambda: Study.now
     )
-    other = Ledger(one.spec, Writer(store, Lease.take(store, join=True, process=NOBODY)))
+    other = Ledger(one.config, Writer(store, Lease.take(store, join=True, process=NOBODY)))
     assert other.next() == Assignment(0, first.configuration, first.baseline, failures=1)
     other.worker_failed(first.number, 2, "its process died", other.next_order())
     one.ledger.running[first.number] = first
@@ -645,9 +645,9 @@ def test_a_study_goes_on_when_its_file_writes_the_same_numbers_otherwise(study, 
         "search.baselines={published: {loss.fractional.weight: 10, loss.consistency.weight: 1.0, "
         "model.channels: 8, data.size: [48, 32]}}",
     ]
-    spec = load_study(tiny, [*CHOICES, *otherwise, "search.trials=5"])
-    check_unchanged(made.store, stored_spec(spec))
-    made.spec = spec
+    config = load_study(tiny, [*CHOICES, *otherwise, "search.trials=5"])
+    check_unchanged(made.store, stored_config(config))
+    made.config = config
     made.reopen()
     made.run()
     found = [trial.params["data.size"] for trial in made.store.trials()]
@@ -657,18 +657,18 @@ def test_a_study_goes_on_when_its_file_writes_the_same_numbers_otherwise(study, 
 
 def test_true_is_another_value_than_1(study):
     made = study()
-    changed = stored_spec(made.spec)
+    changed = stored_config(made.config)
     changed["tree"] = {**changed["tree"], "seed": 1}
     changed["baselines"] = {"published": {"loss.fractional.weight": 1}}
     other = {**changed, "baselines": {"published": {"loss.fractional.weight": True}}}
-    made.store.spec = changed
+    made.store.config = changed
     with pytest.raises(StoreError, match="loss.fractional.weight: 1 -> true"):
         check_unchanged(made.store, other)
 
 
 def test_a_waiting_baseline_of_an_older_database_gets_its_parameters(study):
     made = study(*CHOICES, WRITTEN_OTHERWISE)
-    assert made.ledger.left() == made.spec.search.trials  # the baselines are stored now
+    assert made.ledger.left() == made.config.search.trials  # the baselines are stored now
     trial_id = made.store.trial_id(0)
     made.store.storage.set_trial_system_attr(trial_id, "fixed_params", {"loss.consistency.weight": 1})
     made.reopen()

@@ -5,9 +5,9 @@ from itertools import pairwise
 
 import pytest
 
+from weightsearch.config import Choices, FloatRange, IntRange
 from weightsearch.errors import SearchError
 from weightsearch.search.space import as_stored, distributions, grid_points, inside
-from weightsearch.spec import Choices, FloatRange, IntRange
 
 SPACE = {
     "w": FloatRange(0.1, 10, log=True),

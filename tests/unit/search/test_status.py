@@ -3,12 +3,12 @@ from __future__ import annotations
 from optuna.samplers import RandomSampler
 
 from tests.stores import driving
-from tests.synthetic import SPACE, spec, train
+from tests.synthetic import SPACE, config, train
 from tests.unit.search.test_ledger import record
-from weightsearch.screen import View
+from weightsearch.config.schema import EarlyStopping, Train
+from weightsearch.console import View
 from weightsearch.search.ledger import Event
 from weightsearch.search.status import Status
-from weightsearch.spec.sections import EarlyStopping, Train
 from weightsearch.study.progress import read_counts
 from weightsearch.study.summary import summarise
 
@@ -104,7 +104,7 @@ def test_higher_may_be_better():
 
 def test_trials_of_other_drivers_count(tmp_path, capsys):
     """A driver that joined said [0/6] and `no full trial yet` while another one had finished four."""
-    url, kept, space = f"sqlite:///{tmp_path}/s.db", spec({"abs_rel": "minimize"}, {}), RandomSampler(seed=0)
+    url, kept, space = f"sqlite:///{tmp_path}/s.db", config({"abs_rel": "minimize"}, {}), RandomSampler(seed=0)
     weights = {"integer": 1.0, "fractional": 10.0, "consistency": 0.5}
     with driving(url, "synthetic", kept) as mine, driving(url, "synthetic", kept, join=True) as other:
         view = View(quiet=False)

@@ -14,6 +14,7 @@ import ray.cloudpickle
 from PIL import Image
 
 from tests.unit.data.test_seven_scenes import make_scene
+from weightsearch.config import Configuration, load_configuration
 from weightsearch.data.dataset import of_any_size, open_dataset
 from weightsearch.errors import ChangedDataError, DataError, WriteError
 from weightsearch.losses.integer import Integer
@@ -22,7 +23,6 @@ from weightsearch.search.ray_internals import TuneWorkers
 from weightsearch.search.scheduler import LedgerScheduler
 from weightsearch.search.trial_log import TrialLog, prepare_log
 from weightsearch.search.worker import Worker
-from weightsearch.spec import Configuration, load_configuration
 
 CLOSED = ["loss.fractional.weight=1", "loss.consistency.weight=1", "train.epochs=1", "analysis.budget=0"]
 

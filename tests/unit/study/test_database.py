@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 from tests.stores import ask, attempt, driving, record, report
 from weightsearch.errors import StoreError, StoreUnavailable
 from weightsearch.study import database as databases
-from weightsearch.study import schema, tables
+from weightsearch.study import migrations, tables
 from weightsearch.study.database import Database, Mode
 from weightsearch.study.frames import read_frames
 from weightsearch.study.store import StudyStore
@@ -226,7 +226,7 @@ def test_a_file_on_a_read_only_medium_can_be_read(tmp_path, monkeypatch):
     with driving(url.replace("?", "%3F")) as writer:
         report(writer, ask(writer), attempt(), record(1))
     assert not list(tmp_path.glob("*-wal"))
-    monkeypatch.setattr(schema, "can_be_written", lambda _: False)
+    monkeypatch.setattr(migrations, "can_be_written", lambda _: False)
     reader = StudyStore.open(url.replace("?", "%3F"), "s")
     assert reader.trials()[0].intermediate_values == {1: 0.5}
     reader.close()
@@ -264,7 +264,7 @@ def test_older_tables_are_brought_up_to_date(storage, version):
         reader = StudyStore.open(storage, "s")  # as `show` does
         assert reader.epoch_that_counts(number) == 1
         with reader.database.reading() as connection:
-            assert connection.scalar(sa.select(tables.schema.c.version)) == schema.VERSION
+            assert connection.scalar(sa.select(tables.schema.c.version)) == migrations.VERSION
         reader.close()
         with driving(storage) as later:
             assert later.store.trial(number).state.name == "WAITING"

@@ -15,10 +15,10 @@ from sqlalchemy.exc import IntegrityError
 
 from tests.stores import ask, attempt, driving, record, report
 from weightsearch.cli.app import GIVEN_STORAGE, call_of, opened
+from weightsearch.config import load_study
 from weightsearch.errors import StoreError, StoreMissing, WeightsearchError
 from weightsearch.search.driver import StudyRun
-from weightsearch.search.ledger import stored_spec
-from weightsearch.spec import load_study
+from weightsearch.search.ledger import stored_config
 from weightsearch.study.database import Database
 from weightsearch.study.frames import read_frames
 from weightsearch.study.store import StudyStore
@@ -51,9 +51,9 @@ def test_a_study_of_that_name_that_optuna_made(tiny, storage):
     before = schema_of(storage)
     file = Path(storage.removeprefix("sqlite:///"))
     data = file.read_bytes() if storage.startswith("sqlite") else b""
-    spec = load_study(tiny, [f"storage={storage}"])
+    config = load_study(tiny, [f"storage={storage}"])
     with pytest.raises(StoreError, match="the study 'tiny' was not made by weightsearch; take another name"):
-        StudyRun(spec)
+        StudyRun(config)
     assert schema_of(storage) == before
     assert not any("weightsearch" in name for name in before)
     if data:
@@ -64,10 +64,10 @@ def test_a_study_of_that_name_that_optuna_made(tiny, storage):
 
 def test_a_study_of_another_name_beside_those_of_optuna(tiny, storage):
     optunas(storage, "theirs")
-    spec = load_study(tiny, [f"storage={storage}"])
-    StudyStore.create(storage, "tiny", ["minimize"], stored_spec(spec)).close()
+    config = load_study(tiny, [f"storage={storage}"])
+    StudyStore.create(storage, "tiny", ["minimize"], stored_config(config)).close()
     with pytest.raises(StoreError, match="the study 'theirs' was not made by weightsearch"):
-        StudyStore.create(storage, "theirs", ["minimize"], stored_spec(spec))
+        StudyStore.create(storage, "theirs", ["minimize"], stored_config(config))
     theirs = optuna.storages.RDBStorage(storage)
     assert len(optuna.load_study(study_name="theirs", storage=theirs).trials) == 2
     theirs.remove_session()
@@ -187,7 +187,7 @@ def test_text_that_is_no_text_is_named_as_damage(tmp_path):
     for beside in ("-wal", "-shm"):
         path.with_name(f"s.db{beside}").unlink(missing_ok=True)
     with pytest.raises(
-        StoreError, match=r"Could not decode to UTF-8 column 'spec'.*save what can be saved with: sqlite3 "
+        StoreError, match=r"Could not decode to UTF-8 column 'config'.*save what can be saved with: sqlite3 "
     ):
         read_all(f"sqlite:///{path}")
 

@@ -12,9 +12,9 @@ from optuna.samplers import RandomSampler
 from rich.console import Console
 
 from tests.stores import driving
-from tests.synthetic import DEPTH_GAIN, SHARED_GAIN, SPACE, fill, record, spec, train
+from tests.synthetic import DEPTH_GAIN, SHARED_GAIN, SPACE, config, fill, record, train
+from weightsearch.console import progress_group
 from weightsearch.records import TermRecord
-from weightsearch.screen import progress_group
 from weightsearch.search.ledger import Event
 from weightsearch.search.status import Status
 from weightsearch.study.progress import Progress, RunningTrial, read_progress, running_trial
@@ -40,7 +40,7 @@ def test_contributions_and_ratios_of_a_running_trial():
 
 def test_a_study_that_another_process_runs_is_seen_as_it_is(storage):
     weights = {"integer": 1.0, "fractional": 10.0, "consistency": 0.5}
-    with driving(storage, "synthetic", spec({"abs_rel": "minimize"})) as writer:
+    with driving(storage, "synthetic", config({"abs_rel": "minimize"})) as writer:
         reader = StudyStore.open(storage, "synthetic")
         assert read_progress(reader).running == ()
         number = writer.ask(RandomSampler(seed=0), SPACE).number
@@ -87,7 +87,7 @@ def test_gradients_are_those_at_the_heads_until_a_probe_has_seen_the_shared_para
 def test_without_a_place_where_gradients_can_be_compared_none_are_shown(storage):
     """Video: the heads are metres, radians and pixels, and no probe has seen the shared parameters yet."""
     weights = {"integer": 1.0, "fractional": 10.0, "consistency": 0.5}
-    kept = spec({"abs_rel": "minimize"}, {})
+    kept = config({"abs_rel": "minimize"}, {})
     kept["tree"] |= {"model": {"name": "co_training"}, "data": {**kept["tree"]["data"], "neighbours": [-1, 1]}}
     with driving(storage, "synthetic", kept) as writer:
         number = writer.ask(RandomSampler(seed=0), SPACE).number
@@ -100,7 +100,7 @@ def test_without_a_place_where_gradients_can_be_compared_none_are_shown(storage)
 
 
 def test_the_screen_has_the_best_against_the_baselines_and_many_trials_in_short(tmp_path):
-    with driving(f"sqlite:///{tmp_path}/s.db", "synthetic", spec({"abs_rel": "minimize"})) as writer:
+    with driving(f"sqlite:///{tmp_path}/s.db", "synthetic", config({"abs_rel": "minimize"})) as writer:
         fill(writer, 9, states=["COMPLETE", "RUNNING", "RUNNING"])
         now = read_progress(writer.store)
     text = shown(now)

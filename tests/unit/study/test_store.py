@@ -21,7 +21,7 @@ def test_opening_again_finds_everything(writer, store, storage):
     number = ask(writer)
     report(writer, number, attempt(), record(1))
     again = StudyStore.create(storage, "s", ["minimize"], {**SPEC, "baselines": {}})
-    assert again.spec == store.spec  # the stored one wins
+    assert again.config == store.config  # the stored one wins
     assert again.uid == store.uid
     assert again.metrics(number) == {"abs_rel": 0.5, "rmse": 1.0}
     assert again.epoch_that_counts(number) == 1

@@ -10,9 +10,9 @@ from optuna.samplers import RandomSampler
 
 from tests.stores import SPACE, SPEC, attempt, driving, record
 from weightsearch.cli import app
+from weightsearch.config.yaml_source import parse_yaml
 from weightsearch.errors import StoreError, WriteError
 from weightsearch.files import write_text
-from weightsearch.spec.document import parse_document
 from weightsearch.study.export import best_configuration, configuration_of, trial_table, write_front
 from weightsearch.study.store import NAIVE, NAIVE_ON_TEST
 from weightsearch.study.summary import decode, summarise
@@ -45,9 +45,9 @@ def test_what_trivial_baselines_have_is_noted_once_and_must_be_beaten(writer, st
     assert summarise(store).naive == summarise(store).naive_test == {}
     assert not any("trivial" in one.text for one in summarise(store).sentences())
     measured = {"constant_depth": {"abs_rel": 0.31}, "mean_depth": {"abs_rel": 0.3}}
-    with writer.act() as connection:
+    with writer.transaction() as connection:
         assert store.keep(connection, NAIVE, measured) == measured
-    with writer.act() as connection:
+    with writer.transaction() as connection:
         assert store.keep(connection, NAIVE, {"mean_depth": {"abs_rel": 0.9}}) == measured
     store.note(NAIVE_ON_TEST, {"mean_depth": {"abs_rel": 0.35}})
     summary = summarise(store)
@@ -109,7 +109,7 @@ def test_the_export_is_the_study_file_with_values_for_ranges(writer, store):
     writer.record_test(3, {"abs_rel": 0.35})
     text = best_configuration(store)
     tree = yaml.safe_load(text)
-    assert tree == parse_document(text.encode(), "best.yaml").tree
+    assert tree == parse_yaml(text.encode(), "best.yaml").tree
     params = store.trials()[3].params
     assert tree["loss"] == {"a": {"weight": params["loss.a.weight"]}, "b": {"weight": 1.0}}
     assert tree["train"]["lr"] == params["train.lr"]
@@ -126,7 +126,7 @@ def test_exported_numbers_are_the_same_to_the_last_bit_for_any_reader(value):
     from weightsearch.study.export import _Dumper
 
     text = yaml.dump({"x": value}, Dumper=_Dumper)
-    for found in (yaml.safe_load(text)["x"], parse_document(text.encode(), "x").tree["x"]):
+    for found in (yaml.safe_load(text)["x"], parse_yaml(text.encode(), "x").tree["x"]):
         assert isinstance(found, float)
         assert found == value
 
@@ -217,8 +217,8 @@ def test_the_front_is_a_configuration_each_and_a_table(two, folder):
 
 
 def test_the_first_objective_may_be_one_to_maximise(storage, folder):
-    spec = {**SPEC, "objectives": {"a1": "maximize", "abs_rel": "minimize"}, "baselines": {}}
-    with driving(storage, "turned", spec) as writer:
+    config = {**SPEC, "objectives": {"a1": "maximize", "abs_rel": "minimize"}, "baselines": {}}
+    with driving(storage, "turned", config) as writer:
         fill_two(writer, BOTH)
         assert summarise(writer.store).best.number == 0
         write_front(writer.store, folder)
@@ -340,5 +340,5 @@ def test_what_a_pruner_sees_is_turned_so_that_lower_is_better(two, store):
 
 
 def test_choices_of_lists_come_back_as_lists():
-    spec = {"tree": {"data": {"size": {"choices": [[1, 2], [3, 4]]}}, "x": {"low": 0, "high": 1}}}
-    assert decode(spec, {"data.size": "[3, 4]", "x": 0.5}) == {"data.size": [3, 4], "x": 0.5}
+    config = {"tree": {"data": {"size": {"choices": [[1, 2], [3, 4]]}}, "x": {"low": 0, "high": 1}}}
+    assert decode(config, {"data.size": "[3, 4]", "x": 0.5}) == {"data.size": [3, 4], "x": 0.5}

@@ -105,7 +105,7 @@ def test_an_act_that_dies_half_way_leaves_nothing(writer, store, step):
             if next(steps) == die_at:
                 raise Dies
 
-        with writer.act():
+        with writer.transaction():
             writer.record(number, attempt(), record(2))
             step_done()
             writer.should_prune(number, SuccessiveHalvingPruner(min_resource=1, reduction_factor=2))

@@ -11,9 +11,9 @@ import torch
 
 from tests.video import CPU, batch_of, configuration, dataset
 from weightsearch.data.dataset import relative_poses
-from weightsearch.errors import DataError, ModelError, OptionError, SpecError
+from weightsearch.errors import ConfigError, DataError, ModelError, OptionError
 from weightsearch.geometry.warp import warp
-from weightsearch.metrics.depth import NAMES, PARTS
+from weightsearch.metrics.depth import NAMES, SECTIONS
 from weightsearch.metrics.odometry import OdometryMetrics
 from weightsearch.metrics.protocol import protocol_of
 from weightsearch.records import BETTER, REBALANCE_BINS, EpochRecord
@@ -45,7 +45,7 @@ def trainer(folder, *overrides: str) -> Trainer:
 
 def test_an_epoch_measures_depth_odometry_and_flow(tmp_path):
     record = trainer(tmp_path).train_epoch()
-    assert set(record.metrics) == {*NAMES, *PARTS, "scale", "scale_std", *ODOMETRY, *FLOW}
+    assert set(record.metrics) == {*NAMES, *SECTIONS, "scale", "scale_std", *ODOMETRY, *FLOW}
     assert set(record.metrics) - {"scale", "scale_std"} <= set(BETTER)
     rebalance = record.rebalance
     assert rebalance.known
@@ -114,7 +114,7 @@ def test_parts_are_named_and_something_must_learn(tmp_path):
     data = dataset(tmp_path, "train.start_epochs={dept: 2}")
     with pytest.raises(ModelError, match=r"train\.start_epochs: the network has no part 'dept'; did you mean 'depth'"):
         preflight(data.configuration, data)
-    with pytest.raises(SpecError, match=r"train\.start_epochs\.depth: would begin at epoch 3 of 2"):
+    with pytest.raises(ConfigError, match=r"train\.start_epochs\.depth: would begin at epoch 3 of 2"):
         configuration(tmp_path, "train.start_epochs={depth: 3}")
     with pytest.raises(ModelError, match="nothing learns in epoch 1"):
         trainer(tmp_path, "train.start_epochs={depth: 2, pose: 2, flow: 2}").train_epoch()
@@ -237,7 +237,7 @@ def test_flipped_predictions_are_averaged_of_depth_alone(tmp_path):
 def test_a_network_for_pairs_needs_neighbours(tmp_path):
     from weightsearch.training.network import build_network
 
-    with pytest.raises((SpecError, ModelError, OptionError), match="neighbours"):
+    with pytest.raises((ConfigError, ModelError, OptionError), match="neighbours"):
         build_network(configuration(tmp_path, "data.neighbours=[]", "rebalance=null"))
 
 

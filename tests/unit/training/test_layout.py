@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from weightsearch.config import load_study
 from weightsearch.data.dataset import open_dataset
-from weightsearch.spec import load_study
 from weightsearch.training.batches import batches
 from weightsearch.training.layout import channels_last
 from weightsearch.training.loop import Trainer

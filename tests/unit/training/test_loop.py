@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from weightsearch.config import Configuration, load_configuration
 from weightsearch.data.dataset import open_dataset
 from weightsearch.errors import ModelError, TrialFailure, WeightsearchError
 from weightsearch.records import EpochRecord
-from weightsearch.spec import Configuration, load_configuration
 from weightsearch.training.loop import Trainer
 from weightsearch.training.preflight import preflight
 
@@ -70,7 +70,7 @@ PROCESS = """
 import json, sys, torch
 from pathlib import Path
 from weightsearch.data.dataset import open_dataset
-from weightsearch.spec import load_configuration
+from weightsearch.config import load_configuration
 from weightsearch.training.loop import Trainer
 configuration = load_configuration(Path(sys.argv[1]), sys.argv[2:])
 trainer = Trainer(configuration, open_dataset(configuration), torch.device("cpu"))

@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 from torch import nn
 
+from weightsearch.config import load_base, load_configuration
 from weightsearch.data.dataset import open_dataset
 from weightsearch.data.flow_files import read_flow
 from weightsearch.metrics.protocol import protocol_of
-from weightsearch.spec import load_base, load_configuration
 from weightsearch.training.device import choose_precision
 from weightsearch.training.evaluate import evaluate
 from weightsearch.training.naive import naive_metrics

@@ -14,9 +14,9 @@ from torch import nn
 
 from tests import video
 from tests.conftest import TINY
+from weightsearch.config import load_base
 from weightsearch.data.dataset import open_dataset
 from weightsearch.metrics.protocol import protocol_of
-from weightsearch.spec import load_base
 from weightsearch.training.device import Precision
 from weightsearch.training.loop import Trainer
 from weightsearch.training.motion_pictures import flow_picture, mask_picture

@@ -12,10 +12,10 @@ from scipy.ndimage import distance_transform_edt
 
 from tests.unit.training.test_loop import CPU, configuration
 from tests.unit.training.test_predictions import saved
+from weightsearch.config import Configuration
 from weightsearch.data.dataset import open_dataset
 from weightsearch.data.kitti_raw import KittiRaw
 from weightsearch.errors import DataError
-from weightsearch.spec import Configuration
 from weightsearch.training.predictions import Meaning, evaluate_predictions
 from weightsearch.training.run import train
 

@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 
 from tests.unit.training.test_loop import CPU, configuration, trained
+from weightsearch.config import Configuration
 from weightsearch.data.dataset import open_dataset
 from weightsearch.data.images import resize_depth
 from weightsearch.data.source import Frame, Video
 from weightsearch.errors import DataError, TrialFailure, counted
 from weightsearch.metrics.protocol import crop_box, crop_size, protocol_of
-from weightsearch.spec import Configuration
 from weightsearch.training.evaluate import evaluate, evaluate_checkpoint
 from weightsearch.training.network import depth_of, predict
 from weightsearch.training.predictions import Meaning, evaluate_predictions

@@ -12,12 +12,12 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from weightsearch.config import load_base
 from weightsearch.data.batch import Batch
 from weightsearch.data.dataset import open_dataset
 from weightsearch.losses.criterion import Criterion
 from weightsearch.losses.masked import masked_difference, masked_mean
 from weightsearch.records import EpochRecord, ProbeRecord
-from weightsearch.spec import load_base
 from weightsearch.training.device import Precision
 from weightsearch.training.loop import Trainer
 from weightsearch.training.network import predict

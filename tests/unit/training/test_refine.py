@@ -14,9 +14,9 @@ import torch
 from tests.conftest import TINY
 from tests.video import COTRAINING, CPU, batch_of, configuration, dataset
 from weightsearch import cli
+from weightsearch.config import load_configuration
 from weightsearch.errors import OptionError
 from weightsearch.metrics.protocol import protocol_of
-from weightsearch.spec import load_configuration
 from weightsearch.training.device import choose_precision
 from weightsearch.training.evaluate import evaluate_checkpoint, load_network
 from weightsearch.training.loop import Trainer

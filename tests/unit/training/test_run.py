@@ -12,10 +12,10 @@ from torch import nn
 from tests.unit.data.test_file_list import make
 from tests.unit.training.test_loop import CPU, configuration, numbers
 from tests.video import COTRAINING
+from weightsearch.config import load_configuration
 from weightsearch.data.dataset import changed_content, open_dataset
 from weightsearch.errors import CheckpointError, DataError, WeightsearchError
 from weightsearch.records import EpochRecord
-from weightsearch.spec import load_configuration
 from weightsearch.training.checkpoint import read_checkpoint, write_checkpoint
 from weightsearch.training.evaluate import evaluate_checkpoint, load_network
 from weightsearch.training.predictions import Meaning, evaluate_predictions
@@ -170,7 +170,7 @@ def test_files_that_are_no_checkpoint_are_refused_by_evaluation_and_resume_in_th
     found = configuration(tiny, "train.epochs=2")
     pages = {
         b"<!doctype html><html>": "is a web page, not weights",
-        b"version https://git-lfs.github.com/spec/v1\noid": "is a Git-LFS pointer",
+        b"version https://git-lfs.github.com/config/v1\noid": "is a Git-LFS pointer",
         b"": "is empty",
     }
     for content, message in pages.items():

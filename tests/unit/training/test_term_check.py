@@ -8,10 +8,10 @@ import textwrap
 import pytest
 
 from tests.conftest import ROOT
+from weightsearch.config import load_study
 from weightsearch.data.dataset import open_dataset
 from weightsearch.data.noise import noise
 from weightsearch.errors import ModelError
-from weightsearch.spec import load_study
 from weightsearch.training import term_check
 from weightsearch.training.preflight import learning, preflight, used_terms
 
@@ -120,43 +120,43 @@ def tried(monkeypatch):
     return responses
 
 
-def on_noise(spec, folder) -> None:
-    preflight(learning(spec), noise(spec.base, 2, folder), terms=used_terms(spec))
+def on_noise(config, folder) -> None:
+    preflight(learning(config), noise(config.base, 2, folder), terms=used_terms(config))
 
 
-def on_data(spec) -> None:
-    preflight(learning(spec), open_dataset(spec.base), spec.search.objectives, used_terms(spec))
+def on_data(config) -> None:
+    preflight(learning(config), open_dataset(config.base), config.search.objectives, used_terms(config))
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_term_without_a_gradient_is_refused_by_its_name(own, tmp_path, name):
-    spec = own(name)
+    config = own(name)
     with pytest.raises(ModelError, match=r"loss\.mine: passes no gradient to any parameter of the network"):
-        on_noise(spec, tmp_path / "noise")
+        on_noise(config, tmp_path / "noise")
     with pytest.raises(ModelError, match=r"loss\.mine: passes no gradient"):
-        on_data(spec)
+        on_data(config)
 
 
 def test_a_term_that_is_always_0_is_refused_on_the_data_set_only(own, tmp_path):
-    spec = own("Nothing")
-    on_noise(spec, tmp_path / "noise")
+    config = own("Nothing")
+    on_noise(config, tmp_path / "noise")
     with pytest.raises(ModelError, match=r"loss\.mine: passes no gradient .*\(its value is 0\)"):
-        on_data(spec)
+        on_data(config)
 
 
 def test_a_term_that_is_0_on_the_first_outputs_is_not_refused(own, tmp_path, tried):
-    spec = own("Hinge")
-    on_noise(spec, tmp_path / "noise")
-    on_data(spec)
+    config = own("Hinge")
+    on_noise(config, tmp_path / "noise")
+    on_data(config)
     assert [(one.value > 0, one.moves) for one in tried["mine"]] == [(False, False), (True, True)] * 2
 
 
 def test_a_term_that_is_0_on_the_first_frames_is_not_refused(own, tmp_path):
     dataset = open_dataset(own("Rare").base)
     middle = dataset.splits["train"][len(dataset.splits["train"]) // 2]
-    spec = own("Rare", f"metres: {float(dataset.frames.depth[middle].mean())}")
-    on_noise(spec, tmp_path / "noise")
-    on_data(spec)
+    config = own("Rare", f"metres: {float(dataset.frames.depth[middle].mean())}")
+    on_noise(config, tmp_path / "noise")
+    on_data(config)
     with pytest.raises(ModelError, match=r"loss\.mine: passes no gradient"):
         on_data(own("Rare", "metres: 100"))
 
@@ -171,9 +171,9 @@ def test_a_term_that_is_broken_by_itself_is_named(own, tmp_path, name, said):
 
 def test_a_term_that_never_counts_is_not_looked_at(own, tiny, tmp_path, tried):
     own("Detached")
-    spec = load_study(tiny, ["loss.mine={term: 'own_terms:Detached', weight: 0}", "search.baselines={}"])
-    assert used_terms(spec) == {"integer", "fractional", "consistency"}
-    on_noise(spec, tmp_path / "noise")
+    config = load_study(tiny, ["loss.mine={term: 'own_terms:Detached', weight: 0}", "search.baselines={}"])
+    assert used_terms(config) == {"integer", "fractional", "consistency"}
+    on_noise(config, tmp_path / "noise")
     assert set(tried) == {"integer", "fractional", "consistency"}
 
 
@@ -191,9 +191,9 @@ def test_a_part_that_learns_later_counts(tiny, tmp_path, tried):
 def test_no_shipped_term_is_refused(name, tmp_path, monkeypatch, tried):
     monkeypatch.chdir(tmp_path)
     small = ["data.size=[32, 64]", "data.frames=48", "data.scenes=2"]
-    spec = load_study(ROOT / "studies" / f"{name}.yaml", small)
-    on_noise(spec, tmp_path / "noise")
+    config = load_study(ROOT / "studies" / f"{name}.yaml", small)
+    on_noise(config, tmp_path / "noise")
     tried.clear()
-    on_data(spec)
-    assert set(tried) == used_terms(spec)
+    on_data(config)
+    assert set(tried) == used_terms(config)
     assert [term for term, found in tried.items() if not found[-1].moves] == []

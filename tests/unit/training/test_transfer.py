@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from tests.unit.training.test_loop import CPU, configuration, numbers, trained
+from weightsearch.config import load_base, load_study
 from weightsearch.data.dataset import open_dataset
-from weightsearch.errors import ModelError, SpecError
-from weightsearch.spec import load_base, load_study
+from weightsearch.errors import ConfigError, ModelError
 from weightsearch.training import features
 from weightsearch.training.evaluate import evaluate_checkpoint
 from weightsearch.training.loop import Trainer
@@ -49,7 +49,7 @@ class TestEncoderLearningRate:
                 trainer(tiny, "model={name: 'flat:Flat'}", loss, option)
 
     def test_a_frozen_encoder_has_no_rate(self, tiny):
-        with pytest.raises(SpecError, match="a frozen encoder has no learning rate"):
+        with pytest.raises(ConfigError, match="a frozen encoder has no learning rate"):
             configuration(tiny, "train.freeze_encoder=true", "train.encoder_lr=1.0e-4")
 
 
@@ -163,5 +163,5 @@ class TestEarlyStopping:
         assert load_study(tiny, sets).base.train.early_stopping.metric == "rmse"
 
     def test_an_unknown_metric_is_one_line(self, tiny):
-        with pytest.raises(SpecError, match="unknown metric 'abs_rl'; did you mean 'abs_rel'"):
+        with pytest.raises(ConfigError, match="unknown metric 'abs_rl'; did you mean 'abs_rel'"):
             configuration(tiny, "train.early_stopping={patience: 1, metric: abs_rl}")

@@ -14,7 +14,7 @@ from tests.unit.training.test_loop import CPU, configuration
 from weightsearch.data.check import check_data
 from weightsearch.data.dataset import open_dataset, outline
 from weightsearch.data.noise import noise
-from weightsearch.errors import DataError, OptionError, SpecError, TrialFailure, WeightsearchError
+from weightsearch.errors import ConfigError, DataError, OptionError, TrialFailure, WeightsearchError
 from weightsearch.losses.criterion import build_criterion
 from weightsearch.plugins import options_model, resolve
 from weightsearch.training.batches import batches
@@ -322,7 +322,7 @@ def test_a_data_set_that_cannot_be_made_names_its_line(tiny, module):
 )
 def test_a_function_with_other_arguments_than_a_term_is_named_with_its_line(tiny, module, head, missing):
     name, path = module(f"def {head}:\n    return 0")
-    with pytest.raises(SpecError) as error:
+    with pytest.raises(ConfigError) as error:
         configuration(tiny, f"loss={{mine: {{term: '{name}:{head.partition('(')[0]}', weight: 1.0}}}}")
     said = str(error.value)
     assert said.startswith(

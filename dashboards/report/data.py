@@ -1,0 +1,152 @@
+"""The records of a study, read once; the report and the dashboard's notes are made from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import pandas as pd
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+
+from weightsearch.config.study import fill
+from weightsearch.errors import counted
+from weightsearch.records import Picture
+from weightsearch.study.frames import Frames, read_frames
+from weightsearch.study.store import StudyStore
+from weightsearch.study.summary import StudySummary, TrialSummary, summarise
+
+ENOUGH: Final = 30  # trials from which something can be concluded
+
+
+@dataclass(frozen=True)
+class Comparable:
+    """values: the objective's, by trial number. epoch: at which; None for the trials' final values."""
+
+    values: pd.Series[float]
+    epoch: int | None
+
+    @property
+    def words(self) -> str:
+        count = len(self.values)
+        if self.epoch is None:
+            return f"{counted(count, 'trial')} that trained to the end"
+        return f"the values of {counted(count, 'trial')} at epoch {self.epoch}: too few trained to the end"
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """objective: the first one. shown: label -> number of the trials that are looked at closely: the best, then the
+    baselines that reported anything. space: distributions of the searched values. params: of the trials, as Optuna
+    stores them, by number. protocol, environment: of the best trial, or of the last that reported. pictures: by
+    trial."""
+
+    name: str
+    tree: Mapping[str, Any]
+    summary: StudySummary
+    frames: Frames
+    objective: str
+    minimize: bool
+    shown: dict[str, int]
+    space: dict[str, BaseDistribution]
+    params: dict[int, dict[str, Any]]
+    protocol: dict[str, Any]
+    environment: dict[str, Any]
+    pictures: dict[int, list[Picture]]
+
+    @property
+    def best(self) -> TrialSummary | None:
+        return self.summary.best
+
+    @property
+    def complete(self) -> pd.DataFrame:
+        trials = self.frames.trials
+        return trials[trials["state"] == "COMPLETE"]
+
+    @property
+    def terms(self) -> list[str]:
+        """The names of the loss terms, in the order of the study file."""
+        return list(self.tree["loss"])
+
+    @property
+    def epochs(self) -> int:
+        """The number of epochs of a full trial."""
+        return int(self.tree["train"]["epochs"]) if isinstance(self.tree["train"].get("epochs"), int) else 0
+
+    @property
+    def ranges(self) -> dict[str, tuple[float, float, bool]]:
+        """low, high, log of the searched numbers."""
+        return {
+            name: (float(found.low), float(found.high), found.log)
+            for name, found in self.space.items()
+            if isinstance(found, (FloatDistribution, IntDistribution))
+        }
+
+    def comparable(self) -> Comparable:
+        """Values of as many trials as can be compared: those of the trials that trained to the end, if there are
+        enough of them; else, since pruning leaves few, those at the last epoch that enough trials have reached."""
+        complete = self.complete.set_index("number")[self.objective].astype(float)
+        if len(complete) >= ENOUGH:
+            return Comparable(complete, None)
+        curves = self.frames.curves[self.frames.curves["metric"] == self.objective].dropna(subset="value")
+        counts = curves.groupby("epoch")["number"].nunique()
+        usable = counts[counts >= min(ENOUGH, counts.max())] if len(counts) else counts
+        if usable.empty or int(usable.iloc[-1]) <= len(complete):
+            return Comparable(complete, None)
+        epoch = int(usable.index[-1])
+        return Comparable(curves[curves["epoch"] == epoch].set_index("number")["value"].astype(float), epoch)
+
+    @cached_property
+    def _weights(self) -> dict[int, dict[str, float]]:
+        """The weights of the loss terms of every trial that reported."""
+        known: dict[int, dict[str, float]] = {}
+        terms = self.frames.terms.drop_duplicates(["number", "term"])
+        for one, term, weight in zip(terms["number"], terms["term"], terms["weight"], strict=True):
+            known.setdefault(int(one), {})[str(term)] = float(weight)
+        return known
+
+    def configuration(self, number: int) -> dict[str, Any]:
+        """The sections of the study file as a trial was trained with them."""
+        params = next(trial.params for trial in self.summary.trials if trial.number == number)
+        return fill(self.tree, params)
+
+    def weights(self, number: int) -> dict[str, float]:
+        """The weight of every loss term with which a trial was trained; empty for a trial that never reported."""
+        known = self._weights.get(number, {})
+        return {term: known[term] for term in self.terms if term in known}
+
+
+def read_report_data(store: StudyStore, *, pictures: bool = True) -> ReportData:
+    """Read a study. Works for one that runs, is empty or has failed altogether."""
+    summary = summarise(store)
+    frames = read_frames(store, summary)
+    objective, direction = next(iter(summary.directions.items()))
+    reported = set(frames.epochs["number"])
+    shown: dict[str, int] = {}
+    if summary.best is not None:
+        mine = summary.best
+        shown["best" if mine.baseline is None else f"best ({mine.baseline})"] = mine.number
+    for name, trial in summary.baselines.items():
+        if trial.number in reported and trial.number not in shown.values():
+            shown[name] = trial.number
+    frozen = store.trials()
+    space: dict[str, BaseDistribution] = {}
+    for one in frozen:
+        space |= one.distributions
+    known = summary.best.number if summary.best is not None else max(reported, default=None)
+    protocol, environment = ({}, {}) if known is None else store.protocol_and_environment(int(known))
+    return ReportData(
+        name=summary.study,
+        tree=store.config["tree"],
+        summary=summary,
+        frames=frames,
+        objective=objective,
+        minimize=direction == "minimize",
+        shown=shown,
+        space=space,
+        params={one.number: dict(one.params) for one in frozen},
+        protocol=protocol,
+        environment=environment,
+        pictures={number: store.pictures(number) for number in shown.values()} if pictures else {},
+    )

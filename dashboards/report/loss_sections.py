@@ -1,0 +1,341 @@
+"""The sections of a report about the loss: contributions, gradient ratios, conflicts, convergence, redundancy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import pandas as pd
+
+from weightsearch.analysis.conflict import conflict_matrix, strongest_conflict
+from weightsearch.analysis.contribution import contributions, values
+from weightsearch.analysis.convergence import convergence
+from weightsearch.analysis.gradient_ratio import WORDS, gradient_ratios
+from weightsearch.analysis.quantisation import Decode, quantisation, relative_errors
+from weightsearch.analysis.redundancy import redundancy
+from weightsearch.dashboards.report import figures
+from weightsearch.dashboards.report.data import ReportData
+from weightsearch.dashboards.report.section import Section, Table, number
+from weightsearch.records import HEADS, SHARED, heads_of, pixel_warnings, several_units
+
+NOTHING: Final = "No epoch of the best trial or of a baseline has been trained yet."
+MEANS: Final = "Means over the epochs with a measurement; – is a term of weight 0, or a trial without a measurement."
+OPPOSED: Final = 0.1  # a cosine below its negative is called a conflict
+FEW: Final = 3  # probes that say little
+FEW_WARNINGS: Final = 6  # warnings that are written out
+LOOKED_AT: Final = 6  # trials that are drawn side by side
+QUANTISED: Final = ["bits", "one_largest", "one_mean", "two_largest", "two_mean"]
+DEPTHS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0)
+
+
+def _looked_at(found: ReportData) -> dict[str, int]:
+    return dict(list(found.shown.items())[:LOOKED_AT])
+
+
+def contributions_section(found: ReportData) -> Section:
+    title = "Contributions"
+    trials = _looked_at(found)
+    if not trials:
+        return Section("contributions", title, [NOTHING])
+    figure = figures.panels(list(trials))
+    rows, data = [], []
+    for position, (label, trial) in enumerate(trials.items()):
+        terms = found.frames.of("terms", trial)
+        shares = contributions(terms)[found.terms]
+        place = figures.cell(position, len(trials))
+        for which, term in enumerate(found.terms):
+            bar = figures.bars(
+                shares.index, shares[term].astype(float), term, which, legendgroup=term, showlegend=position == 0
+            )
+            figure.add_trace(bar.update(hovertemplate=f"{term}, epoch %{{x}}: %{{y:.1%}}<extra></extra>"), **place)
+        last = terms[terms["epoch"] == terms["epoch"].max()].set_index("term")
+        for term in found.terms:
+            row = last.loc[term]
+            share = shares[term].iloc[-1]
+            rows.append([label, term, number(row["weight"]), number(row["value"]), f"{100 * share:.1f} %"])
+        data.append(shares.reset_index().assign(trial=label))
+    figure.update_layout(barmode="stack")
+    figure.update_yaxes(range=[0, 1], tickformat=".0%")
+    figures.epochs_on_x(figure, _last_epoch(found))
+    text = [
+        "Each term's share of the weighted sum, |weight × term| over the sum of all, an epoch a bar. A share says how "
+        "much a term adds to the number that is printed; its influence is its gradient, below."
+    ]
+    text += _without_pixels(found)
+    table = Table(
+        ["", "term", "weight", "term (unweighted)", "contribution"],
+        rows,
+        "In the last epoch. Each unweighted term has its own unit.",
+    )
+    return Section("contributions", title, text, {"contributions": figure}, [table], data=pd.concat(data))
+
+
+def _without_pixels(found: ReportData) -> list[str]:
+    """A warning for each trial in which a term had no pixel to learn from at many steps."""
+    steps = found.frames.epochs.groupby("number")["steps"].sum()
+    counts = found.frames.without_pixels.groupby(["number", "term"], sort=False)["steps"].sum()
+    said = []
+    for trial in dict.fromkeys(counts.index.get_level_values("number")):
+        warnings = pixel_warnings(counts[trial].astype(int).to_dict(), int(steps[trial]), found.weights(trial))
+        said += [f"Trial {trial}: {warning}." for warning in warnings]
+    more = f"The same holds for {len(said) - FEW_WARNINGS} more."
+    return said if len(said) <= FEW_WARNINGS + 1 else [*said[:FEW_WARNINGS], more]
+
+
+def gradients_section(found: ReportData) -> Section:
+    title = "Gradient ratios"
+    trials = _looked_at(found)
+    if not trials:
+        return Section("gradients", title, [NOTHING])
+    measured = {
+        where: {label: norm for label, trial in trials.items() if not (norm := _norms(found, trial, where)).empty}
+        for where in _places(found)
+    }
+    drawn = {where: figures.panels(list(norms)) for where, norms in measured.items() if norms}
+    data: list[pd.DataFrame] = []
+    cells: dict[tuple[str, str], dict[str, str]] = {(label, term): {} for label in trials for term in found.terms}
+    told: set[tuple[str, str]] = set()  # terms that stand in a legend
+    for where, norms in measured.items():
+        for position, (label, table) in enumerate(norms.items()):
+            ratios = gradient_ratios(table)
+            data.append(ratios.reset_index().melt("epoch", value_name="ratio").assign(trial=label, place=where))
+            for which, term in enumerate(found.terms):
+                kept = ratios[term].dropna() if term in ratios else pd.Series(dtype=float)
+                if kept.empty:
+                    continue
+                cells[label, term][where] = number(float(kept.mean()), 3)
+                first = (where, term) not in told
+                told.add((where, term))
+                line = figures.line(kept.index, kept.astype(float), term, which, legendgroup=term, showlegend=first)
+                line.update(hovertemplate=f"{term}, epoch %{{x}}: %{{y:.3g}}<extra></extra>")
+                drawn[where].add_trace(line, **figures.cell(position, len(norms)))
+    for one in drawn.values():
+        figures.ratios_on_y(one)
+        figures.epochs_on_x(one, _last_epoch(found))
+        one.update_yaxes(title_text="norm / mean norm", col=1)
+    columns = ["", "term", *(WORDS[where] for where in drawn)]
+    rows = [[label, term, *(known.get(where, "–") for where in drawn)] for (label, term), known in cells.items()]
+    tables = [Table(columns, rows, MEANS)] if drawn else []
+    captions = {where: WORDS[where].capitalize() for where in drawn}
+    table = pd.concat(data) if data else pd.DataFrame(columns=["epoch", "term", "ratio", "trial", "place"])
+    return Section(
+        "gradients", title, _about_gradients(found, list(drawn)), drawn, tables, captions=captions, data=table
+    )
+
+
+def _places(found: ReportData) -> list[str]:
+    """The places where gradients of different terms can be compared, the most informative first."""
+    return [SHARED] if several_units(*heads_of(found.tree)) else [SHARED, HEADS]
+
+
+def _norms(found: ReportData, trial: int, where: str) -> pd.DataFrame:
+    rows = found.frames.of("gradients", trial)
+    return rows[rows["place"] == where][["epoch", "term", "norm"]]
+
+
+def _about_gradients(found: ReportData, drawn: Sequence[str]) -> list[str]:
+    """Explanations of the ratios, and of the places of measurement."""
+    text = [
+        "The norm of each weighted term's gradient divided by the mean norm of all terms: at 1 a term pulls as "
+        "strongly as the average one. Ratios at different places are ratios of different gradients: each place has a "
+        "figure of its own."
+    ]
+    if SHARED in drawn:
+        text.append(
+            "The shared parameters are where all terms meet: these ratios say which term decides what the network "
+            f"learns. Probes measure them as often as their budget ({100 * _budget(found):g} % of the time) allows."
+        )
+    else:
+        text.append(f"Nothing was measured at the shared parameters{_why(found)}.")
+    if HEADS in drawn:
+        text.append(
+            "Heads are outputs that are not computed from other outputs: a term on the depth that two heads make is "
+            "carried to both heads by the chain rule."
+        )
+    if several_units(*heads_of(found.tree)):
+        text.append(
+            "The heads of this network have several units, such as metres, radians and pixels, so gradients at "
+            "different heads are not compared."
+        )
+    return text
+
+
+def conflicts_section(found: ReportData) -> Section:
+    title = "Conflicts"
+    trials = _looked_at(found)
+    if len(found.terms) < 2:
+        return Section("conflicts", title, ["The loss has one term."])
+    if not trials:
+        return Section("conflicts", title, [NOTHING])
+    drawn, text, data = {}, [], []
+    for where in _places(found):
+        matrices = {}
+        for label, trial in trials.items():
+            cosines = found.frames.of("conflicts", trial)
+            cosines = cosines[cosines["place"] == where]
+            if not cosines.empty:
+                matrices[label] = conflict_matrix(cosines, found.terms)
+                data.append(
+                    cosines.groupby(["term", "other"])["cosine"].mean().reset_index().assign(trial=label, place=where)
+                )
+        if not matrices:
+            continue
+        figure = figures.panels(list(matrices), shared_y=True, height=250)
+        for position, (label, matrix) in enumerate(matrices.items()):
+            figure.add_trace(figures.matrix(matrix, showscale=False), **figures.cell(position, len(matrices)))
+            opposed = strongest_conflict(matrix)
+            if where == "shared":
+                probes = int(found.frames.of("probes", trials[label])["probes"].sum())
+                known = f"{label}, {probes} probe{'s' if probes != 1 else ''}"
+                if opposed is None or opposed[2] > -OPPOSED:
+                    text.append(f"{known}: no cosine below -{OPPOSED:g}.")
+                else:
+                    words = f"{opposed[0]} and {opposed[1]} oppose each other most, cosine {opposed[2]:.2f}"
+                    text.append(f"{known}: {words}{', of single batches' if probes < FEW else ''}.")
+        figure.update_yaxes(autorange="reversed")
+        drawn[where] = figure
+    if not drawn:
+        return Section("conflicts", title, [f"Nothing was measured{_why(found)}."])
+    names = " and then ".join(WORDS[where] for where in drawn)
+    intro = (
+        f"Cosines between the terms' gradients, {names}: 1 is the same direction, -1 the opposite, 0 neither. "
+        "Each probe is one batch."
+    )
+    if HEADS in drawn:
+        intro += " At the heads, terms that share none have 0 by construction."
+    captions = {where: words.capitalize() for where, words in WORDS.items()}
+    return Section("conflicts", title, [intro, *text], drawn, captions=captions, data=pd.concat(data))
+
+
+def convergence_section(found: ReportData) -> Section:
+    title = "Convergence of each term"
+    rows = []
+    for label, trial in _looked_at(found).items():
+        table = values(found.frames.of("terms", trial))
+        for term in found.terms:
+            result = convergence(list(table[term]))
+            if result is None:
+                continue
+            when = f"epoch {result.epoch}" if result.epoch else result.trend
+            rows.append([label, term, number(result.first), number(result.last), f"{100 * result.fall:.0f} %", when])
+    if not rows:
+        return Section("convergence", title, ["Three epochs or more are needed."])
+    text = [
+        "A term has levelled off from the epoch on from which it stays within 5 % of its whole fall of its lowest "
+        "value. Each unweighted term has its own unit."
+    ]
+    columns = ["", "term (unweighted)", "first epoch", "last epoch", "fall", "levelled off"]
+    data = pd.DataFrame(rows, columns=["trial", *columns[1:]])
+    return Section("convergence", title, text, tables=[Table(columns, rows)], data=data)
+
+
+def redundancy_section(found: ReportData) -> Section:
+    title = "Redundant weights"
+    terms = found.terms
+    if len(terms) < 2:
+        return Section("redundancy", title, ["The loss has one term: its weight is a learning rate."])
+    text = [
+        f"{len(terms)} weights have {len(terms) - 1} degrees of freedom: a common factor of all of them "
+        "changes next to nothing under Adam, and is a learning rate under SGD."
+    ]
+    compared = found.comparable()
+    searched = set(found.frames.trials[found.frames.trials["baseline"].isna()]["number"])
+    rows = {int(one): found.weights(int(one)) for one in compared.values.index if one in searched}
+    weights = pd.DataFrame.from_dict(rows, orient="index")
+    result = None
+    if not weights.empty and set(terms) <= set(weights.columns):
+        result = redundancy(weights[terms], [float(compared.values[one]) for one in weights.index])
+    fixed = [name for name in terms if isinstance(found.tree["loss"][name].get("weight"), (int, float))]
+    if fixed:
+        text.append(
+            f"Here {', '.join(fixed)} {'is' if len(fixed) == 1 else 'are'} fixed, which takes that freedom away."
+        )
+    elif len(terms) > 1:
+        text.append("Here no weight is fixed: fix one, and the search has a dimension less.")
+    if found.tree["data"].get("neighbours"):
+        text.append(
+            "Networks that share no parameter have such a factor each: of the terms that teach flow alone one may be "
+            "fixed, too."
+        )
+    if result is None:
+        text.append("How much of the objective the ratios explain needs ten trials with all weights above 0.")
+        return Section("redundancy", title, text)
+    lines = [["all weights", f"{result.all_weights:.2f}"]]
+    if result.ratio is not None:
+        one, other, share = result.ratio
+        lines.append([f"the ratio {one} / {other} alone", f"{share:.2f}"])
+        if share > 0.5 and share > 0.9 * result.all_weights:
+            when = "" if compared.epoch is None else f" at epoch {compared.epoch}"
+            text.append(f"The objective{when} goes by one ratio, {one} / {other}; other weights add little to it.")
+    if result.common_factor is not None:
+        lines.append(["the common factor, beyond the ratios", f"{result.common_factor:+.2f}"])
+    columns = ["what explains the objective", "R² adjusted"]
+    caption = (
+        f"Quadratic fits in logarithms of weights, from {compared.words}; {result.trials} were searched and have all "
+        "weights above 0."
+    )
+    table = Table(columns, lines, caption)
+    return Section("redundancy", title, text, tables=[table], data=pd.DataFrame(lines, columns=columns))
+
+
+def quantisation_section(found: ReportData) -> Section | None:
+    """The quantisation errors of a dual head's levels."""
+    model = found.tree.get("model", {})
+    if not {"integer", "fractional"} <= set(found.terms):
+        return None
+    deepest = model.get("max_depth", found.tree["data"].get("max_depth"))
+    low = found.tree["data"].get("min_depth", 0.0)
+    if not all(isinstance(one, (int, float)) for one in (deepest, low)):
+        return None
+    decode: Decode = "rounded" if model.get("decode") == "rounded" else "linear"
+    rows = []
+    for bits in (6, 8, 10, 12):
+        one = quantisation(max_depth=float(deepest), min_depth=float(low), bits=bits, decode=decode)
+        rows.append(
+            [
+                f"{bits} bits",
+                f"{1000 * one.single.largest_error:.3g} mm",
+                f"{1000 * one.single.mean_error:.3g} mm",
+                f"{1000 * one.largest_error:.3g} mm",
+                f"{1000 * one.mean_error:.3g} mm",
+            ]
+        )
+    one = quantisation(max_depth=float(deepest), min_depth=float(low), bits=8, decode=decode)
+    depths = [depth for depth in DEPTHS if low <= depth <= deepest]
+    errors = [
+        [name, *(f"{100 * share:.2g} %" for share in relative_errors(error, depths))]
+        for name, error in (("one 8-bit head", one.single.largest_error), ("two 8-bit heads", one.largest_error))
+    ]
+    text = [
+        f"Two heads over 0 to {deepest:g} m: the integer target has {one.targets} values "
+        f"({one.target_bits:.2f} bits for evenly spread depth). Errors are those of rounding to the levels alone; "
+        f"decoding is {decode}."
+    ]
+    columns = ["", "one head, largest", "mean", "two heads, largest", "mean"]
+    tables = [Table(columns, rows)]
+    if depths:
+        tables.append(Table(["largest error at", *(f"{depth:g} m" for depth in depths)], errors))
+    return Section("quantisation", "Quantised outputs", text, tables=tables, data=pd.DataFrame(rows, columns=QUANTISED))
+
+
+def _last_epoch(found: ReportData) -> int:
+    """The last epoch of the trials that the report examines."""
+    epochs = found.frames.epochs
+    return int(epochs[epochs["number"].isin(found.shown.values())]["epoch"].max())
+
+
+def _budget(found: ReportData) -> float:
+    budget = found.tree.get("analysis", {}).get("budget", 0.02)
+    return float(budget) if isinstance(budget, (int, float)) else 0.02
+
+
+def _why(found: ReportData) -> str:
+    """Why there are no probes."""
+    problems = found.frames.probes["problem"].dropna()
+    if len(problems):
+        return f": {problems.iloc[0]}"
+    if not _budget(found):
+        return ": analysis.budget is 0"
+    if not any(sum(weight > 0 for weight in found.weights(trial).values()) > 1 for trial in found.shown.values()):
+        return ": with one term of weight above 0 there is nothing to compare"
+    return ": the trainings were too short for the budget of probes (analysis.budget)"

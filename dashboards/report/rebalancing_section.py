@@ -1,0 +1,250 @@
+"""The section of a report that tells of rebalancing: how Delta is distributed, and what depth and pose learned from.
+
+Delta is the photometric error by depth and pose less that by flow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+from weightsearch.analysis import detection
+from weightsearch.config.schema import Rebalance
+from weightsearch.dashboards.report import figures
+from weightsearch.dashboards.report.data import ReportData
+from weightsearch.dashboards.report.section import Section, Table, number
+
+NOTHING: Final = "No epoch of the best trial or of a baseline has been trained with rebalancing yet."
+LOOKED_AT: Final = 6  # trials that are drawn side by side
+KINDS: Final[Mapping[str, str]] = {"static": "pixels that stand still", "moving": "pixels that move"}
+FAINTEST, LARGEST = -5.0, -0.5  # powers of ten of the shares at the ends of the colours
+MARKED: Final = figures.PALETTE[1]  # what is seen on every colour of a share
+
+
+@dataclass(frozen=True)
+class Trial:
+    """label: its name in the report. rows: of Frames.rebalancing, an epoch each."""
+
+    label: str
+    options: Rebalance
+    rows: pd.DataFrame
+
+    @property
+    def epochs(self) -> list[int]:
+        return [int(epoch) for epoch in self.rows["epoch"]]
+
+    @property
+    def last(self) -> Any:
+        return self.rows.iloc[-1]
+
+    @property
+    def limits(self) -> list[pd.Series[float]]:
+        """Delta between which, or below which, pixels were kept, in each epoch; NaN while all were. None of a method
+        that does not go by Delta."""
+        mode, eta = self.rows["mode"], self.options.eta
+        of_method = {
+            "neighbourhood": [mode - eta, mode + eta],
+            "one_sided": [mode + eta],
+            "negative": [0.0 * mode],
+            "minimum": [0.0 * mode],
+        }
+        after = self.rows["epoch"] > self.options.warmup_epochs
+        return [limit.where(after) for limit in of_method.get(self.options.method, [])]
+
+    @property
+    def knows(self) -> bool:
+        """True if it is known what moves."""
+        return bool(self.rows["known"].all())
+
+    def histogram(self, kind: str) -> NDArray[np.float64]:
+        """Counts of one kind of pixels, [epochs, bins]."""
+        return np.array(list(self.rows[kind]), dtype=float)
+
+    @property
+    def all_pixels(self) -> NDArray[np.float64]:
+        """Counts of all pixels, [epochs, bins]."""
+        return np.add(self.histogram("static"), self.histogram("moving"))
+
+
+def looked_at(found: ReportData) -> list[Trial] | None:
+    """The trials to draw that have a rebalanced epoch; None if the study does not rebalance."""
+    if found.tree.get("rebalance") is None and found.frames.rebalancing.empty:
+        return None
+    trials = []
+    for label, one in found.shown.items():
+        rows = found.frames.of("rebalancing", one)
+        if not rows.empty:
+            section = found.configuration(one).get("rebalance") or {}
+            trials.append(Trial(label, Rebalance(**section), rows))
+    return trials[:LOOKED_AT]
+
+
+def curves(trials: Sequence[Trial], of: Callable[[Trial], Mapping[str, Any]], y: str) -> go.Figure:
+    """A panel for each trial, with a line over its epochs for each name."""
+    figure = figures.panels([trial.label for trial in trials])
+    for position, trial in enumerate(trials):
+        for which, (name, values) in enumerate(of(trial).items()):
+            line = figures.line(
+                trial.epochs, values.astype(float), name, which, legendgroup=name, showlegend=position == 0
+            )
+            line.update(hovertemplate=f"{figures.plain(name)}, epoch %{{x}}: %{{y:.3g}}<extra></extra>")
+            figure.add_trace(line, **figures.cell(position, len(trials)))
+    figures.epochs_on_x(figure, last_epoch(trials))
+    return figure.update_yaxes(title_text=figures.plain(y), col=1)
+
+
+def last_epoch(trials: Sequence[Trial]) -> int:
+    return max(max(trial.epochs) for trial in trials)
+
+
+def rebalancing_section(found: ReportData) -> Section | None:
+    title = "Rebalancing"
+    trials = looked_at(found)
+    if trials is None:
+        return None
+    if not trials:
+        return Section("rebalancing", title, [NOTHING])
+    text = [
+        "Delta is the photometric error by depth and pose less that by flow: above 0 flow explains a pixel better, as "
+        "it does where something moves by itself. Depth and pose learn from the pixels that the method keeps.",
+        _kept(trials[0]),
+    ]
+    known = all(trial.knows for trial in trials)
+    drawn: dict[str, go.Figure] = {}
+    captions: dict[str, str] = {}
+    for name, words in KINDS.items() if known else [("all", "all pixels")]:
+        drawn[name] = _distribution(trials, name if known else "static")
+        captions[name] = f"Delta over training: {words}"
+    drawn["kept"] = _shares(trials, {"kept": "depth and pose learn from", "flow_kept": "flow learns from"})
+    captions["kept"] = "Shares of the pixels"
+    if known:
+        drawn["found"] = _shares(
+            trials, {"precision": "of these, what moves (precision)", "recall": "of what moves, these (recall)"}
+        )
+        captions["found"] = "The pixels left out"
+    columns = ["", "method", "eta", "mode", "kept", "flow learns from", "precision", "recall"]
+    table = Table(columns, [_row(trial) for trial in trials], "In the last epoch.")
+    data = pd.concat([trial.rows.assign(trial=trial.label, method=trial.options.method) for trial in trials])
+    return Section("rebalancing", title, text, drawn, [table], captions=captions, data=data)
+
+
+def _kept(trial: Trial) -> str:
+    first, last = trial.rows.iloc[0], trial.last
+    said = (
+        f"{trial.label} ({trial.options.method}): depth and pose learned from {_percent(last['kept'])} of the pixels "
+        f"in the last epoch, {_percent(first['kept'])} in the first"
+    )
+    if trial.knows and last["recall"] == last["recall"]:
+        said += f"; {_percent(last['recall'])} of what moves was left out"
+    if trial.knows and last["precision"] == last["precision"]:
+        said += f", and of what was left out {_percent(last['precision'])} moved"
+    return f"{said}."
+
+
+def _row(trial: Trial) -> list[str]:
+    last = trial.last
+    shares = [_percent(last[name]) for name in ("kept", "flow_kept", "precision", "recall")]
+    return [trial.label, trial.options.method, number(trial.options.eta, 3), number(float(last["mode"]), 3), *shares]
+
+
+def _distribution(trials: Sequence[Trial], kind: str) -> go.Figure:
+    """Shares of one kind of pixels over epochs and Delta, the mode, and the limits of what is kept."""
+    figure = figures.panels([trial.label for trial in trials])
+    low, high = window(trials)
+    for position, trial in enumerate(trials):
+        place = figures.cell(position, len(trials))
+        counts = trial.histogram(kind)
+        centres = detection.centres(counts.shape[1])
+        inside = (centres > low) & (centres < high)
+        totals = counts.sum(axis=1, keepdims=True)
+        shares = np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)[:, inside].T
+        figure.add_trace(
+            go.Heatmap(
+                x=trial.epochs,
+                y=[float(f"{centre:.6g}") for centre in centres[inside]],
+                z=[[round(float(np.log10(share)), 3) if share > 0 else None for share in row] for row in shares],
+                customdata=[[float(f"{share:.3g}") for share in row] for row in shares],
+                coloraxis="coloraxis",
+                hovertemplate="epoch %{x}, Delta %{y:.3f}: %{customdata:.2%}<extra></extra>",
+            ),
+            **place,
+        )
+        for trace in _marks(trial, told=position == 0):
+            figure.add_trace(trace, **place)
+    ticks = np.arange(FAINTEST, LARGEST)
+    figure.update_layout(
+        coloraxis={
+            "colorscale": "Viridis",
+            "cmin": FAINTEST,
+            "cmax": LARGEST,
+            "colorbar": {
+                "tickvals": ticks,
+                "ticktext": [power_of_ten(tick) for tick in ticks],
+                "thickness": 10,
+                "lenmode": "pixels",
+                "len": 150,
+                "y": 1,
+                "yanchor": "top",
+            },
+        }
+    )
+    figure.update_yaxes(range=[low, high], showgrid=False).update_yaxes(title_text="Delta", col=1)
+    figures.epochs_on_x(figure, last_epoch(trials))
+    return figure
+
+
+def _marks(trial: Trial, *, told: bool) -> list[go.Scatter]:
+    lines = [("mode", trial.rows["mode"], "solid", told)]
+    for which, limit in enumerate(trial.limits):
+        lines.append(("limit of what is kept", limit, "dash", told and which == 0))
+    found = []
+    for name, values, dash, shown in lines:
+        line = figures.line(trial.epochs, values, name, 0, legendgroup=name, showlegend=shown)
+        line.update(mode="lines", line={"color": MARKED, "dash": dash, "width": 2})
+        found.append(line.update(hovertemplate=f"{name}, epoch %{{x}}: %{{y:.3f}}<extra></extra>"))
+    return found
+
+
+def window(trials: Sequence[Trial]) -> tuple[float, float]:
+    """The range of Delta to draw: all but a thousandth of the pixels and the limits of the kept ones, with some
+    room."""
+    pooled = np.sum([trial.all_pixels.sum(axis=0) for trial in trials], axis=0)
+    ends = [detection.quantile(pooled, share) for share in (0.0005, 0.9995)]
+    ends += [float(end) for trial in trials for limit in trial.limits for end in (limit.min(), limit.max())]
+    known = [end for end in ends if end == end] or [-1.0, 1.0]
+    room = 0.05 * (max(known) - min(known)) + 0.01
+    return max(-1.0, min(known) - room), min(1.0, max(known) + room)
+
+
+def _shares(trials: Sequence[Trial], columns: Mapping[str, str]) -> go.Figure:
+    """A panel for each column, with a line for each trial."""
+    figure = figures.panels(list(columns.values()))
+    for panel, column in enumerate(columns):
+        for position, trial in enumerate(trials):
+            line = figures.line(
+                trial.epochs,
+                trial.rows[column],
+                trial.label,
+                position,
+                legendgroup=trial.label,
+                showlegend=panel == 0,
+            )
+            line.update(hovertemplate=f"{figures.plain(trial.label)}, epoch %{{x}}: %{{y:.1%}}<extra></extra>")
+            figure.add_trace(line, **figures.cell(panel, len(columns)))
+    figures.epochs_on_x(figure, last_epoch(trials))
+    return figure.update_yaxes(range=[0, 1.02], tickformat=".0%")
+
+
+def power_of_ten(power: float) -> str:
+    """A share as it stands on an axis."""
+    return f"{10.0 ** (power + 2):g} %"
+
+
+def _percent(share: float) -> str:
+    return "–" if share != share else f"{100 * share:.0f} %"

@@ -1,0 +1,131 @@
+"""The sections of a report that tell how its numbers came about: pictures, protocol, cost, environment, failures."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import pandas as pd
+
+from weightsearch.dashboards.report.data import ReportData
+from weightsearch.dashboards.report.section import Section, Strip, Table, Tile, duration, number
+from weightsearch.records import PICTURES, SHARED_PICTURES, Picture
+
+FAILURES: Final = 20
+PICTURED: Final = 3  # trials beside the best
+OWN: Final = [kind for kind in PICTURES if kind not in SHARED_PICTURES]
+
+
+def pictures_section(found: ReportData) -> Section:
+    title = "Depth pictures"
+    shown = {label: found.pictures.get(trial, []) for label, trial in found.shown.items()}
+    shown = {label: pictures for label, pictures in shown.items() if pictures}
+    if not shown:
+        return Section("pictures", title, ["No trial that trained to the end has left pictures (analysis.pictures)."])
+    labels = list(shown)[: PICTURED + 1]
+    first = shown[labels[0]]
+    strips = []
+    for frame in sorted({picture.frame for picture in first}):
+        of_frame = {label: {one.kind: one for one in shown[label] if one.frame == frame} for label in labels}
+        mine = of_frame[labels[0]]
+        columns = [_column("", mine, SHARED_PICTURES)]
+        columns += [_column(f"{label}: ", kinds, OWN) for label, kinds in of_frame.items() if kinds]
+        depth, error = mine.get("depth"), mine.get("error")
+        note = "" if depth is None else f"depth {depth.low:.2f} (bright) to {depth.high:.2f} m (dark)"
+        note += "" if error is None else f"; relative error 0 (dark) to {100 * error.high:.0f} % or more (bright)"
+        if flow := mine.get("flow"):
+            longest = f"flow: hue is direction, {flow.high:.1f} pixels or more have full colour"
+            note = f"{note}; {longest}" if note else longest
+        if "left out" in mine:
+            note += "; what depth and pose do not learn from is vermilion"
+        strips.append(Strip(mine["image"].name if "image" in mine else f"frame {frame}", note, columns))
+    text = [
+        "The same validation frames for every trial, with the same colours. Grey: the truth is not known or does not "
+        "count."
+    ]
+    return Section("pictures", title, text, strips=strips)
+
+
+def _column(label: str, pictures: Mapping[str, Picture], kinds: Sequence[str]) -> tuple[Tile, ...]:
+    return tuple(_tile(f"{label}{kind}", pictures[kind]) for kind in kinds if kind in pictures)
+
+
+def _tile(label: str, picture: Picture) -> Tile:
+    return Tile(label, "data:image/webp;base64," + base64.b64encode(picture.content).decode())
+
+
+def protocol_section(found: ReportData) -> Section:
+    if not found.protocol:
+        return Section("protocol", "Protocol", ["No trial has reported yet."])
+    rows = [[name, _cell(value)] for name, value in found.protocol.items()]
+    text = ["What the numbers mean. Values under another protocol cannot be compared with these."]
+    return Section(
+        "protocol", "Protocol", text, tables=[Table(["", ""], rows)], data=pd.DataFrame(rows, columns=["key", "value"])
+    )
+
+
+def cost_section(found: ReportData) -> Section:
+    epochs, trials = found.frames.epochs, found.frames.trials
+    if epochs.empty:
+        return Section("cost", "Cost", ["No epoch has been trained yet."])
+    seconds = float(epochs["seconds"].sum())
+    per_epoch = float(epochs["seconds"].median())
+    pruned = trials[trials["state"] == "PRUNED"]
+    saved_epochs = int((found.epochs - pruned["epochs"]).clip(lower=0).sum()) if found.epochs else 0
+    started, ended = trials["start"].min(), trials["end"].max()
+    wall = (ended - started).total_seconds() if pd.notna(started) and pd.notna(ended) else None
+    resources: dict[str, Any] = found.tree.get("resources", {})
+    cpus = resources.get("cpus_per_trial", 1)
+    device = found.environment.get("device", "")
+    probes = float(found.frames.probes["seconds"].sum())
+    rows = [
+        ["epochs trained", str(len(epochs))],
+        ["seconds an epoch (median)", f"{per_epoch:.2f}"],
+        ["time in training", duration(seconds)],
+        [
+            "device hours",
+            f"{seconds / 3600:.2f} on {device or 'unknown'}, {cpus} CPU{'s' if cpus != 1 else ''} a trial",
+        ],
+        ["from the first trial's start to the last one's end", "–" if wall is None else duration(wall)],
+        ["epochs that pruning saved", f"{saved_epochs} (about {duration(saved_epochs * per_epoch)})"],
+        ["probes of gradients", f"{duration(probes)}, {100 * probes / seconds:.2f} % of the training"],
+    ]
+    return Section("cost", "Cost", tables=[Table(["", ""], rows)], data=pd.DataFrame(rows, columns=["what", "value"]))
+
+
+def environment_section(found: ReportData) -> Section:
+    known = found.environment
+    if not known:
+        return Section("environment", "Environment", ["No trial has reported yet."])
+    rows = [[name, _cell(value)] for name, value in known.items() if name != "versions"]
+    rows += [[name, str(version)] for name, version in known.get("versions", {}).items()]
+    text = [
+        "On a CPU the same configuration gives the same numbers bit for bit with these versions, this number of "
+        "threads and this kind of CPU; on another kind the last digits may differ."
+    ]
+    return Section(
+        "environment",
+        "Environment",
+        text,
+        tables=[Table(["", ""], rows)],
+        data=pd.DataFrame(rows, columns=["key", "value"]),
+    )
+
+
+def failures_section(found: ReportData) -> Section:
+    failed = [trial for trial in found.summary.trials if trial.state == "FAIL"]
+    if not failed:
+        return Section("failures", "Failures", ["No trial failed."])
+    rows = [[f"trial {trial.number}", str(trial.epochs), trial.reason or "–"] for trial in failed]
+    text = [] if len(rows) <= FAILURES else [f"The first {FAILURES} of {len(rows)}; --format csv writes all."]
+    table = Table(["", "epochs", "reason"], rows[:FAILURES])
+    return Section(
+        "failures", "Failures", text, tables=[table], data=pd.DataFrame(rows, columns=["trial", "epochs", "reason"])
+    )
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list):
+        return " × ".join(number(one) for one in value)
+    return "none" if value is None else "yes" if value is True else "no" if value is False else number(value, 6)

@@ -1,0 +1,162 @@
+"""The section of a report that weighs what theory says of rebalancing against what was measured.
+
+V, the neighbourhood, is where Delta lies within eta of its mode.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from weightsearch.analysis import detection, rebalancing
+from weightsearch.dashboards.report import figures
+from weightsearch.dashboards.report.data import ReportData
+from weightsearch.dashboards.report.rebalancing_section import NOTHING, Trial, curves, looked_at, power_of_ten, window
+from weightsearch.dashboards.report.section import Section, Table, number
+
+FAINTEST: Final = -6.0  # power of ten of the smallest share that is drawn
+SIDES: Final = {
+    "found": "flow's errors differ by",
+    "needed": "needed, if Delta is normal",
+    "needed_measured": "needed, as measured",
+}
+INSIDE: Final = {"inside": "E[Delta | V]", "inside_normal": "the same, if Delta is normal", "mean": "mu"}
+STATEMENT: Final = (
+    "Depth's error is flow's error plus Delta. Is its mean lower in the neighbourhood V, |Delta - mode| ≤ eta, than "
+    "where Delta < 0? For a normal Delta of mean mu and deviation sigma, with its mode at mu, it is if, and only if, "
+    "E[flow's error | Delta < 0] - E[flow's error | V] lies above sigma phi(m) / Phi(-m), m = mu / sigma: a larger "
+    "shift makes that harder, not easier. As measured, what is needed is E[Delta | V] - E[Delta | Delta < 0]."
+)
+
+
+def theory_section(found: ReportData) -> Section | None:
+    name, title = "rebalancing_theory", "Rebalancing: theory against measurement"
+    trials = looked_at(found)
+    if trials is None:
+        return None
+    if not trials:
+        return Section(name, title, [NOTHING])
+    measured = {trial.label: _sides(trial) for trial in trials}
+    drawn = {
+        "margin": curves(trials, lambda trial: _named(measured[trial.label], SIDES), "photometric error"),
+        "normal": _normal(trials),
+        "inside": curves(trials, lambda trial: _named(measured[trial.label], INSIDE), "Delta"),
+    }
+    captions = {
+        "margin": "The two sides: V is the better choice where the first line is the higher one",
+        "normal": "Delta in the last epoch, and the normal distribution of equal mean and deviation",
+        "inside": "The mean of Delta inside V",
+    }
+    columns = ["", "mu", "sigma", "m", *SIDES.values(), "better, if Delta is normal", "better, as measured"]
+    rows = []
+    for label, sides in measured.items():
+        last = sides.iloc[-1]
+        values = [number(float(last[one]), 3) for one in ("mean", "deviation", "m", *SIDES)]
+        rows.append([label, *values, *(_choice(_better(last, side)) for side in ("needed", "needed_measured"))])
+    text = [STATEMENT, *_weighed(trials[0].label, measured[trials[0].label])]
+    table = Table(columns, rows, "In the last epoch.")
+    data = pd.concat([sides.assign(trial=label) for label, sides in measured.items()], ignore_index=True)
+    return Section(name, title, text, drawn, [table], captions=captions, data=data)
+
+
+def _sides(trial: Trial) -> pd.DataFrame:
+    """A row an epoch: mean, deviation, m; found, needed, needed_measured: the sides of the statement, the last one
+    without the normal distribution; inside, inside_normal: E[Delta | V]; off: the share of the pixels by which the
+    histogram of Delta differs from the normal distribution."""
+    rows, eta = [], trial.options.eta
+    for (_, row), counts in zip(trial.rows.iterrows(), trial.all_pixels, strict=True):
+        mean, deviation, mode = (float(row[name]) for name in ("mean", "deviation", "mode"))
+        sides = rebalancing.margin(mean, deviation, float(row["below"]), float(row["near"]))
+        inside, normal, off = detection.mean_between(counts, mode - eta, mode + eta), math.nan, math.nan
+        if deviation > 0 and not math.isnan(mode):
+            normal = rebalancing.truncated_moments(mean, deviation, mode - eta, mode + eta)[0]
+            off = rebalancing.off_normal(counts, mean, deviation)
+        rows.append(
+            {
+                "epoch": int(row["epoch"]),
+                "mean": mean,
+                "deviation": deviation,
+                "m": mean / deviation if deviation > 0 else math.nan,
+                "found": sides.found,
+                "needed": sides.needed,
+                "needed_measured": inside - detection.mean_between(counts, -1.0, 0.0),
+                "inside": inside,
+                "inside_normal": normal,
+                "off": off,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _better(row: Any, side: str) -> bool | None:
+    return rebalancing.Margin(float(row["found"]), float(row[side])).better
+
+
+def _choice(better: bool | None) -> str:
+    return "–" if better is None else "V" if better else "Delta < 0"
+
+
+def _weighed(label: str, sides: pd.DataFrame) -> list[str]:
+    last = sides.iloc[-1]
+    predicted, seen = (_better(last, side) for side in ("needed", "needed_measured"))
+    if predicted is None or seen is None:
+        return [f"{label}: in the last epoch no pixel lay in V, or none below 0, so that nothing can be compared."]
+    verdicts = [_better(row, "needed_measured") for _, row in sides.iterrows()]
+    differ, needed, measured, m = (_signed(last[name]) for name in (*SIDES, "m"))
+    agrees = "which says the same" if predicted == seen else f"by which it is {_words(seen)}"
+    said = (
+        f"{label}: in the last epoch flow's errors differed by {differ}, and {needed} was needed (m = {m}), so that "
+        f"{_words(predicted)} is predicted to leave depth the lower error; as measured {measured} was needed, "
+        f"{agrees}. By what was measured V was the better choice in {sum(verdict is True for verdict in verdicts)} of "
+        f"{len(verdicts)} epochs."
+    )
+    inside = (
+        f"Inside V the mean of Delta was {_signed(last['inside'])}, where the normal distribution has "
+        f"{_signed(last['inside_normal'])} and mu is {_signed(last['mean'])}. That distribution has "
+        f"{100 * (1 - last['off']):.0f} % of its mass in common with the measured one."
+    )
+    return [said, inside]
+
+
+def _words(better: bool) -> str:
+    return "V" if better else "the rule Delta < 0"
+
+
+def _signed(value: float) -> str:
+    return f"{value:.3f}".replace("-", "−")
+
+
+def _named(sides: pd.DataFrame, names: dict[str, str]) -> dict[str, pd.Series[float]]:
+    return {words: sides[name] for name, words in names.items()}
+
+
+def _normal(trials: Sequence[Trial]) -> go.Figure:
+    """Shares of the last epoch's pixels by Delta, on a logarithmic axis."""
+    figure = figures.panels([trial.label for trial in trials])
+    low, high = window(trials)
+    for position, trial in enumerate(trials):
+        counts = trial.all_pixels[-1]
+        mean, deviation = float(trial.last["mean"]), float(trial.last["deviation"])
+        shares = {"measured": counts / max(counts.sum(), 1.0)}
+        if deviation > 0:
+            normal = rebalancing.normal_shares(mean, deviation, detection.edges(len(counts)))
+            shares["normal"] = normal
+        for which, (name, values) in enumerate(shares.items()):
+            seen = [float(f"{share:.4g}") if share > 10**FAINTEST else None for share in values]
+            line = figures.line(
+                detection.centres(len(counts)), seen, name, which, legendgroup=name, showlegend=position == 0
+            )
+            line.update(mode="lines", line={"shape": "hvh" if which == 0 else "linear"})
+            line.update(hovertemplate=f"{name}, Delta %{{x:.3f}}: %{{y:.2%}}<extra></extra>")
+            figure.add_trace(line, **figures.cell(position, len(trials)))
+    ticks = np.arange(FAINTEST, 1)
+    figure.update_yaxes(
+        type="log", range=[FAINTEST, 0], tickvals=10**ticks, ticktext=[power_of_ten(one) for one in ticks]
+    )
+    figure.update_xaxes(range=[low, high])
+    return figure.update_yaxes(title_text="share of the pixels", col=1)

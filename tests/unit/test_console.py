@@ -1,0 +1,21 @@
+"""The lines and the live view of a running study."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tests.unit.search.test_ledger import record
+from tests.unit.search.test_status import status
+from weightsearch.console import View
+from weightsearch.search.ledger import Event
+
+
+def test_a_trial_whose_term_has_no_pixels_is_warned_of_once(capsys):
+    view = View(quiet=True)
+    view.status = status(lambda: 0.0)
+    for epoch in (1, 2):
+        view(Event("epoch", 3, None, replace(record(epoch, 0.4), without_pixels={"a": 5})))
+    view(Event("epoch", 4, None, record(1, 0.4)))
+    told = capsys.readouterr().err
+    assert told.count("had no pixel to learn from") == 1
+    assert "trial 3, epoch 1: the loss term 'a' had no pixel to learn from at 5 of 5 steps" in " ".join(told.split())

@@ -1,0 +1,393 @@
+"""Studies side by side, and one study's best weights trained on the data of another."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import statistics
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from weightsearch.analysis.verdict import Contender, Verdict, judge
+from weightsearch.config import Configuration, StudyConfig, restore_study
+from weightsearch.config.differences import differences, flat
+from weightsearch.config.ranges import is_weight
+from weightsearch.data.dataset import check_content, open_dataset
+from weightsearch.data.reading import Progress
+from weightsearch.errors import SearchError, TrialFailure
+from weightsearch.metrics.protocol import protocol_of
+from weightsearch.plugins import all_options
+from weightsearch.records import EpochRecord
+from weightsearch.search.cpus import CpuNote
+from weightsearch.search.trivial import NOTED, trivial_baselines
+from weightsearch.study.store import CONTENT, StudyStore
+from weightsearch.study.summary import StudySummary, TrialSummary, summarise
+from weightsearch.training.checkpoint import essentials
+from weightsearch.training.data_warnings import data_warnings
+from weightsearch.training.device import choose_device
+from weightsearch.training.evaluate import evaluate_checkpoint
+from weightsearch.training.run import CHECKPOINT, train
+
+BEST: Final = "best"
+SPLITS: Final = ("validation", "test")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A set of weights on a study's data. weights: loss weights by term, all of the study's. values: split -> the
+    objective's value, one a training: of the study's own trial, or of each seed. problem: why there is none. others:
+    what else the study searches, path -> value. seeds: of the values, in their order; empty for the study's own trial.
+    trivial: a baseline that ignores the image."""
+
+    study: str
+    label: str
+    weights: dict[str, float]
+    values: dict[str, list[float]] = field(default_factory=dict)
+    problem: str | None = None
+    others: dict[str, Any] = field(default_factory=dict)
+    seeds: list[int] = field(default_factory=list)
+    trivial: bool = False
+
+    def mean(self, split: str) -> float | None:
+        found = self.values.get(split)
+        return statistics.fmean(found) if found else None
+
+    def spread(self, split: str) -> float | None:
+        """The standard deviation over the seeds; None for fewer than two."""
+        found = self.values.get(split, [])
+        return statistics.stdev(found) if len(found) > 1 else None
+
+    def to_plain(self) -> dict[str, Any]:
+        return {
+            "study": self.study,
+            "label": self.label,
+            "weights": self.weights,
+            "others": self.others,
+            "values": self.values,
+            "mean": {split: self.mean(split) for split in self.values},
+            "spread": {split: self.spread(split) for split in self.values},
+            "problem": self.problem,
+            "seeds": self.seeds,
+            "trivial": self.trivial,
+        }
+
+
+@dataclass
+class Listener:
+    """Hears how far the trainings are. line: of every training that begins. seldom: of its epochs; called often.
+    progress: of frames that are read. trainings: how many there will be, where that is known."""
+
+    line: Callable[[str], None] = lambda _: None
+    seldom: Callable[[str], None] = lambda _: None
+    progress: Progress | None = None
+    trainings: int | None = None
+    begun: int = 0
+    what: str = ""
+
+    def begin(self, what: str) -> None:
+        self.begun += 1
+        self.what = what if self.trainings is None else f"[{self.begun}/{self.trainings}] {what}"
+        self.line(self.what)
+
+    def epoch(self, text: str) -> None:
+        self.seldom(f"{self.what}: {text}")
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A study that is compared: what it was made from, its trials. name: what it is called beside the others. keep:
+    what is trained anew is stored with its trials."""
+
+    config: StudyConfig
+    store: StudyStore
+    summary: StudySummary
+    name: str
+    keep: bool = False
+
+    @classmethod
+    def of(cls, store: StudyStore, name: str | None = None, *, keep: bool = False) -> Compared:
+        """A study as its database has it, whatever has become of its file. Raises ConfigError if what its file named,
+        such as a folder of data, is not there any more."""
+        kept, summary = store.config, summarise(store)
+        baselines = {label: dict(values) for label, values in kept["baselines"].items()}
+        search = {
+            "objectives": dict(kept["objectives"]),
+            "baselines": baselines,
+            "trials": max(1, len(summary.trials), len(baselines)),
+        }
+        source = f"the study {summary.study!r} in {store.database.name}"
+        config = restore_study(source, kept["tree"], search)
+        return cls(config, store, summary, name or summary.study, keep)
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """The protocol of its numbers."""
+        return protocol_of(self.config.base, "validation").to_plain()
+
+
+def common_objective(studies: Sequence[Compared]) -> str:
+    """The first objective of the first study, which the others must have too. Raises SearchError."""
+    name, direction = next(iter(studies[0].summary.directions.items()))
+    for study in studies:
+        if study.summary.directions.get(name) != direction:
+            have = ", ".join(f"{way} {one}" for one, way in study.summary.directions.items())
+            raise SearchError(f"the study {study.name!r} has {have}, not {direction} {name}")
+    return name
+
+
+def other_protocols(studies: Sequence[Compared]) -> list[str]:
+    """A line for every study whose numbers mean something else than those of the first one."""
+    first = flat(studies[0].protocol)
+    lines: list[str] = []
+    for study in studies[1:]:
+        if changed := differences(first, flat(study.protocol)):
+            names = f"{study.name} is measured otherwise than {studies[0].name}"
+            lines.append(f"{names}: {'; '.join(changed)}")
+    return lines
+
+
+def side_by_side(studies: Sequence[Compared], objective: str) -> list[Entry]:
+    """Each study's best trial and its baselines, as they stand in its database."""
+    entries: list[Entry] = []
+    for study in studies:
+        summary = study.summary
+        for label, trial in ((BEST, summary.best), *summary.baselines.items()):
+            if trial is None or trial.state != "COMPLETE":
+                why = "no trial is COMPLETE" if trial is None else trial.reason or trial.state
+                entries.append(Entry(study.name, label, {}, problem=why))
+                continue
+            values = {split: study.store.metrics(trial.number, split).get(objective) for split in SPLITS}
+            known = {split: [value] for split, value in values.items() if value is not None}
+            entries.append(
+                Entry(study.name, label, weights_of(study.config, trial.params), known, None, _others(trial.params))
+            )
+    return entries
+
+
+def _others(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if not is_weight(name)}
+
+
+def weights_of(config: StudyConfig, params: Mapping[str, Any]) -> dict[str, float]:
+    """Loss weights by term."""
+    return {name: term.weight for name, term in config.configuration(params).loss.items()}
+
+
+def candidates(
+    study: Compared, others: Sequence[Compared], baselines: Collection[str] = ()
+) -> dict[str, Mapping[str, Any]]:
+    """The configurations that `compare` may train on a study's data, as values: its best trial, its baselines (these,
+    or all), and with its best trial's other values the best loss of every other study that has the same terms: all
+    weights, and what else of the loss was searched here or there. Raises SearchError."""
+    summary = study.summary
+    if summary.best is None:
+        raise SearchError(f"the study {study.name!r} has no COMPLETE trial")
+    for name in baselines:
+        if name not in summary.baselines:
+            raise SearchError(
+                f"the study {study.name!r} has no baseline {name!r}; it has {', '.join(summary.baselines) or 'none'}"
+            )
+    found: dict[str, Mapping[str, Any]] = {BEST: summary.best.params}
+    found |= {name: trial.params for name, trial in summary.baselines.items() if name in (baselines or (name,))}
+    for other in others:
+        if other.summary.best is None:
+            raise SearchError(f"the study {other.name!r} has no COMPLETE trial")
+        weights = weights_of(other.config, other.summary.best.params)
+        if set(weights) != set(study.config.base.loss):
+            raise SearchError(
+                f"the studies {study.name!r} and {other.name!r} have other loss terms: "
+                f"{', '.join(study.config.base.loss)} and {', '.join(weights)}"
+            )
+        searched = {path for one in (summary, other.summary) if one.best for path in one.best.params}
+        theirs = _loss_of(other.config.configuration(other.summary.best.params))
+        carried = {path: value for path, value in theirs.items() if is_weight(path) or path in searched}
+        found[f"best of {other.name}"] = {**summary.best.params, **carried}
+    return found
+
+
+def _loss_of(configuration: Configuration) -> dict[str, Any]:
+    """The weights and the options of the loss by their paths: those of the file and the defaults, but not what follows
+    from the data."""
+    terms: dict[str, Any] = {}
+    context = configuration.loss_context
+    for name, term in configuration.loss.items():
+        options = all_options("loss", term.term or name, term.options, context)
+        own = {key: value for key, value in options.items() if key in term.options or key not in context}
+        terms[name] = {"weight": term.weight, **own}
+    return flat({"loss": terms})
+
+
+def trained_anew(
+    studies: Sequence[Compared],
+    objective: str,
+    seeds: int,
+    device: str,
+    listener: Listener,
+    baselines: Collection[str] = (),
+    *,
+    carry: bool = False,
+) -> list[Entry]:
+    """Each study's best trial and its baselines (these, or all), trained with so many seeds that no search had. carry:
+    also the best weights of the other studies. Raises SearchError, and DataError, before anything is trained."""
+    chosen = [
+        (study, label, values)
+        for study in studies
+        for label, values in candidates(
+            study, [other for other in studies if carry and other is not study], baselines
+        ).items()
+    ]
+    for study in studies:
+        dataset = open_dataset(study.config.base, progress=listener.progress)
+        check_content(study.store.config.get(CONTENT, {}), dataset.content, f"the study {study.name!r}")
+        for line in data_warnings(dataset, protocol_of(study.config.base, "validation")):
+            listener.line(f"warning: {line}")
+    listener.trainings = seeds * len(chosen)
+    return [
+        train_candidate(study, label, values, objective, fresh_seeds(study, seeds), device, listener)
+        for study, label, values in chosen
+    ]
+
+
+def fresh_seeds(study: Compared, count: int) -> list[int]:
+    """Seeds that the search did not have: its trials share the one of the study file."""
+    return [study.config.base.seed + number for number in range(1, count + 1)]
+
+
+def trivial_entries(study: Compared, objective: str) -> list[Entry]:
+    """The trivial baselines that ignore the image, which no training changes."""
+    found = []
+    for label in dict.fromkeys(label for of in study.summary.trivial.values() for label in of):
+        values = {
+            split: of[label][objective] for split, of in study.summary.trivial.items() if objective in of.get(label, {})
+        }
+        if values:
+            found.append(Entry(study.name, label, {}, {split: [one] for split, one in values.items()}, trivial=True))
+    return found
+
+
+def with_trivial(study: Compared, progress: Progress | None = None) -> Compared:
+    """A study with the trivial baselines measured on both splits: studies of older versions lack the test split.
+    New measurements are stored if the study may be written."""
+    base, config = study.config.base, study.store.config
+    missing = [split for split, name in NOTED.items() if name not in config]
+    if not missing:
+        return study
+    dataset = open_dataset(base, progress=progress)
+    known = study.summary.trivial
+    for split in missing:
+        known[split] = trivial_baselines(dataset, base, split, study.summary.directions, progress)
+        if study.keep:
+            study.store.note(NOTED[split], known[split])
+    return replace(study, summary=replace(study.summary, naive=known["validation"], naive_test=known["test"]))
+
+
+def verdict_of(study: Compared, entries: Sequence[Entry], objective: str) -> Verdict | None:
+    """The verdict on a study's best trial, from its database and the entries that were trained now; None without a
+    COMPLETE trial."""
+    summary = study.summary
+    if summary.best is None:
+        return None
+    mine = {entry.label: entry for entry in entries if entry.study == study.name and not entry.trivial}
+    best = _with_fresh(summary.contender(summary.best), mine.pop(BEST, None), objective)
+    others: dict[str, Contender] = {}
+    for label, trial in summary.baselines.items():
+        entry = mine.pop(label, None)
+        if trial.state == "COMPLETE" and trial.number != summary.best.number:
+            others[label] = _with_fresh(summary.contender(trial), entry, objective)
+    others |= {label: _with_fresh(Contender(), entry, objective) for label, entry in mine.items() if entry.seeds}
+    return judge(best, others, summary.trivial, summary.directions)
+
+
+def _with_fresh(contender: Contender, entry: Entry | None, objective: str) -> Contender:
+    """The contender with the values of the seeds that were trained now."""
+    if entry is None or not entry.seeds:
+        return contender
+    fresh: dict[str, Mapping[str, Mapping[int, float]]] = dict(contender.fresh)
+    for split, values in entry.values.items():
+        before = fresh.get(split, {})
+        now = dict(before.get(objective, {})) | dict(zip(entry.seeds, values, strict=True))
+        fresh[split] = {**before, objective: now}
+    return Contender(contender.search, fresh)
+
+
+def train_candidate(
+    study: Compared,
+    label: str,
+    values: Mapping[str, Any],
+    objective: str,
+    seeds: Sequence[int],
+    device: str,
+    listener: Listener,
+) -> Entry:
+    """Train one set of values on a study's data, once for each seed, and measure it on validation and test. What was
+    trained before, on the same data, is not trained again."""
+    base = study.config.configuration(values)
+    content = open_dataset(base, progress=listener.progress).content
+    place = Path(base.resources.run_dir) / study.summary.study / "compared"
+    weights = {name: term.weight for name, term in base.loss.items()}
+    found: dict[str, list[float]] = {split: [] for split in SPLITS}
+    problem: str | None = None
+    done: list[int] = []
+    for seed in seeds:
+        listener.begin(f"{study.name}, {label}, seed {seed}")
+        configuration = base.model_copy(update={"seed": seed})
+        try:
+            metrics = _trained(configuration, _folder(place, configuration, content), device, objective, listener)
+        except TrialFailure as failure:
+            problem = f"seed {seed}: {failure}"
+            continue
+        done.append(seed)
+        for split, one in metrics.items():
+            found[split].append(one[objective])
+        if study.keep and (trial := _trial_of(study.summary, label)) is not None:
+            study.store.confirm(trial.number, seed, metrics)
+    known = {split: values for split, values in found.items() if values}
+    return Entry(study.name, label, weights, known, problem, _others(values), done)
+
+
+def _trial_of(summary: StudySummary, label: str) -> TrialSummary | None:
+    """The trial whose values a candidate has; None for those of another study."""
+    return summary.best if label == BEST else summary.baselines.get(label)
+
+
+def _folder(place: Path, configuration: Configuration, content: Mapping[str, float]) -> Path:
+    """The folder of a training, named by its data and by every setting that its numbers depend on. Older versions named
+    it by all settings; a folder of theirs is used if it is there."""
+    held = [f"{name} {value:.{3 if 'picture' in name else 6}g}" for name, value in content.items()]
+    older = place / _digest([configuration.model_dump_json(), *held])
+    if older.exists():
+        return older
+    return place / _digest([json.dumps(essentials(configuration), sort_keys=True), *held])
+
+
+def _digest(texts: Sequence[str]) -> str:
+    return hashlib.sha256("".join(texts).encode()).hexdigest()[:16]
+
+
+def _trained(
+    configuration: Configuration, folder: Path, device: str, objective: str, listener: Listener
+) -> dict[str, dict[str, float]]:
+    epochs = configuration.train.epochs
+    chosen = choose_device(configuration, device)
+    cpu = CpuNote(folder, chosen, lambda text: listener.line(f"warning: {text}"))
+
+    def on_epoch(record: EpochRecord) -> None:
+        cpu.trained()
+        value = record.metrics.get(objective)
+        listener.epoch(f"epoch {record.epoch}/{epochs}" + ("" if value is None else f"  {objective} {value:.4f}"))
+
+    result = train(
+        configuration,
+        folder,
+        chosen,
+        progress=listener.progress,
+        on_epoch=on_epoch,
+        on_resume=lambda epoch: cpu.resumed() if epoch < epochs else None,
+        accepted=True,
+    )
+    metrics = {"validation": result["metrics"]}
+    if len(open_dataset(configuration).splits["test"]):
+        metrics["test"] = evaluate_checkpoint(configuration, folder / CHECKPOINT, "test", device)[0]
+    return metrics

@@ -1,0 +1,384 @@
+"""The sections of a study file as typed, frozen records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+
+from weightsearch.config.fields import (
+    Count,
+    Named,
+    NonNegative,
+    PluginSection,
+    Positive,
+    Probability,
+    Reach,
+    Section,
+    Size,
+    TermName,
+    as_tuple,
+)
+from weightsearch.config.known_metrics import possible, refusal
+from weightsearch.config.names import FOLDER, STUDY_NAME, cluster_address
+from weightsearch.plugins import known_words
+from weightsearch.records import BETTER, Direction
+
+EvaluationSize = tuple[int, int] | Literal["native"]  # native: each picture at the size of its own files
+
+
+class Split(Section):
+    """The cut of a video, by position, into train, validation and test: fractions of its frames, and the frames left
+    out at each cut so that neighbours of a training frame are never tested on."""
+
+    train: Positive = 0.7
+    validation: Positive = 0.15
+    test: NonNegative = 0.15
+    gap: Annotated[int, Field(ge=0)] = 2
+
+    @model_validator(mode="after")
+    def _sum(self) -> Split:
+        total = self.train + self.validation + self.test
+        if total > 1 + 1e-9:
+            raise ValueError(f"train, validation and test add up to {total:g}; at most 1 is allowed")
+        return self
+
+
+Offset = Annotated[int, Field(ge=-100, le=100)]
+Offsets = Annotated[tuple[Offset, ...], BeforeValidator(as_tuple)]
+
+
+class Data(PluginSection):
+    """size: height, width in pixels. min_depth, max_depth: metres; depth outside is not a valid pixel. neighbours:
+    distances in frames, such as [-1, 1], of the frames of the same video that a network sees beside each frame; frames
+    that lack one are left out."""
+
+    root: str | None = None
+    size: Size
+    min_depth: Positive
+    max_depth: Positive
+    split: Split = Split()
+    neighbours: Offsets = ()
+
+    @model_validator(mode="after")
+    def _beside(self) -> Data:
+        if 0 in self.neighbours or len(set(self.neighbours)) < len(self.neighbours):
+            raise ValueError(
+                f"neighbours: found {list(self.neighbours)}, each must be another frame, and none stand twice"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _order(self) -> Data:
+        if self.min_depth >= self.max_depth:
+            raise ValueError(f"min_depth: {self.min_depth:g} must lie below max_depth {self.max_depth:g}")
+        return self
+
+
+class Model(PluginSection):
+    """The network; every further key is an option of the plug-in."""
+
+
+class Term(BaseModel):
+    """A loss term. `term` names the plug-in where it is not the key itself."""
+
+    model_config = PluginSection.model_config
+
+    weight: NonNegative
+    term: str | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class EarlyStopping(Section):
+    """A training ends when `metric` on the validation split has not improved for `patience` epochs. What counts is its
+    best epoch: the trial's values, the checkpoint's network and the export are that epoch's. In a study metric is its
+    first objective unless given."""
+
+    patience: Count
+    metric: str = "abs_rel"
+
+    def best(self, curve: Sequence[float]) -> int:
+        """The best epoch, counted from 1, of the metric's values, one an epoch; of equal ones the first."""
+        sign = 1 if BETTER[self.metric] == "minimize" else -1
+        return 1 + min(range(len(curve)), key=lambda index: sign * curve[index])
+
+    def over(self, curve: Sequence[float]) -> bool:
+        return bool(curve) and len(curve) - self.best(curve) >= self.patience
+
+
+class Train(Section):
+    """The training loop. lr: learning rate; encoder_lr: of the encoder's parameters, null for the same one.
+    freeze_encoder: the encoder learns nothing, nor do its batch-norm statistics. clip_norm: largest gradient norm over
+    all parameters, null for no clipping. amp: automatic mixed precision on a GPU (on a CPU training is always
+    float32). channels_last: colours lie side by side in memory, which is faster on CPUs and GPUs; false for a network
+    that cannot have it (one that calls `view` on its feature maps). start_epochs: the epoch, counted from 1, at which a
+    part of the network begins to learn, by its attribute's name, such as {depth: 4}."""
+
+    epochs: Count
+    batch_size: Count = 8
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    lr: Positive
+    encoder_lr: Positive | None = None
+    freeze_encoder: bool = False
+    weight_decay: NonNegative = 0.0
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    clip_norm: Positive | None = None
+    early_stopping: EarlyStopping | None = None
+    amp: Literal["auto", "off", "bf16", "fp16"] = "auto"
+    channels_last: bool = True
+    start_epochs: dict[str, Count] = Field(default_factory=dict)
+
+
+class Rebalance(Section):
+    """Which pixels depth and pose learn from, by Delta, the photometric error by depth and pose less that by flow.
+
+    method: `none` all; `negative` Delta < 0; `minimum` the same, and flow from all others, so that each pixel counts
+    with the smaller of its two errors; `neighbourhood` |Delta - mode| <= eta; `one_sided` Delta - mode <= eta; `oracle`
+    those that truly stand still, where the data set knows. eta: in units of the photometric error, which lies in
+    [0, 1]. mode_estimator: of the batch's Delta. flow_pixels: that flow learns from: all, those that are seen in both
+    pictures, or those that depth and pose do not learn from (all, under `none`); `minimum` goes its own way.
+    warmup_epochs: in which all learn from all."""
+
+    method: Literal["none", "minimum", "negative", "neighbourhood", "one_sided", "oracle"] = "none"
+    eta: Positive = 0.05
+    mode_estimator: Literal["histogram", "half_sample", "median"] = "histogram"
+    flow_pixels: Literal["all", "visible", "complement"] = "all"
+    warmup_epochs: Annotated[int, Field(ge=0)] = 0
+
+
+class Augmentation(Section):
+    """Random changes of training pictures. mirror: probability of left and right exchanged. rotation: largest angle in
+    degrees about the picture's centre. crop: height, width in pixels of a window at a random place. brightness,
+    contrast, saturation, gamma: a factor (gamma: an exponent) from 1 - x to 1 + x. hue: largest change, as a share of
+    the colour circle. permute_channels: probability of a random order of red, green and blue."""
+
+    mirror: Probability = 0.0
+    rotation: Annotated[float, Field(ge=0, le=45)] = 0.0
+    crop: Size | None = None
+    brightness: Reach = 0.0
+    contrast: Reach = 0.0
+    saturation: Reach = 0.0
+    gamma: Reach = 0.0
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    permute_channels: Probability = 0.0
+
+    @property
+    def active(self) -> bool:
+        return self != Augmentation()
+
+
+# What published numbers were taken under. NYU: the Eigen split as BTS and its followers evaluate it. KITTI: the Eigen
+# split with Garg's crop, each image at its own size (175 of the 697 are not 375x1242). DenseDepth: its own crop of NYU,
+# all pixels pooled, predictions of at least a hundredth of the range, and an abs_rel that divides by the prediction,
+# since its evaluation swaps the two.
+PRESETS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
+    {
+        "nyu": {"crop": "nyu", "min_depth": 1e-3, "max_depth": 10.0, "size": [480, 640]},
+        "kitti_eigen": {"crop": "garg", "min_depth": 1e-3, "max_depth": 80.0, "size": "native"},
+        "densedepth": {
+            "crop": "eigen_nyu",
+            "min_depth": 0.1,
+            "max_depth": 10.0,
+            "size": [480, 640],
+            "flip_average": True,
+            "aggregation": "pooled",
+            "rel_denominator": "prediction",
+        },
+    }
+)
+
+
+def _preset(value: object) -> object:
+    """`nyu` is short for `{preset: nyu}`; what a preset sets can be set otherwise beside it."""
+    if isinstance(value, str):
+        value = {"preset": value}
+    if isinstance(value, dict) and isinstance(value.get("preset"), str):
+        return {**PRESETS.get(value["preset"], {}), **value}
+    return value
+
+
+class Evaluation(Section):
+    """The protocol of metrics. preset: see PRESETS. crop: the part of the image that counts. min_depth, max_depth:
+    metres (null: the data's). size: height, width in pixels at which prediction and truth are compared, of depth and of
+    flow (null: the data's), or `native`: each picture at the size of its own files, which may differ within a data set.
+    bits: of the network's quantised outputs, null for none. aggregation: mean over images of each image's value, or
+    over all pixels together. rel_denominator: what abs_rel and sq_rel divide by."""
+
+    preset: Literal["nyu", "kitti_eigen", "densedepth"] | None = None
+    crop: Literal["none", "eigen", "garg", "kb", "nyu", "eigen_nyu"] = "none"
+    min_depth: Positive | None = None
+    max_depth: Positive | None = None
+    size: Size | Literal["native"] | None = None
+    bits: Annotated[int, Field(ge=2, le=16)] | None = None
+    flip_average: bool = False
+    median_scaling: bool = False
+    aggregation: Literal["per_image", "pooled"] = "per_image"
+    rel_denominator: Literal["truth", "prediction"] = "truth"
+
+    @model_serializer(mode="wrap")
+    def _short(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The differences from the preset, or from the defaults: so that another preset can be set over a stored
+        one."""
+        usual = {name: field.default for name, field in type(self).model_fields.items()}
+        preset = {**usual, **PRESETS.get(self.preset or "", {}), "preset": None}
+        return {name: value for name, value in whole(self).items() if as_tuple(value) != as_tuple(preset[name])}
+
+
+class Search(Section):
+    """The search: objectives and method. trials counts every trial of the study, the baselines among them.
+    max_consecutive_failures: so many failed trials in a row stop the search; null for never."""
+
+    objectives: dict[str, Direction]
+    sampler: Named = PluginSection(name="tpe")
+    pruner: Named = PluginSection(name="none")
+    trials: Count
+    max_consecutive_failures: Count | None = 5
+    baselines: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+
+class Analysis(Section):
+    """Measurements beside the training, which they do not change. budget: the share of its time that probes of the
+    terms' gradients may cost, 0 for none. pictures: frames of the validation split whose depth is kept as pictures.
+    check_units: warn if depth seems to be in another unit than it is read in; false if the unit is right."""
+
+    budget: Probability = 0.02
+    pictures: Annotated[int, Field(ge=0, le=16)] = 4
+    check_units: bool = True
+
+
+class Resources(Section):
+    """The resources of one trial. cpus_per_trial is also its number of threads, on which float sums depend.
+    gpus_per_trial: a share of a GPU; auto is 1 where there are GPUs and 0 where there are none."""
+
+    cpus_per_trial: Count = 1
+    gpus_per_trial: NonNegative | Literal["auto"] = "auto"
+    max_concurrent: Count | None = None
+    max_failures: Annotated[int, Field(ge=0)] = 2
+    run_dir: Annotated[str, Field(pattern=FOLDER)] = "runs"
+
+    @model_validator(mode="after")
+    def _shares(self) -> Resources:
+        gpus = self.gpus_per_trial
+        if gpus != "auto" and gpus > 1 and gpus != int(gpus):
+            raise ValueError(f"gpus_per_trial: {gpus:g}, above 1 only whole GPUs can be given")
+        return self
+
+
+class Ray(Section):
+    """address: of a running cluster that has this host as a node (`auto`, `host:port`); null starts Ray here."""
+
+    address: Annotated[str, AfterValidator(cluster_address)] | None = None
+
+
+class Configuration(Section):
+    """Everything a training depends on: a study file without ranges."""
+
+    name: Annotated[str, Field(pattern=STUDY_NAME)]
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    data: Data
+    model: Model
+    loss: Annotated[dict[TermName, Term], Field(min_length=1)]
+    train: Train
+    rebalance: Rebalance | None = None
+    augmentation: Augmentation = Augmentation()
+    evaluation: Annotated[Evaluation, BeforeValidator(_preset)] = Evaluation()
+    analysis: Analysis = Analysis()
+    resources: Resources = Resources()
+
+    @property
+    def context(self) -> dict[str, Any]:
+        """Values of the data section that a plug-in gets if its constructor has a parameter of that name."""
+        data = self.data
+        context: dict[str, Any] = {"size": data.size, "min_depth": data.min_depth, "max_depth": data.max_depth}
+        if data.neighbours:
+            context["neighbours"] = data.neighbours
+        return context | ({} if data.root is None else {"root": Path(data.root)})
+
+    @property
+    def loss_context(self) -> dict[str, Any]:
+        """The context of loss terms: where the model's own options set a value, such as the largest depth that a head
+        can say, its loss means the same one."""
+        own = {key: value for key, value in self.model.options.items() if key in self.context}
+        return self.context | own
+
+    @property
+    def depth_range(self) -> tuple[float, float]:
+        """Metres: truth outside is not evaluated, predictions are clamped to it."""
+        data, evaluation = self.data, self.evaluation
+        return evaluation.min_depth or data.min_depth, evaluation.max_depth or data.max_depth
+
+    @property
+    def measured_on(self) -> dict[str, Any]:
+        """The settings besides the network on which an objective's value depends: equal for all trials of a study."""
+        data = self.data.model_dump(exclude={"size", "min_depth", "max_depth"})
+        size = self.evaluation.size or self.data.size
+        evaluation = self.evaluation.model_dump()
+        return {"data": data, "depth_range": self.depth_range, "size": size, "evaluation": evaluation}
+
+    @model_validator(mode="after")
+    def _evaluated(self) -> Configuration:
+        low, high = self.depth_range
+        if low >= high:
+            raise ValueError(f"evaluation.min_depth: {low:g} must lie below max_depth {high:g}")
+        return self
+
+    @model_validator(mode="after")
+    def _learns(self) -> Configuration:
+        if self.train.freeze_encoder and self.train.encoder_lr is not None:
+            raise ValueError("train.encoder_lr: a frozen encoder has no learning rate")
+        late = {part: epoch for part, epoch in self.train.start_epochs.items() if epoch > self.train.epochs}
+        for part, epoch in late.items():
+            raise ValueError(f"train.start_epochs.{part}: would begin at epoch {epoch} of {self.train.epochs}")
+        return self
+
+    @property
+    def possible_metrics(self) -> tuple[str, ...]:
+        """The metrics that this network and data set can have."""
+        return possible(self.model.name, self.data.name, self.data.neighbours)
+
+    @model_validator(mode="after")
+    def _stops(self) -> Configuration:
+        stopping, known = self.train.early_stopping, self.possible_metrics
+        if stopping is not None and stopping.metric not in known:
+            why = f"{stopping.metric!r} {refusal(stopping.metric, known)}"
+            unknown = f"unknown metric {stopping.metric!r}{known_words(stopping.metric, known)}"
+            raise ValueError(f"train.early_stopping.metric: {why if stopping.metric in BETTER else unknown}")
+        return self
+
+    @model_validator(mode="after")
+    def _rebalances(self) -> Configuration:
+        if self.rebalance is None:
+            return self
+        if not self.data.neighbours:
+            raise ValueError("rebalance: needs data.neighbours, such as [-1, 1]: it compares errors between frames")
+        warmup, epochs = self.rebalance.warmup_epochs, self.train.epochs
+        if self.rebalance.method != "none" and warmup >= epochs:
+            raise ValueError(f"rebalance.warmup_epochs: {warmup} leaves none of {epochs} epochs to rebalance in")
+        return self
+
+    @model_validator(mode="after")
+    def _cropped(self) -> Configuration:
+        crop, size = self.augmentation.crop, self.data.size
+        if crop is not None and (crop[0] > size[0] or crop[1] > size[1]):
+            raise ValueError(f"augmentation.crop: {list(crop)} is larger than data.size {list(size)}")
+        return self
+
+
+CONFIGURATION_KEYS: Final = tuple(Configuration.model_fields)
+STUDY_KEYS: Final = ("storage", "search", "ray")
+KNOWN_KEYS: Final = (*CONFIGURATION_KEYS, *STUDY_KEYS, "provenance")
