@@ -35,12 +35,12 @@ from weightsearch.config import load_base
 from weightsearch.config.schema import Configuration
 from weightsearch.data.dataset import Dataset, open_dataset
 from weightsearch.files import write_text
-from weightsearch.metrics.protocol import protocol_of
 from weightsearch.records import EpochRecord
 from weightsearch.training.device import choose_device
 from weightsearch.training.environment import describe_environment
 from weightsearch.training.loop import Trainer
 from weightsearch.training.naive import naive_metrics
+from weightsearch.training.protocols import protocol_of
 
 STUDY = Path(__file__).parents[1] / "studies" / "cotraining.yaml"
 METHODS: dict[str, dict[str, Any]] = {

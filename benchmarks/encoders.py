@@ -27,8 +27,8 @@ from safetensors.torch import save_file
 
 from weightsearch.errors import ModelError
 from weightsearch.models.dual_head import DualHead
-from weightsearch.models.encoder import Encoder
-from weightsearch.models.encoder_size import create
+from weightsearch.models.parts.encoder import Encoder
+from weightsearch.models.parts.encoder_size import create
 from weightsearch.training.layout import channels_last
 
 SIZE, ODD = (96, 128), (50, 70)

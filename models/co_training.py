@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 from torch import Tensor, nn
 
 from weightsearch.errors import ModelError
 from weightsearch.models.disparity import Disparity
-from weightsearch.models.encoder import Encoder, EncoderName, EncoderWeights
-from weightsearch.models.flow import FlowNetwork
-from weightsearch.models.pose import MotionFrom, PoseNet, SolvedPose
+from weightsearch.models.flow import Flow
+from weightsearch.models.parts.encoder import Encoder, EncoderName, EncoderWeights
+from weightsearch.models.parts.pose import MotionFrom, PoseNet, SolvedPose
 
 
 class CoTraining(nn.Module):
     """encoder, weights, channels, scales, min_depth, max_depth, size: see Disparity. motion_from, pose_channels: see
     PoseNet; from `depth_and_flow` and `depth_and_images` the motion is worked out, not learned: see SolvedPose.
-    flow_channels, flow_levels: see FlowNetwork. neighbours: the data's offsets; there must be some.
+    flow_channels, flow_levels: see Flow. neighbours: the data's offsets; there must be some.
 
     `depth`, `pose` and `flow` are its three networks; they share no parameter.
 
@@ -25,6 +25,8 @@ class CoTraining(nn.Module):
     [B, 3, 3] -> what the three give: `depth`, `depth_2`, ..., `pose`, `flow` and `backward_flow`. Depth alone without
     neighbours.
     """
+
+    predicts: ClassVar = ("depth", "pose", "flow")
 
     takes_neighbours = True
     takes_intrinsics = True
@@ -62,7 +64,7 @@ class CoTraining(nn.Module):
                 neighbours=neighbours, start_depth=self.depth.start, channels=pose_channels, motion_from=motion_from
             )
         )
-        self.flow = FlowNetwork(channels=flow_channels, levels=flow_levels, neighbours=neighbours)
+        self.flow = Flow(channels=flow_channels, levels=flow_levels, neighbours=neighbours)
 
     @property
     def encoder(self) -> Encoder:

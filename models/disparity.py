@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Final
+from typing import Annotated, ClassVar, Final
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from weightsearch.errors import OptionError
-from weightsearch.models.encoder import EncoderName, EncoderWeights
-from weightsearch.models.pyramid import Pyramid, at_size
+from weightsearch.models.parts.encoder import EncoderName, EncoderWeights
+from weightsearch.models.parts.pyramid import Pyramid, at_size
 
 START: Final = 0.1  # of the usual size of a head's weights
 
@@ -27,6 +27,9 @@ class Disparity(Pyramid):
     to its size: where the finest feature has half the image's size, that is by 2.
     Raises OptionError where the encoder has fewer features than `scales`. Source: Godard et al. 2019.
     """
+
+    predicts: ClassVar = ("depth",)
+    one_unit: ClassVar = True
 
     def __init__(
         self,

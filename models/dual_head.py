@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor
 
-from weightsearch.models.encoder import EncoderName, EncoderWeights
-from weightsearch.models.pyramid import Pyramid
+from weightsearch.models.parts.encoder import EncoderName, EncoderWeights
+from weightsearch.models.parts.pyramid import Pyramid
 
 
 class DualHead(Pyramid):
@@ -19,6 +19,9 @@ class DualHead(Pyramid):
     forward: colour in [0, 1], [B, 3, H, W] -> `integer` and `fractional`, the two heads' sigmoid outputs in [0, 1], and
     `depth` in metres, each [B, 1, H, W].
     """
+
+    predicts: ClassVar = ("depth",)
+    one_unit: ClassVar = True
 
     def __init__(
         self,

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor
 
 from weightsearch.errors import OptionError
-from weightsearch.models.decoder import CHANNELS, DecoderName
-from weightsearch.models.encoder import EncoderName, EncoderWeights
-from weightsearch.models.pyramid import Pyramid
+from weightsearch.models.parts.decoder import CHANNELS, DecoderName
+from weightsearch.models.parts.encoder import EncoderName, EncoderWeights
+from weightsearch.models.parts.pyramid import Pyramid
 
 
 class EncoderDecoder(Pyramid):
@@ -24,6 +24,9 @@ class EncoderDecoder(Pyramid):
     forward: colour in [0, 1], [B, 3, H, W] -> `depth` in metres, [B, 1, H, W] or, at half resolution, rounded up,
     [B, 1, H / 2, W / 2]. Raises OptionError for channels of a decoder that has its own.
     """
+
+    predicts: ClassVar = ("depth",)
+    one_unit: ClassVar = True
 
     def __init__(
         self,

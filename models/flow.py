@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, ClassVar, Final
 
 import torch
 from pydantic import Field
@@ -22,7 +22,7 @@ SLOPE: Final = 0.1  # of leaky ReLUs
 FLOOR: Final = 1e-6  # of the squared length of features: shorter ones are not brought to length one
 
 
-class FlowNetwork(nn.Module):
+class Flow(nn.Module):
     """channels: of the first features; later ones have up to three times as many. levels: halvings of the image up to
     the coarsest one, where motion of RADIUS 2^levels pixels can be seen. neighbours: the data's; there must be some.
 
@@ -31,6 +31,9 @@ class FlowNetwork(nn.Module):
     the neighbour's q at q + backward_flow(q) in the frame. Both come from the same weights, at a quarter of the image's
     size. Nothing without neighbours. Source: Sun et al. 2018.
     """
+
+    predicts: ClassVar = ("flow",)
+    one_unit: ClassVar = True
 
     takes_neighbours = True
 

@@ -18,11 +18,13 @@ from weightsearch.study.store import StudyStore
 from weightsearch.study.writer import Attempt, Writer
 
 SPACE = {"loss.a.weight": FloatDistribution(0.1, 10, log=True), "train.lr": FloatDistribution(1e-4, 1e-2, log=True)}
-SPEC = {
+STORED = {
     "tree": {
         "name": "s",
+        "data": {"name": "procedural", "size": [32, 48], "min_depth": 0.3, "max_depth": 6.0},
+        "model": {"name": "encoder_decoder"},
         "loss": {"a": {"weight": {"low": 0.1, "high": 10, "log": True}}, "b": {"weight": 1.0}},
-        "train": {"lr": {"low": 1e-4, "high": 1e-2, "log": True}},
+        "train": {"epochs": 2, "lr": {"low": 1e-4, "high": 1e-2, "log": True}},
     },
     "objectives": {"abs_rel": "minimize"},
     "baselines": {
@@ -56,7 +58,7 @@ NOBODY = Process("somebody@elsewhere", "elsewhere", "", "", 1, "")  # of whom no
 def driving(
     url: str,
     name: str = "s",
-    config: dict[str, Any] = SPEC,
+    config: dict[str, Any] = STORED,
     *,
     join: bool = False,
     clock: Callable[[], float] | None = None,

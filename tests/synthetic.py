@@ -59,6 +59,7 @@ def config(
     }
     if rebalance is not None:
         tree["rebalance"] = dict(rebalance)
+        tree["data"]["neighbours"] = [-1, 1]
     return {"tree": tree, "objectives": objectives, "baselines": baselines}
 
 

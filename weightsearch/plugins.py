@@ -1,16 +1,18 @@
 """Names of a study file -> Python objects, and their options -> checked keyword arguments.
 
-A name is a row of the tables below or a dotted path `package.module:Object`. A plug-in's options are the keyword
-arguments of its constructor: their annotations are what the study file is checked against. A loss term may also be a
-plain function f(prediction, batch, *, option=...): what it takes beside these two are its options.
+A name is a module of the kind's package below or a dotted path `package.module:Object`. A plug-in's options are the
+keyword arguments of its constructor: their annotations are what the study file is checked against. A loss term may also
+be a plain function f(prediction, batch, *, option=...): its other arguments are its options.
 """
 
 from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.util
 import inspect
 import json
+import pkgutil
 import types
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache, partial
@@ -21,56 +23,18 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from weightsearch.errors import RAISED, OptionError, fault_place, kind_and_line
 
-TABLES: Final[Mapping[str, Mapping[str, str]]] = types.MappingProxyType(
+# Kind -> the package whose modules are its plug-ins: the module `silog` defines the plug-in `silog`, as a class or
+# function of the same name without regard to case and underscores (SILog).
+PACKAGES: Final[Mapping[str, str]] = types.MappingProxyType(
     {
-        "data": {
-            "file_list": "weightsearch.data.file_list:FileList",
-            "flow_pairs": "weightsearch.data.flow_pairs:FlowPairs",
-            "kitti_raw": "weightsearch.data.kitti_raw:KittiRaw",
-            "nyu": "weightsearch.data.nyu:Nyu",
-            "procedural": "weightsearch.data.procedural:Procedural",
-            "seven_scenes": "weightsearch.data.seven_scenes:SevenScenes",
-        },
-        "model": {
-            "co_training": "weightsearch.models.co_training:CoTraining",
-            "disparity": "weightsearch.models.disparity:Disparity",
-            "dual_head": "weightsearch.models.dual_head:DualHead",
-            "encoder_decoder": "weightsearch.models.encoder_decoder:EncoderDecoder",
-            "flow": "weightsearch.models.flow:FlowNetwork",
-        },
-        "loss": {
-            "berhu": "weightsearch.losses.berhu:BerHu",
-            "consistency": "weightsearch.losses.consistency:Consistency",
-            "edge": "weightsearch.losses.edge:Edge",
-            "edge_aware_smoothness": "weightsearch.losses.edge_aware_smoothness:EdgeAwareSmoothness",
-            "epipolar": "weightsearch.losses.epipolar:Epipolar",
-            "flow_depth_consistency": "weightsearch.losses.flow_depth_consistency:FlowDepthConsistency",
-            "fractional": "weightsearch.losses.fractional:Fractional",
-            "gradient_matching": "weightsearch.losses.gradient_matching:GradientMatching",
-            "integer": "weightsearch.losses.integer:Integer",
-            "l2": "weightsearch.losses.l2:L2",
-            "mae": "weightsearch.losses.mae:MAE",
-            "photometric_flow": "weightsearch.losses.photometric_flow:PhotometricFlow",
-            "photometric_rigid": "weightsearch.losses.photometric_rigid:PhotometricRigid",
-            "silog": "weightsearch.losses.silog:SILog",
-            "smooth_depth": "weightsearch.losses.smooth_depth:SmoothDepth",
-            "smooth_flow": "weightsearch.losses.smooth_flow:SmoothFlow",
-            "ssim": "weightsearch.losses.ssim:SSIM",
-        },
-        "sampler": {
-            "grid": "weightsearch.search.samplers:grid",
-            "random": "weightsearch.search.samplers:random",
-            "tpe": "weightsearch.search.samplers:tpe",
-        },
-        "pruner": {
-            "hyperband": "weightsearch.search.pruners:hyperband",
-            "median": "weightsearch.search.pruners:median",
-            "non_dominated": "weightsearch.search.pruners:NonDominated",
-            "none": "weightsearch.search.pruners:none",
-            "successive_halving": "weightsearch.search.pruners:successive_halving",
-        },
+        "data": "weightsearch.data.sources",
+        "model": "weightsearch.models",
+        "loss": "weightsearch.losses.terms",
+        "sampler": "weightsearch.search.samplers",
+        "pruner": "weightsearch.search.pruners",
     }
 )
+INTERFACES: Final = ("sampler", "pruner")  # modules of these packages that define the plug-ins' interface
 
 
 # Names in Ray Tune, Optuna and the literature -> names here.
@@ -95,14 +59,33 @@ def known_words(word: str, known: Iterable[str]) -> str:
     return f";{question} known: {', '.join(names)}"
 
 
+@cache
+def names(kind: str) -> tuple[str, ...]:
+    """The names of the plug-ins of a kind that weightsearch ships, in alphabetical order."""
+    if kind not in PACKAGES:  # such as a user's own metrics
+        return ()
+    spec = importlib.util.find_spec(PACKAGES[kind])
+    folders = spec.submodule_search_locations if spec is not None else None
+    modules = pkgutil.iter_modules(list(folders or []))
+    return tuple(sorted(one.name for one in modules if not one.ispkg and one.name not in INTERFACES))
+
+
+def _shipped(kind: str, name: str) -> Callable[..., Any]:
+    module = importlib.import_module(f"{PACKAGES[kind]}.{name}")
+    wanted = name.replace("_", "")
+    found = (one for key, one in vars(module).items() if key.replace("_", "").lower() == wanted and callable(one))
+    return next(found)  # type: ignore[no-any-return]
+
+
 def resolve(kind: str, name: str) -> Callable[..., Any]:
     """The plug-in of a kind (`loss`, `model`, ...) that a study file calls `name`.
 
-    Raises OptionError if the name is neither in the table nor an importable `package.module:Object`.
+    Raises OptionError if the name is neither one of `names(kind)` nor an importable `package.module:Object`.
     """
-    table = TABLES[kind]
-    target = table.get(name, name)
-    module_name, colon, attribute = target.partition(":")
+    table = names(kind)
+    if name in table:
+        return _shipped(kind, name)
+    module_name, colon, attribute = name.partition(":")
     if not colon or not module_name or not attribute:
         if (meant := OTHER_NAMES.get(kind, {}).get(name.lower())) is None:
             module, dot, last = name.rpartition(".")

@@ -4,69 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from types import MappingProxyType
 from typing import Any, Final, Literal
 
 Direction = Literal["minimize", "maximize"]
+Size = tuple[int, int]  # height, width in pixels
+EvaluationSize = Size | Literal["native"]  # native: each picture at the size of its own files
+# What networks predict and data sets know; moving: the pixels that move by themselves.
+Quantity = Literal["depth", "pose", "flow", "moving"]
 
 # The kinds of small pictures, in the order in which they are shown, and those that are the same whoever predicts.
 PICTURES: Final = ("image", "truth", "depth", "error", "true flow", "flow", "left out")
 SHARED_PICTURES: Final = ("image", "truth", "true flow")
 
-# The metrics, and which way each is better.
-BETTER: Final[Mapping[str, Direction]] = MappingProxyType(
-    {
-        "abs_rel": "minimize",
-        "sq_rel": "minimize",
-        "rmse": "minimize",
-        "rmse_log": "minimize",
-        "log10": "minimize",
-        "silog": "minimize",
-        "a1": "maximize",
-        "a2": "maximize",
-        "a3": "maximize",
-        "abs_rel_static": "minimize",
-        "abs_rel_moving": "minimize",
-        "ate": "minimize",
-        "rpe_rot": "minimize",
-        "rpe_dir": "minimize",
-        "t_err": "minimize",
-        "r_err": "minimize",
-        "epe": "minimize",
-        "epe_static": "minimize",
-        "epe_moving": "minimize",
-        "epe_noc": "minimize",
-        "epe_noc_static": "minimize",
-        "epe_noc_moving": "minimize",
-        "f1_all": "minimize",
-        "f1_static": "minimize",
-        "f1_moving": "minimize",
-        "f1_noc": "minimize",
-        "f1_noc_static": "minimize",
-        "f1_noc_moving": "minimize",
-    }
-)
-
-
 # Where terms' gradients are measured. Heads: outputs that are not computed from other outputs, see losses/heads.py.
 HEADS: Final = "heads"
 SHARED: Final = "shared"  # parameters
 OUTPUTS: Final = "outputs"  # each output a variable of its own
-
-
-ONE_UNIT: Final = ("dual_head", "encoder_decoder", "disparity", "flow")  # networks whose heads have the same unit
-
-
-def several_units(model: str, neighbours: Any) -> bool:
-    """True if a network's heads may have several units, so that gradients at different heads cannot be compared:
-    networks that see neighbouring frames may predict depth, camera motion in radians and flow in pixels. model,
-    neighbours: of the study file."""
-    return bool(neighbours) and model not in ONE_UNIT
-
-
-def heads_of(tree: Mapping[str, Any]) -> tuple[str, Any]:
-    """The arguments of `several_units`, from the sections of a study file."""
-    return str(tree.get("model", {}).get("name", "")), tree.get("data", {}).get("neighbours")
 
 
 @dataclass(frozen=True)

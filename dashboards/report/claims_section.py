@@ -35,7 +35,7 @@ def claims_section(found: ReportData) -> Section | None:
         claims_dual_head.SOURCE: set(HEADS) <= terms,
         claims_silog.SOURCE: "silog" in terms,
         claims_transfer.SOURCE: set(TRANSFER) <= terms,
-        claims_cotraining.SOURCE: found.tree.get("rebalance") is not None,
+        claims_cotraining.SOURCE: found.config.base.rebalance is not None,
     }
     claims = [claim for claim in all_claims(evidence(found), found.summary.call) if about[claim.source]]
     return part_of_claims(claims) if claims else None
@@ -165,7 +165,7 @@ def _of_silog(found: ReportData) -> str:
 
 def _of_rebalancing(found: ReportData) -> str:
     """The study's values with and without rebalancing; empty without both."""
-    if found.tree.get("rebalance") is None:
+    if found.config.base.rebalance is None:
         return ""
     methods = {
         label: str(found.configuration(trial)["rebalance"]["method"]) for label, trial in _complete(found).items()

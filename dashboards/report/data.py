@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -10,7 +9,8 @@ from typing import Any, Final
 import pandas as pd
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
-from weightsearch.config.study import fill
+from weightsearch.config import StudyConfig
+from weightsearch.config.paths import fill
 from weightsearch.errors import counted
 from weightsearch.records import Picture
 from weightsearch.study.frames import Frames, read_frames
@@ -43,7 +43,7 @@ class ReportData:
     trial."""
 
     name: str
-    tree: Mapping[str, Any]
+    config: StudyConfig
     summary: StudySummary
     frames: Frames
     objective: str
@@ -67,12 +67,18 @@ class ReportData:
     @property
     def terms(self) -> list[str]:
         """The names of the loss terms, in the order of the study file."""
-        return list(self.tree["loss"])
+        return list(self.config.base.loss)
 
     @property
     def epochs(self) -> int:
-        """The number of epochs of a full trial."""
-        return int(self.tree["train"]["epochs"]) if isinstance(self.tree["train"].get("epochs"), int) else 0
+        """The number of epochs of a full trial; 0 if that is searched."""
+        return 0 if "train.epochs" in self.config.space else self.config.base.train.epochs
+
+    @property
+    def fixed_weights(self) -> dict[str, float]:
+        """The weights that the search does not change, by term."""
+        loss = self.config.base.loss
+        return {name: term.weight for name, term in loss.items() if f"loss.{name}.weight" not in self.config.space}
 
     @property
     def ranges(self) -> dict[str, tuple[float, float, bool]]:
@@ -109,7 +115,7 @@ class ReportData:
     def configuration(self, number: int) -> dict[str, Any]:
         """The sections of the study file as a trial was trained with them."""
         params = next(trial.params for trial in self.summary.trials if trial.number == number)
-        return fill(self.tree, params)
+        return fill(self.config.tree, params)
 
     def weights(self, number: int) -> dict[str, float]:
         """The weight of every loss term with which a trial was trained; empty for a trial that never reported."""
@@ -138,7 +144,7 @@ def read_report_data(store: StudyStore, *, pictures: bool = True) -> ReportData:
     protocol, environment = ({}, {}) if known is None else store.protocol_and_environment(int(known))
     return ReportData(
         name=summary.study,
-        tree=store.config["tree"],
+        config=store.study_config,
         summary=summary,
         frames=frames,
         objective=objective,

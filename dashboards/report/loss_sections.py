@@ -16,7 +16,7 @@ from weightsearch.analysis.redundancy import redundancy
 from weightsearch.dashboards.report import figures
 from weightsearch.dashboards.report.data import ReportData
 from weightsearch.dashboards.report.section import Section, Table, number
-from weightsearch.records import HEADS, SHARED, heads_of, pixel_warnings, several_units
+from weightsearch.records import HEADS, SHARED, pixel_warnings
 
 NOTHING: Final = "No epoch of the best trial or of a baseline has been trained yet."
 MEANS: Final = "Means over the epochs with a measurement; – is a term of weight 0, or a trial without a measurement."
@@ -26,6 +26,7 @@ FEW_WARNINGS: Final = 6  # warnings that are written out
 LOOKED_AT: Final = 6  # trials that are drawn side by side
 QUANTISED: Final = ["bits", "one_largest", "one_mean", "two_largest", "two_mean"]
 DEPTHS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0)
+PLACES: Final = (SHARED, HEADS)  # the most informative one first
 
 
 def _looked_at(found: ReportData) -> dict[str, int]:
@@ -89,7 +90,7 @@ def gradients_section(found: ReportData) -> Section:
         return Section("gradients", title, [NOTHING])
     measured = {
         where: {label: norm for label, trial in trials.items() if not (norm := _norms(found, trial, where)).empty}
-        for where in _places(found)
+        for where in PLACES
     }
     drawn = {where: figures.panels(list(norms)) for where, norms in measured.items() if norms}
     data: list[pd.DataFrame] = []
@@ -123,11 +124,6 @@ def gradients_section(found: ReportData) -> Section:
     )
 
 
-def _places(found: ReportData) -> list[str]:
-    """The places where gradients of different terms can be compared, the most informative first."""
-    return [SHARED] if several_units(*heads_of(found.tree)) else [SHARED, HEADS]
-
-
 def _norms(found: ReportData, trial: int, where: str) -> pd.DataFrame:
     rows = found.frames.of("gradients", trial)
     return rows[rows["place"] == where][["epoch", "term", "norm"]]
@@ -152,10 +148,10 @@ def _about_gradients(found: ReportData, drawn: Sequence[str]) -> list[str]:
             "Heads are outputs that are not computed from other outputs: a term on the depth that two heads make is "
             "carried to both heads by the chain rule."
         )
-    if several_units(*heads_of(found.tree)):
+    elif found.config.base.data.neighbours:
         text.append(
-            "The heads of this network have several units, such as metres, radians and pixels, so gradients at "
-            "different heads are not compared."
+            "Gradients at different heads are not compared: the heads of a network that predicts depth, motion and "
+            "flow have several units (metres, radians, pixels)."
         )
     return text
 
@@ -168,7 +164,7 @@ def conflicts_section(found: ReportData) -> Section:
     if not trials:
         return Section("conflicts", title, [NOTHING])
     drawn, text, data = {}, [], []
-    for where in _places(found):
+    for where in PLACES:
         matrices = {}
         for label, trial in trials.items():
             cosines = found.frames.of("conflicts", trial)
@@ -245,14 +241,14 @@ def redundancy_section(found: ReportData) -> Section:
     result = None
     if not weights.empty and set(terms) <= set(weights.columns):
         result = redundancy(weights[terms], [float(compared.values[one]) for one in weights.index])
-    fixed = [name for name in terms if isinstance(found.tree["loss"][name].get("weight"), (int, float))]
+    fixed = list(found.fixed_weights)
     if fixed:
         text.append(
             f"Here {', '.join(fixed)} {'is' if len(fixed) == 1 else 'are'} fixed, which takes that freedom away."
         )
     elif len(terms) > 1:
         text.append("Here no weight is fixed: fix one, and the search has a dimension less.")
-    if found.tree["data"].get("neighbours"):
+    if found.config.base.data.neighbours:
         text.append(
             "Networks that share no parameter have such a factor each: of the terms that teach flow alone one may be "
             "fixed, too."
@@ -280,13 +276,10 @@ def redundancy_section(found: ReportData) -> Section:
 
 def quantisation_section(found: ReportData) -> Section | None:
     """The quantisation errors of a dual head's levels."""
-    model = found.tree.get("model", {})
     if not {"integer", "fractional"} <= set(found.terms):
         return None
-    deepest = model.get("max_depth", found.tree["data"].get("max_depth"))
-    low = found.tree["data"].get("min_depth", 0.0)
-    if not all(isinstance(one, (int, float)) for one in (deepest, low)):
-        return None
+    data, model = found.config.base.data, found.config.base.model.options
+    deepest, low = float(model.get("max_depth", data.max_depth)), data.min_depth
     decode: Decode = "rounded" if model.get("decode") == "rounded" else "linear"
     rows = []
     for bits in (6, 8, 10, 12):
@@ -325,8 +318,7 @@ def _last_epoch(found: ReportData) -> int:
 
 
 def _budget(found: ReportData) -> float:
-    budget = found.tree.get("analysis", {}).get("budget", 0.02)
-    return float(budget) if isinstance(budget, (int, float)) else 0.02
+    return found.config.base.analysis.budget
 
 
 def _why(found: ReportData) -> str:

@@ -74,7 +74,7 @@ class Trial:
 
 def looked_at(found: ReportData) -> list[Trial] | None:
     """The trials to draw that have a rebalanced epoch; None if the study does not rebalance."""
-    if found.tree.get("rebalance") is None and found.frames.rebalancing.empty:
+    if found.config.base.rebalance is None and found.frames.rebalancing.empty:
         return None
     trials = []
     for label, one in found.shown.items():

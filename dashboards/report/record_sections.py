@@ -75,8 +75,7 @@ def cost_section(found: ReportData) -> Section:
     saved_epochs = int((found.epochs - pruned["epochs"]).clip(lower=0).sum()) if found.epochs else 0
     started, ended = trials["start"].min(), trials["end"].max()
     wall = (ended - started).total_seconds() if pd.notna(started) and pd.notna(ended) else None
-    resources: dict[str, Any] = found.tree.get("resources", {})
-    cpus = resources.get("cpus_per_trial", 1)
+    cpus = found.config.base.resources.cpus_per_trial
     device = found.environment.get("device", "")
     probes = float(found.frames.probes["seconds"].sum())
     rows = [

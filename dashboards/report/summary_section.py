@@ -9,7 +9,7 @@ import numpy as np
 
 from weightsearch.analysis.against_baselines import LEVEL, Comparison
 from weightsearch.analysis.verdict import TEST, VALIDATION, Sentence, Verdict
-from weightsearch.config.ranges import find_ranges, is_weight, text_of
+from weightsearch.config.ranges import Choices, is_weight, text_of
 from weightsearch.dashboards.report.data import ReportData
 from weightsearch.dashboards.report.section import Section, Table, duration, number
 from weightsearch.dashboards.report.sensitivity_section import near_best
@@ -52,19 +52,13 @@ def summary_section(found: ReportData) -> Section:
 
 def _searched(found: ReportData) -> str:
     space = []
-    for path, written in find_ranges(found.tree):
-        name = ".".join(path)
-        if "choices" in written:
-            space.append(f"{name} among {', '.join(map(text_of, written['choices']))}")
+    for name, allowed in found.config.space.items():
+        if isinstance(allowed, Choices):
+            space.append(f"{name} among {', '.join(map(text_of, allowed.values))}")
         else:
-            log = " (log)" if written.get("log") else ""
-            space.append(f"{name} from {written.get('low')} to {written.get('high')}{log}")
+            space.append(f"{name} from {allowed.low} to {allowed.high}{' (log)' if allowed.log else ''}")
     objectives = " and ".join(f"{way.removesuffix('e')}ing {name}" for name, way in found.summary.directions.items())
-    fixed = [
-        f"{name} {section['weight']:g}"
-        for name, section in found.tree["loss"].items()
-        if isinstance(section, dict) and isinstance(section.get("weight"), (int, float))
-    ]
+    fixed = [f"{name} {weight:g}" for name, weight in found.fixed_weights.items()]
     anchor = f"; fixed: {', '.join(fixed)}" if fixed else ""
     return f"Searched {', '.join(space) or 'nothing'}{anchor}, {objectives} on the validation split."
 

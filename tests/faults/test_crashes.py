@@ -10,6 +10,8 @@ import pytest
 from tests.faults.crashes import Crashes, exists, outcome, whole_study
 from tests.servers import Postgres, server_folder
 
+pytestmark = pytest.mark.slow
+
 KILLS = 2  # of each study
 SECONDS = 120.0  # until it is let alone
 

@@ -19,6 +19,8 @@ from weightsearch.study.store import StudyStore
 from weightsearch.study.summary import summarise
 from weightsearch.study.writer import Attempt, Writer
 
+pytestmark = pytest.mark.slow
+
 STRIDE = 7  # of the statements before which it is cut: all of them take five minutes
 
 

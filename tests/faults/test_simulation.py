@@ -18,6 +18,8 @@ from weightsearch.search.searcher import LedgerSearcher
 from weightsearch.study.lease import Lease
 from weightsearch.study.writer import Writer
 
+pytestmark = pytest.mark.slow
+
 BLOCK = 20
 
 

@@ -22,6 +22,8 @@ from tests.integration.commands import WEIGHTSEARCH, command, curves, epochs_of,
 from weightsearch.config import load_study
 from weightsearch.errors import SearchError
 
+pytestmark = pytest.mark.slow
+
 
 def head(cpus: int) -> str:
     """The script of a cluster of a single node."""
@@ -281,7 +283,7 @@ def test_a_node_that_cannot_import_the_program_stops_the_study_before_a_trial_fa
 
 DATA = """
 import os
-from weightsearch.data.procedural import Procedural
+from weightsearch.data.sources.procedural import Procedural
 from weightsearch.errors import DataError
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pytest
 import yaml
 from PIL import Image
 
 from tests.conftest import TINY
 from tests.integration.commands import ALONE, command
 from tests.unit.data.test_check import make
+
+pytestmark = pytest.mark.slow
 
 
 def test_data_check_prints_what_is_there_and_fails_for_a_bad_file(tmp_path):

@@ -8,13 +8,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from optuna.samplers import RandomSampler
 
 from tests.conftest import TINY
 from tests.integration.commands import WEIGHTSEARCH
 from tests.stores import attempt, driving, record, report
 from weightsearch.config import load_study
 from weightsearch.search.ledger import stored_config
-from weightsearch.search.samplers import RandomSampler
 from weightsearch.search.space import distributions
 
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0"}

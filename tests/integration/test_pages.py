@@ -136,4 +136,4 @@ def test_a_part_can_be_chosen_alone(ran):
     assert [name for name in SECTIONS if f'<section id="{name}">' in text] == ["protocol", "cost"]
     assert len(text) < 20_000  # without figures there is no library of them
     refused = command("report", "tiny.yaml", "--select", "costs", cwd=ran, expect=2)
-    assert "unknown part 'costs'" in refused.stderr
+    assert "unknown section 'costs'" in refused.stderr

@@ -12,6 +12,8 @@ from tests.conftest import TINY
 from tests.integration.commands import WEIGHTSEARCH, wait_for_epochs
 from tests.processes import listens_at
 
+pytestmark = pytest.mark.slow
+
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
 
 

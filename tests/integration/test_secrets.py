@@ -18,6 +18,8 @@ from tests.integration.commands import WEIGHTSEARCH
 from tests.processes import below, read
 from tests.servers import PASSWORD, Postgres, server_folder
 
+pytestmark = pytest.mark.slow
+
 FORMS = {form.encode() for form in (PASSWORD, quote(PASSWORD), quote(PASSWORD, safe=""))}
 STUDY = TINY.replace("sqlite:///tiny.db", "${WEIGHTSEARCH_STORAGE}")
 

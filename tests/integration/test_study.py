@@ -86,6 +86,7 @@ def test_running_again_changes_nothing(finished):
     assert shown(folder) == before
 
 
+@pytest.mark.slow
 def test_a_study_made_anew_does_not_take_over_what_an_older_one_left(tmp_path, finished):
     shutil.copytree(finished[0] / "runs", tmp_path / "runs")
     (tmp_path / "tiny.yaml").write_text(TINY)
@@ -128,6 +129,7 @@ def test_the_exported_configuration_trains_to_the_trials_metrics_exactly(finishe
     assert json.loads(printed)["metrics"] == best["provenance"]["metrics"]["test"]
 
 
+@pytest.mark.slow
 def test_a_killed_driver_goes_on_and_ends_with_the_same_study(tmp_path, finished):
     """One worker, SIGKILL in mid-study: the same trials, numbers, states and values as a study that ran through."""
     (tmp_path / "tiny.yaml").write_text(TINY)
@@ -141,6 +143,7 @@ def test_a_killed_driver_goes_on_and_ends_with_the_same_study(tmp_path, finished
     assert curves(tmp_path / "tiny.db") == curves(finished[0] / "tiny.db")
 
 
+@pytest.mark.slow
 def test_a_second_driver_says_who_has_the_study_and_joins_when_asked(finished):
     folder, _ = finished
     config = load_study(
@@ -155,6 +158,7 @@ def test_a_second_driver_says_who_has_the_study_and_joins_when_asked(finished):
     command("run", "tiny.yaml", cwd=folder)
 
 
+@pytest.mark.slow
 def test_a_new_study_beside_the_old_one(finished):
     folder, _ = finished
     changed = [*ALONE, "--set", "train.lr=0.5", "--set", "search.trials=2", "--set", "train.epochs=1"]
@@ -169,6 +173,7 @@ def test_a_new_study_beside_the_old_one(finished):
     assert "the study 'faster' is there already; --set name=faster goes on" in again.stderr
 
 
+@pytest.mark.slow
 def test_a_users_own_term_and_network_beside_the_study_file(tmp_path):
     (tmp_path / "mine.py").write_text(
         "from torch import nn\n"

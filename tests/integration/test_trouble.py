@@ -21,6 +21,8 @@ from tests.conftest import TINY
 from tests.integration.commands import ALONE, WEIGHTSEARCH, command, curves, epochs_of, shown, wait_for_epochs
 from tests.unit.data.test_check import make
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path, number):

@@ -102,7 +102,7 @@ def test_bad_input_is_one_clear_line(study, tmp_path):
     assert "there is no study database" in str(refused("report", study))
     synthetic("sqlite:///s.db", 2, states=["COMPLETE"])
     assert str(refused("report", study, "--format", "svg")) == "--format: expected html, png, pdf, csv, found 'svg'"
-    assert "unknown part 'x'" in str(refused("report", study, "--select", "x"))
+    assert "unknown section 'x'" in str(refused("report", study, "--select", "x"))
     (tmp_path / "file").write_text("")
     with pytest.raises(WriteError):
         CliRunner().invoke(app, ["report", study, "-o", "file/report.html"], catch_exceptions=False)

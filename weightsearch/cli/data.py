@@ -53,9 +53,9 @@ def naive(file: Either, sets: Sets = None, split: Split = "validation", as_json:
     """Print the metrics of trivial baselines that ignore the image, which a network must beat: constant and mean depth,
     a camera that stands or goes on as before, no flow."""
     from weightsearch.data.dataset import open_dataset
-    from weightsearch.metrics.protocol import protocol_of
     from weightsearch.training.data_warnings import data_warnings
     from weightsearch.training.naive import naive_metrics
+    from weightsearch.training.protocols import protocol_of
 
     configuration, name = load_base(located(file), sets or ()), split_of(split)
     protocol = protocol_of(configuration, name)

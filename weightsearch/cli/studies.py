@@ -98,7 +98,7 @@ def validate(study: Study, sets: Sets = None) -> None:
     from weightsearch.data.dataset import outline
     from weightsearch.data.listing import example_noun
     from weightsearch.data.noise import noise
-    from weightsearch.search.samplers import check_sampler
+    from weightsearch.search.samplers.sampler import check_sampler
     from weightsearch.training.preflight import learning, preflight, used_terms
 
     check_sampler(config)

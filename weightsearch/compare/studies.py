@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from weightsearch.analysis.verdict import Contender, Verdict, judge
-from weightsearch.config import Configuration, StudyConfig, restore_study
-from weightsearch.config.differences import differences, flat
+from weightsearch.config import Configuration, StudyConfig
+from weightsearch.config.differences import differences
+from weightsearch.config.paths import flat
 from weightsearch.config.ranges import is_weight
+from weightsearch.config.resolve import resolve_study
+from weightsearch.config.study import parse_stored
 from weightsearch.data.dataset import check_content, open_dataset
 from weightsearch.data.reading import Progress
 from weightsearch.errors import SearchError, TrialFailure
-from weightsearch.metrics.protocol import protocol_of
 from weightsearch.plugins import all_options
 from weightsearch.records import EpochRecord
 from weightsearch.search.cpus import CpuNote
@@ -28,6 +30,7 @@ from weightsearch.training.checkpoint import essentials
 from weightsearch.training.data_warnings import data_warnings
 from weightsearch.training.device import choose_device
 from weightsearch.training.evaluate import evaluate_checkpoint
+from weightsearch.training.protocols import protocol_of
 from weightsearch.training.run import CHECKPOINT, train
 
 BEST: Final = "best"
@@ -110,15 +113,9 @@ class Compared:
     def of(cls, store: StudyStore, name: str | None = None, *, keep: bool = False) -> Compared:
         """A study as its database has it, whatever has become of its file. Raises ConfigError if what its file named,
         such as a folder of data, is not there any more."""
-        kept, summary = store.config, summarise(store)
-        baselines = {label: dict(values) for label, values in kept["baselines"].items()}
-        search = {
-            "objectives": dict(kept["objectives"]),
-            "baselines": baselines,
-            "trials": max(1, len(summary.trials), len(baselines)),
-        }
+        summary = summarise(store)
         source = f"the study {summary.study!r} in {store.database.name}"
-        config = restore_study(source, kept["tree"], search)
+        config = resolve_study(parse_stored(source, store.config, len(summary.trials)))
         return cls(config, store, summary, name or summary.study, keep)
 
     @property

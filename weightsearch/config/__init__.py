@@ -10,7 +10,6 @@ from weightsearch.config.study import (
     load_identity,
     load_study,
     locate,
-    restore_study,
 )
 
 __all__ = [
@@ -26,5 +25,4 @@ __all__ = [
     "load_identity",
     "load_study",
     "locate",
-    "restore_study",
 ]

@@ -10,14 +10,6 @@ from weightsearch.config.ranges import same, text_of
 ABSENT: Final = object()
 
 
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one: dotted path -> value."""
-    pairs: dict[str, Any] = {}
-    for key, value in tree.items():
-        pairs |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return pairs
-
-
 def differences(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """The differences of two flat configurations, in the order of their paths: `path: stored -> now`."""
     return [

@@ -7,8 +7,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from weightsearch.records import BETTER
-
 LOW: Final = ("low", "min", "lower", "lo", "from", "start", "minimum", "lower_bound", "min_value", "minval")
 HIGH: Final = ("high", "max", "upper", "hi", "to", "stop", "end", "maximum", "upper_bound", "max_value", "maxval")
 KIND: Final = ("distribution", "type", "_type", "dist", "scale", "prior", "sampling")
@@ -82,7 +80,9 @@ def _section(value: Any, path: Sequence[str]) -> str | None:
         return "write its range as the weight: {weight: {low: 0.1, high: 10, log: true}}"
     if tuple(path) == ("search", "objectives"):
         names = [value] if isinstance(value, str) else value if isinstance(value, list) else []
-        known = {str(name): BETTER[str(name)] for name in names if str(name) in BETTER}
+        from weightsearch.config.metrics import direction_of
+
+        known = {str(name): way for name in names if (way := direction_of(str(name))) is not None}
         return f"write {{{', '.join(f'{name}: {way}' for name, way in known.items())}}}" if known else None
     if tuple(path) == ("train", "early_stopping") and isinstance(value, int) and not isinstance(value, bool):
         return f"write {{patience: {value}}}"

@@ -30,12 +30,8 @@ from weightsearch.config.fields import (
     TermName,
     as_tuple,
 )
-from weightsearch.config.known_metrics import possible, refusal
 from weightsearch.config.names import FOLDER, STUDY_NAME, cluster_address
-from weightsearch.plugins import known_words
-from weightsearch.records import BETTER, Direction
-
-EvaluationSize = tuple[int, int] | Literal["native"]  # native: each picture at the size of its own files
+from weightsearch.records import Direction
 
 
 class Split(Section):
@@ -110,10 +106,13 @@ class EarlyStopping(Section):
 
     patience: Count
     metric: str = "abs_rel"
+    direction: Direction | None = None
 
     def best(self, curve: Sequence[float]) -> int:
         """The best epoch, counted from 1, of the metric's values, one an epoch; of equal ones the first."""
-        sign = 1 if BETTER[self.metric] == "minimize" else -1
+        from weightsearch.config.metrics import direction_of
+
+        sign = -1 if (self.direction or direction_of(self.metric)) == "maximize" else 1
         return 1 + min(range(len(curve)), key=lambda index: sign * curve[index])
 
     def over(self, curve: Sequence[float]) -> bool:
@@ -229,12 +228,13 @@ class Evaluation(Section):
     median_scaling: bool = False
     aggregation: Literal["per_image", "pooled"] = "per_image"
     rel_denominator: Literal["truth", "prediction"] = "truth"
+    metrics: dict[TermName, str] = Field(default_factory=dict)
 
     @model_serializer(mode="wrap")
     def _short(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """The differences from the preset, or from the defaults: so that another preset can be set over a stored
         one."""
-        usual = {name: field.default for name, field in type(self).model_fields.items()}
+        usual = {name: field.get_default(call_default_factory=True) for name, field in type(self).model_fields.items()}
         preset = {**usual, **PRESETS.get(self.preset or "", {}), "preset": None}
         return {name: value for name, value in whole(self).items() if as_tuple(value) != as_tuple(preset[name])}
 
@@ -344,20 +344,6 @@ class Configuration(Section):
         late = {part: epoch for part, epoch in self.train.start_epochs.items() if epoch > self.train.epochs}
         for part, epoch in late.items():
             raise ValueError(f"train.start_epochs.{part}: would begin at epoch {epoch} of {self.train.epochs}")
-        return self
-
-    @property
-    def possible_metrics(self) -> tuple[str, ...]:
-        """The metrics that this network and data set can have."""
-        return possible(self.model.name, self.data.name, self.data.neighbours)
-
-    @model_validator(mode="after")
-    def _stops(self) -> Configuration:
-        stopping, known = self.train.early_stopping, self.possible_metrics
-        if stopping is not None and stopping.metric not in known:
-            why = f"{stopping.metric!r} {refusal(stopping.metric, known)}"
-            unknown = f"unknown metric {stopping.metric!r}{known_words(stopping.metric, known)}"
-            raise ValueError(f"train.early_stopping.metric: {why if stopping.metric in BETTER else unknown}")
         return self
 
     @model_validator(mode="after")

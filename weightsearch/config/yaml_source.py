@@ -12,6 +12,7 @@ from typing import Any, Final
 import yaml
 
 from weightsearch.config.hints import nearest
+from weightsearch.config.paths import Unsettable, put
 from weightsearch.config.yaml_faults import QUOTE, explain
 from weightsearch.errors import ConfigError, DataError, ModelError, Problem, hide
 
@@ -270,27 +271,14 @@ def _apply(yaml_source: YamlSource, override: str) -> None:
     except ConfigError as error:
         whole = ".".join(filter(None, [name, error.problems[0].path]))
         raise ConfigError((Problem(whole, error.problems[0].message, place),)) from None
-    branch: Any = yaml_source.tree
-    for depth, key in enumerate(keys[:-1]):
-        if isinstance(branch, dict) and key not in branch:
-            branch[key] = {}
-        if not isinstance(branch, dict) or not isinstance(branch[key], (dict, list)):
-            branch = _into_plugin(branch, keys[: depth + 1], place)
-        elif isinstance(branch[key], list):
-            raise ConfigError((Problem(name, f"{'.'.join(keys[: depth + 1])} is a list; set it whole", place),))
-        else:
-            branch = branch[key]
-    branch[keys[-1]] = value
+    try:
+        put(yaml_source.tree, keys, value)
+    except Unsettable as error:
+        there = keys[: error.depth]
+        if isinstance(error.value, list):
+            raise ConfigError((Problem(name, f"{'.'.join(there)} is a list; set it whole", place),)) from None
+        message = f"is {describe(error.value)}, nothing can be set below it"
+        raise ConfigError((Problem(".".join(there), message, place),)) from None
     for known in [path for path in yaml_source.places if path[: len(keys)] == keys]:
         del yaml_source.places[known]
     yaml_source.places[keys] = place
-
-
-def _into_plugin(branch: dict[str, Any], keys: Keys, place: str) -> dict[str, Any]:
-    """`--set search.pruner.factor=4` where the file says `pruner: median`: the short form becomes the long one, of
-    which a plug-in's says its `name`, and that of the evaluation its `preset`."""
-    value = branch[keys[-1]]
-    if value is not None and not isinstance(value, str):
-        raise ConfigError((Problem(".".join(keys), f"is {describe(value)}, nothing can be set below it", place),))
-    branch[keys[-1]] = {} if value is None else {"preset" if keys == ("evaluation",) else "name": value}
-    return branch[keys[-1]]  # type: ignore[no-any-return]

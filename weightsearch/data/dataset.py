@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from weightsearch.config.schema import Configuration, EvaluationSize
+from weightsearch.config.schema import Configuration
 from weightsearch.data.batch import Batch, Neighbours, TrueMotion
 from weightsearch.data.cache import CONTENT, DETAIL, MEANS, PLACED, CachedFrames, build_source, open_frames, videos_of
 from weightsearch.data.listing import check_files, frame_warnings, names_of_all
@@ -23,6 +23,7 @@ from weightsearch.data.source import Size, SplitName
 from weightsearch.data.split import beside, cut, with_neighbours
 from weightsearch.data.truth import Truth, What, open_truth
 from weightsearch.errors import ChangedDataError, DataError
+from weightsearch.records import EvaluationSize
 
 Parts = Mapping[str, Tensor]
 

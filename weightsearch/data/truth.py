@@ -17,7 +17,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from torch import Tensor
 
-from weightsearch.config.schema import Configuration, EvaluationSize
+from weightsearch.config.schema import Configuration
 from weightsearch.data.cache import (
     CachedFrames,
     build_source,
@@ -31,6 +31,7 @@ from weightsearch.data.images import resize_flow
 from weightsearch.data.reading import Progress, place_of, read_all, resized_depth, usable
 from weightsearch.data.source import Frame, Size, Source, Video, knows_flow
 from weightsearch.errors import DataError
+from weightsearch.records import EvaluationSize
 
 What = Literal["depth", "flow"]
 Map = NDArray[np.float32]

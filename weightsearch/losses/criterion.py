@@ -18,7 +18,6 @@ from weightsearch.losses.heads import HeadGradients, heads_among
 from weightsearch.losses.masked import counted_pixels
 from weightsearch.losses.term import LossTerm, Prediction
 from weightsearch.plugins import build, resolve
-from weightsearch.records import several_units
 from weightsearch.user_code import PASSED_ON, at, check_callable, described
 
 
@@ -198,6 +197,12 @@ def build_criterion(configuration: Configuration) -> Criterion:
             raise ModelError(f"loss.{name}: cannot be made: {described(error, made)}") from error
         check_callable(f"loss.{name}", terms[name], ("prediction", "batch"))
     weights = {name: term.weight for name, term in configuration.loss.items()}
-    return Criterion(
-        terms, weights, at_heads=not several_units(configuration.model.name, configuration.data.neighbours)
-    )
+    return Criterion(terms, weights, at_heads=_one_unit(configuration))
+
+
+def _one_unit(configuration: Configuration) -> bool:
+    """True if a network's heads have the same unit, so that gradients at different heads can be compared. A network
+    that sees neighbouring frames may predict depth, camera motion in radians and flow in pixels, unless its attribute
+    `one_unit` says otherwise."""
+    network = resolve("model", configuration.model.name)
+    return not configuration.data.neighbours or bool(getattr(network, "one_unit", False))

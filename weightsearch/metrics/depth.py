@@ -3,61 +3,217 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import fmean
+from types import MappingProxyType
+from typing import Final, Literal
 
 import torch
 from torch import Tensor
 
-from weightsearch.data.source import Size
 from weightsearch.errors import TrialFailure
+from weightsearch.metrics.metric import Metric
 from weightsearch.metrics.protocol import Protocol, crop_mask
+from weightsearch.records import Quantity, Size
 
-NAMES = ("abs_rel", "sq_rel", "rmse", "rmse_log", "log10", "silog", "a1", "a2", "a3")
-SECTIONS = ("abs_rel_static", "abs_rel_moving")
+Region = Literal["all", "static", "moving"]
+
+
+class Pixels:
+    """The pixels of a batch under a protocol. predicted, true: metres, float64, [B, N], clamped and scaled. divisor: of
+    relative errors, `true` or `predicted`."""
+
+    def __init__(self, predicted: Tensor, true: Tensor, divisor: Tensor) -> None:
+        self.predicted = predicted
+        self.true = true
+        self.divisor = divisor
+
+    @cached_property
+    def difference(self) -> Tensor:
+        """Predicted minus true depth, metres."""
+        return self.predicted - self.true
+
+    @cached_property
+    def log_difference(self) -> Tensor:
+        """ln(predicted) - ln(true)."""
+        return self.predicted.log() - self.true.log()
+
+    @cached_property
+    def ratio(self) -> Tensor:
+        """max(predicted / true, true / predicted)."""
+        return torch.maximum(self.predicted / self.true, self.true / self.predicted)
+
+
+def absolute_relative(pixels: Pixels) -> Tensor:
+    return pixels.difference.abs() / pixels.divisor
+
+
+def squared_relative(pixels: Pixels) -> Tensor:
+    return pixels.difference**2 / pixels.divisor
+
+
+def squared(pixels: Pixels) -> Tensor:
+    return pixels.difference**2
+
+
+def squared_log(pixels: Pixels) -> Tensor:
+    return pixels.log_difference**2
+
+
+def log_difference(pixels: Pixels) -> Tensor:
+    return pixels.log_difference
+
+
+def absolute_log(pixels: Pixels) -> Tensor:
+    return pixels.log_difference.abs()
+
+
+def within(factor: float) -> Callable[[Pixels], Tensor]:
+    """1 where the ratio of predicted and true depth is below a factor, else 0."""
+    return lambda pixels: (pixels.ratio < factor).double()
+
+
+def the_mean(mean: Tensor) -> Tensor:
+    return mean
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthMetric(Metric):
+    """A metric that is a function of means over pixels.
+
+    pixels: functions of Pixels whose means over an image's valid pixels, or over those of all images under
+    `aggregation: pooled`, the metric is made of: [B, N] each. value: the metric of these means, [B] each, in their
+    order. region: the pixels that count, where the data set knows which of them move by themselves.
+    """
+
+    predicts: Quantity = "depth"
+    pixels: tuple[Callable[[Pixels], Tensor], ...]
+    value: Callable[..., Tensor] = the_mean
+    region: Region = "all"
+
+
+METRICS: Final = (
+    DepthMetric(
+        name="abs_rel", unit="", direction="minimize", pixels=(absolute_relative,),
+        description="mean of |predicted - true| / true",
+    ),
+    DepthMetric(
+        name="sq_rel", unit="m", direction="minimize", pixels=(squared_relative,),
+        description="mean of (predicted - true)^2 / true",
+    ),
+    DepthMetric(
+        name="rmse", unit="m", direction="minimize", pixels=(squared,), value=torch.sqrt,
+        description="root mean square of predicted - true",
+    ),
+    DepthMetric(
+        name="rmse_log", unit="", direction="minimize", pixels=(squared_log,), value=torch.sqrt,
+        description="root mean square of ln(predicted) - ln(true)",
+    ),
+    DepthMetric(
+        name="log10", unit="", direction="minimize", pixels=(absolute_log,),
+        value=lambda mean: mean / math.log(10),
+        description="mean of |log10(predicted) - log10(true)|",
+    ),
+    DepthMetric(
+        name="silog", unit="", direction="minimize", pixels=(squared_log, log_difference),
+        value=lambda square, mean: 100 * (square - mean**2).clamp(min=0).sqrt(),
+        description="100 times the standard deviation of ln(predicted) - ln(true)",
+    ),
+    *(
+        DepthMetric(
+            name=f"a{power}", unit="", direction="maximize", pixels=(within(1.25**power),),
+            description=f"share of pixels with max(predicted / true, true / predicted) < 1.25^{power}",
+        )
+        for power in (1, 2, 3)
+    ),
+    DepthMetric(
+        name="abs_rel_static", unit="", direction="minimize", pixels=(absolute_relative,), region="static",
+        needs=("moving",), description="abs_rel of the pixels that stand still",
+    ),
+    DepthMetric(
+        name="abs_rel_moving", unit="", direction="minimize", pixels=(absolute_relative,), region="moving",
+        needs=("moving",), description="abs_rel of the pixels that move by themselves",
+    ),
+)  # fmt: skip
+NAMES: Final = tuple(metric.name for metric in METRICS if not metric.needs)
+
+# A user's own metric: predicted and true depth of one image's valid pixels, metres, float64, [N] -> a number.
+OwnMetric = Callable[[Tensor, Tensor], float]
+
+
+@dataclass
+class _Sums:
+    """Of one batch: sums over each image's pixels of a region, [B, C], and the number of these pixels, [B]."""
+
+    sums: Tensor
+    counts: Tensor
 
 
 class DepthMetrics:
-    """abs_rel, sq_rel [m], rmse [m], rmse_log, log10, silog (100 times the standard deviation of ln y^ - ln y) and the
-    accuracies a1..a3 = P(max(y/y^, y^/y) < 1.25^i), under a protocol.
+    """The metrics above under a protocol, and a user's own (name -> function).
 
-    Where the moving pixels are given also abs_rel_static and abs_rel_moving: abs_rel of the pixels that stand still and
-    of those that move by themselves, each over the images that have such pixels, and left out if none has. The factor
-    of median scaling is there that of what stands still (of the whole image where nothing does): a depth that is wrong
-    about what moves must not spoil the measure of what does not.
+    Where the moving pixels are given also those of the pixels that stand still and of those that move by themselves,
+    each over the images that have such pixels, and left out if none has. The factor of median scaling is there that of
+    what stands still (of the whole image where nothing does): a depth that is wrong about what moves must not spoil the
+    measure of what does not.
 
-    Images without a valid pixel are left out. `compute` raises TrialFailure for a prediction that is not finite and if
-    no image had a valid pixel.
+    Images without a valid pixel are left out. A user's own metric is the mean over the images, whatever the protocol's
+    aggregation. `compute` raises TrialFailure for a prediction or a metric that is not finite, and if no image had a
+    valid pixel.
     """
 
-    def __init__(self, protocol: Protocol, device: torch.device) -> None:
+    def __init__(
+        self, protocol: Protocol, device: torch.device, own: Mapping[str, OwnMetric] = MappingProxyType({})
+    ) -> None:
         self.protocol = protocol
         self.device = device
+        self.own = own
+        self.own_values: dict[str, list[float]] = {name: [] for name in own}
         self.inside: dict[Size, Tensor] = {}  # the crop, by the images' sizes
-        self.sums: list[Tensor] = []
-        self.counts: list[Tensor] = []
+        self.sums: dict[Region, list[_Sums]] = {"all": [], "static": [], "moving": []}
         self.scales: list[Tensor] = []
-        self.parts: list[Tensor] = []
         self.finite = torch.ones((), dtype=torch.bool, device=device)
 
     def update(self, prediction: Tensor, truth: Tensor, moving: Tensor | None = None) -> None:
         """prediction, truth: depth in metres, [B, 1, H, W], of any size: the crop is that of the images themselves;
         truth is 0 where unknown. moving: [B, 1, H, W] bool, the pixels that move by themselves. Does not wait for the
-        device."""
+        device, except for a user's own metrics."""
         protocol = self.protocol
         mask = (truth > protocol.min_depth) & (truth < protocol.max_depth) & self._crop(truth)
         predicted, true = prediction.detach().double().flatten(1), truth.double().flatten(1)
         mask = mask.flatten(1)
         self.finite &= torch.isfinite(predicted).all()
-        if moving is not None:
-            self.parts.append(self._part_sums(predicted, true, mask, moving.flatten(1)))
-        if protocol.median_scaling:
-            scale = _masked_median(true, mask) / _masked_median(predicted, mask)
-            self.finite &= ((torch.isfinite(scale) & (scale > 0)) | ~mask.any(dim=1)).all()
-            predicted = predicted * scale[:, None]
+        pixels, scale = self._pixels(predicted, true, mask, mask)
+        self.sums["all"].append(_sums(pixels, mask, _columns("all")))
+        if scale is not None:
             self.scales.append(scale)
+        self._update_own(pixels, mask)
+        if moving is not None:
+            still = mask & ~moving.flatten(1)
+            scaled_by = torch.where(still.any(dim=1, keepdim=True), still, mask)
+            pixels, _ = self._pixels(predicted, true, mask, scaled_by)
+            self.sums["static"].append(_sums(pixels, still, _columns("static")))
+            self.sums["moving"].append(_sums(pixels, mask & moving.flatten(1), _columns("moving")))
+
+    def _pixels(self, predicted: Tensor, true: Tensor, mask: Tensor, scaled_by: Tensor) -> tuple[Pixels, Tensor | None]:
+        """The pixels as the protocol compares them, and each image's factor of median scaling. scaled_by: the pixels
+        whose medians give the factor, [B, N] bool."""
+        protocol, scale = self.protocol, None
+        if protocol.median_scaling:
+            scale = _masked_median(true, scaled_by) / _masked_median(predicted, scaled_by)
+            self.finite &= ((torch.isfinite(scale) & (scale > 0)) | ~scaled_by.any(dim=1)).all()
+            predicted = predicted * scale[:, None]
         predicted = predicted.clamp(protocol.min_depth, protocol.max_depth)
         true = torch.where(mask, true, predicted)  # a difference of 0 outside the mask, and no infinite logarithm
-        self.sums.append(_pixel_sums(predicted, true, mask, protocol.rel_denominator))
-        self.counts.append(mask.sum(dim=1))
+        return Pixels(predicted, true, true if protocol.rel_denominator == "truth" else predicted), scale
+
+    def _update_own(self, pixels: Pixels, mask: Tensor) -> None:
+        for name, function in self.own.items():
+            for row, valid in enumerate(mask):
+                if bool(valid.any()):
+                    self.own_values[name].append(function(pixels.predicted[row, valid], pixels.true[row, valid]))
 
     def _crop(self, truth: Tensor) -> Tensor:
         """The pixels of these images that count, [H, W]."""
@@ -66,86 +222,53 @@ class DepthMetrics:
             self.inside[size] = crop_mask(self.protocol.crop, size, self.device)
         return self.inside[size]
 
-    def _part_sums(self, predicted: Tensor, true: Tensor, mask: Tensor, moving: Tensor) -> Tensor:
-        """Two rows an image, for its valid pixels that stand still and for those that move: the sum of their relative
-        differences and their number, [B, 2, 2]."""
-        still, protocol = mask & ~moving, self.protocol
-        if protocol.median_scaling:
-            scaled_by = torch.where(still.any(dim=1, keepdim=True), still, mask)
-            scale = _masked_median(true, scaled_by) / _masked_median(predicted, scaled_by)
-            self.finite &= ((torch.isfinite(scale) & (scale > 0)) | ~scaled_by.any(dim=1)).all()
-            predicted = predicted * scale[:, None]
-        predicted = predicted.clamp(protocol.min_depth, protocol.max_depth)
-        true = torch.where(mask, true, predicted)
-        relative = (predicted - true).abs() / (true if protocol.rel_denominator == "truth" else predicted)
-        parts = torch.stack([still, mask & moving], dim=1)
-        return torch.stack([torch.where(parts, relative[:, None], 0).sum(dim=2), parts.sum(dim=2)], dim=2)
-
     def compute(self) -> dict[str, float]:
         """All metrics; with median scaling also `scale` and `scale_std`, mean and relative spread of the factors."""
         if not bool(self.finite):
             what = "finite, or have no positive median to scale by" if self.scales else "finite"
             raise TrialFailure(f"the {self.protocol.split} predictions are not {what}")
-        sums, counts = torch.cat(self.sums), torch.cat(self.counts)
-        sums, counts = sums[counts > 0], counts[counts > 0]
-        if not len(counts):
+        result = self._region("all")
+        if not result:
             raise TrialFailure(f"no {self.protocol.split} image has a valid pixel under the crop {self.protocol.crop}")
-        if self.protocol.aggregation == "pooled":
-            sums, counts = sums.sum(dim=0, keepdim=True), counts.sum(dim=0, keepdim=True)
-        means = sums / counts[:, None]
-        abs_rel, sq_rel, square, square_log, log, log_abs, a1, a2, a3 = means.unbind(dim=1)
-        variance = (square_log - log**2).clamp(min=0)
-        columns = (
-            abs_rel,
-            sq_rel,
-            square.sqrt(),
-            square_log.sqrt(),
-            log_abs / math.log(10),
-            100 * variance.sqrt(),
-            a1,
-            a2,
-            a3,
-        )
-        result = {name: float(column.mean()) for name, column in zip(NAMES, columns, strict=True)}
         if self.scales:
-            scales = torch.cat(self.scales)[torch.cat(self.counts) > 0]
+            counts = torch.cat([one.counts for one in self.sums["all"]])
+            scales = torch.cat(self.scales)[counts > 0]
             result["scale"] = float(scales.mean())
             result["scale_std"] = float((scales / scales.mean()).std(unbiased=False))
-        if self.parts:
-            result |= self._of_parts()
+        result |= {name: fmean(values) for name, values in self.own_values.items() if values}
+        result |= self._region("static") | self._region("moving")
         bad = [name for name, value in result.items() if not math.isfinite(value)]
         if bad:
             raise TrialFailure(f"the {self.protocol.split} metric {bad[0]} is not finite")
         return result
 
-    def _of_parts(self) -> dict[str, float]:
-        result: dict[str, float] = {}
-        for name, part in zip(SECTIONS, torch.cat(self.parts).unbind(dim=1), strict=True):
-            part = part[part[:, 1] > 0]
-            if not len(part):
-                continue
-            if self.protocol.aggregation == "pooled":
-                part = part.sum(dim=0, keepdim=True)
-            result[name] = float((part[:, 0] / part[:, 1]).mean())
-        return result
+    def _region(self, region: Region) -> dict[str, float]:
+        """The metrics of a region; none if no image has such pixels."""
+        batches = self.sums[region]
+        if not batches:
+            return {}
+        sums, counts = torch.cat([one.sums for one in batches]), torch.cat([one.counts for one in batches])
+        sums, counts = sums[counts > 0], counts[counts > 0]
+        if not len(counts):
+            return {}
+        if self.protocol.aggregation == "pooled":
+            sums, counts = sums.sum(dim=0, keepdim=True), counts.sum(dim=0, keepdim=True)
+        columns = _columns(region)
+        means = dict(zip(columns, (sums / counts[:, None]).unbind(dim=1), strict=True))
+        return {
+            metric.name: float(metric.value(*(means[column] for column in metric.pixels)).mean())
+            for metric in METRICS
+            if metric.region == region
+        }
 
 
-def _pixel_sums(predicted: Tensor, true: Tensor, mask: Tensor, denominator: str) -> Tensor:
-    """Sums over the valid pixels of each image, [B, 9]."""
-    difference = predicted - true
-    log_difference = predicted.log() - true.log()
-    divisor = true if denominator == "truth" else predicted
-    ratio = torch.maximum(predicted / true, true / predicted)
-    columns = (
-        difference.abs() / divisor,
-        difference**2 / divisor,
-        difference**2,
-        log_difference**2,
-        log_difference,
-        log_difference.abs(),
-        *((ratio < 1.25**power).double() for power in (1, 2, 3)),
-    )
-    return torch.stack([(column * mask).sum(dim=1) for column in columns], dim=1)
+def _columns(region: Region) -> list[Callable[[Pixels], Tensor]]:
+    """The functions of pixels that a region's metrics are made of, each once."""
+    return list(dict.fromkeys(column for metric in METRICS if metric.region == region for column in metric.pixels))
+
+
+def _sums(pixels: Pixels, mask: Tensor, columns: Sequence[Callable[[Pixels], Tensor]]) -> _Sums:
+    return _Sums(torch.stack([(column(pixels) * mask).sum(dim=1) for column in columns], dim=1), mask.sum(dim=1))
 
 
 def _masked_median(values: Tensor, mask: Tensor) -> Tensor:

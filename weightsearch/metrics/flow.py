@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 import torch
@@ -9,25 +11,59 @@ from torch import Tensor
 
 from weightsearch.errors import TrialFailure
 from weightsearch.geometry.warp import inside
+from weightsearch.metrics.metric import Metric
+from weightsearch.records import Quantity
 
 OUTLIER_PIXELS: Final = 3.0
 OUTLIER_SHARE: Final = 0.05
-REGIONS: Final = (
-    ("epe", "f1_all"),
-    ("epe_noc", "f1_noc"),
-    ("epe_static", "f1_static"),
-    ("epe_moving", "f1_moving"),
-    ("epe_noc_static", "f1_noc_static"),
-    ("epe_noc_moving", "f1_noc_moving"),
-)
+KIND_EPE: Final = "epe"
+KIND_F1: Final = "f1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowMetric(Metric):
+    """kind: `epe`, the mean error, or `f1`, the percentage of outliers. visible: only pixels that truly stay in the
+    picture. moving: only pixels that move by themselves (True) or that stand still (False); None for both."""
+
+    predicts: Quantity = "flow"
+    kind: str
+    visible: bool = False
+    moving: bool | None = None
+
+    @property
+    def region(self) -> tuple[bool, bool | None]:
+        return self.visible, self.moving
+
+
+def _metrics() -> Iterator[FlowMetric]:
+    """Metrics of all pixels, of the visible ones (KITTI 2012's `noc`), of those that stand still and of those that
+    move."""
+    for kind, unit, what in (
+        (KIND_EPE, "px", "mean length of predicted - true flow"),
+        (KIND_F1, "%", "share of pixels whose flow is wrong by more than 3 px and more than 5 % of its length"),
+    ):
+        for visible, where in ((False, ""), (True, ", over pixels that stay in the picture")):
+            for moving, suffix, which in (
+                (None, "", ""),
+                (False, "_static", ", that stand still"),
+                (True, "_moving", ", that move by themselves"),
+            ):
+                name = kind + ("_noc" if visible else "_all" if kind == KIND_F1 and moving is None else "") + suffix
+                yield FlowMetric(
+                    name=name, unit=unit, direction="minimize", description=f"{what}{where}{which}", kind=kind,
+                    visible=visible, moving=moving, needs=() if moving is None else ("moving",),
+                )  # fmt: skip
+
+
+METRICS: Final = tuple(_metrics())
+REGIONS: Final = tuple(dict.fromkeys(metric.region for metric in METRICS))
 
 
 class FlowMetrics:
-    """epe: length of the difference to the true flow, pixels. f1_all: percent of the pixels where it is more than 3
-    pixels and more than 5 % of the true flow's length (Menze and Geiger 2015). Means over the known pixels of all
-    pairs. epe_noc, f1_noc: the same of the pixels that truly stay in the picture, as KITTI 2012 has it: what leaves it
-    nobody sees, and close to the camera a few such pixels outweigh all the others. `_static` and `_moving` of all: the
-    same of the pixels that stand still and of those that move.
+    """The metrics above: epe, the length of the difference to the true flow, pixels, and f1, the percentage of the
+    pixels where it is more than 3 pixels and more than 5 % of the true flow's length (Menze and Geiger 2015). Means
+    over the known pixels of all pairs. `noc`: only pixels that truly stay in the picture, as in KITTI 2012; close to
+    the camera a few pixels that leave it outweigh all the others.
     """
 
     def __init__(self, device: torch.device, split: str) -> None:
@@ -44,19 +80,23 @@ class FlowMetrics:
         stays = known & inside(truth.flatten(0, 1)).reshape(known.shape)
         error = torch.linalg.vector_norm(predicted - truth, dim=2)
         outlier = (error > OUTLIER_PIXELS) & (error > OUTLIER_SHARE * torch.linalg.vector_norm(truth, dim=2))
-        regions = [known, stays]
-        if moving is not None:
-            regions += [known & ~moving, known & moving, stays & ~moving, stays & moving]
-        found = [(region.sum(), torch.where(region, error, 0).sum(), (region & outlier).sum()) for region in regions]
-        self.sums[: len(regions)] += torch.stack([torch.stack(sums) for sums in found])
+        found = []
+        for visible, moves in REGIONS:
+            region = stays if visible else known
+            if moves is not None:
+                region = torch.zeros_like(region) if moving is None else region & (moving if moves else ~moving)
+            found.append((region.sum(), torch.where(region, error, 0).sum(), (region & outlier).sum()))
+        self.sums += torch.stack([torch.stack(sums) for sums in found])
 
     def compute(self) -> dict[str, float]:
         """The metrics of which there are pixels, none if no pixel's truth is known. Raises TrialFailure for a
         prediction that is not finite."""
         if not bool(self.finite):
             raise TrialFailure(f"the {self.split} predictions of flow are not finite")
+        sums = dict(zip(REGIONS, self.sums.tolist(), strict=True))
         result: dict[str, float] = {}
-        for (epe, f1), (pixels, errors, outliers) in zip(REGIONS, self.sums.tolist(), strict=True):
+        for metric in METRICS:
+            pixels, errors, outliers = sums[metric.region]
             if pixels:
-                result |= {epe: errors / pixels, f1: 100 * outliers / pixels}
+                result[metric.name] = errors / pixels if metric.kind == KIND_EPE else 100 * outliers / pixels
         return result

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -11,6 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from weightsearch.errors import TrialFailure
+from weightsearch.metrics.metric import Metric
+from weightsearch.records import Quantity
 
 Array = NDArray[np.float64]
 
@@ -18,6 +22,83 @@ SNIPPET: Final = 5  # frames
 STANDING: Final = 1e-6  # metres
 LENGTHS: Final = range(100, 801, 100)  # metres
 EVERY: Final = 10  # frames between the starts of KITTI's sub-sequences
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The known steps of a split, predicted and true, [N, 4, 4], and the chains that they form: the positions in these
+    arrays of steps that follow one another."""
+
+    predicted: Array
+    truth: Array
+    chains: list[list[int]]
+
+    @cached_property
+    def ends(self) -> Array:
+        """The errors at the ends of KITTI's sub-sequences of all chains, [M, 2]: see `_end_errors`."""
+        found = [
+            end
+            for chain in self.chains
+            for end in _end_errors(_trajectory(self.predicted[chain]), _trajectory(self.truth[chain]))
+        ]
+        return np.array(found, dtype=np.float64).reshape(-1, 2)
+
+
+def trajectory_error(steps: Steps) -> float | None:
+    if not (np.linalg.norm(steps.truth[:, :3, 3], axis=1) >= STANDING).any():
+        return None
+    return float(
+        np.mean([one for chain in steps.chains for one in _snippet_errors(steps.predicted[chain], steps.truth[chain])])
+    )
+
+
+def rotation_error(steps: Steps) -> float | None:
+    return float(np.rad2deg(_angles(steps.predicted, steps.truth)).mean())
+
+
+def direction_error(steps: Steps) -> float | None:
+    directions = _between(steps.predicted[:, :3, 3], steps.truth[:, :3, 3])
+    return float(np.rad2deg(directions).mean()) if len(directions) else None
+
+
+def kitti_translation(steps: Steps) -> float | None:
+    return 100 * float(steps.ends[:, 0].mean()) if len(steps.ends) else None
+
+
+def kitti_rotation(steps: Steps) -> float | None:
+    return 100 * float(np.rad2deg(steps.ends[:, 1].mean())) if len(steps.ends) else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OdometryMetric(Metric):
+    """value: the metric of a split's steps; None if they do not have it."""
+
+    predicts: Quantity = "pose"
+    value: Callable[[Steps], float | None]
+
+
+METRICS: Final = (
+    OdometryMetric(
+        name="ate", unit="m", direction="minimize", value=trajectory_error,
+        description="absolute trajectory error of 5 frames after scaling, as SfMLearner evaluates it",
+    ),
+    OdometryMetric(
+        name="rpe_rot", unit="deg", direction="minimize", value=rotation_error,
+        description="angle between predicted and true rotation of a step",
+    ),
+    OdometryMetric(
+        name="rpe_dir", unit="deg", direction="minimize", value=direction_error,
+        description="angle between predicted and true translation of a step",
+    ),
+    OdometryMetric(
+        name="t_err", unit="%", direction="minimize", value=kitti_translation,
+        description="KITTI's translation error over sub-sequences of 100 to 800 m, after scaling",
+    ),
+    OdometryMetric(
+        name="r_err", unit="deg/100 m", direction="minimize", value=kitti_rotation,
+        description="KITTI's rotation error over sub-sequences of 100 to 800 m",
+    ),
+)  # fmt: skip
 
 
 class OdometryMetrics:
@@ -68,21 +149,14 @@ class OdometryMetrics:
         known = np.flatnonzero(np.isfinite(truth).all(axis=(1, 2)))
         if not len(known):
             return {}
-        result = {"rpe_rot": float(np.rad2deg(_angles(predicted[known], truth[known])).mean())}
-        directions = _between(predicted[known, :3, 3], truth[known, :3, 3])
-        if len(directions):
-            result["rpe_dir"] = float(np.rad2deg(directions).mean())
-        snippets: list[float] = []
-        ends: list[tuple[float, float]] = []
-        for chain in _chains([(self.places[step], step) for step in known.tolist()]):
-            snippets += _snippet_errors(predicted[chain], truth[chain])
-            ends += _end_errors(_trajectory(predicted[chain]), _trajectory(truth[chain]))
-        if (np.linalg.norm(truth[known, :3, 3], axis=1) >= STANDING).any():
-            result["ate"] = float(np.mean(snippets))
-        if ends:
-            share, radians = np.mean(ends, axis=0)
-            result |= {"t_err": 100 * float(share), "r_err": 100 * float(np.rad2deg(radians))}
-        return result
+        number = {step: place for place, step in enumerate(known.tolist())}
+        chains = [
+            [number[step] for step in chain]
+            for chain in _chains([(self.places[step], step) for step in known.tolist()])
+        ]
+        steps = Steps(predicted[known], truth[known], chains)
+        values = {metric.name: metric.value(steps) for metric in METRICS}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 def _numbers(steps: list[Tensor]) -> Array:

@@ -9,9 +9,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from weightsearch.config.schema import Configuration, EvaluationSize
-from weightsearch.data.source import Size
-from weightsearch.plugins import all_options, resolve
+from weightsearch.records import EvaluationSize, Size
 
 # Rows from, to and columns from, to, as fractions of height and width.
 CROPS: Final[dict[str, tuple[float, float, float, float]]] = {
@@ -63,34 +61,6 @@ class Protocol:
         return {
             name: value for name, value in plain.items() if name not in ("truth", "refinement") or value is not None
         }
-
-
-def protocol_of(configuration: Configuration, split: str) -> Protocol:
-    """The protocol that a configuration's `evaluation` section stands for."""
-    data, evaluation = configuration.data, configuration.evaluation
-    low, high = configuration.depth_range
-    return Protocol(
-        split=split,
-        crop=evaluation.crop,
-        min_depth=low,
-        max_depth=high,
-        size=evaluation.size or data.size,
-        bits=evaluation.bits,
-        flip_average=evaluation.flip_average,
-        median_scaling=evaluation.median_scaling,
-        aggregation=evaluation.aggregation,
-        rel_denominator=evaluation.rel_denominator,
-        truth=_truth(configuration),
-    )
-
-
-def _truth(configuration: Configuration) -> str | None:
-    """The kind of ground truth that the data set's options choose; None if the data set has only one kind."""
-    data = configuration.data
-    says = getattr(resolve("data", data.name), "truth_of", None)
-    if not callable(says):
-        return None
-    return str(says(all_options("data", data.name, data.options, configuration.context)))
 
 
 def misfit(crop: str, sizes: Iterable[Size]) -> str | None:

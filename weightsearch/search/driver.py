@@ -15,7 +15,8 @@ from typing import Any, Final, Protocol
 from optuna.trial import TrialState
 
 from weightsearch.config import StudyConfig
-from weightsearch.config.differences import differences, flat
+from weightsearch.config.differences import differences
+from weightsearch.config.paths import flat
 from weightsearch.config.yaml_source import placed
 from weightsearch.data.dataset import changed_content, check_content, of_any_size, open_dataset
 from weightsearch.data.reading import Progress
@@ -30,14 +31,13 @@ from weightsearch.errors import (
     last_line,
 )
 from weightsearch.files import write_text
-from weightsearch.metrics.protocol import protocol_of
 from weightsearch.search.checkpoints import Checkpoints
 from weightsearch.search.cluster import Cluster, ClusterLost
 from weightsearch.search.host import missing_on_this_host
 from weightsearch.search.ledger import OUTCOMES, Assignment, Event, Ledger, Listener, stored_config
 from weightsearch.search.retry import Retry
 from weightsearch.search.rounds import train_all
-from weightsearch.search.samplers import check_sampler
+from weightsearch.search.samplers.sampler import check_sampler
 from weightsearch.search.stopping import stoppable
 from weightsearch.search.trial_log import log_path, prepare_log
 from weightsearch.search.trivial import trivial_baselines
@@ -50,6 +50,7 @@ from weightsearch.study.writer import Writer
 from weightsearch.training.data_warnings import warnings_before_training, with_warnings
 from weightsearch.training.evaluate import evaluate_checkpoint
 from weightsearch.training.preflight import learning, preflight, used_terms
+from weightsearch.training.protocols import protocol_of
 from weightsearch.training.scores import open_truths
 
 SILENT_SECONDS: Final = 20.0  # of the database: the lease is renewed every 7.5 s

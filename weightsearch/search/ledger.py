@@ -16,8 +16,8 @@ from weightsearch.config import Configuration, StudyConfig
 from weightsearch.errors import SearchError
 from weightsearch.plugins import build
 from weightsearch.records import EpochRecord, Picture
-from weightsearch.search.pruners import NonDominated
-from weightsearch.search.samplers import Grid, MakeSampler
+from weightsearch.search.pruners.pruner import SeveralObjectives
+from weightsearch.search.samplers.sampler import MakeSampler, is_exhausted
 from weightsearch.search.space import as_stored, distributions, inside
 from weightsearch.study.store import BASELINE
 from weightsearch.study.summary import parameters
@@ -83,10 +83,10 @@ class Ledger:
         search = config.search
         context = {"epochs": config.base.train.epochs}
         self.make_sampler: MakeSampler = build("sampler", search.sampler.name, search.sampler.options, context)
-        self.pruner: BasePruner | NonDominated | None = None
+        self.pruner: BasePruner | SeveralObjectives | None = None
         if search.pruner.name != "none":
             self.pruner = build("pruner", search.pruner.name, search.pruner.options, context)
-        self.ranges = as_stored(config.space, self.store.config["tree"])
+        self.ranges = as_stored(config.space, self.store.study_config.space)
         self.space = distributions(self.ranges)
         self.running: dict[int, Assignment] = {}
         self.order = 0  # of attempts from now on
@@ -269,11 +269,8 @@ class Ledger:
         """True if the study has all the trials that it will have."""
         if trials >= self.config.search.trials:
             return True
-        sampler = self._sampler(trials)
-        if not isinstance(sampler, Grid):
-            return False
-        with self.store.database.errors():  # `done` asks outside any act
-            return len(sampler.taken(self.store.study)) >= sampler.size
+        with self.store.database.errors():  # `done` asks outside any transaction
+            return is_exhausted(self._sampler(trials), self.store.study)
 
     def _sampler(self, number: int) -> BaseSampler:
         return self.make_sampler(self.config.base.seed, number, self.ranges)
@@ -301,13 +298,13 @@ class Ledger:
     def _prunes(self, assignment: Assignment, epoch: int) -> bool:
         if self.pruner is None or assignment.baseline is not None:
             return False
-        if isinstance(self.pruner, NonDominated):
+        if isinstance(self.pruner, SeveralObjectives):
             decides = self.pruner.decides_after(epoch)
             return decides and self.pruner.prunes(assignment.number, self.store.losses_at(epoch))
         return self.writer.should_prune(assignment.number, self.pruner)
 
     def _assignment(self, frozen: FrozenTrial) -> Assignment:
-        configuration = self.config.configuration(parameters(self.store.config, frozen))
+        configuration = self.config.configuration(parameters(self.store.study_config, frozen))
         failures = self.writer.failures(frozen.number)
         return Assignment(frozen.number, configuration, frozen.user_attrs.get(BASELINE), failures, self.order)
 

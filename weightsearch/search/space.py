@@ -8,7 +8,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from weightsearch.config.ranges import Choices, FloatRange, IntRange, Range, as_written, find_ranges, label
+from weightsearch.config.ranges import Choices, FloatRange, IntRange, Range, as_written, label
 from weightsearch.errors import SearchError
 
 
@@ -34,12 +34,11 @@ def inside(space: Mapping[str, Range], values: Mapping[str, Any]) -> dict[str, A
     }
 
 
-def as_stored(space: Mapping[str, Range], tree: Mapping[str, Any]) -> dict[str, Range]:
-    """The space with its choices as the study's stored tree writes them: `[32, 48]` if the file now says `[32.0, 48]`.
+def as_stored(space: Mapping[str, Range], stored: Mapping[str, Range]) -> dict[str, Range]:
+    """The space with its choices as the study's stored space writes them: `[32, 48]` if the file now says `[32.0, 48]`.
     The database identifies a list by its text."""
-    stored = {".".join(path): found["choices"] for path, found in find_ranges(tree) if "choices" in found}
     return {
-        name: Choices(tuple(stored[name])) if isinstance(found, Choices) and name in stored else found
+        name: stored[name] if isinstance(found, Choices) and isinstance(stored.get(name), Choices) else found
         for name, found in space.items()
     }
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import pandas as pd
 import yaml
 
-from weightsearch.config.study import fill
+from weightsearch.config.paths import fill
 from weightsearch.errors import StoreError, WriteError
 from weightsearch.files import write_text
 from weightsearch.study.spreadsheet import to_csv

@@ -10,9 +10,10 @@ from typing import Final
 import sqlalchemy as sa
 
 from weightsearch.errors import StoreError, command
+from weightsearch.records import HEADS
 from weightsearch.study import tables
 
-VERSION: Final = 4
+VERSION: Final = 5
 OPTUNA: Final = frozenset({"version_info", "studies", "trials"})
 
 
@@ -101,9 +102,25 @@ def _rebalancing(_: sa.Connection) -> None:
     """Version 4 added a table; no older trial was rebalanced."""
 
 
+ONE_UNIT: Final = ("dual_head", "encoder_decoder", "disparity", "flow")  # as version 4 knew them
+
+
+def _heads_of_one_unit(connection: sa.Connection) -> None:
+    """Version 5 has no gradients at heads that may have several units, which version 4 stored and did not show."""
+    trials = sa.table("trials", sa.column("trial_id"), sa.column("study_id"))
+    for study, config in connection.execute(sa.select(tables.studies.c.study_id, tables.studies.c.spec)).all():
+        tree = config.get("tree", {})
+        name = tree.get("model", {}).get("name", "")
+        if tree.get("data", {}).get("neighbours") and name not in ONE_UNIT:
+            mine = sa.select(trials.c.trial_id).where(trials.c.study_id == study)
+            for table in (tables.gradients, tables.conflicts):
+                connection.execute(sa.delete(table).where(table.c.trial_id.in_(mine), table.c.place == HEADS))
+
+
 # Version -> what leads from it to the next one.
 MIGRATIONS: Final[Mapping[int, Callable[[sa.Connection], None]]] = {
     1: _drivers_and_assignments,
     2: _probes_pictures_confirmations,
     3: _rebalancing,
+    4: _heads_of_one_unit,
 }

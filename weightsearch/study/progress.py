@@ -115,13 +115,13 @@ def read_progress(store: StudyStore, total: int | None = None) -> Progress:
         )
         drivers = tuple(map(str, living(store, connection)))
     best = summary.best
-    epochs = store.config["tree"]["train"].get("epochs")
+    config = store.study_config
     return Progress(
         study=summary.study,
         objective=objective,
         states=summary.states,
         total=total,
-        epochs=epochs if isinstance(epochs, int) else 0,
+        epochs=0 if "train.epochs" in config.space else config.base.train.epochs,
         best=None if best is None else (best.number, best.values[objective]),
         baselines={name: one.values[objective] for name, one in summary.baselines.items() if one.values},
         running=running,

@@ -11,7 +11,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from weightsearch.analysis.domination import non_dominated
 from weightsearch.analysis.verdict import TEST, VALIDATION, Contender, Sentence, Verdict, judge
-from weightsearch.config.ranges import Choices, as_written, find_ranges, label
+from weightsearch.config import StudyConfig
+from weightsearch.config.ranges import Choices, Range, as_written, label
 from weightsearch.errors import CALL, called
 from weightsearch.study.lease import living
 from weightsearch.study.store import BASELINE, NAIVE, NAIVE_ON_TEST, REASON, WARNINGS, StudyStore
@@ -131,7 +132,7 @@ def summarise(store: StudyStore) -> StudySummary:
     """Read a study's trials from its database."""
     directions: dict[str, str] = dict(store.config["objectives"])
     epochs = store.epochs()
-    trials = tuple(_trial(store.config, frozen, epochs.get(frozen.number, 0)) for frozen in store.trials())
+    trials = tuple(_trial(store.study_config, frozen, epochs.get(frozen.number, 0)) for frozen in store.trials())
     complete = [trial for trial in trials if trial.state == "COMPLETE"]
     first, direction = next(iter(directions.items()))
     front = _front(complete, directions)
@@ -157,39 +158,37 @@ def summarise(store: StudyStore) -> StudySummary:
     )
 
 
-def parameters(config: Mapping[str, Any], frozen: FrozenTrial) -> dict[str, Any]:
+def parameters(study: StudyConfig, frozen: FrozenTrial) -> dict[str, Any]:
     """The values that a trial puts into the configuration, by dotted path."""
     baseline = frozen.user_attrs.get(BASELINE)
     if baseline is not None:
-        choices = {name: Choices(tuple(found)) for name, found in _choices(config).items()}
-        values = dict(config["baselines"][baseline])
-        return {name: as_written(choices[name], value) if name in choices else value for name, value in values.items()}
-    return decode(config, frozen.params)
+        values = study.search.baselines[baseline]
+        return {
+            name: as_written(found, value) if isinstance(found := study.space.get(name), Choices) else value
+            for name, value in values.items()
+        }
+    return decode(study.space, frozen.params)
 
 
-def decode(config: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
+def decode(space: Mapping[str, Range], params: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters as the database has them -> values of the study file: lists and mappings are stored as JSON text."""
     result = dict(params)
-    for name, choices in _choices(config).items():
-        for choice in choices:
-            if isinstance(choice, (list, dict)) and name in params and label(choice) == params[name]:
-                result[name] = choice
+    for name, found in space.items():
+        if isinstance(found, Choices) and name in params:
+            for choice in found.values:
+                if isinstance(choice, (list, dict)) and label(choice) == params[name]:
+                    result[name] = choice
     return result
 
 
-def _choices(config: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """The choices of the study file by the parameter's path."""
-    return {".".join(path): found["choices"] for path, found in find_ranges(config["tree"]) if "choices" in found}
-
-
-def _trial(config: Mapping[str, Any], frozen: FrozenTrial, epochs: int) -> TrialSummary:
+def _trial(study: StudyConfig, frozen: FrozenTrial, epochs: int) -> TrialSummary:
     complete = frozen.state == TrialState.COMPLETE
-    values = dict(zip(config["objectives"], frozen.values, strict=True)) if complete else {}
+    values = dict(zip(study.search.objectives, frozen.values, strict=True)) if complete else {}
     return TrialSummary(
         number=frozen.number,
         state=frozen.state.name,
         values=values,
-        params=parameters(config, frozen),
+        params=parameters(study, frozen),
         baseline=frozen.user_attrs.get(BASELINE),
         reason=frozen.user_attrs.get(REASON),
         epochs=epochs,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 import optuna
@@ -12,15 +13,14 @@ import sqlalchemy as sa
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from weightsearch.config import StudyConfig
+from weightsearch.config.study import parse_stored
 from weightsearch.errors import CALL, StoreError, called
 from weightsearch.records import (
-    HEADS,
     WITHOUT_PIXELS,
     Picture,
     TermRecord,
-    heads_of,
     pixel_warnings,
-    several_units,
 )
 from weightsearch.study import tables
 from weightsearch.study.database import Database
@@ -49,6 +49,11 @@ class StudyTrials:
         self.study = study
         self.study_id: int = study._study_id
         self.config = config
+
+    @cached_property
+    def study_config(self) -> StudyConfig:
+        """The study file as it was when the study began, without a look at its data or plug-ins."""
+        return parse_stored(f"the study {self.study.study_name!r} in {self.database.name}", self.config)
 
     def how_to_go_on(self) -> str:
         """The command that continues the study; `--force-new` is left out, since the study is there now."""
@@ -176,15 +181,13 @@ class StudyTrials:
         with self.database.reading() as connection:
             rows = connection.execute(sa.select(*columns).where(mine)).all()
         found = {row[0]: TermRecord(*(math.nan if value is None else value for value in row[1:])) for row in rows}
-        return {name: found[name] for name in self.config["tree"]["loss"] if name in found}
+        return {name: found[name] for name in self.study_config.base.loss if name in found}
 
     def norms(self, number: int) -> dict[str, tuple[int, dict[str, float]]]:
         """The weighted terms' gradient norms of a trial by place: the last epoch with a measurement there, and the norm
-        by term. Heads that may have several units are left out."""
+        by term."""
         table = tables.gradients
         mine = table.c.trial_id == self.trial_id(number)
-        if several_units(*heads_of(self.config["tree"])):
-            mine &= table.c.place != HEADS
         query = sa.select(table.c.place, table.c.epoch, table.c.term, table.c.norm).where(mine).order_by(table.c.epoch)
         found: dict[str, tuple[int, dict[str, float]]] = {}
         with self.database.reading() as connection:

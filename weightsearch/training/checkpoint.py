@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import torch
 
-from weightsearch.config.differences import flat
+from weightsearch.config.paths import flat
 from weightsearch.config.schema import Configuration
 from weightsearch.errors import CheckpointError
 from weightsearch.files import write_bytes

@@ -20,7 +20,6 @@ from weightsearch.data.dataset import Dataset, changed_content
 from weightsearch.errors import ModelError, WeightsearchError
 from weightsearch.losses.criterion import build_criterion
 from weightsearch.losses.rebalancing import Rebalancing
-from weightsearch.metrics.protocol import protocol_of
 from weightsearch.records import EpochRecord, Picture
 from weightsearch.training.batches import batches
 from weightsearch.training.checkpoint import essentials, read_checkpoint, write_checkpoint
@@ -31,6 +30,7 @@ from weightsearch.training.network import build_network, predict, train_mode, wa
 from weightsearch.training.optimizer import learning_rate, make_optimizer, set_learning_rate
 from weightsearch.training.pictures import draw_pictures
 from weightsearch.training.probe import Account, Clock, Probe
+from weightsearch.training.protocols import protocol_of
 from weightsearch.training.recorder import Recorder
 from weightsearch.training.seeding import seed_process, sequence, shuffled
 

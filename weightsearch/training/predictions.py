@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from weightsearch.config.schema import Configuration, EvaluationSize
+from weightsearch.config.schema import Configuration
 from weightsearch.data.cache import build_source, videos_of
 from weightsearch.data.hidden import visible
 from weightsearch.data.images import PICTURES, read_array, read_uint16
@@ -24,15 +24,17 @@ from weightsearch.data.split import cut, with_neighbours
 from weightsearch.data.units import Stored, Unit, convention, stored_as, to_metres, unit_of
 from weightsearch.errors import DataError, counted
 from weightsearch.metrics.depth import DepthMetrics
-from weightsearch.metrics.protocol import CROPS, Protocol, crop_box, crop_size, misfit, protocol_of
+from weightsearch.metrics.protocol import CROPS, Protocol, crop_box, crop_size, misfit
 from weightsearch.plugins import known_words
+from weightsearch.records import EvaluationSize
 from weightsearch.training.prediction_units import Samples
+from weightsearch.training.protocols import own_metrics, protocol_of
 
 SUFFIXES: Final = (".npy", ".png")
 SMALLEST: Final = 1e-6  # inverse depth, 1/metres
 CHUNK: Final = 32  # frames whose truth is in memory at a time
 WHOLE: Final = "whole"
-SECTIONS: Final = (WHOLE, *(name for name in (*CROPS, "kb") if name != "none"))
+PARTS: Final = (WHOLE, *(name for name in (*CROPS, "kb") if name != "none"))
 
 Map = NDArray[np.float32]
 Note = Callable[[str], None]
@@ -83,8 +85,8 @@ def evaluate_predictions(
     that crop; of any other meaning.part must say what it shows. note: told which file was taken for which frame where
     their names are not the same, which crop a map was taken for, in which unit integers were read, and what looks wrong
     about the unit. Raises DataError that names what is wrong, a unit that cannot be right among it."""
-    if meaning.part is not None and meaning.part not in SECTIONS:
-        raise DataError(f"unknown part {meaning.part!r}{known_words(meaning.part, SECTIONS)}")
+    if meaning.part is not None and meaning.part not in PARTS:
+        raise DataError(f"unknown part {meaning.part!r}{known_words(meaning.part, PARTS)}")
     source = build_source(configuration)
     unit = unit_of(source) if meaning.scale is None else Unit(meaning.scale, meaning.scale)
     array = _Array(path, meaning, unit) if path.is_file() else None
@@ -99,7 +101,7 @@ def evaluate_predictions(
             f"{counted(len(names), 'frame')}{ends}"
         )
     protocol = replace(protocol_of(configuration, split), flip_average=False, bits=None)
-    metrics = DepthMetrics(protocol, torch.device("cpu"))
+    metrics = DepthMetrics(protocol, torch.device("cpu"), own_metrics(configuration))
     samples, depths = Samples(path, protocol, meaning.inverse), []
     told: str | None = None
     natives: set[Size] = set()
@@ -269,7 +271,7 @@ def _part(name: str, shape: Size, of_protocol: str, size: Size, native: Size) ->
     sizes = {size, native}
     if shape in sizes:
         return WHOLE
-    fits = [crop for crop in SECTIONS[1:] if any(shape == crop_size(crop, size) for size in sizes)]
+    fits = [crop for crop in PARTS[1:] if any(shape == crop_size(crop, size) for size in sizes)]
     if of_protocol in fits:
         return of_protocol
     if not fits and any(_proportional(shape, size) for size in sizes):

@@ -17,17 +17,15 @@ from weightsearch.errors import RAISED, DataError, ModelError, WeightsearchError
 from weightsearch.losses.criterion import build_criterion
 from weightsearch.losses.rebalancing import Rebalancing
 from weightsearch.metrics.depth import NAMES
-from weightsearch.metrics.protocol import protocol_of
+from weightsearch.plugins import resolve
 from weightsearch.training.batches import batches
 from weightsearch.training.network import build_network, depth_of, predict, quantised, waiting_parts
+from weightsearch.training.protocols import protocol_of
 from weightsearch.training.scores import check_measurable, knows_depth
 from weightsearch.training.term_check import check_terms, weighted_terms
 from weightsearch.user_code import at
 
 Sizes = tuple[tuple[int, int], tuple[int, int]]
-
-OF_CAMERAS: Final = ("photometric_rigid", "epipolar", "flow_depth_consistency")  # terms that need intrinsics
-
 
 PROPORTIONS: Final = 0.1  # by how much a prediction's height over width may differ from the images'
 
@@ -131,7 +129,7 @@ def _check_motion(configuration: Configuration, dataset: Dataset) -> None:
         np.isfinite(found[order]).all(axis=(1, 2)) for found in (dataset.frames.pose, dataset.frames.intrinsics)
     )
     for name, term in configuration.loss.items():
-        if (term.term or name) not in OF_CAMERAS:
+        if not getattr(resolve("loss", term.term or name), "needs_intrinsics", False):
             continue
         if not cameras.all():
             raise DataError(

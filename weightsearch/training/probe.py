@@ -58,9 +58,9 @@ class Probe:
     gradients of all terms but one until the step's own is there, and a parameter's own hooks see its passes.
 
     Heads: the outputs that are not computed from other outputs. What a term sends into an output that is, such as the
-    depth that two heads make, counts where it arrives. They are left out where that is not defined: an output computed
-    from others and from something else, or outputs of one compiled function. Shared parameters: those that every term
-    (of weight above 0) reaches; where there are none, those that at least two reach.
+    depth that two heads make, counts where it arrives. They are left out where that is not defined (an output computed
+    from others and from something else, or outputs of one compiled function) and where heads have several units. Shared
+    parameters: those that every term (of weight above 0) reaches; where there are none, those that at least two reach.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class Probe:
         self.parameters = [parameter for parameter in parameters if parameter.requires_grad]
         self.learning = [True] * len(self.parameters)
         self.names = criterion.names
+        self.at_heads = criterion.at_heads
         self.account = account
         self.clock = clock
         self.device = self.parameters[0].device
@@ -164,7 +165,7 @@ class Probe:
             raise MemoryError("no memory on the GPU for the gradients of single terms")
         terms = {index: term if found.scale is None else term * found.scale for index, term in active.items()}
         if self.heads is None:
-            self.heads = heads_among(result.outputs)
+            self.heads = heads_among(result.outputs) if self.at_heads else []
         if self.heads:
             heads = [result.outputs[place] for place in self.heads]
             at_heads = {index: gradients_of(term, heads) for index, term in terms.items()}

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,23 +20,15 @@ from weightsearch.errors import OptionError, TrialFailure
 from weightsearch.losses.criterion import CriterionResult, build_criterion
 from weightsearch.losses.rebalancing import Rebalancing
 from weightsearch.losses.term import Prediction
-from weightsearch.metrics.protocol import Protocol, protocol_of
+from weightsearch.metrics.protocol import Protocol
+from weightsearch.plugins import names as plugin_names
+from weightsearch.plugins import resolve
 from weightsearch.training.device import Precision, choose_device, choose_precision
 from weightsearch.training.evaluate import load_network, predicted
 from weightsearch.training.network import predict
 from weightsearch.training.optimizer import make_optimizer
+from weightsearch.training.protocols import protocol_of
 from weightsearch.training.scores import Predicted, open_truths, score
-
-PHOTOMETRIC: Final = ("photometric_rigid", "photometric_flow")
-# The terms that compare with no ground truth. Others, a user's own among them, take no part.
-WITHOUT_TRUTH: Final = (
-    *PHOTOMETRIC,
-    "edge_aware_smoothness",
-    "epipolar",
-    "flow_depth_consistency",
-    "smooth_depth",
-    "smooth_flow",
-)
 
 
 @dataclass(frozen=True)
@@ -63,6 +55,16 @@ class Refined:
     after: float
 
 
+def _photometric() -> list[str]:
+    """The loss terms that compare pictures."""
+    return [name for name in plugin_names("loss") if getattr(resolve("loss", name), "photometric", False)]
+
+
+def _needs_truth(term: str) -> bool:
+    """True if a loss term compares with ground truth, or does not say."""
+    return bool(getattr(resolve("loss", term), "needs_ground_truth", True))
+
+
 def self_supervised(configuration: Configuration) -> Configuration:
     """The configuration with only the loss terms that refinement may learn from. Raises OptionError with the path of
     the value that rules refinement out."""
@@ -72,13 +74,13 @@ def self_supervised(configuration: Configuration) -> Configuration:
             "found none; refinement learns from the frames beside each frame: give their offsets, such as [-1, 1]",
         )
     names = {name: term.term or name for name, term in configuration.loss.items() if term.weight > 0}
-    if not any(term in PHOTOMETRIC for term in names.values()):
+    if not any(getattr(resolve("loss", term), "photometric", False) for term in names.values()):
         raise OptionError(
             "loss",
-            f"found {', '.join(names) or 'no weight above 0'}; refinement needs {' or '.join(PHOTOMETRIC)} with a "
+            f"found {', '.join(names) or 'no weight above 0'}; refinement needs {' or '.join(_photometric())} with a "
             "weight above 0",
         )
-    kept = {name: configuration.loss[name] for name, term in names.items() if term in WITHOUT_TRUTH}
+    kept = {name: configuration.loss[name] for name, term in names.items() if not _needs_truth(term)}
     for name, term in kept.items():
         if term.options.get("pose", "predicted") != "predicted":
             raise OptionError(

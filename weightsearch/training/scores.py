@@ -21,6 +21,7 @@ from weightsearch.metrics.odometry import OdometryMetrics
 from weightsearch.metrics.protocol import Protocol
 from weightsearch.training.batches import batches
 from weightsearch.training.network import resized, resized_flow
+from weightsearch.training.protocols import own_metrics
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def score(
     order = dataset.splits[split]
     if not len(order):
         raise DataError(f"data.split: the {split} split has no frames")
-    depth = DepthMetrics(protocol, device)
+    depth = DepthMetrics(protocol, device, own_metrics(dataset.configuration))
     odometry, flow = OdometryMetrics(split), FlowMetrics(device, split)
     truths = open_truths(dataset, split, protocol)
     step, places = _step_ahead(dataset.offsets), dataset.places(order)

@@ -8,11 +8,10 @@ import yaml
 
 from tests.conftest import ROOT, TINY
 from weightsearch.config import Choices, FloatRange, IntRange, load_base, load_configuration, load_identity, load_study
-from weightsearch.config.objectives import BETTER
-from weightsearch.config.study import fill
+from weightsearch.config.paths import fill
 from weightsearch.errors import ConfigError
-from weightsearch.metrics.depth import NAMES, SECTIONS
-from weightsearch.plugins import TABLES, resolve
+from weightsearch.metrics.registry import METRICS
+from weightsearch.plugins import PACKAGES, names, resolve
 
 
 def test_the_shipped_study_is_what_it_says():
@@ -319,9 +318,15 @@ def test_identity_needs_no_more_than_a_name(tmp_path, monkeypatch):
     assert load_identity(path).storage == "sqlite:///mine.db"
 
 
-def test_objectives_and_metrics_are_the_same_names():
-    assert tuple(BETTER)[: len(NAMES)] == NAMES
-    assert set(BETTER) >= {"ate", "epe", "abs_rel_static", *SECTIONS}
+def test_every_metric_has_a_unit_and_a_direction_of_its_own():
+    assert len(METRICS) == 28
+    assert {name for name, metric in METRICS.items() if metric.direction == "maximize"} == {"a1", "a2", "a3"}
+    assert {metric.unit for metric in METRICS.values()} == {"", "m", "deg", "%", "deg/100 m", "px"}
+    assert [METRICS[name].ground_truth for name in ("abs_rel", "ate", "epe_static")] == [
+        {"depth"},
+        {"pose"},
+        {"flow", "moving"},
+    ]
 
 
 TWO = "search.objectives={abs_rel: minimize, a1: maximize}"
@@ -333,14 +338,20 @@ def test_several_objectives_may_be_pruned_by_what_knows_them(tiny, pruner):
         assert load_study(tiny, [*sets, f"search.pruner={pruner}"]).search.pruner.name in pruner
 
 
-@pytest.mark.parametrize("pruner", ["successive_halving", "hyperband", "median", "my.pruners:Mine"])
+@pytest.mark.parametrize(
+    "pruner", ["successive_halving", "hyperband", "median", "tests.unit.config.test_study:OneValue"]
+)
 def test_several_objectives_are_refused_by_what_compares_one_value(tiny, pruner):
     message = f"search.pruner: {pruner} compares one value; with several objectives use non_dominated or none"
     with pytest.raises(ConfigError, match=message):
         load_study(tiny, [TWO, f"search.pruner='{pruner}'"])
 
 
-@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, table in TABLES.items() for name in table])
+class OneValue:
+    """A pruner that does not say that it compares several objectives."""
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in PACKAGES for name in names(kind)])
 def test_every_row_of_the_plugin_tables_resolves_to_its_file(kind, name):
     found = resolve(kind, name)
     module = found.__module__.rsplit(".", 1)[-1]

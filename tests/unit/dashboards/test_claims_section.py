@@ -18,12 +18,18 @@ from weightsearch.dashboards.report.data import ReportData, read_report_data
 from weightsearch.records import TermRecord
 
 FOCUS = "loss.silog.variance_focus"
+MINIMAL = {
+    "name": "s",
+    "data": {"name": "procedural", "size": [32, 48], "min_depth": 0.3, "max_depth": 6.0},
+    "model": {"name": "encoder_decoder"},
+    "train": {"epochs": 1, "lr": 1e-3},
+}
 
 
 def study(tmp_path, tree: dict[str, Any], trials: Mapping[str, tuple[dict[str, Any], dict[str, float]]]) -> ReportData:
     """A study whose baselines have these parameters and these objectives; each parameter is a choice of their values."""
     tmp_path.mkdir(exist_ok=True)
-    tree = deepcopy({"name": "s", "data": {"name": "procedural"}, "train": {"epochs": 1, "lr": 1e-3}, **tree})
+    tree = deepcopy({**MINIMAL, **tree})
     space = {}
     for path in next(iter(trials.values()))[0]:
         *sections, last = path.split(".")
@@ -31,7 +37,8 @@ def study(tmp_path, tree: dict[str, Any], trials: Mapping[str, tuple[dict[str, A
         for section in sections:
             node = node[section]
         choices = list(dict.fromkeys(params[path] for params, _ in trials.values()))
-        node[last], space[path] = {"choices": choices}, CategoricalDistribution(choices)
+        node[last] = {"choices": choices} if len(choices) > 1 else choices[0]
+        space[path] = CategoricalDistribution(choices)
     config = {
         "tree": tree,
         "objectives": dict.fromkeys(next(iter(trials.values()))[1], "minimize"),
@@ -140,6 +147,7 @@ def test_trials_with_silog_alone_say_which_focus_is_best(tmp_path):
 def test_rebalancing_is_compared_with_none_in_every_objective(tmp_path, methods):
     tree = {
         "loss": {"photometric_rigid": {"weight": 1.0}, "photometric_flow": {"weight": 1.0}},
+        "data": {**MINIMAL["data"], "neighbours": [-1, 1]},
         "rebalance": {"eta": 0.1},
     }
     trials = {

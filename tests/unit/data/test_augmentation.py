@@ -11,7 +11,7 @@ import torch
 from weightsearch.config.schema import Augmentation
 from weightsearch.data.augmentation import augment
 from weightsearch.data.batch import Batch
-from weightsearch.data.procedural import Procedural
+from weightsearch.data.sources.procedural import Procedural
 
 SIZE = (48, 64)
 

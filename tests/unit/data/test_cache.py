@@ -15,7 +15,7 @@ from tests.unit.data.test_seven_scenes import make_scene
 from weightsearch.config import Configuration, load_configuration
 from weightsearch.data.cache import CONTENT, open_frames
 from weightsearch.data.dataset import changed_content, open_dataset
-from weightsearch.data.procedural import Procedural
+from weightsearch.data.sources.procedural import Procedural
 from weightsearch.errors import DataError
 
 WEIGHTED = "position-weighted mean of the"

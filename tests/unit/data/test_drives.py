@@ -15,13 +15,13 @@ from weightsearch.config.schema import Split
 from weightsearch.data.check import check_data
 from weightsearch.data.dataset import open_dataset
 from weightsearch.data.drives import stretches
-from weightsearch.data.kitti_raw import KittiRaw
 from weightsearch.data.source import Listed, Video
+from weightsearch.data.sources.kitti_raw import KittiRaw
 from weightsearch.data.split import beside, cut, with_neighbours
 from weightsearch.errors import DataError, OptionError
-from weightsearch.metrics.protocol import protocol_of
 from weightsearch.training.loop import Trainer
 from weightsearch.training.predictions import frame_names
+from weightsearch.training.protocols import protocol_of
 
 
 @pytest.fixture

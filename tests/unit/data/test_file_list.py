@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from weightsearch.data.file_list import FileList
+from weightsearch.data.sources.file_list import FileList
 from weightsearch.errors import DataError, OptionError
 
 

@@ -11,9 +11,9 @@ from PIL import Image
 from tests.unit.training.test_loop import configuration
 from weightsearch.data.dataset import open_dataset
 from weightsearch.data.hidden import visible
-from weightsearch.data.kitti_raw import KittiRaw
-from weightsearch.data.nyu import Nyu
-from weightsearch.data.seven_scenes import SevenScenes
+from weightsearch.data.sources.kitti_raw import KittiRaw
+from weightsearch.data.sources.nyu import Nyu
+from weightsearch.data.sources.seven_scenes import SevenScenes
 from weightsearch.training.features import _load as load_features
 from weightsearch.training.predictions import Meaning, evaluate_predictions
 

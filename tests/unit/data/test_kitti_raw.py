@@ -9,9 +9,9 @@ from PIL import Image
 
 from weightsearch.config import load_configuration
 from weightsearch.data.cache import open_frames
-from weightsearch.data.kitti_raw import KittiRaw, project, read_scan, velodyne_to_image
+from weightsearch.data.sources.kitti_raw import KittiRaw, project, read_scan, velodyne_to_image
 from weightsearch.errors import DataError, OptionError
-from weightsearch.metrics.protocol import protocol_of
+from weightsearch.training.protocols import protocol_of
 
 DATE = "2011_09_26"
 DRIVE = f"{DATE}/{DATE}_drive_9001_sync"

@@ -15,12 +15,12 @@ from weightsearch.config import Configuration, load_base
 from weightsearch.data.cache import build_source, open_frames
 from weightsearch.data.check import check_data
 from weightsearch.data.dataset import open_dataset, outline
-from weightsearch.data.file_list import FileList
-from weightsearch.data.flow_pairs import FlowPairs
 from weightsearch.data.listing import check_files
+from weightsearch.data.sources.file_list import FileList
+from weightsearch.data.sources.flow_pairs import FlowPairs
 from weightsearch.errors import DataError
-from weightsearch.metrics.protocol import protocol_of
 from weightsearch.training.data_warnings import data_warnings
+from weightsearch.training.protocols import protocol_of
 
 DATA = "data={name: file_list, root: ., size: [32, 48], min_depth: 0.1, max_depth: 6, train: train.txt%s}"
 ROWS = [f"{number}.jpg {number}.png" for number in range(8)]
@@ -81,7 +81,7 @@ def test_a_data_set_checks_each_file_of_pairs_and_of_split_files(tmp_path):
 
 
 def test_a_picture_that_a_split_file_of_kitti_names(data_root, tmp_path):
-    from weightsearch.data.kitti_raw import KittiRaw
+    from weightsearch.data.sources.kitti_raw import KittiRaw
 
     root = data_root / "kitti_raw"
     drive = next(path.parents[2] for path in sorted(root.glob("*/*/image_02/data/*")))

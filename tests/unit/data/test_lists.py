@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from weightsearch.data.file_list import FileList
-from weightsearch.data.flow_pairs import FlowPairs
-from weightsearch.data.kitti_raw import KittiRaw
 from weightsearch.data.lists import read_rows
+from weightsearch.data.sources.file_list import FileList
+from weightsearch.data.sources.flow_pairs import FlowPairs
+from weightsearch.data.sources.kitti_raw import KittiRaw
 from weightsearch.errors import DataError
 
 

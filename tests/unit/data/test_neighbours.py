@@ -14,12 +14,12 @@ from tests.video import CPU, batch_of, configuration, dataset
 from weightsearch.config.schema import Augmentation, Split
 from weightsearch.data.augmentation import augment
 from weightsearch.data.dataset import open_dataset, relative_poses
-from weightsearch.data.file_list import FileList
 from weightsearch.data.flow_files import write_flo
-from weightsearch.data.flow_pairs import FlowPairs
-from weightsearch.data.kitti_raw import KittiRaw
-from weightsearch.data.seven_scenes import SevenScenes, zoomed
 from weightsearch.data.source import Video
+from weightsearch.data.sources.file_list import FileList
+from weightsearch.data.sources.flow_pairs import FlowPairs
+from weightsearch.data.sources.kitti_raw import KittiRaw
+from weightsearch.data.sources.seven_scenes import SevenScenes, zoomed
 from weightsearch.data.split import cut, with_neighbours
 from weightsearch.errors import ConfigError, DataError, OptionError
 from weightsearch.geometry.camera import rigid_flow

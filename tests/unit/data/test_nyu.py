@@ -11,7 +11,7 @@ from PIL import Image
 from weightsearch.config import load_configuration
 from weightsearch.data.dataset import open_dataset
 from weightsearch.data.images import resize_colour
-from weightsearch.data.nyu import Nyu
+from weightsearch.data.sources.nyu import Nyu
 from weightsearch.errors import DataError, OptionError
 
 CLOSED = ["loss.fractional.weight=10", "loss.consistency.weight=0.5"]

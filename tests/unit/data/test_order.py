@@ -11,8 +11,8 @@ from tests.unit.data.test_check import make
 from weightsearch.config import load_configuration
 from weightsearch.data.check import check_data
 from weightsearch.data.dataset import open_dataset
-from weightsearch.data.file_list import FileList
 from weightsearch.data.order import Backwards, leaps, place_in_time, videos_of
+from weightsearch.data.sources.file_list import FileList
 from weightsearch.errors import DataError
 from weightsearch.training.predictions import frame_names
 

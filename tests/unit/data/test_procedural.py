@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from weightsearch.data.procedural import AHEAD, EYE, PERIOD, Procedural, shapes_at
 from weightsearch.data.shapes import cast, intrinsics_of
+from weightsearch.data.sources.procedural import AHEAD, EYE, PERIOD, Procedural, shapes_at
 from weightsearch.errors import OptionError
 
 # Of scenes without things that move, at a pace of 1: variety, video, index, and the sums of the picture, the depth and

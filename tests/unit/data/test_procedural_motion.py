@@ -6,9 +6,9 @@ from functools import cache
 import numpy as np
 import pytest
 
-from weightsearch.data.procedural import EYE, TURNING, Procedural
 from weightsearch.data.shapes import Sphere
 from weightsearch.data.source import Motion, Moving
+from weightsearch.data.sources.procedural import EYE, TURNING, Procedural
 from weightsearch.errors import OptionError
 from weightsearch.plugins import build
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from weightsearch.data.seven_scenes import SevenScenes
+from weightsearch.data.sources.seven_scenes import SevenScenes
 from weightsearch.errors import DataError
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from weightsearch.data.file_list import FileList
-from weightsearch.data.kitti_raw import KittiRaw
-from weightsearch.data.nyu import Nyu
-from weightsearch.data.seven_scenes import SevenScenes
+from weightsearch.data.sources.file_list import FileList
+from weightsearch.data.sources.kitti_raw import KittiRaw
+from weightsearch.data.sources.nyu import Nyu
+from weightsearch.data.sources.seven_scenes import SevenScenes
 from weightsearch.data.units import Unit, convention, to_metres, unit_of
 
 

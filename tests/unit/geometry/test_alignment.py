@@ -11,7 +11,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from tests.unit.geometry.differences import by_gradient_and_differences
 from weightsearch.data.images import resize_colour, resize_depth, resize_intrinsics
-from weightsearch.data.seven_scenes import SevenScenes
+from weightsearch.data.sources.seven_scenes import SevenScenes
 from weightsearch.geometry import alignment
 from weightsearch.geometry.alignment import aligned_motion
 from weightsearch.geometry.camera import back_project, rigid_flow

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.unit.geometry.differences import by_gradient_and_differences
-from weightsearch.data.procedural import Procedural
+from weightsearch.data.sources.procedural import Procedural
 from weightsearch.geometry.camera import rigid_flow
 from weightsearch.geometry.motion import camera_motion
 from weightsearch.geometry.occlusion import visible

@@ -12,7 +12,7 @@ import torch
 from tests.video import batch_of, dataset
 from weightsearch.data.batch import Batch
 from weightsearch.data.images import resize_colour, resize_depth, resize_intrinsics
-from weightsearch.data.seven_scenes import SevenScenes
+from weightsearch.data.sources.seven_scenes import SevenScenes
 from weightsearch.geometry.camera import back_project, inverse_intrinsics, pixel_grid, rigid_flow
 from weightsearch.geometry.epipolar import epipolar_distance, fundamental_matrix
 from weightsearch.geometry.occlusion import visible

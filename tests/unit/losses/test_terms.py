@@ -18,9 +18,9 @@ from weightsearch.data.batch import Batch
 from weightsearch.errors import OptionError
 from weightsearch.losses.depth_term import truth_at
 from weightsearch.losses.term import LossTerm
-from weightsearch.plugins import TABLES, build
+from weightsearch.plugins import build, names
 
-TERMS = sorted(set(TABLES["loss"]) - set(OF_PAIRS))
+TERMS = sorted(set(names("loss")) - set(OF_PAIRS))
 OUTPUT = {"integer": "integer", "fractional": "fractional"}  # what a term reads; all others read depth
 WITHOUT_TRUTH = ["edge_aware_smoothness"]
 WITH_TRUTH = [name for name in TERMS if name not in WITHOUT_TRUTH]

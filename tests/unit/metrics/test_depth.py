@@ -9,11 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from weightsearch.config import load_configuration
+from weightsearch.config import load_configuration, load_study
 from weightsearch.config.schema import PRESETS
-from weightsearch.errors import TrialFailure
+from weightsearch.errors import ConfigError, ModelError, TrialFailure
 from weightsearch.metrics.depth import DepthMetrics
-from weightsearch.metrics.protocol import CROPS, Protocol, crop_mask, misfit, protocol_of
+from weightsearch.metrics.protocol import CROPS, Protocol, crop_mask, misfit
+from weightsearch.training.protocols import own_metrics, protocol_of
 
 CPU = torch.device("cpu")
 CLOSED = ["loss.fractional.weight=10", "loss.consistency.weight=0.5"]
@@ -139,7 +140,7 @@ def test_eigen_s_own_crop_of_kitti_at_native_size():
 
 
 def test_equal_on_real_depth(data_root):
-    from weightsearch.data.seven_scenes import SevenScenes
+    from weightsearch.data.sources.seven_scenes import SevenScenes
 
     source = SevenScenes(root=data_root / "7scenes" / "redkitchen", stride=100)
     truth = torch.from_numpy(np.stack([source.read(0, i).depth for i in range(4)]))[:, None]
@@ -344,3 +345,63 @@ def test_a_crop_on_pictures_that_it_is_not_made_for_is_told():
     )
     assert "has 480x480 and 1 more sizes, of other proportions" in text
     assert "cannot be compared with published ones" in text
+
+
+def median_error(predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
+    """A metric of one's own, metres."""
+    assert predicted.shape == true.shape
+    assert predicted.ndim == 1
+    return (predicted - true).abs().median()
+
+
+def broken(predicted: torch.Tensor, true: torch.Tensor) -> float:
+    raise ValueError("no such thing")
+
+
+OWN = "evaluation.metrics={middle: 'tests.unit.metrics.test_depth:median_error'}"
+
+
+def test_an_own_metric_is_the_mean_over_images_of_its_valid_pixels():
+    predicted, truth = maps(3)
+    used = protocol(size=tuple(truth.shape[-2:]), crop="garg")
+    metrics = DepthMetrics(used, CPU, {"middle": median_error})
+    metrics.update(predicted[:2], truth[:2])
+    metrics.update(predicted[2:], truth[2:])
+    inside = crop_mask(used.crop, used.size, CPU)
+    expected = []
+    for p, y in zip(predicted.double()[:, 0], truth.double()[:, 0], strict=True):
+        valid = (y > used.min_depth) & (y < used.max_depth) & inside
+        errors = (p[valid].clamp(used.min_depth, used.max_depth) - y[valid]).abs().sort().values
+        expected.append(float(errors[(len(errors) - 1) // 2]))
+    assert metrics.compute()["middle"] == pytest.approx(np.mean(expected), rel=1e-12)
+
+
+def test_an_own_metric_may_be_the_objective(tiny):
+    config = load_study(tiny, [OWN, "search.objectives={middle: minimize}", "train.early_stopping={patience: 2}"])
+    stopping = config.base.train.early_stopping
+    assert (stopping.metric, stopping.direction) == ("middle", "minimize")
+    assert stopping.best([0.5, 0.2, 0.3]) == 2
+    upwards = load_study(tiny, [OWN, "search.objectives={middle: maximize}", "train.early_stopping={patience: 2}"])
+    assert upwards.base.train.early_stopping.best([0.5, 0.2, 0.3]) == 1
+
+
+@pytest.mark.parametrize(
+    ("sets", "message"),
+    [
+        (["evaluation.metrics={abs_rel: 'tests.unit.metrics.test_depth:median_error'}"], "give yours another one"),
+        (["evaluation.metrics={mine: 'nowhere.to_be:found'}"], "cannot import 'nowhere.to_be'"),
+        ([OWN, "search.objectives={midle: minimize}"], "did you mean 'middle'?"),
+        ([OWN, "train.early_stopping={patience: 1, metric: middle}"], "add early_stopping.direction"),
+    ],
+)
+def test_mistakes_about_own_metrics_are_located(tiny, sets, message):
+    with pytest.raises(ConfigError) as caught:
+        load_study(tiny, sets)
+    assert message in str(caught.value)
+
+
+def test_a_fault_in_an_own_metric_names_its_line(tiny):
+    own = "evaluation.metrics={mine: 'tests.unit.metrics.test_depth:broken'}"
+    (function,) = own_metrics(load_configuration(tiny, [*CLOSED, own])).values()
+    with pytest.raises(ModelError, match=r"evaluation\.metrics\.mine: ValueError: no such thing .*test_depth\.py:\d+"):
+        function(torch.ones(3), torch.ones(3))

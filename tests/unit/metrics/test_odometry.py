@@ -350,7 +350,7 @@ def test_steps_without_a_place_are_refused():
 
 def test_on_a_real_path(data_root):
     """Kinect's path through a kitchen, in 32 bits as a network sees it."""
-    from weightsearch.data.seven_scenes import SevenScenes
+    from weightsearch.data.sources.seven_scenes import SevenScenes
 
     source = SevenScenes(root=data_root / "7scenes" / "redkitchen", stride=10)
     poses = np.stack([source.read(0, index).pose for index in range(20)])

@@ -5,8 +5,8 @@ import torch
 
 from weightsearch.errors import OptionError
 from weightsearch.models.co_training import CoTraining
-from weightsearch.models.encoder import Encoder
-from weightsearch.models.pose import PoseNet, inverted, rotated
+from weightsearch.models.parts.encoder import Encoder
+from weightsearch.models.parts.pose import PoseNet, inverted, rotated
 from weightsearch.plugins import all_options, build
 
 CONTEXT = {"size": [64, 96], "min_depth": 0.5, "max_depth": 80.0, "neighbours": (-1, 1)}

@@ -6,8 +6,8 @@ import torch
 from tests.unit.training.test_loop import CPU, configuration
 from weightsearch.data.dataset import open_dataset
 from weightsearch.errors import ModelError, OptionError
-from weightsearch.models.decoder import Decoder, DenseDepthDecoder, make_decoder
 from weightsearch.models.encoder_decoder import EncoderDecoder
+from weightsearch.models.parts.decoder import Decoder, DenseDepthDecoder, make_decoder
 from weightsearch.training.loop import Trainer
 from weightsearch.training.network import build_network
 

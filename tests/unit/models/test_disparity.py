@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from weightsearch.errors import OptionError
-from weightsearch.models.decoder import Decoder
 from weightsearch.models.disparity import Disparity
+from weightsearch.models.parts.decoder import Decoder
 
 SMALL = "test_efficientnet"
 

@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from weightsearch.errors import ModelError
 from weightsearch.models.disparity import Disparity
 from weightsearch.models.dual_head import DualHead
-from weightsearch.models.encoder import Encoder
-from weightsearch.models.encoder_size import size_options, takes
+from weightsearch.models.parts.encoder import Encoder
+from weightsearch.models.parts.encoder_size import size_options, takes
 
 KINDS = {
     "NHWC": "test_mambaout",

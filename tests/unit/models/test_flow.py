@@ -5,12 +5,12 @@ import torch
 from torch.nn.functional import cosine_similarity, grid_sample, interpolate
 
 from weightsearch.errors import OptionError
-from weightsearch.models.flow import FlowNetwork, cost_volume
+from weightsearch.models.flow import Flow, cost_volume
 
 
 def small(**options):
     torch.manual_seed(0)
-    return FlowNetwork(**{"channels": 4, "neighbours": (-1, 1), **options})
+    return Flow(**{"channels": 4, "neighbours": (-1, 1), **options})
 
 
 def texture(seed, size):
@@ -145,7 +145,7 @@ def test_it_finds_a_shift_of_three_and_two_pixels_from_the_pictures_alone():
     whole = texture(0, (56, 72))
     a, b = whole[..., 4:52, 4:68], whole[..., 6:54, 1:65]
     torch.testing.assert_close(b[..., 10 - 2, 10 + 3], a[..., 10, 10])
-    network = FlowNetwork(channels=12, levels=3, neighbours=(1,)).to(memory_format=torch.channels_last)
+    network = Flow(channels=12, levels=3, neighbours=(1,)).to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
     rows, columns = torch.meshgrid(torch.arange(48.0), torch.arange(64.0), indexing="ij")
 

@@ -6,9 +6,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from weightsearch.errors import ModelError
-from weightsearch.models.decoder import Decoder
 from weightsearch.models.dual_head import DualHead, decode_depth
-from weightsearch.models.encoder import Encoder
+from weightsearch.models.parts.decoder import Decoder
+from weightsearch.models.parts.encoder import Encoder
 
 SMALL = "test_efficientnet"
 

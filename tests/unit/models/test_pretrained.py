@@ -15,8 +15,8 @@ from huggingface_hub import constants
 from safetensors.torch import save_file
 
 from weightsearch.errors import ModelError
-from weightsearch.models import pretrained
-from weightsearch.models.encoder import Encoder
+from weightsearch.models.parts import pretrained
+from weightsearch.models.parts.encoder import Encoder
 
 NAME = "test_resnet"
 REPOSITORY = "timm/test_resnet.r160_in1k"

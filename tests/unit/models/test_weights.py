@@ -16,7 +16,7 @@ from torch import nn
 
 from weightsearch.errors import ModelError
 from weightsearch.models.dual_head import DualHead
-from weightsearch.models.encoder import Encoder
+from weightsearch.models.parts.encoder import Encoder
 from weightsearch.tensor_files import not_finite
 
 SMALL = "test_efficientnet"
@@ -178,7 +178,7 @@ def refused(path, content, name=SMALL):
 NO_WEIGHTS = {
     "page": (b"\n<!DOCTYPE html>\n<html><head><title>Sign in</title>", "is a web page, not weights: the download got"),
     "pointer": (
-        b"version https://git-lfs.github.com/config/v1\noid sha256:4d7a\nsize 12345\n",
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
         "is a Git-LFS pointer, which stands in for the file: fetch the file itself with git lfs pull",
     ),
     "empty": (b"", "is empty; fetch the file again"),

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from optuna.samplers import RandomSampler
 
-from tests.stores import SPACE, SPEC, attempt, driving, record
+from tests.stores import SPACE, STORED, attempt, driving, record
 from weightsearch.search.checkpoints import Checkpoints
 from weightsearch.search.ledger import Event
 from weightsearch.study.writer import Writer
@@ -35,7 +35,7 @@ def test_the_best_and_the_baselines_keep_their_checkpoints(tmp_path):
 
 
 def test_with_several_objectives_every_full_trial_does(tmp_path):
-    config = {**SPEC, "objectives": {"abs_rel": "minimize", "a1": "maximize"}}
+    config = {**STORED, "objectives": {"abs_rel": "minimize", "a1": "maximize"}}
     with driving(f"sqlite:///{tmp_path}/s.db", config=config) as writer:
         checkpoints = Checkpoints(writer.store, tmp_path / "trials")
         assert play(

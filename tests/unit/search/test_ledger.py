@@ -470,7 +470,7 @@ def test_a_choice_of_whole_sections_has_its_own_epochs(study):
 
 
 def test_a_baseline_outside_the_space_does_not_blind_the_sampler_to_the_rest(study, monkeypatch):
-    from weightsearch.search.samplers import JointTPE
+    from weightsearch.search.samplers.tpe import JointTPE
 
     asked: list[set[str]] = []
     original = JointTPE.sample_relative

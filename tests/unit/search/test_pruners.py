@@ -12,7 +12,7 @@ from optuna.pruners import SuccessiveHalvingPruner
 
 from tests.faults.simulation import Simulator, Violated, make_spec
 from weightsearch.plugins import build
-from weightsearch.search.pruners import NonDominated
+from weightsearch.search.pruners.non_dominated import NonDominated
 from weightsearch.study.writer import Writer
 
 # The losses of trials that come to a rung one after another, a different value each.

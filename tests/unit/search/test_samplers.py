@@ -7,7 +7,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from weightsearch.search.samplers import JointTPE
+from weightsearch.search.samplers.tpe import JointTPE
 
 SPACE = {"x": FloatDistribution(0.0, 1.0)}
 

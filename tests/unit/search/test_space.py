@@ -98,6 +98,6 @@ class TestEqualNumbersAreOneChoice:
 
     def test_choices_are_those_that_the_database_knows(self):
         space = {"c": Choices(([1.0, 2], [3, 4])), "n": IntRange(2, 8)}
-        tree = {"c": {"choices": [[1, 2], [3, 4]]}, "n": {"low": 2, "high": 8}}
-        assert as_stored(space, tree)["c"].labels() == ("[1, 2]", "[3, 4]")
-        assert as_stored(space, tree)["n"] == IntRange(2, 8)
+        stored = {"c": Choices(([1, 2], [3, 4])), "n": FloatRange(2, 8)}
+        assert as_stored(space, stored)["c"].labels() == ("[1, 2]", "[3, 4]")
+        assert as_stored(space, stored)["n"] == IntRange(2, 8)

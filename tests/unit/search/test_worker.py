@@ -17,7 +17,7 @@ from tests.unit.data.test_seven_scenes import make_scene
 from weightsearch.config import Configuration, load_configuration
 from weightsearch.data.dataset import of_any_size, open_dataset
 from weightsearch.errors import ChangedDataError, DataError, WriteError
-from weightsearch.losses.integer import Integer
+from weightsearch.losses.terms.integer import Integer
 from weightsearch.search.outbox import WorkerFailure
 from weightsearch.search.ray_internals import TuneWorkers
 from weightsearch.search.scheduler import LedgerScheduler

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -12,8 +13,9 @@ import pytest
 import sqlalchemy as sa
 
 from tests.conftest import ROOT
-from tests.stores import ask, attempt, driving, record, report
+from tests.stores import STORED, ask, attempt, driving, record, report
 from weightsearch.errors import StoreError, StoreUnavailable
+from weightsearch.records import Gradients, ProbeRecord
 from weightsearch.study import database as databases
 from weightsearch.study import migrations, tables
 from weightsearch.study.database import Database, Mode
@@ -272,6 +274,23 @@ def test_older_tables_are_brought_up_to_date(storage, version):
             assert later.store.trial(number).params == params
             assert later.store.pictures(number) == []
             assert read_frames(later.store, summarise(later.store)).rebalancing.empty
+
+
+@pytest.mark.parametrize(("model", "places"), [("co_training", {"shared"}), ("encoder_decoder", {"heads", "shared"})])
+def test_version_5_forgets_gradients_at_heads_of_several_units(storage, model, places):
+    data = {**STORED["tree"]["data"], "neighbours": [-1, 1]}
+    config = {**STORED, "tree": {**STORED["tree"], "data": data, "model": {"name": model}}}
+    measured = Gradients({"a": 1.0, "b": 2.0}, {"a": {"b": 0.5}})
+    probe = ProbeRecord(1, 0.1, {"heads": measured, "shared": measured})
+    with driving(storage, config=config) as writer:
+        number = ask(writer)
+        report(writer, number, attempt(), replace(record(1), probe=probe))
+        with writer.store.database.writing() as connection:
+            connection.execute(sa.update(tables.schema).values(version=4))
+    reader = StudyStore.open(storage, "s")
+    frames = read_frames(reader, summarise(reader))
+    assert set(frames.gradients["place"]) == set(frames.conflicts["place"]) == places
+    reader.close()
 
 
 def test_a_transaction_of_ours_holds_optunas_writes_too(storage):

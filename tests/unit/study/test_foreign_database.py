@@ -187,7 +187,7 @@ def test_text_that_is_no_text_is_named_as_damage(tmp_path):
     for beside in ("-wal", "-shm"):
         path.with_name(f"s.db{beside}").unlink(missing_ok=True)
     with pytest.raises(
-        StoreError, match=r"Could not decode to UTF-8 column 'config'.*save what can be saved with: sqlite3 "
+        StoreError, match=r"Could not decode to UTF-8 column 'spec'.*save what can be saved with: sqlite3 "
     ):
         read_all(f"sqlite:///{path}")
 

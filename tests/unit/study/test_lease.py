@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from tests.conftest import ROOT
 from tests.processes import fields
-from tests.stores import NOBODY, SPEC, ask, attempt, driving, record, report
+from tests.stores import NOBODY, STORED, ask, attempt, driving, record, report
 from weightsearch.errors import StudyHeld
 from weightsearch.study.lease import Lease, holders
 from weightsearch.study.process import Process
@@ -41,7 +41,7 @@ def open_driver(storage, clock):
     stores: list[StudyStore] = []
 
     def make(*, join: bool = False, process: Process = NOBODY) -> Writer:
-        stores.append(StudyStore.create(storage, "s", ["minimize"], SPEC, clock=clock))
+        stores.append(StudyStore.create(storage, "s", ["minimize"], STORED, clock=clock))
         return Writer(stores[-1], Lease.take(stores[-1], join=join, seconds=30, process=process))
 
     yield make
@@ -192,7 +192,7 @@ def test_leaving_lets_the_trials_wait(storage):
 
 
 def test_a_lease_is_renewed_while_the_driver_is_busy(storage):
-    store = StudyStore.create(storage, "s", ["minimize"], SPEC)
+    store = StudyStore.create(storage, "s", ["minimize"], STORED)
     lease = Lease.take(store, seconds=0.8, process=NOBODY)
     with lease.kept():
         for _ in range(8):

@@ -11,7 +11,7 @@ import pytest
 from optuna.samplers import RandomSampler
 from rich.console import Console
 
-from tests.stores import driving
+from tests.stores import attempt, driving
 from tests.synthetic import DEPTH_GAIN, SHARED_GAIN, SPACE, config, fill, record, train
 from weightsearch.console import progress_group
 from weightsearch.records import TermRecord
@@ -91,11 +91,16 @@ def test_without_a_place_where_gradients_can_be_compared_none_are_shown(storage)
     kept["tree"] |= {"model": {"name": "co_training"}, "data": {**kept["tree"]["data"], "neighbours": [-1, 1]}}
     with driving(storage, "synthetic", kept) as writer:
         number = writer.ask(RandomSampler(seed=0), SPACE).number
-        train(writer, number, weights, epochs=2)
-        text = shown(read_progress(writer.store))
-        assert "share of the loss; gradient ratio not measured yet" in text
-        assert "gradient ratio at" not in text
-        train(writer, number, weights, epochs=3)
+        for epoch in (1, 2, 3):
+            if epoch == 3:
+                text = shown(read_progress(writer.store))
+                assert "share of the loss; gradient ratio not measured yet" in text
+                assert "gradient ratio at" not in text
+            one = record(weights, epoch, number)
+            terms = {name: replace(term, at_heads=None) for name, term in one.terms.items()}
+            places = {} if one.probe is None else {"shared": one.probe.places["shared"]}
+            probe = None if one.probe is None else replace(one.probe, places=places)
+            writer.record(number, attempt(), replace(one, terms=terms, probe=probe))
         assert "gradient ratio at the shared parameters, epoch 3" in shown(read_progress(writer.store))
 
 

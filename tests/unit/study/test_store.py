@@ -8,7 +8,7 @@ import optuna
 import pytest
 
 from tests.conftest import ROOT
-from tests.stores import SPEC, ask, attempt, driving, record, report, rows
+from tests.stores import STORED, ask, attempt, driving, record, report, rows
 from weightsearch.errors import StoreError
 from weightsearch.records import EpochRecord, Gradients, ProbeRecord
 from weightsearch.study import tables
@@ -20,7 +20,7 @@ from weightsearch.study.writer import Writer
 def test_opening_again_finds_everything(writer, store, storage):
     number = ask(writer)
     report(writer, number, attempt(), record(1))
-    again = StudyStore.create(storage, "s", ["minimize"], {**SPEC, "baselines": {}})
+    again = StudyStore.create(storage, "s", ["minimize"], {**STORED, "baselines": {}})
     assert again.config == store.config  # the stored one wins
     assert again.uid == store.uid
     assert again.metrics(number) == {"abs_rel": 0.5, "rmse": 1.0}
@@ -87,7 +87,7 @@ def test_a_study_that_came_to_nothing_can_be_removed(writer, store, storage):
 
 def test_a_new_study_must_not_be_there(store, storage):
     with pytest.raises(StoreError, match="the study 's' is there already; --set name=s goes on"):
-        StudyStore.create(storage, "s", ["minimize"], SPEC, new=True)
+        StudyStore.create(storage, "s", ["minimize"], STORED, new=True)
 
 
 def test_reading_changes_nothing(writer, storage):
@@ -105,7 +105,7 @@ def test_a_study_is_made_whole_or_not_at_all(storage, monkeypatch):
 
     monkeypatch.setattr("weightsearch.study.store._sweep", dies)
     with pytest.raises(KeyboardInterrupt):
-        StudyStore.create(storage, "s", ["minimize"], SPEC)
+        StudyStore.create(storage, "s", ["minimize"], STORED)
     monkeypatch.undo()
     database = Database(storage, mode="write")
     assert optuna.get_all_study_names(database.storage) == []
@@ -143,7 +143,7 @@ def test_a_study_of_another_program_is_left_alone(storage):
     optuna.create_study(storage=database.storage, study_name="theirs").ask()
     database.close()
     with pytest.raises(StoreError, match="'theirs' was not made by weightsearch"):
-        StudyStore.create(storage, "theirs", ["minimize"], SPEC)
+        StudyStore.create(storage, "theirs", ["minimize"], STORED)
 
 
 def test_an_empty_study_of_another_kind_is_left_alone(storage):
@@ -152,6 +152,6 @@ def test_an_empty_study_of_another_kind_is_left_alone(storage):
     optuna.create_study(storage=database.storage, study_name="t", direction="maximize")
     for name in ("s", "t"):
         with pytest.raises(StoreError, match="was not made by weightsearch"):
-            StudyStore.create(storage, name, ["minimize"], SPEC)
+            StudyStore.create(storage, name, ["minimize"], STORED)
     assert len(optuna.get_all_study_names(database.storage)) == 2
     database.close()

@@ -8,8 +8,9 @@ import pytest
 import yaml
 from optuna.samplers import RandomSampler
 
-from tests.stores import SPACE, SPEC, attempt, driving, record
+from tests.stores import SPACE, STORED, attempt, driving, record
 from weightsearch.cli import app
+from weightsearch.config.ranges import Choices, FloatRange
 from weightsearch.config.yaml_source import parse_yaml
 from weightsearch.errors import StoreError, WriteError
 from weightsearch.files import write_text
@@ -142,7 +143,7 @@ def test_the_table_has_a_row_a_trial(writer, store):
     assert table["epochs"].tolist() == [1, 1, 1, 1, 0, 1]
 
 
-TWO = {**SPEC, "objectives": {"abs_rel": "minimize", "a1": "maximize"}}
+TWO = {**STORED, "objectives": {"abs_rel": "minimize", "a1": "maximize"}}
 BOTH = [(0.3, 0.9), (0.2, 0.6), (0.4, 0.8), (0.2, 0.7), (0.5, 0.9), (0.1, 0.2)]
 
 
@@ -217,7 +218,7 @@ def test_the_front_is_a_configuration_each_and_a_table(two, folder):
 
 
 def test_the_first_objective_may_be_one_to_maximise(storage, folder):
-    config = {**SPEC, "objectives": {"a1": "maximize", "abs_rel": "minimize"}, "baselines": {}}
+    config = {**STORED, "objectives": {"a1": "maximize", "abs_rel": "minimize"}, "baselines": {}}
     with driving(storage, "turned", config) as writer:
         fill_two(writer, BOTH)
         assert summarise(writer.store).best.number == 0
@@ -340,5 +341,5 @@ def test_what_a_pruner_sees_is_turned_so_that_lower_is_better(two, store):
 
 
 def test_choices_of_lists_come_back_as_lists():
-    config = {"tree": {"data": {"size": {"choices": [[1, 2], [3, 4]]}}, "x": {"low": 0, "high": 1}}}
-    assert decode(config, {"data.size": "[3, 4]", "x": 0.5}) == {"data.size": [3, 4], "x": 0.5}
+    space = {"data.size": Choices(([1, 2], [3, 4])), "x": FloatRange(0, 1)}
+    assert decode(space, {"data.size": "[3, 4]", "x": 0.5}) == {"data.size": [3, 4], "x": 0.5}

@@ -13,10 +13,10 @@ from tests.video import CPU, batch_of, configuration, dataset
 from weightsearch.data.dataset import relative_poses
 from weightsearch.errors import ConfigError, DataError, ModelError, OptionError
 from weightsearch.geometry.warp import warp
-from weightsearch.metrics.depth import NAMES, SECTIONS
+from weightsearch.metrics import depth
 from weightsearch.metrics.odometry import OdometryMetrics
-from weightsearch.metrics.protocol import protocol_of
-from weightsearch.records import BETTER, REBALANCE_BINS, EpochRecord
+from weightsearch.metrics.registry import METRICS
+from weightsearch.records import REBALANCE_BINS, EpochRecord
 from weightsearch.training import naive
 from weightsearch.training.checkpoint import essentials
 from weightsearch.training.device import choose_precision
@@ -27,6 +27,7 @@ from weightsearch.training.network import predict
 from weightsearch.training.predictions import frame_names
 from weightsearch.training.preflight import preflight
 from weightsearch.training.probe import Account
+from weightsearch.training.protocols import protocol_of
 from weightsearch.training.scores import Predicted, check_measurable, score
 
 RIGID = ("photometric_rigid", "epipolar")  # the terms that go by depth and pose
@@ -45,8 +46,8 @@ def trainer(folder, *overrides: str) -> Trainer:
 
 def test_an_epoch_measures_depth_odometry_and_flow(tmp_path):
     record = trainer(tmp_path).train_epoch()
-    assert set(record.metrics) == {*NAMES, *SECTIONS, "scale", "scale_std", *ODOMETRY, *FLOW}
-    assert set(record.metrics) - {"scale", "scale_std"} <= set(BETTER)
+    assert set(record.metrics) == {*(metric.name for metric in depth.METRICS), "scale", "scale_std", *ODOMETRY, *FLOW}
+    assert set(record.metrics) - {"scale", "scale_std"} <= set(METRICS)
     rebalance = record.rebalance
     assert rebalance.known
     assert 0 < rebalance.kept <= 1
@@ -282,9 +283,9 @@ def test_probes_see_the_network_anew_when_another_part_begins_to_learn(tmp_path)
     whole.save(tmp_path / "checkpoint.pt")
     resumed.resume(tmp_path / "checkpoint.pt")
     through, again = whole.train_epoch().probe, resumed.train_epoch().probe
-    assert set(through.places["heads"].norms) == set(again.places["heads"].norms)
-    assert through.places["heads"].norms["photometric_flow"] > 0
-    assert through.places["heads"].norms["smooth_depth"] > 0
+    assert set(through.places["shared"].norms) == set(again.places["shared"].norms)
+    assert through.places["shared"].norms["photometric_flow"] > 0
+    assert through.places["shared"].norms["smooth_depth"] > 0
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])

@@ -14,7 +14,7 @@ from tests.unit.training.test_loop import CPU, configuration
 from tests.unit.training.test_predictions import saved
 from weightsearch.config import Configuration
 from weightsearch.data.dataset import open_dataset
-from weightsearch.data.kitti_raw import KittiRaw
+from weightsearch.data.sources.kitti_raw import KittiRaw
 from weightsearch.errors import DataError
 from weightsearch.training.predictions import Meaning, evaluate_predictions
 from weightsearch.training.run import train

@@ -14,10 +14,11 @@ from weightsearch.data.dataset import open_dataset
 from weightsearch.data.images import resize_depth
 from weightsearch.data.source import Frame, Video
 from weightsearch.errors import DataError, TrialFailure, counted
-from weightsearch.metrics.protocol import crop_box, crop_size, protocol_of
+from weightsearch.metrics.protocol import crop_box, crop_size
 from weightsearch.training.evaluate import evaluate, evaluate_checkpoint
 from weightsearch.training.network import depth_of, predict
 from weightsearch.training.predictions import Meaning, evaluate_predictions
+from weightsearch.training.protocols import protocol_of
 from weightsearch.training.run import train
 
 

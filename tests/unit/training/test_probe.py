@@ -73,7 +73,7 @@ def probed(
     precision: Precision | None = None,
 ) -> ProbeRecord | None:
     """A probe's record of so many steps on one batch."""
-    criterion = Criterion(terms, weights)
+    criterion = Criterion(terms, weights, at_heads=True)
     parameters = list(network.parameters())
     probe = Probe(network, parameters, criterion, Account(ALWAYS), clock := iter(range(10**6)).__next__)
     assert clock() == 0
@@ -172,7 +172,7 @@ def test_buffers_and_random_states_are_put_back_where_the_backward_pass_changes_
     def after(probing: bool) -> tuple[dict[str, torch.Tensor], list[int]]:
         torch.manual_seed(0)
         network, batch = Heads(Disturbing()), a_batch()
-        criterion = Criterion(TERMS, WEIGHTS)
+        criterion = Criterion(TERMS, WEIGHTS, at_heads=True)
         probe = Probe(network, list(network.parameters()), criterion, Account(ALWAYS), lambda: 0.0)
         result = criterion(network(batch.image), batch)
         if probing:
@@ -329,7 +329,7 @@ def test_terms_of_weight_zero_have_no_gradient_and_no_conflict():
 
 def test_a_term_that_pulls_alone_is_not_probed():
     network, batch = Heads(), a_batch()
-    criterion = Criterion(TERMS, {"a": 0.0, "b": 0.0, "c": 0.5})
+    criterion = Criterion(TERMS, {"a": 0.0, "b": 0.0, "c": 0.5}, at_heads=True)
     probe = Probe(network, list(network.parameters()), criterion, Account(ALWAYS), lambda: 0.0)
     assert not probe.due(criterion(network(batch.image), batch), 1)
     assert probe.end(1) is None
@@ -410,7 +410,7 @@ def test_outputs_in_half_precision_are_heads_as_others_are(tiny):
     network = Half()
     whole = Heads()
     whole.load_state_dict(network.state_dict())
-    criterion = Criterion(TERMS, WEIGHTS)
+    criterion = Criterion(TERMS, WEIGHTS, at_heads=True)
     probe = Probe(network, list(network.parameters()), criterion, Account(ALWAYS), lambda: 0.0)
     batch = a_batch()
     result = criterion(predict(network, batch), batch)
@@ -441,7 +441,7 @@ def test_a_buffer_that_is_replaced_in_the_backward_pass_is_put_back():
             return self.convolution(image)
 
     network = Heads(Replacing())
-    criterion = Criterion(TERMS, WEIGHTS)
+    criterion = Criterion(TERMS, WEIGHTS, at_heads=True)
     probe = Probe(network, list(network.parameters()), criterion, Account(ALWAYS), lambda: 0.0)
     batch = a_batch()
     result = criterion(network(batch.image), batch)
@@ -473,7 +473,7 @@ def test_a_network_that_goes_backward_only_once_ends_the_probing_with_its_reason
             return Once.apply(super().forward(image))
 
     network = Heads(Fragile(3, 2, 3, padding=1))
-    criterion = Criterion(TERMS, WEIGHTS)
+    criterion = Criterion(TERMS, WEIGHTS, at_heads=True)
     probe = Probe(network, list(network.parameters()), criterion, Account(ALWAYS), lambda: 0.0)
     probe.begin()
     batch = a_batch()

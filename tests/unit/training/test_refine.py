@@ -16,10 +16,10 @@ from tests.video import COTRAINING, CPU, batch_of, configuration, dataset
 from weightsearch import cli
 from weightsearch.config import load_configuration
 from weightsearch.errors import OptionError
-from weightsearch.metrics.protocol import protocol_of
 from weightsearch.training.device import choose_precision
 from weightsearch.training.evaluate import evaluate_checkpoint, load_network
 from weightsearch.training.loop import Trainer
+from weightsearch.training.protocols import protocol_of
 from weightsearch.training.refine import Refinement, Refiner, evaluate_refined, self_supervised, without_truth
 
 BY_FRAME = Refinement(steps=4, rate=1.0, per="frame")
@@ -145,7 +145,7 @@ def test_terms_that_need_ground_truth_take_no_part(trained):
         (
             ["loss={smooth_depth: {weight: 1.0}, photometric_rigid: {weight: 0}}"],
             "loss",
-            "found smooth_depth; refinement needs photometric_rigid or photometric_flow with a weight above 0",
+            "found smooth_depth; refinement needs photometric_flow or photometric_rigid with a weight above 0",
         ),
         (["loss.photometric_rigid.pose=known"], "loss.photometric_rigid.pose", "found 'known', which is ground truth"),
         (["rebalance.method=oracle"], "rebalance.method", "found 'oracle', which is ground truth"),

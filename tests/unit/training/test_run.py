@@ -170,7 +170,7 @@ def test_files_that_are_no_checkpoint_are_refused_by_evaluation_and_resume_in_th
     found = configuration(tiny, "train.epochs=2")
     pages = {
         b"<!doctype html><html>": "is a web page, not weights",
-        b"version https://git-lfs.github.com/config/v1\noid": "is a Git-LFS pointer",
+        b"version https://git-lfs.github.com/spec/v1\noid": "is a Git-LFS pointer",
         b"": "is empty",
     }
     for content, message in pages.items():

@@ -337,7 +337,7 @@ class TestDataSet:
         """A data set of computed rooms with a method of its own; its name and its path."""
         return module(
             f"""
-            from weightsearch.data.procedural import Procedural
+            from weightsearch.data.sources.procedural import Procedural
             class Mine(Procedural):
                 def __init__(self, size: tuple[int, int]):
                     super().__init__(size=size)

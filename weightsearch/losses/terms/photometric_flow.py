@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -19,6 +19,9 @@ class PhotometricFlow(nn.Module):
     """mean of alpha clip((1 - SSIM) / 2, 0, 1) + (1 - alpha) |I - I'|, in [0, 1], where I' is the frame as a neighbour
     shows it through the predicted flow, over the pixels that lie in the neighbour's picture and that rebalancing gives
     to flow. Sources: Jason et al. 2016; Yin & Shi 2018."""
+
+    photometric: ClassVar = True
+    needs_ground_truth: ClassVar = False
 
     def __init__(self, *, alpha: Annotated[float, Field(ge=0, le=1)] = ALPHA) -> None:
         super().__init__()

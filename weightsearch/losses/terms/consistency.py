@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weightsearch.losses.mae import MAE
+from weightsearch.losses.terms.mae import MAE
 
 
 class Consistency(MAE):

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,8 @@ class KittiRaw:
 
     Depth is sparse: about 4 % of the pixels for one scan of the laser. Poses are not known.
     """
+
+    ground_truth: ClassVar = ("depth", "pose")
 
     unit = Unit(integers=256.0)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -18,6 +18,8 @@ from weightsearch.losses.term import Prediction
 class SmoothDepth(nn.Module):
     """mean over the scales of `smoothness` of 1 / depth over its mean in the image, divided by 2^scale, dimensionless.
     sharpness: see `smoothness`. Source: Godard et al. 2019."""
+
+    needs_ground_truth: ClassVar = False
 
     def __init__(self, *, sharpness: Annotated[float, Field(ge=0)] = 1.0) -> None:
         super().__init__()

@@ -5,16 +5,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from weightsearch.data.file_list import CameraFile
 from weightsearch.data.flow_files import read_flow
 from weightsearch.data.images import read_colour
 from weightsearch.data.lists import Row, check_folder, list_file, listed, read_rows
 from weightsearch.data.source import Frame, SplitName, Video, no_pose
+from weightsearch.data.sources.file_list import CameraFile
 from weightsearch.errors import DataError, OptionError
 
 NONE: Final = "None"
@@ -37,6 +37,8 @@ class FlowPairs:
 
     Neither depth nor poses are known.
     """
+
+    ground_truth: ClassVar = ("flow",)
 
     def __init__(
         self,

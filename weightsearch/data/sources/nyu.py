@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import h5py
 import numpy as np
@@ -34,6 +34,8 @@ class Nyu:
     files with the numbers of their frames, counted from 1; of folders, the parts' names (`sync`,
     `official_splits/test`). Without any, the labelled frames, or every scene's frames, are cut by position. Paths are
     relative to root."""
+
+    ground_truth: ClassVar = ("depth",)
 
     unit = Unit()
 

@@ -55,7 +55,7 @@ class PoseNet(nn.Module):
     Where the neighbour is the earlier one, what it says is inverted.
 
     forward: image [B, 3, H, W], neighbours [B, S, 3, H, W], and flow and backward_flow in pixels, [B, S, 2, H, W]
-    (see FlowNetwork) -> [B, S, 6]: rotation vector (radians) and translation (metres, in the scale that depth has),
+    (see Flow) -> [B, S, 6]: rotation vector (radians) and translation (metres, in the scale that depth has),
     from the frame's camera coordinates to the neighbour's. No gradient reaches the flow through it: flow is to say
     where pixels go, not what suits the pose. Source: Godard et al. 2019, but for the flow.
     """

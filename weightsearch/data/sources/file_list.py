@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,8 @@ class FileList:
 
     Poses are not known.
     """
+
+    ground_truth: ClassVar = ("depth",)
 
     def __init__(
         self,

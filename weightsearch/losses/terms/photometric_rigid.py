@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -28,6 +28,10 @@ class PhotometricRigid(nn.Module):
     or its rotation with the network's translation (`known_rotation`); pairs whose pose is
     not known are then left out. Sources: Zhou et al. 2017; Godard et al. 2019.
     """
+
+    needs_intrinsics: ClassVar = True
+    photometric: ClassVar = True
+    needs_ground_truth: ClassVar = False
 
     def __init__(
         self,

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from weightsearch.models.decoder import DecoderName, make_decoder
-from weightsearch.models.encoder import Encoder
+from weightsearch.models.parts.decoder import DecoderName, make_decoder
+from weightsearch.models.parts.encoder import Encoder
 
 
 class Pyramid(nn.Module):

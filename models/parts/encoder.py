@@ -13,7 +13,7 @@ from pydantic import AfterValidator
 from torch import Tensor, nn
 
 from weightsearch.errors import ModelError, first_line
-from weightsearch.models.encoder_size import (
+from weightsearch.models.parts.encoder_size import (
     Size,
     create,
     is_nhwc,
@@ -23,8 +23,8 @@ from weightsearch.models.encoder_size import (
     size_options,
     takes,
 )
-from weightsearch.models.pretrained import quiet, source_of
-from weightsearch.models.weights import (
+from weightsearch.models.parts.pretrained import quiet, source_of
+from weightsearch.models.parts.weights import (
     Found,
     check_finite,
     check_fit,

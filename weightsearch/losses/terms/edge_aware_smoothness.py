@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -22,6 +22,8 @@ class EdgeAwareSmoothness(nn.Module):
     shrinking the prediction gains nothing; dimensionless. Sources: Godard et al. 2017, eq. 3; Wang et al. 2018 for the
     division.
     """
+
+    needs_ground_truth: ClassVar = False
 
     def __init__(self, *, space: Space = "reciprocal", sharpness: Annotated[float, Field(ge=0)] = 1.0) -> None:
         super().__init__()

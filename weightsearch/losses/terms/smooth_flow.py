@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -17,6 +17,8 @@ class SmoothFlow(nn.Module):
     """`smoothness` of the flow, pixels. sharpness: see `smoothness`; edges of a picture are weaker than depth's, 10 is
     usual for flow. order: 1 prefers flow that is the same everywhere, 2 flow that changes evenly (its differences are
     then compared), as that of a plane does. Source: Jonschkowski et al. 2020 for the second order."""
+
+    needs_ground_truth: ClassVar = False
 
     def __init__(self, *, sharpness: Annotated[float, Field(ge=0)] = 10.0, order: Literal[1, 2] = 1) -> None:
         super().__init__()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,8 @@ class SevenScenes:
     stride: use every n-th frame. focal: of the colour camera, pixels at a width of 640. depth_focal: of the depth
     camera, if it is another one (585): depth is then brought into the colour camera's picture, as if both stood at one
     place. The data set names 585 for both; its colour pictures fit 525 better, which matters for warping."""
+
+    ground_truth: ClassVar = ("depth", "pose")
 
     unit = Unit()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +61,8 @@ class Procedural:
     light. pace: factor on the camera's speed along its way.
     With it, what goes round a room keeps up with the camera's turning, and cars stay slower and faster than it.
     Raises OptionError for queues in a room, or of no cars, and for things that move in a hall."""
+
+    ground_truth: ClassVar = ("depth", "pose", "flow", "moving")
 
     unit = Unit()
     computed = True  # no frame can be a damaged file: `data check` looks at some of them

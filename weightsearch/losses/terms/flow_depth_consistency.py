@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -17,6 +17,9 @@ class FlowDepthConsistency(nn.Module):
     """mean |flow - flow of depth and pose|, summed over x and y, pixels, over the pixels that stay in the picture and
     that rebalancing keeps for depth and pose. learns: what its gradient reaches, `both`, `rigid` (depth and pose) or
     `flow`. Source: Zou et al. 2018 (cross-task consistency)."""
+
+    needs_intrinsics: ClassVar = True
+    needs_ground_truth: ClassVar = False
 
     def __init__(self, *, learns: Literal["both", "rigid", "flow"] = "both") -> None:
         super().__init__()

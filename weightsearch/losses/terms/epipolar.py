@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -21,6 +21,9 @@ class Epipolar(nn.Module):
     along the line. A camera that only turns has no lines: such a pair does not count. learns: what its gradient
     reaches, `both`, `pose` or `flow`; through a pose that is worked out it reaches the depth. Source: Ranjan et al.
     2019 and CoopNet (WACV 2023), with the absolute value that the latter's print lacks."""
+
+    needs_intrinsics: ClassVar = True
+    needs_ground_truth: ClassVar = False
 
     def __init__(self, *, learns: Literal["both", "pose", "flow"] = "both") -> None:
         super().__init__()

@@ -1,0 +1,56 @@
+"""Grid search."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import optuna
+from optuna.samplers import BaseSampler, GridSampler
+from optuna.trial import FrozenTrial
+from pydantic import Field
+
+from weightsearch.config.ranges import Range
+from weightsearch.search.samplers.sampler import MakeSampler
+from weightsearch.search.space import grid_points
+
+
+def grid(
+    *, points: Annotated[int, Field(ge=2, description="Points of each continuous range.")] | None = None
+) -> MakeSampler:
+    """Grid search: every combination once, in an order shuffled by the study's seed. If the search has fewer trials
+    than the grid has points, the rest is left out."""
+
+    def make(seed: int, _: int, space: Mapping[str, Range]) -> BaseSampler:
+        return Grid({name: grid_points(name, found, points) for name, found in space.items()}, seed)
+
+    return make
+
+
+class Grid(GridSampler):
+    """Optuna's grid, taken in order: its own choice may repeat points and stops only inside `Study.optimize`."""
+
+    def __init__(self, values: Mapping[str, list[Any]], seed: int) -> None:
+        super().__init__(values, seed=seed)
+        self.size = math.prod(len(points) for points in values.values())
+
+    def taken(self, study: optuna.Study) -> set[int]:
+        """The points that trials of the study have."""
+        trials = study.get_trials(deepcopy=False)
+        return {trial.system_attrs["grid_id"] for trial in trials if "grid_id" in trial.system_attrs}
+
+    def is_exhausted(self, study: optuna.Study) -> bool:
+        """True if every point has a trial."""
+        return len(self.taken(study)) >= self.size
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        if "grid_id" in trial.system_attrs or "fixed_params" in trial.system_attrs:
+            return
+        left = sorted(set(range(self.size)) - self.taken(study))
+        storage = study._storage
+        storage.set_trial_system_attr(trial._trial_id, "search_space", self._search_space)
+        storage.set_trial_system_attr(trial._trial_id, "grid_id", left[0])
+
+    def after_trial(self, *_: Any) -> None:
+        """Nothing: `is_exhausted` decides when the search ends."""
