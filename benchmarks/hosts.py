@@ -249,7 +249,7 @@ class Hosts:
             text = text.replace("sqlite:///tiny.db", f"postgresql://ann@{ADDRESSES['c']}/{study}")
             text = text.replace("pruner: {name", "pruner: none #").replace("trials: 6", f"trials: {TRIALS}")
             file.write_text(text + f"ray: {{address: '{RAY}'}}\n")
-        words = (sys.executable, "-m", "weightsearch.cli", "run", file.name, *words)
+        words = (sys.executable, "-m", "weightsearch", "run", file.name, *words)
         return self.hosts[host].start(*words, log=self.shared / f"{study}-{host}.txt", cwd=self.shared)
 
     def epochs(self, study: str) -> int:

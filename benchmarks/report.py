@@ -31,7 +31,7 @@ def measure(database: Path, name: str, rounds: int, folder: Path) -> dict[str, A
     seconds: list[float] = []
     for _ in range(rounds):
         started = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "weightsearch.cli", "report", str(study), "-o", str(page)], check=True)
+        subprocess.run([sys.executable, "-m", "weightsearch", "report", str(study), "-o", str(page)], check=True)
         seconds.append(time.perf_counter() - started)
     with browser() as opened:
         tab = opened.new_page(viewport={"width": 1280, "height": 900})

@@ -61,7 +61,7 @@ class Studies:
         every = [*where, f"name={name}", f"storage=sqlite:///{name}.db", *sets]
         words = [word for one in every for word in ("--set", one)]
         started = time.monotonic()
-        subprocess.run([sys.executable, "-m", "weightsearch.cli", "run", str(path), *words], check=True)
+        subprocess.run([sys.executable, "-m", "weightsearch", "run", str(path), *words], check=True)
         print(f"{name}: {time.monotonic() - started:.0f} s", flush=True)
         config = load_study(path, every)
         store = StudyStore.open(config.storage, config.name)

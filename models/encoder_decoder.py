@@ -18,11 +18,11 @@ from weightsearch.models.parts.pyramid import Pyramid
 class EncoderDecoder(Pyramid):
     """encoder, weights, size: see Encoder. decoder: `light`; `densedepth`, as wide as the encoder, or
     `densedepth_half`, half as wide: see DenseDepthDecoder. channels: of the light decoder's finest level, 16 unless
-    given. resolution: of the output, that of the image or half of it. space: the sigmoid head goes from min_depth to
-    max_depth (metres) evenly in `depth`, in `reciprocal` depth or in its `log`.
+    given. resolution: of the output, that of the image or half of it. space: the space of the sigmoid head, which goes
+    from min_depth to max_depth (metres) evenly in `depth`, in `reciprocal` depth or in its `log`.
 
-    forward: colour in [0, 1], [B, 3, H, W] -> `depth` in metres, [B, 1, H, W] or, at half resolution, rounded up,
-    [B, 1, H / 2, W / 2]. Raises OptionError for channels of a decoder that has its own.
+    forward: colour in [0, 1], [B, 3, H, W] -> `depth` in metres, [B, 1, H, W] or, at half resolution, rounded up, [B,
+    1, H / 2, W / 2]. Raises OptionError for channels of a decoder that has its own.
     """
 
     predicts: ClassVar = ("depth",)

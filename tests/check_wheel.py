@@ -9,12 +9,12 @@ from pathlib import Path, PurePosixPath
 ROOT = Path(__file__).parents[1]
 
 
-SHIPPED = {".py", ".j2", ".typed"}  # modules, templates of pages, the mark of a typed package
+SHIPPED = {".py", ".j2", ".typed", ".yaml"}  # modules, templates of pages, the mark of a typed package, studies
 
 
 def expected() -> set[str]:
-    """Every module and template of the package, those behind its two links included."""
-    places = {"weightsearch": "", "models": "weightsearch/", "dashboards": "weightsearch/"}
+    """Every module and template of the package, those behind its links included."""
+    places = {"weightsearch": "", "models": "weightsearch/", "dashboards": "weightsearch/", "studies": "weightsearch/"}
     return {
         prefix + path.relative_to(ROOT).as_posix()
         for place, prefix in places.items()

@@ -65,7 +65,7 @@ def command(*words: object) -> str:
 def called(call: Sequence[str], name: str, *words: object) -> str:
     """A command of weightsearch about a study. call: the study file and the overrides with which it was given."""
     file, *overrides = call
-    return command("weightsearch", name, file, *words, *overrides)
+    return command("weightsearch", *name.split(), file, *words, *overrides)
 
 
 class Secret(str):

@@ -26,7 +26,7 @@ from tests.conftest import ROOT, TINY
 from tests.processes import of_kind
 from tests.servers import Postgres
 
-COMMAND = [sys.executable, "-m", "weightsearch.cli"]
+COMMAND = [sys.executable, "-m", "weightsearch"]
 EPOCHS = 8
 STUDY = (
     TINY.replace("sqlite:///tiny.db", "${WEIGHTSEARCH_STORAGE}")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-WEIGHTSEARCH = [sys.executable, "-m", "weightsearch.cli"]
+WEIGHTSEARCH = [sys.executable, "-m", "weightsearch"]
 ALONE = ["--set", "resources.max_concurrent=1"]  # one trial after the other: what they suggest does not depend on time
 
 

@@ -36,8 +36,8 @@ def study(tmp_path, monkeypatch) -> str:
 
 
 def test_claims_are_a_table_json_and_a_page(study, tmp_path):
-    table = said("claims", "-o", "claims.html")
-    rows = json.loads(said("claims", "--json"))
+    table = said("analyse", "claims", "-o", "claims.html")
+    rows = json.loads(said("analyse", "claims", "--json"))
     assert len(rows) == 59
     for row in rows:
         assert row["claimed"].split()[0] in table
@@ -49,7 +49,7 @@ def test_claims_are_a_table_json_and_a_page(study, tmp_path):
 
 def test_a_study_s_own_trials_are_cited_where_training_decides(study):
     synthetic("sqlite:///s.db", 4, states=["COMPLETE"])
-    rows = {row["name"]: row for row in json.loads(said("claims", study, "--json"))}
+    rows = {row["name"]: row for row in json.loads(said("analyse", "claims", study, "--json"))}
     evidence = rows["best_weights"]["evidence"]
     assert "published (1 : 10 : 0.5) 0.19" in evidence
     assert "equal" in evidence
@@ -58,19 +58,21 @@ def test_a_study_s_own_trials_are_cited_where_training_decides(study):
 
 def test_a_study_without_the_published_weights_is_no_evidence(study):
     synthetic("sqlite:///s.db", 4, states=["COMPLETE"], baselines={})
-    rows = json.loads(said("claims", study, "--json"))
+    rows = json.loads(said("analyse", "claims", study, "--json"))
     assert not any(row["evidence"] for row in rows)
 
 
 def test_quantisation_for_any_depth_levels_and_bits():
-    text = said("quantisation", "--max-depth", "15", "--bits", "8")
+    text = said("analyse", "quantisation", "--max-depth", "15", "--bits", "8")
     assert re.search(r"256 +8\.00 +58\.82 +29\.41 +14\.71 +1\.961 +0\.9804", text)
-    found = json.loads(said("quantisation", "--max-depth", "80", "--levels", "48", "--bits", "10", "--json"))
+    found = json.loads(said("analyse", "quantisation", "--max-depth", "80", "--levels", "48", "--bits", "10", "--json"))
     assert [one["single"]["levels"] for one in found] == [48, 1024]
-    rounded = json.loads(said("quantisation", "--max-depth", "80", "--decode", "rounded", "--json"))
+    rounded = json.loads(said("analyse", "quantisation", "--max-depth", "80", "--decode", "rounded", "--json"))
     assert rounded[0]["largest_error"] == pytest.approx(0.5 / 255)
-    assert str(refused("quantisation", "--decode", "x")) == "--decode: expected linear or rounded, found 'x'"
-    assert "expected 0 <= min_depth < max_depth <= 10000" in str(refused("quantisation", "--max-depth", "-1"))
+    assert str(refused("analyse", "quantisation", "--decode", "x")) == "--decode: expected linear or rounded, found 'x'"
+    assert "expected 0 <= min_depth < max_depth <= 10000" in str(
+        refused("analyse", "quantisation", "--max-depth", "-1")
+    )
 
 
 def test_watch_shows_a_study_once(study):

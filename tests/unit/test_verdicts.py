@@ -141,9 +141,9 @@ def test_commands_to_be_copied_name_the_study_that_was_given(tmp_path, monkeypat
     said("report", "my s.yaml", *sets, "-o", "r.html")
     page = (tmp_path / "r.html").read_text().replace("&#39;", "'")
     assert f"Seed noise is not known: weightsearch compare 'my s.yaml' --seeds 3 {words} measures it." in page
-    assert f"weightsearch claims 'my s.yaml' {words}" in page
-    shown = " ".join(said("claims", "my s.yaml", *sets, "--json").split())
-    assert f"weightsearch claims 'my s.yaml' {words}" in shown
+    assert f"weightsearch analyse claims 'my s.yaml' {words}" in page
+    shown = " ".join(said("analyse", "claims", "my s.yaml", *sets, "--json").split())
+    assert f"weightsearch analyse claims 'my s.yaml' {words}" in shown
     assert "STUDY" not in text + page.partition("<body")[2] + shown
 
 

@@ -70,7 +70,7 @@ class Rows:
 
     def by_training(self, name: str, claimed: str, right: str, where: str) -> Claim:
         """A claim that only the trials of a study can judge."""
-        return self(name, claimed, UNSUPPORTED, right, called(CALL, "claims"), {}, where)
+        return self(name, claimed, UNSUPPORTED, right, called(CALL, "analyse claims"), {}, where)
 
 
 def rounds_to(claimed: str, right: Sequence[float]) -> bool:

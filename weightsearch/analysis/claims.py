@@ -33,7 +33,7 @@ def all_claims(evidence: Mapping[str, str] = MappingProxyType({}), call: Sequenc
     unknown = set(evidence) - set(BY_TRAINING)
     if unknown:
         raise KeyError(f"no claim that training decides: {', '.join(sorted(unknown))}")
-    with_study = {called(CALL, "claims"): called(call, "claims")}
+    with_study = {called(CALL, "analyse claims"): called(call, "analyse claims")}
     return [
         replace(claim, evidence=evidence.get(claim.name, ""), how=with_study.get(claim.how, claim.how))
         for claim in _computed()

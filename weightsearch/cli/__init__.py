@@ -9,14 +9,14 @@ import re
 import sys
 from pathlib import Path
 
-from weightsearch.cli import data, database, reports, studies, training
+from weightsearch.cli import data, database, reports, start, studies, training
 from weightsearch.cli.app import GIVEN_STORAGE, app
 from weightsearch.console import err
 from weightsearch.errors import ConfigError, WeightsearchError, hide, one_line
 from weightsearch.files import expanded
 from weightsearch.search.stopping import INTERRUPTED, Stop, stoppable
 
-__all__ = ["app", "data", "database", "main", "reports", "studies", "training"]
+__all__ = ["app", "data", "database", "main", "reports", "start", "studies", "training"]
 
 
 def main() -> None:

@@ -7,9 +7,10 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+import typer.core
 
 from weightsearch.config import load_identity
 from weightsearch.errors import StoreError, StoreMissing, WeightsearchError, hide
@@ -21,7 +22,37 @@ if TYPE_CHECKING:
 
 GIVEN_STORAGE: Final = "WEIGHTSEARCH_GIVEN_STORAGE"  # holds a storage whose password stood in the command line
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+# The order of the commands in the help: that of the work.
+ORDER: Final = (
+    *("init", "validate", "run", "watch", "show", "report", "export", "train", "evaluate", "compare"),
+    *("dashboard", "data", "cost", "analyse", "schema"),
+)
+
+
+class _InOrder(typer.core.TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=ORDER.index)
+
+
+app = typer.Typer(cls=_InOrder, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"weightsearch {version('weightsearch')}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Find, and understand, the loss weights of a depth network."""
+
 
 Study = Annotated[Path, typer.Argument(metavar="STUDY", help="The study file.")]
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="A training configuration, such as best.yaml.")]

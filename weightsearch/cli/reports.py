@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 FORMATS = ("html", "png", "pdf", "csv")
 
 
+analyse = typer.Typer(no_args_is_help=True, help="Compute figures without a training: published claims, quantisation.")
+app.add_typer(analyse, name="analyse")
+
+
 @app.command()
 def report(
     study: Study,
@@ -65,7 +69,7 @@ def _write_files(sections: list[Section], form: str, output: Path) -> list[Path]
     return write(sections, form, output)
 
 
-@app.command()
+@analyse.command()
 def claims(
     study: Annotated[
         Path | None, typer.Argument(metavar="[STUDY]", help="A study whose trials are cited where training decides.")
@@ -98,7 +102,7 @@ def claims(
         out.print(f"written: {output}", markup=False)
 
 
-@app.command()
+@analyse.command()
 def quantisation(
     max_depth: Annotated[float, typer.Option(help="Metres.")] = 15.0,
     min_depth: Annotated[float, typer.Option(help="Metres.")] = 0.0,

@@ -35,8 +35,8 @@ from weightsearch.records import Direction
 
 
 class Split(Section):
-    """The cut of a video, by position, into train, validation and test: fractions of its frames, and the frames left
-    out at each cut so that neighbours of a training frame are never tested on."""
+    """The cut of each video, by position. train, validation, test: fractions of its frames. gap: frames left out at
+    each cut, so that neighbours of a training frame are never tested on."""
 
     train: Positive = 0.7
     validation: Positive = 0.15
@@ -56,9 +56,10 @@ Offsets = Annotated[tuple[Offset, ...], BeforeValidator(as_tuple)]
 
 
 class Data(PluginSection):
-    """size: height, width in pixels. min_depth, max_depth: metres; depth outside is not a valid pixel. neighbours:
-    distances in frames, such as [-1, 1], of the frames of the same video that a network sees beside each frame; frames
-    that lack one are left out."""
+    """The data set; every further key is an option of the data set. name: data set or `package.module:Class`. root:
+    the folder of the files. split: how videos are cut into splits. size: height, width in pixels. min_depth,
+    max_depth: metres; depth outside is not a valid pixel. neighbours: distances in frames, such as [-1, 1], of the
+    frames of the same video that a network sees beside each frame; frames that lack one are left out."""
 
     root: str | None = None
     size: Size
@@ -83,11 +84,12 @@ class Data(PluginSection):
 
 
 class Model(PluginSection):
-    """The network; every further key is an option of the plug-in."""
+    """The network; every further key is an option of the network. name: network or `package.module:Class`."""
 
 
 class Term(BaseModel):
-    """A loss term. `term` names the plug-in where it is not the key itself."""
+    """A loss term; every further key is an option of the term. weight: factor of the term in the loss; 0 leaves it out.
+    term: loss term or `package.module:Class`, if the key is not its name."""
 
     model_config = PluginSection.model_config
 
@@ -100,9 +102,10 @@ class Term(BaseModel):
 
 
 class EarlyStopping(Section):
-    """A training ends when `metric` on the validation split has not improved for `patience` epochs. What counts is its
-    best epoch: the trial's values, the checkpoint's network and the export are that epoch's. In a study metric is its
-    first objective unless given."""
+    """A training ends when a metric of the validation split no longer improves. What counts is its best epoch: the
+    trial's values, the checkpoint's network and the export are that epoch's. patience: epochs without improvement.
+    metric: in a study its first objective unless given. direction: whether smaller or larger values are better; only
+    for a metric of your own."""
 
     patience: Count
     metric: str = "abs_rel"
@@ -120,12 +123,15 @@ class EarlyStopping(Section):
 
 
 class Train(Section):
-    """The training loop. lr: learning rate; encoder_lr: of the encoder's parameters, null for the same one.
-    freeze_encoder: the encoder learns nothing, nor do its batch-norm statistics. clip_norm: largest gradient norm over
-    all parameters, null for no clipping. amp: automatic mixed precision on a GPU (on a CPU training is always
-    float32). channels_last: colours lie side by side in memory, which is faster on CPUs and GPUs; false for a network
-    that cannot have it (one that calls `view` on its feature maps). start_epochs: the epoch, counted from 1, at which a
-    part of the network begins to learn, by its attribute's name, such as {depth: 4}."""
+    """The training loop. epochs: number of epochs. batch_size: images of a step. optimizer: Adam, AdamW or SGD.
+    weight_decay: of the optimizer. momentum: of SGD. schedule: of the learning rate over all steps. early_stopping:
+    when to end before the last epoch; null for never. lr: learning rate; encoder_lr: of the encoder's parameters,
+    null for the same one. freeze_encoder: the encoder learns nothing, nor do its batch-norm statistics. clip_norm:
+    largest gradient norm over all parameters, null for no clipping. amp: automatic mixed precision on a GPU (on a
+    CPU training is always float32). channels_last: colours lie side by side in memory, which is faster on CPUs and
+    GPUs; false for a network that cannot have it (one that calls `view` on its feature maps). start_epochs: the
+    epoch, counted from 1, at which a part of the network begins to learn, by its attribute's name, such as {depth:
+    4}."""
 
     epochs: Count
     batch_size: Count = 8
@@ -215,7 +221,10 @@ class Evaluation(Section):
     """The protocol of metrics. preset: see PRESETS. crop: the part of the image that counts. min_depth, max_depth:
     metres (null: the data's). size: height, width in pixels at which prediction and truth are compared, of depth and of
     flow (null: the data's), or `native`: each picture at the size of its own files, which may differ within a data set.
-    bits: of the network's quantised outputs, null for none. aggregation: mean over images of each image's value, or
+    bits: of the network's quantised outputs, null for none. flip_average: mean of the predictions of
+    the image and of its mirror image. median_scaling: scale each prediction by the ratio of the median depths, true to
+    predicted. metrics: your own metrics, {name: package.module:function}; the function maps predicted and true depth of
+    one image's valid pixels (metres, float64, [N]) to a number. aggregation: mean over images of each image's value, or
     over all pixels together. rel_denominator: what abs_rel and sq_rel divide by."""
 
     preset: Literal["nyu", "kitti_eigen", "densedepth"] | None = None
@@ -240,8 +249,9 @@ class Evaluation(Section):
 
 
 class Search(Section):
-    """The search: objectives and method. trials counts every trial of the study, the baselines among them.
-    max_consecutive_failures: so many failed trials in a row stop the search; null for never."""
+    """The search. objectives: metric -> minimize or maximize. sampler: what proposes values. pruner: what stops trials
+    early. trials: number of trials, baselines included. baselines: name -> values of all searched parameters, trained
+    first to compare with. max_consecutive_failures: so many failed trials in a row stop the search; null for never."""
 
     objectives: dict[str, Direction]
     sampler: Named = PluginSection(name="tpe")
@@ -262,8 +272,10 @@ class Analysis(Section):
 
 
 class Resources(Section):
-    """The resources of one trial. cpus_per_trial is also its number of threads, on which float sums depend.
-    gpus_per_trial: a share of a GPU; auto is 1 where there are GPUs and 0 where there are none."""
+    """The resources of one trial. cpus_per_trial: CPU cores, and threads, on which float sums depend.
+    max_concurrent: trials at the same time; null for as many as there is room for. max_failures: failures of a
+    trial's worker before the trial fails. run_dir: folder of checkpoints and logs. gpus_per_trial: a share of a GPU;
+    auto is 1 where there are GPUs and 0 where there are none."""
 
     cpus_per_trial: Count = 1
     gpus_per_trial: NonNegative | Literal["auto"] = "auto"
@@ -286,7 +298,11 @@ class Ray(Section):
 
 
 class Configuration(Section):
-    """Everything a training depends on: a study file without ranges."""
+    """Everything a training depends on: a study file without ranges. name: name of the study. seed: of weights,
+    order and augmentation. data: the data set. model: the network. loss: loss terms by name. train: the training
+    loop. rebalance: which pixels depth and pose learn from; null for all. augmentation: random changes of training
+    images. evaluation: the protocol of metrics, or a preset's name. analysis: measurements beside the training.
+    resources: CPUs, GPUs and retries of a trial."""
 
     name: Annotated[str, Field(pattern=STUDY_NAME)]
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from weightsearch.config.extends import KEY, read_study
 from weightsearch.config.paths import fill
 from weightsearch.config.ranges import (
     Range,
@@ -22,7 +23,7 @@ from weightsearch.config.ranges import (
 )
 from weightsearch.config.schema import CONFIGURATION_KEYS, KNOWN_KEYS, Configuration, Ray, Search
 from weightsearch.config.validate import RANGE_SECTIONS, validate
-from weightsearch.config.yaml_source import YamlSource, describe, read_yaml
+from weightsearch.config.yaml_source import YamlSource, describe
 from weightsearch.errors import ConfigError, OptionError
 from weightsearch.plugins import known_words
 
@@ -94,7 +95,7 @@ def load_study(path: Path, overrides: Iterable[str] = ()) -> StudyConfig:
     from weightsearch.config.baselines import check_terms
     from weightsearch.config.resolve import resolve_study
 
-    config = resolve_study(parse_study(read_yaml(path, overrides)))
+    config = resolve_study(parse_study(read_study(path, overrides)))
     check_terms(config)
     return config
 
@@ -103,7 +104,7 @@ def load_configuration(path: Path, overrides: Iterable[str] = ()) -> Configurati
     """Read and check a training configuration: a study file in which no value is a range. Raises ConfigError."""
     from weightsearch.config.resolve import resolve_configuration
 
-    yaml_source = read_yaml(path, overrides)
+    yaml_source = read_study(path, overrides)
     ranges = [".".join(found) for found, _ in find_ranges(sections_of(yaml_source))]
     if ranges:
         first = tuple(ranges[0].split("."))
@@ -119,7 +120,7 @@ def load_base(path: Path, overrides: Iterable[str] = ()) -> Configuration:
     ConfigError."""
     from weightsearch.config.resolve import resolve_configuration
 
-    yaml_source = read_yaml(path, overrides)
+    yaml_source = read_study(path, overrides)
     sections_of(yaml_source)
     space = _ranges(yaml_source)
     return resolve_configuration(yaml_source, {name: found.ends()[0] for name, found in space.items()})
@@ -140,7 +141,7 @@ def load_identity(path: Path, overrides: Iterable[str] = ()) -> StudyIdentity:
     """Only the name and storage of a study file: enough to read its database, whatever else has changed."""
     from weightsearch.config.resolve import storage_of
 
-    yaml_source = read_yaml(path, overrides)
+    yaml_source = read_study(path, overrides)
     name = yaml_source.tree.get("name")
     if not isinstance(name, str) or not name:
         raise yaml_source.error(("name",), f"expected the study's name, found {describe(name)}")
@@ -152,14 +153,16 @@ def load_identity(path: Path, overrides: Iterable[str] = ()) -> StudyIdentity:
 
 def locate(path: Path, overrides: Iterable[str], error: OptionError) -> ConfigError:
     """An error about an option, with the file and line of its value."""
-    return read_yaml(path, overrides).error(error.option.split("."), error.message)
+    return read_study(path, overrides).error(error.option.split("."), error.message)
 
 
 def sections_of(yaml_source: YamlSource) -> dict[str, Any]:
     """The sections of a file that make its configuration. Raises ConfigError for a key that no file has."""
     for key in yaml_source.tree:
         if key not in KNOWN_KEYS:
-            raise yaml_source.error((key,), f"unknown key{known_words(key, KNOWN_KEYS)}")
+            if key == KEY:
+                raise yaml_source.error((key,), "can only stand in the file itself")
+            raise yaml_source.error((key,), f"unknown key{known_words(key, (*KNOWN_KEYS, KEY))}")
     _stop_by_objective(yaml_source.tree)
     return {key: yaml_source.tree[key] for key in CONFIGURATION_KEYS if key in yaml_source.tree}
 

@@ -90,8 +90,8 @@ def placed(yaml_source: YamlSource) -> Iterator[None]:
         raise type(error)(f"{error} ({yaml_source.place(keys)})") from error
 
 
-def read_yaml(path: Path, overrides: Iterable[str] = ()) -> YamlSource:
-    """Read a study file and apply `path=value` overrides. Raises ConfigError with file and line."""
+def read_yaml(path: Path) -> YamlSource:
+    """Read one file. Raises ConfigError with file and line."""
     try:
         data = path.read_bytes()
     except IsADirectoryError:
@@ -101,10 +101,13 @@ def read_yaml(path: Path, overrides: Iterable[str] = ()) -> YamlSource:
         raise ConfigError((Problem("", f"cannot read the study file: {reason}", str(path)),)) from None
     except ValueError as error:  # a NUL byte in the name
         raise ConfigError((Problem("", f"cannot read the study file: {error}", repr(str(path))),)) from None
-    yaml_source = parse_yaml(data, str(path))
+    return parse_yaml(data, str(path))
+
+
+def apply_overrides(yaml_source: YamlSource, overrides: Iterable[str]) -> None:
+    """Apply `path=value` overrides, in place. Raises ConfigError."""
     for override in overrides:
         _apply(yaml_source, override)
-    return yaml_source
 
 
 def parse_yaml(data: bytes, source: str) -> YamlSource:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from weightsearch.config.extends import read_study
 from weightsearch.config.yaml_source import MAX_DEPTH, parse_yaml, read_yaml
 from weightsearch.errors import ConfigError
 
@@ -106,7 +107,7 @@ class TestOverrides:
     def read(self, tmp_path, *overrides):
         path = tmp_path / "s.yaml"
         path.write_text("a: {b: 1, c: {low: 1, high: 2}}\nlist: [1, 2]\npruner: median\n")
-        return read_yaml(path, overrides)
+        return read_study(path, overrides)
 
     def test_replace_create_and_keep(self, tmp_path):
         tree = self.read(tmp_path, "a.b=2.5", "a.c=7", "new.deep.key=[1, x]").tree

@@ -69,7 +69,7 @@ def test_the_checks_before_a_training_use_its_memory_layout(tiny, last):
     ]
     options = [part for one in sets for part in ("--set", one)]
     checked = {**os.environ, "MALLOC_CHECK_": "3", "MALLOC_PERTURB_": "165"}
-    asked = [sys.executable, "-m", "weightsearch.cli", "validate", str(tiny), *options]
+    asked = [sys.executable, "-m", "weightsearch", "validate", str(tiny), *options]
     done = subprocess.run(asked, env=checked, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

@@ -52,14 +52,14 @@ LANE: Final = 2.8  # metres between the lanes of a street with traffic
 
 
 class Procedural:
-    """variety: `indoor`, a camera that turns in a furnished room (0.3-6 m); `hall`, the same amid pillars and shelves
-    in a hall (0.5-15 m); or `driving`, one that drives down a street between houses, parked cars and trees (from 2 m to
-    the horizon, the sky without depth). scenes: how many, each a video of `frames` frames. seed: of what stands where
-    and of the camera's path. moving: how many things move by themselves in a scene: boxes and spheres that go round a
-    room at a walking pace, cars on each PERIOD metres of a street; where there are any, the room or the street is
-    wider. queues: the share of a street's lanes, drawn lane by lane, in which the cars stand instead, as before a red
-    light. pace: factor on the camera's speed along its way.
-    With it, what goes round a room keeps up with the camera's turning, and cars stay slower and faster than it.
+    """variety: `indoor`, a camera that turns in a furnished room (0.3-6 m); `hall`, the same amid pillars and
+    shelves in a hall (0.5-15 m); or `driving`, one that drives down a street between houses, parked cars and trees
+    (from 2 m to the horizon, the sky without depth). scenes: number of scenes, each a video. frames: number of
+    frames of a scene. seed: of what stands where and of the camera's path. moving: how many things move by
+    themselves in a scene: boxes and spheres that go round a room at a walking pace, cars on each PERIOD metres of a
+    street; where there are any, the room or the street is wider. queues: the share of a street's lanes, drawn lane
+    by lane, in which the cars stand instead, as before a red light. pace: factor on the camera's speed along its
+    way. With it, what goes round a room keeps up with the camera's turning, and cars stay slower and faster than it.
     Raises OptionError for queues in a room, or of no cars, and for things that move in a hall."""
 
     ground_truth: ClassVar = ("depth", "pose", "flow", "moving")

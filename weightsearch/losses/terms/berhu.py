@@ -17,8 +17,8 @@ from weightsearch.losses.term import Prediction
 class BerHu(DepthTerm):
     """mean of |e| where |e| <= c, else (e^2 + c^2) / (2c), over valid pixels, in the unit of its space; e = x - y.
 
-    c is `threshold` times the largest |e| of the batch, or with per_image of each image, and counts as a constant.
-    Source: Laina et al. 2016, eq. 2.
+    threshold: c as a share of the largest |e|; c counts as a constant. per_image: the largest |e| of each image; else
+    that of the batch. Source: Laina et al. 2016, eq. 2.
     """
 
     def __init__(

@@ -21,6 +21,8 @@ class EdgeAwareSmoothness(nn.Module):
     v is the predicted depth in its space; in `reciprocal` and `depth` over the image's mean (of at least 1e-3), so that
     shrinking the prediction gains nothing; dimensionless. Sources: Godard et al. 2017, eq. 3; Wang et al. 2018 for the
     division.
+
+    sharpness: how strongly edges of the picture allow edges of depth; 0 ignores the picture.
     """
 
     needs_ground_truth: ClassVar = False

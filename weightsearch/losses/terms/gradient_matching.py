@@ -19,7 +19,7 @@ class GradientMatching(DepthTerm):
     """sum over scales s = 0 .. scales - 1 of (sum |dx R_s| + sum |dy R_s|) / valid pixels of R_s, in the unit of its
     space; R = x - y, R_s every 2^s-th of its rows and columns, dx and dy forward differences between valid pixels.
 
-    Source: Li & Snavely 2018, eq. 4 (space `log`, four scales); Ranftl et al. 2022, eq. 11.
+    scales: number of scales. Source: Li & Snavely 2018, eq. 4 (space `log`, four scales); Ranftl et al. 2022, eq. 11.
     """
 
     def __init__(self, *, space: Space = "log", scales: Annotated[int, Field(ge=1, le=8)] = 4) -> None:

@@ -18,7 +18,9 @@ from weightsearch.losses.term import Prediction
 class PhotometricFlow(nn.Module):
     """mean of alpha clip((1 - SSIM) / 2, 0, 1) + (1 - alpha) |I - I'|, in [0, 1], where I' is the frame as a neighbour
     shows it through the predicted flow, over the pixels that lie in the neighbour's picture and that rebalancing gives
-    to flow. Sources: Jason et al. 2016; Yin & Shi 2018."""
+    to flow.
+
+    alpha: share of SSIM in the photometric error. Sources: Jason et al. 2016; Yin & Shi 2018."""
 
     photometric: ClassVar = True
     needs_ground_truth: ClassVar = False

@@ -22,11 +22,11 @@ class PhotometricRigid(nn.Module):
     shows it through the predicted depth and pose, over the pixels that lie in the neighbour's picture and that
     rebalancing keeps; mean over the scales of depth, each brought to the full size, that have such a pixel.
 
-    over: `mean` over the neighbours, or at each pixel the `minimum`, which forgives what one neighbour hides.
-    auto_mask: leave out pixels that the unmoved neighbour shows as well, which stand still in the picture: those
-    without texture, and things as fast as the camera. pose: the network's (`predicted`), the data set's (`known`),
-    or its rotation with the network's translation (`known_rotation`); pairs whose pose is
-    not known are then left out. Sources: Zhou et al. 2017; Godard et al. 2019.
+    alpha: share of SSIM in the photometric error. over: `mean` over the neighbours, or at each pixel the `minimum`,
+    which forgives what one neighbour hides. auto_mask: leave out pixels that the unmoved neighbour shows as well, which
+    stand still in the picture: those without texture, and things as fast as the camera. pose: the network's
+    (`predicted`), the data set's (`known`), or its rotation with the network's translation (`known_rotation`); pairs
+    whose pose is not known are then left out. Sources: Zhou et al. 2017; Godard et al. 2019.
     """
 
     needs_intrinsics: ClassVar = True

@@ -17,9 +17,10 @@ class SILog(DepthTerm):
     """scale * Q, or with form `sqrt` scale * sqrt(Q); Q = mean(d^2) - variance_focus * mean(d)^2, d = ln x - ln y over
     valid pixels; dimensionless.
 
-    variance_focus: 0 is the mean squared logarithmic error, 1 ignores a common factor of the prediction. per_image: the
-    mean of each image's value; else all valid pixels of the batch are pooled, which lets a factor of one image count
-    even at variance_focus 1. Sources: Eigen et al. 2014, eq. 4 (squared, .5); Lee et al. 2019 (sqrt, .85, scale 10).
+    form: `squared` is Q, `sqrt` its root. scale: factor of the term. variance_focus: 0 is the mean squared logarithmic
+    error, 1 ignores a common factor of the prediction. per_image: the mean of each image's value; else all valid pixels
+    of the batch are pooled, which lets a factor of one image count even at variance_focus 1. Sources: Eigen et al.
+    2014, eq. 4 (squared, .5); Lee et al. 2019 (sqrt, .85, scale 10).
     """
 
     def __init__(

@@ -23,12 +23,14 @@ LARGEST_SPAN: Final = 1000.0  # of max_depth / min_depth, for which 1 / min_dept
 class SSIM(DepthTerm):
     """mean of clip((1 - SSIM) / 2, 0, 1), or with halved: false of 1 - SSIM, over valid pixels; dimensionless.
 
-    SSIM is taken in a Gaussian window of `window` pixels and standard deviation `sigma`, at every pixel whose window
-    lies inside the image; only valid pixels of the window count. Logarithms are of depth / min_depth here, so that they
-    begin at 0 and no unit of length matters. dynamic_range: L in C1 = (.01 L)^2, C2 = (.03 L)^2, in the unit of the
-    space; null for the largest value there (max_depth, 1 / min_depth, ln(max_depth / min_depth)). Where it is much
-    larger than what is seen the term is about 0: with reciprocal depth it must be given if max_depth is more than 1000
-    times min_depth. Sources: Wang et al. 2004, eq. 13; Alhashim & Wonka 2018, eq. 4.
+    SSIM is taken in a Gaussian window at every pixel whose window lies inside the image; only valid pixels of the
+    window count. Logarithms are of depth / min_depth here, so that they begin at 0 and no unit of length matters.
+
+    window: width and height of the window in pixels. sigma: standard deviation of the Gaussian in pixels. halved:
+    divide 1 - SSIM by 2. dynamic_range: L in C1 = (.01 L)^2, C2 = (.03 L)^2, in the unit of the space; null for the
+    largest value there (max_depth, 1 / min_depth, ln(max_depth / min_depth)). Where it is much larger than what is seen
+    the term is about 0: with reciprocal depth it must be given if max_depth is more than 1000 times min_depth. Sources:
+    Wang et al. 2004, eq. 13; Alhashim & Wonka 2018, eq. 4.
     """
 
     def __init__(

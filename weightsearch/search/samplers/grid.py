@@ -16,11 +16,9 @@ from weightsearch.search.samplers.sampler import MakeSampler
 from weightsearch.search.space import grid_points
 
 
-def grid(
-    *, points: Annotated[int, Field(ge=2, description="Points of each continuous range.")] | None = None
-) -> MakeSampler:
+def grid(*, points: Annotated[int, Field(ge=2)] | None = None) -> MakeSampler:
     """Grid search: every combination once, in an order shuffled by the study's seed. If the search has fewer trials
-    than the grid has points, the rest is left out."""
+    than the grid has points, the rest is left out. points: number of points of each continuous range."""
 
     def make(seed: int, _: int, space: Mapping[str, Range]) -> BaseSampler:
         return Grid({name: grid_points(name, found, points) for name, found in space.items()}, seed)

@@ -1,3 +1,5 @@
+"""`python -m weightsearch` is the command `weightsearch`."""
+
 from weightsearch.cli import main
 
 if __name__ == "__main__":

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from weightsearch.config import load_study
+from weightsearch.config.extends import read_study, shipped
+from weightsearch.errors import ConfigError
+
+
+def study(folder: Path, text: str, name: str = "mine.yaml") -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def problem(path: Path, sets: tuple[str, ...] = ()) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_study(path, sets)
+    return str(caught.value)
+
+
+def test_a_study_states_what_differs_and_inherits_the_rest(tmp_path):
+    base = load_study(shipped()["silog"])
+    path = study(tmp_path, "name: mine\nextends: silog\ntrain: {epochs: 2}\nloss: {silog: {variance_focus: 0.5}}\n")
+    found = load_study(path)
+    assert (found.name, found.storage) == ("mine", "sqlite:///mine.db")  # never the base's
+    assert found.base.train == base.base.train.model_copy(update={"epochs": 2})
+    assert list(found.space) == ["loss.mae.weight", "loss.gradient_matching.weight"]
+    assert found.base.loss["silog"].options["variance_focus"] == 0.5
+    assert found.search == base.search
+
+
+def test_a_range_a_list_and_a_baseline_are_replaced_whole(tmp_path):
+    text = (
+        "name: mine\nextends: dualhead\n"
+        "data: {size: [32, 48]}\n"
+        "loss: {fractional: {weight: {choices: [1, 10]}}, consistency: {weight: {low: 1, high: 2}}}\n"
+        "search: {baselines: {published: {loss.fractional.weight: 1, loss.consistency.weight: 1}, depth_only: null}}\n"
+    )
+    tree = read_study(study(tmp_path, text)).tree
+    assert tree["data"]["size"] == [32, 48]
+    assert tree["loss"]["fractional"] == {"weight": {"choices": [1, 10]}}
+    assert tree["loss"]["consistency"]["weight"] == {"low": 1, "high": 2}  # not log any more
+    assert tree["search"]["baselines"] == {
+        "published": {"loss.fractional.weight": 1, "loss.consistency.weight": 1},
+        "equal": {"loss.fractional.weight": 1, "loss.consistency.weight": 1},
+    }
+
+
+def test_another_plug_in_does_not_inherit_the_options_of_the_base(tmp_path):
+    text = "name: mine\nextends: cotraining\ndata: {name: seven_scenes, root: /x}\nsearch: {pruner: {name: none}}\n"
+    tree = read_study(study(tmp_path, text)).tree
+    assert tree["data"] == {
+        "name": "seven_scenes",
+        "root": "/x",
+        "size": [64, 96],
+        "min_depth": 2.0,
+        "max_depth": 80.0,
+        "neighbours": [-1, 1],
+    }
+    assert tree["search"]["pruner"] == {"name": "none"}
+    assert tree["model"]["name"] == "co_training"
+
+
+def test_files_extend_files_and_errors_name_the_line_that_holds_the_value(tmp_path):
+    study(tmp_path, "name: base\nextends: dualhead\ntrain:\n  epochs: -1\n", "base.yaml")
+    path = study(tmp_path, "name: mine\nextends: base.yaml\ntrain: {lr: 0.1}\n")
+    message = problem(path)
+    assert message.startswith("train.epochs: ")
+    assert message.endswith("base.yaml:4)")
+    assert load_study(path, ["train.epochs=3"]).base.train.epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("dualhed", "extends: no shipped study 'dualhed'; did you mean 'dualhead'?"),
+        ("nowhere.yaml", "extends: cannot read the study file: No such file or directory"),
+        ("mine.yaml", "extends: mine.yaml extends this file in turn"),
+        ("[dualhead]", "extends: expected a shipped study's name or a file, found ['dualhead']"),
+    ],
+)
+def test_what_cannot_be_extended_is_named_with_its_line(tmp_path, value, message):
+    found = problem(study(tmp_path, f"name: mine\nextends: {value}\n"))
+    assert found.startswith(message)
+    assert found.endswith("mine.yaml:2)")
+
+
+def test_it_cannot_be_set_from_outside(tmp_path):
+    path = study(tmp_path, "name: mine\nextends: dualhead\n")
+    assert problem(path, ("extends=silog",)).startswith("extends: can only stand in the file itself")
+
+
+def test_every_shipped_study_can_be_extended(tmp_path):
+    """The merged sections are those of the base, but for its name and storage."""
+    for name, path in shipped().items():
+        base = read_study(path).tree
+        found = read_study(study(tmp_path, f"name: mine\nextends: {name}\n")).tree
+        assert found == {**{key: value for key, value in base.items() if key != "storage"}, "name": "mine"}

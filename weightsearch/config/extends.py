@@ -1,0 +1,113 @@
+"""`extends`: a study file that states only what differs from another one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final, TypeGuard
+
+from weightsearch.config.ranges import is_range
+from weightsearch.config.yaml_source import Keys, YamlSource, apply_overrides, describe, read_yaml
+from weightsearch.errors import ConfigError
+from weightsearch.plugins import known_words
+
+KEY: Final = "extends"
+DEEPEST: Final = 10  # files that extend one another
+OF_THE_FILE: Final = ("name", "storage")  # never inherited
+REMOVABLE: Final[tuple[Keys, ...]] = (("loss",), ("search", "baselines"))  # null removes an inherited entry there
+WHOLE: Final[Keys] = ("search", "baselines")  # entries are replaced whole: a baseline gives every value
+# Keys that stay when a section names another plug-in; its options do not.
+STAYS: Final[Mapping[str, tuple[str, ...]]] = {
+    "data": ("size", "min_depth", "max_depth", "neighbours"),
+    "loss": ("weight",),
+}
+
+
+def read_study(path: Path, overrides: Iterable[str] = ()) -> YamlSource:
+    """Read a study file with everything that it extends, then apply `path=value` overrides. Raises ConfigError with
+    file and line."""
+    yaml_source = _read(path, ())
+    apply_overrides(yaml_source, overrides)
+    return yaml_source
+
+
+def shipped() -> dict[str, Path]:
+    """The studies that weightsearch ships, by name."""
+    folder = Path(str(files("weightsearch"))) / "studies"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def _read(path: Path, chain: tuple[Path, ...]) -> YamlSource:
+    own = read_yaml(path)
+    if KEY not in own.tree:
+        return own
+    target = own.tree.pop(KEY)
+    if not isinstance(target, str) or not target:
+        expected = "expected a shipped study's name or a file"
+        raise own.error((KEY,), f"{expected}, found {describe(target)}; shipped: {', '.join(shipped())}")
+    other = _located(own, path, target)
+    seen = (*chain, path.resolve())
+    if other.resolve() in seen or len(seen) >= DEEPEST:
+        raise own.error((KEY,), f"{target} extends this file in turn")
+    try:
+        base = _read(other, seen)
+    except ConfigError as error:
+        if chain or other.is_file():
+            raise
+        raise own.error((KEY,), error.problems[0].message) from None
+    for key in OF_THE_FILE:
+        _forget(base, (key,))
+        base.tree.pop(key, None)
+    places = dict(base.places)
+    tree = _merged(base.tree, own.tree, (), places)
+    name = {"name": tree.pop("name")} if "name" in tree else {}
+    return YamlSource({**name, **tree}, own.source, {**places, **own.places})
+
+
+def _located(own: YamlSource, path: Path, target: str) -> Path:
+    """The file that is extended: a shipped study, or a path relative to this file."""
+    if target in (known := shipped()):
+        return known[target]
+    file = path.parent / target
+    if file.suffix not in (".yaml", ".yml"):
+        raise own.error(
+            (KEY,), f"no shipped study {target!r}{known_words(target, known)}, or a file that ends in .yaml"
+        )
+    return file
+
+
+def _merged(base: Mapping[str, Any], own: Mapping[str, Any], path: Keys, places: dict[Keys, str]) -> dict[str, Any]:
+    """Both trees as one. A range, a list and a baseline are values: they are replaced whole."""
+    result = dict(base)
+    for key, value in own.items():
+        here, old = (*path, key), base.get(key)
+        if value is None and path in REMOVABLE:
+            result.pop(key, None)
+        elif path != WHOLE and _is_section(old) and _is_section(value):
+            result[key] = _merged(_kept(old, value, here), value, here, places)
+            continue
+        else:
+            result[key] = value
+        for known in [one for one in places if one[: len(here)] == here]:
+            del places[known]
+    return result
+
+
+def _is_section(value: object) -> TypeGuard[dict[str, Any]]:
+    return isinstance(value, dict) and not is_range(value)
+
+
+def _kept(old: Mapping[str, Any], new: Mapping[str, Any], path: Keys) -> Mapping[str, Any]:
+    """What a section inherits: all of it, or where another plug-in is named what does not depend on the plug-in."""
+    plugin = path in (("data",), ("model",), ("search", "sampler"), ("search", "pruner"))
+    key = "name" if plugin else "term" if len(path) == 2 and path[0] == "loss" else None
+    if key is None or key not in new or new[key] == old.get(key):
+        return old
+    stays = STAYS.get(path[0], ())
+    return {name: value for name, value in old.items() if name in stays}
+
+
+def _forget(yaml_source: YamlSource, path: Keys) -> None:
+    for known in [one for one in yaml_source.places if one[: len(path)] == path]:
+        del yaml_source.places[known]

@@ -1,0 +1,213 @@
+"""The study file's format as a JSON Schema, for editors and for the documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from weightsearch.config.descriptions import descriptions
+from weightsearch.config.names import TERM_NAME
+from weightsearch.config.schema import Configuration, Data, Model, Ray, Search, Term
+from weightsearch.config.validate import RANGE_SECTIONS
+from weightsearch.plugins import names, options_model, resolve
+
+DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+# Options that plug-ins take from the data section, or that several of them have with one meaning.
+SHARED: Final[Mapping[str, str]] = {
+    "root": "Folder of the files.",
+    "size": "Height, width in pixels. Default: data.size.",
+    "min_depth": "Metres. Default: data.min_depth.",
+    "max_depth": "Metres. Default: data.max_depth.",
+    "neighbours": "Offsets of neighbouring frames. Default: data.neighbours.",
+    "space": "Where depth is compared: `depth` in metres, `reciprocal` in 1/m, or `log`.",
+}
+NAMED: Final = {"pattern": r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$", "description": "package.module:Object of your own."}
+EXTENDS: Final = "A shipped study's name, or a study file: this file states only what differs from it."
+STORAGE: Final = "URL of the study's database: sqlite:///FILE or postgresql://... Default: sqlite:///NAME.db."
+
+
+def option_descriptions(kind: str, name: str) -> dict[str, str]:
+    """Option -> description, of every option of a plug-in that weightsearch ships."""
+    target = resolve(kind, name)
+    fields = options_model(target).model_fields
+    own = descriptions(target, fields) | {key: one.description for key, one in fields.items() if one.description}
+    return {key: own.get(key) or SHARED.get(key, "") for key in fields}
+
+
+def json_schema() -> dict[str, Any]:
+    """The schema of study files and of training configurations."""
+    schema = _section(Configuration)
+    definitions: dict[str, Any] = schema.pop("$defs")
+    properties: dict[str, Any] = schema["properties"]
+    properties["data"] = _plugin("data", Data, definitions)
+    properties["model"] = _plugin("model", Model, definitions)
+    properties["loss"] = {
+        "type": "object",
+        "description": properties["loss"]["description"],
+        "propertyNames": {"pattern": TERM_NAME},
+        "additionalProperties": _terms(definitions),
+    }
+    search = _section(Search)
+    definitions |= search.pop("$defs", {})
+    for kind in ("sampler", "pruner"):
+        described = search["properties"][kind].get("description", "")
+        long = _plugin(kind, None, definitions)
+        search["properties"][kind] = {"description": described, "anyOf": [{"enum": list(names(kind))}, NAMED, long]}
+    ray = _section(Ray)
+    properties |= {
+        "extends": {"type": "string", "description": EXTENDS},
+        "storage": {"type": "string", "description": STORAGE},
+        "search": {"description": "How the study is searched.", **search},
+        "ray": {"description": "The Ray cluster.", **ray},
+        "provenance": {"type": "object", "description": "Where an exported configuration comes from; ignored."},
+    }
+    properties["evaluation"] = _or_preset(properties["evaluation"], definitions)
+    baselines = search["properties"]["baselines"]
+    inherited = {"type": "null", "description": "Remove a baseline that is inherited."}
+    baselines["additionalProperties"] = {"anyOf": [baselines["additionalProperties"], inherited]}
+    required = {
+        "required": schema.pop("required"),
+        "properties": {
+            "data": {"required": ["name", "size", "min_depth", "max_depth"]},
+            "model": {"required": ["name"]},
+            "train": {"required": definitions["Train"].pop("required")},
+            "search": {"required": properties["search"].pop("required")},
+        },
+    }
+    schema |= {"if": {"not": {"required": ["extends"]}}, "then": required}  # an extending file states what differs
+    for unused in ("Data", "Model", "Term", "PluginSection"):
+        definitions.pop(unused, None)
+    definitions["Range"] = RANGE
+    for name in RANGE_SECTIONS:
+        properties[name] = _with_ranges(properties[name])
+    for name, section in definitions.items():
+        if name in ("Augmentation", "Rebalance", "Train", "Split", "EarlyStopping"):
+            definitions[name] = _with_ranges(section)
+    return {"$schema": DIALECT, **schema, "title": "weightsearch study", "$defs": definitions}
+
+
+RANGE: Final[dict[str, Any]] = {
+    "description": "Values to search: a range, or choices.",
+    "anyOf": [
+        {
+            "type": "object",
+            "properties": {
+                "low": {"type": "number", "description": "Smallest value."},
+                "high": {"type": "number", "description": "Largest value."},
+                "log": {"type": "boolean", "description": "Search on a logarithmic scale."},
+                "step": {"type": "number", "description": "Distance of neighbouring values."},
+            },
+            "required": ["low", "high"],
+            "additionalProperties": False,
+        },
+        {
+            "type": "object",
+            "properties": {"choices": {"type": "array", "minItems": 2, "description": "The values themselves."}},
+            "required": ["choices"],
+            "additionalProperties": False,
+        },
+    ],
+}
+
+
+def _section(model: type[BaseModel]) -> dict[str, Any]:
+    """A section's schema with the descriptions of its docstring, those of the sections below included."""
+    schema = model.model_json_schema(ref_template="#/$defs/{model}")
+    by_name = {one.__name__: one for one in _models(model)}
+    for name, definition in [(model.__name__, schema), *schema.get("$defs", {}).items()]:
+        if name in by_name:
+            _describe(definition, descriptions(by_name[name], by_name[name].model_fields))
+    return schema
+
+
+def _models(model: type[BaseModel]) -> list[type[BaseModel]]:
+    from weightsearch.config import schema
+
+    every = [one for one in vars(schema).values() if isinstance(one, type) and issubclass(one, BaseModel)]
+    return [model, *every]
+
+
+def _describe(schema: dict[str, Any], texts: Mapping[str, str]) -> None:
+    schema.pop("description", None)  # the docstring, whose parts describe the properties
+    for name, one in schema.get("properties", {}).items():
+        if name in texts:
+            one["description"] = texts[name]
+        one.pop("title", None)
+
+
+def _plugin(kind: str, section: type[BaseModel] | None, definitions: dict[str, Any]) -> dict[str, Any]:
+    """A section that names a plug-in: its own keys, and for each shipped plug-in its options."""
+    own = {} if section is None else _section(section)
+    definitions |= own.pop("$defs", {})
+    fixed = {key: one for key, one in own.get("properties", {}).items() if key != "name"}
+    shipped = [
+        {
+            "type": "object",
+            "properties": {
+                "name": {"const": name, "description": _summary(kind, name)},
+                **fixed,
+                **_options(kind, name, definitions),
+            },
+            "required": ["name"],
+            "additionalProperties": False,
+        }
+        for name in names(kind)
+    ]
+    other = {"type": "object", "properties": {"name": NAMED, **fixed}, "required": ["name"]}
+    unnamed = {"type": "object", "not": {"required": ["name"]}}  # of a file that extends another one
+    return {"anyOf": [*shipped, other, unnamed]}
+
+
+def _terms(definitions: dict[str, Any]) -> dict[str, Any]:
+    """Any loss term: the union of all options."""
+    own = _section(Term)
+    definitions |= own.pop("$defs", {})
+    fixed: dict[str, Any] = own["properties"]
+    options: dict[str, Any] = {}
+    for name in names("loss"):
+        for key, one in _options("loss", name, definitions).items():
+            options.setdefault(key, one)
+    section = {"type": "object", "properties": {**fixed, **options}}
+    return {"anyOf": [section, {"type": "null", "description": "Remove a term that is inherited."}]}
+
+
+def _options(kind: str, name: str, definitions: dict[str, Any]) -> dict[str, Any]:
+    schema = options_model(resolve(kind, name)).model_json_schema(ref_template="#/$defs/{model}")
+    definitions |= schema.get("$defs", {})
+    _describe(schema, option_descriptions(kind, name))
+    return schema.get("properties", {})  # type: ignore[no-any-return]
+
+
+def _summary(kind: str, name: str) -> str:
+    """The first sentence of a plug-in's docstring."""
+    text = " ".join((resolve(kind, name).__doc__ or "").split())
+    return text.partition(". ")[0].rstrip(".")
+
+
+def _or_preset(section: dict[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
+    preset = definitions["Evaluation"]["properties"]["preset"]
+    allowed = next(one for one in preset["anyOf"] if "enum" in one)
+    return {"description": section.get("description", ""), "anyOf": [allowed, {"$ref": "#/$defs/Evaluation"}]}
+
+
+def _with_ranges(schema: Any) -> Any:
+    """A schema in which every property that is no section may be a range too."""
+    if not isinstance(schema, dict):
+        return schema
+    result = {key: [_with_ranges(one) for one in value] if key == "anyOf" else value for key, value in schema.items()}
+    if isinstance(extra := schema.get("additionalProperties"), dict):
+        result["additionalProperties"] = _with_ranges(extra)
+    if "properties" in schema:
+        result["properties"] = {name: _or_range(name, one) for name, one in schema["properties"].items()}
+    return result
+
+
+def _or_range(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    if name in ("name", "term") or "$ref" in schema or schema.get("type") == "object":
+        return schema
+    described = {"description": schema["description"]} if "description" in schema else {}
+    inner = {key: value for key, value in schema.items() if key not in ("description", "default")}
+    default = {"default": schema["default"]} if "default" in schema else {}
+    return {**described, **default, "anyOf": [inner, {"$ref": "#/$defs/Range"}]}
