@@ -28,7 +28,7 @@ Measured = Mapping[str, pd.DataFrame]  # by the trial's label, see _measured
 
 
 def detection_section(found: ReportData) -> Section | None:
-    title = "How well Delta finds what moves"
+    title = "Motion detection by Delta (ROC)"
     trials = looked_at(found)
     if trials is None:
         return None
@@ -51,9 +51,9 @@ def detection_section(found: ReportData) -> Section | None:
         ),
     }
     captions = {
-        "roc": "Called moving at every eta: of what moves (up) and of what stands still (to the right)",
+        "roc": "ROC over eta: true-positive rate (moving pixels) against false-positive rate (static pixels)",
         "auc": "AUC over training",
-        "eta": "The eta that tells them apart best, and the one that was set",
+        "eta": "The best eta, and the eta that was set",
     }
     rows = []
     for label, epochs in measured.items():

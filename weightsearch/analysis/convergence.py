@@ -15,7 +15,7 @@ SMALL: Final = 0.02  # a relative change that is called none
 @dataclass(frozen=True)
 class Convergence:
     """first, last: the curve's ends. epoch: the first one from which on the curve stays within 5 % of its whole fall of
-    its lowest value (counted from 1); None while it falls still, or if it does not fall at all. fall: as a share of
+    its lowest value (counted from 1); None if it is still falling, or does not fall at all. fall: as a share of
     first."""
 
     first: float

@@ -58,12 +58,12 @@ Study = Annotated[Path, typer.Argument(metavar="STUDY", help="The study file.")]
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="A training configuration, such as best.yaml.")]
 Either = Annotated[Path, typer.Argument(metavar="FILE", help="A study file or a training configuration.")]
 Sets = Annotated[
-    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a value; may be repeated.")
+    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a value of the file; repeatable.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
-Split = Annotated[str, typer.Option(help="train, validation or test.")]
+Device = Annotated[str, typer.Option(help="Device: auto, cpu, cuda or cuda:N.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Split = Annotated[str, typer.Option(help="Split: train, validation or test.")]
 
 
 def located(path: Path) -> Path:
@@ -137,4 +137,4 @@ def warned(text: str) -> None:
 
 def metrics_line(metrics: Mapping[str, float], split: str) -> str:
     found = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-    return f"{split}: {found or 'no truth is known'}"
+    return f"{split}: {found or 'this split has no ground truth'}"

@@ -11,7 +11,7 @@ from weightsearch.config import load_base
 from weightsearch.console import View, err, print_data_check, print_metrics
 from weightsearch.errors import WeightsearchError, counted
 
-group = typer.Typer(no_args_is_help=True, help="Look at a data set.")
+group = typer.Typer(no_args_is_help=True, help="Check a data set, list its frames, measure trivial baselines.")
 app.add_typer(group, name="data")
 
 

@@ -19,19 +19,20 @@ from weightsearch.console import out
 def dashboard(
     study: Study,
     sets: Sets = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any free port.")] = 8080,
-    host: Annotated[str, typer.Option(help="Address to listen on; any but this machine's own asks for a token.")] = (
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = 8080,
+    host: Annotated[str, typer.Option(help="Address to listen on; other than loopback, clients need a token.")] = (
         "127.0.0.1"
     ),
     write: Annotated[bool, typer.Option("--write", help="Allow notes, deletions and other changes.")] = False,
     allow_host: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="A further name it is reached by, such as a proxy's.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Another host name of the server, such as a proxy's; repeatable."),
     ] = None,
     artifacts: Annotated[
         Path | None, typer.Option(help="Folder of the study's artifacts.", exists=True, file_okay=False)
     ] = None,
 ) -> None:
-    """Show the study's database in optuna-dashboard: read-only, on this machine alone, unless told otherwise.
+    """Serve the study's database in optuna-dashboard. Default: read-only, reachable from this machine only.
 
     The token is that of the environment variable WEIGHTSEARCH_DASHBOARD_TOKEN; without it, a new one is printed where
     one is needed.

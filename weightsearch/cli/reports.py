@@ -33,15 +33,15 @@ def report(
     sets: Sets = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="The page; of other formats a file, or a folder for several."),
+        typer.Option("--output", "-o", help="Output file, or a folder for several figures or tables."),
     ] = None,
-    form: Annotated[str, typer.Option("--format", help="html, png, pdf or csv.")] = "html",
+    form: Annotated[str, typer.Option("--format", help="Format: html, png, pdf or csv.")] = "html",
     select: Annotated[
         list[str] | None,
-        typer.Option(metavar="SECTION", help="A section of the report; may be repeated. All unless given."),
+        typer.Option(metavar="SECTION", help="A section of the report; repeatable. Default: all."),
     ] = None,
 ) -> None:
-    """Write a study as one page that opens anywhere; or its figures (png, pdf) or tables (csv) as files."""
+    """Write the report of a study: one HTML page that needs no network, or its figures (png, pdf) or tables (csv)."""
     if form not in FORMATS:
         raise WeightsearchError(f"--format: expected {', '.join(FORMATS)}, found {form!r}")
     gc.set_threshold(100_000)  # what is imported and read stays: looking for garbage in it takes a tenth of the time
@@ -72,13 +72,13 @@ def _write_files(sections: list[Section], form: str, output: Path) -> list[Path]
 @analyse.command()
 def claims(
     study: Annotated[
-        Path | None, typer.Argument(metavar="[STUDY]", help="A study whose trials are cited where training decides.")
+        Path | None, typer.Argument(metavar="[STUDY]", help="A study whose trials are cited as evidence.")
     ] = None,
     sets: Sets = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Also write them as a page.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Also write an HTML page.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compute every figure of published weight justifications again: claim, verdict, right value, how."""
+    """Recompute every figure of published weight justifications: claim, verdict, correct value, derivation."""
     from weightsearch.analysis.claims import all_claims
 
     evidence: dict[str, str] = {}
@@ -106,14 +106,14 @@ def claims(
 def quantisation(
     max_depth: Annotated[float, typer.Option(help="Metres.")] = 15.0,
     min_depth: Annotated[float, typer.Option(help="Metres.")] = 0.0,
-    bits: Annotated[list[int] | None, typer.Option(min=1, max=24, help="Of an output; may be repeated.")] = None,
+    bits: Annotated[list[int] | None, typer.Option(min=1, max=24, help="Bits of an output; repeatable.")] = None,
     levels: Annotated[
-        list[int] | None, typer.Option(min=2, help="Levels of an output, in place of bits; may be repeated.")
+        list[int] | None, typer.Option(min=2, help="Levels of an output, in place of bits; repeatable.")
     ] = None,
     decode: Annotated[str, typer.Option(help="How the two outputs are decoded: linear or rounded.")] = "linear",
     as_json: AsJson = False,
 ) -> None:
-    """Print what quantised outputs cost a depth: one output, and the dual head's two."""
+    """Print the depth error that quantised outputs cause: of one output, and of the dual head's two."""
     from weightsearch.analysis.quantisation import DECODES
     from weightsearch.analysis.quantisation import quantisation as quantise
 
@@ -133,10 +133,10 @@ def quantisation(
 def watch(
     study: Study,
     sets: Sets = None,
-    every: Annotated[float, typer.Option(min=0.2, help="Seconds between looks.")] = 2.0,
-    once: Annotated[bool, typer.Option("--once", help="Print the state once and end.")] = False,
+    every: Annotated[float, typer.Option(min=0.2, help="Seconds between updates.")] = 2.0,
+    once: Annotated[bool, typer.Option("--once", help="Print the state once and exit.")] = False,
 ) -> None:
-    """Follow a study that runs elsewhere: trials, best so far, contributions and gradient ratios. Ctrl-C ends it."""
+    """Follow a running study from any terminal: trials, best so far, contributions, gradient ratios. Ctrl-C exits."""
     from weightsearch.study.progress import read_progress
 
     total = load_identity(study, sets or ()).trials

@@ -40,12 +40,12 @@ def run(
     study: Study,
     sets: Sets = None,
     quiet: Quiet = False,
-    join: Annotated[bool, typer.Option("--join", help="Work beside drivers that run this study already.")] = False,
+    join: Annotated[bool, typer.Option("--join", help="Join drivers that already run this study.")] = False,
     force_new: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Start a new study of this name beside the one that is there.")
+        str | None, typer.Option(metavar="NAME", help="Start a new study with this name; the existing one stays.")
     ] = None,
 ) -> None:
-    """Create or continue a study: search until it has all its trials, then compare the best with the baselines."""
+    """Start or resume a study: run its trials, then compare the best trial with the baselines."""
     overrides = [*(sets or ()), *([] if force_new is None else [f"name={force_new}"])]
     config = load_study(located(study), overrides)
     check_storage(config.storage, config.yaml_source.place(("storage",)))
@@ -140,7 +140,7 @@ def validate(study: Study, sets: Sets = None) -> None:
 
 @app.command()
 def show(study: Study, sets: Sets = None, as_json: AsJson = False) -> None:
-    """Print a study's trials by state, its best one and its baselines."""
+    """Print a study's trials by state, its best trial, its baselines and the verdict."""
     from weightsearch.study.summary import summarise
 
     with opened(study, sets) as store:
@@ -163,9 +163,7 @@ def _warn_of_terms(store: StudyStore, summary: StudySummary) -> None:
 def export(
     study: Study,
     sets: Sets = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where the best configuration goes; best.yaml unless given.")
-    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Output file. Default: best.yaml.")] = None,
     trials: Annotated[Path | None, typer.Option(help="Also write all trials as CSV.")] = None,
     pareto: Annotated[
         Path | None,
@@ -197,23 +195,23 @@ def compare(
     studies: Annotated[list[Path], typer.Argument(metavar="STUDY...", help="Study files.")],
     sets: Sets = None,
     transfer: Annotated[
-        bool, typer.Option("--transfer", help="Also train each study with the best weights of the others.")
+        bool, typer.Option("--transfer", help="Also train each study with the other studies' best weights.")
     ] = False,
     seeds: Annotated[
-        int, typer.Option(min=0, max=100, help="Train the best and the baselines so often, each with a fresh seed.")
+        int, typer.Option(min=0, max=100, help="Number of fresh seeds to train the best trial and the baselines with.")
     ] = 0,
     baseline: Annotated[
-        list[str] | None, typer.Option(help="A baseline to train anew; may be repeated. All unless given.")
+        list[str] | None, typer.Option(help="A baseline to train again; repeatable. Default: all.")
     ] = None,
     device: Device = "auto",
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Lay the first objective of several studies side by side: each one's best weights and its baselines.
+    """Compare the first objective of several studies: each study's best weights and its baselines.
 
-    The values are those in the databases. With --transfer or --seeds everything is trained anew, and measured on both
-    splits: with other seeds than the search had, so that the winner's luck does not count. What the study's own trials
-    gave is stored with them, and is the report's measure of chance.
+    Values are read from the databases. With --transfer or --seeds the best trials and the baselines are trained again
+    with seeds that the search did not use, so that selection does not bias the result, and measured on both splits. The
+    results of a study's own trials are stored with the study; its report uses them.
     """
     from weightsearch.compare.studies import (
         Compared,

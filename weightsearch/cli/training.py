@@ -44,11 +44,13 @@ DRAWN: Final = 8  # frames
 def train(
     config: Config,
     sets: Sets = None,
-    out_dir: Annotated[Path | None, typer.Option("--out", help="Folder for checkpoint, config and metrics.")] = None,
+    out_dir: Annotated[
+        Path | None, typer.Option("--out", help="Output folder for checkpoint, configuration and metrics.")
+    ] = None,
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Train one configuration. Given again, it goes on from its checkpoint."""
+    """Train one configuration; resumes from its checkpoint."""
     configuration = load_configuration(located(config), sets or ())
     from weightsearch.search.cpus import CpuNote
     from weightsearch.training.device import choose_device
@@ -92,25 +94,29 @@ def train(
 @app.command()
 def evaluate(
     config: Either,
-    checkpoint: Annotated[Path | None, typer.Option(help="A checkpoint that train wrote.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="A checkpoint: of this program, or a state dict of another one.")
+    ] = None,
     predictions: Annotated[
         Path | None,
-        typer.Option(help="Depth that any program saved: a .npy file [N, h, w], or a folder of .npy or .png files."),
+        typer.Option(help="Depth maps from another program: a .npy file [N, h, w], or a folder of .npy or .png files."),
     ] = None,
     sets: Sets = None,
     split: Split = "validation",
     device: Device = "auto",
-    inverse: Annotated[bool, typer.Option("--inverse", help="The predictions are of 1/depth.")] = False,
+    inverse: Annotated[bool, typer.Option("--inverse", help="The predictions are 1/depth.")] = False,
     scale: Annotated[
         float | None,
         typer.Option(
             min=1e-6,
-            help="Units per metre of the predictions; unless given floats are metres, integers data.depth_scale.",
+            help="Units per metre of the predictions. Default: floats are metres, integers are in data.depth_scale.",
         ),
     ] = None,
     part: Annotated[
         str | None,
-        typer.Option(help="What the predictions show, if their size does not say it: whole, or a crop such as kb."),
+        typer.Option(
+            help="Image region that the predictions cover, if their size is ambiguous: whole, or a crop such as kb."
+        ),
     ] = None,
     pictures: Annotated[
         Path | None,
@@ -134,7 +140,7 @@ def evaluate(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print the metrics of a checkpoint, or of saved predictions, on a split, with their protocol."""
+    """Print the metrics of a checkpoint or of saved predictions on a split, with their protocol."""
     if (checkpoint is None) == (predictions is None):
         raise WeightsearchError("give --checkpoint or --predictions")
     name = split_of(split)
@@ -224,11 +230,11 @@ def _refined(
 def cost(
     file: Either,
     sets: Sets = None,
-    encoder: Annotated[list[str] | None, typer.Option(help="An encoder to measure; may be repeated.")] = None,
+    encoder: Annotated[list[str] | None, typer.Option(help="An encoder to measure; repeatable.")] = None,
     size: Annotated[
-        list[str] | None, typer.Option(metavar="HEIGHTxWIDTH", help="A size to measure; may be repeated.")
+        list[str] | None, typer.Option(metavar="HEIGHTxWIDTH", help="An image size to measure; repeatable.")
     ] = None,
-    seconds: Annotated[float, typer.Option(min=0.01, help="How long each rate is measured.")] = 2.5,
+    seconds: Annotated[float, typer.Option(min=0.01, help="Duration of each measurement in seconds.")] = 2.5,
     cpu_time: Annotated[
         bool, typer.Option("--cpu-time", help="Images per second of processor time, for a machine that is busy.")
     ] = False,

@@ -71,9 +71,7 @@ class Data(PluginSection):
     @model_validator(mode="after")
     def _beside(self) -> Data:
         if 0 in self.neighbours or len(set(self.neighbours)) < len(self.neighbours):
-            raise ValueError(
-                f"neighbours: found {list(self.neighbours)}, each must be another frame, and none stand twice"
-            )
+            raise ValueError(f"neighbours: found {list(self.neighbours)}; offsets must be non-zero and unique")
         return self
 
     @model_validator(mode="after")

@@ -63,8 +63,8 @@ def camera_motion(flow: Tensor, backward: Tensor, depth: Tensor, intrinsics: Ten
     grow with its length. Pixels whose flow there and back does not meet, or is not finite, do not count. Where fewer
     than FEWEST do, the motion is 0.
 
-    The gradient is that of the last step with its weights as they are, and reaches depth alone (after Smith et al.
-    2024, FlowMap, who take a closed form). It is the motion's own where flow and depth agree, and near it where not.
+    Backpropagates through the last IRLS step, whose weights are held constant, into depth alone (after Smith et al.
+    2024, FlowMap, who use a closed form). The gradient is exact where flow and depth agree, and approximate elsewhere.
     """
     with torch.autocast(flow.device.type, enabled=False):
         seen, unit = _seen(flow.detach().float(), backward.detach().float(), depth.float(), intrinsics.float())

@@ -18,7 +18,7 @@ CONTAINERS = (Path("/.dockerenv"), Path("/run/.containerenv"))
 
 @dataclass(frozen=True)
 class Process:
-    """machine: what no other machine shares. boot, namespace: within which `pid` is unique while the process lives;
+    """machine: unique id of the host. boot, namespace: within which `pid` is unique while the process lives;
     started: which of those that have had the number. Empty where the system does not tell."""
 
     owner: str

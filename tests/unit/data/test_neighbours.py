@@ -57,7 +57,7 @@ def test_frames_in_no_order_have_no_neighbours():
 
 @pytest.mark.parametrize("offsets", ["[0]", "[1, 1]", "[-1, 0, 1]"])
 def test_a_frame_is_not_its_own_neighbour_and_none_stands_twice(tmp_path, offsets):
-    with pytest.raises(ConfigError, match="each must be another frame, and none stand twice"):
+    with pytest.raises(ConfigError, match="offsets must be non-zero and unique"):
         configuration(tmp_path, f"data.neighbours={offsets}")
 
 
