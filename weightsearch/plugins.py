@@ -70,6 +70,7 @@ def names(kind: str) -> tuple[str, ...]:
     return tuple(sorted(one.name for one in modules if not one.ispkg and one.name not in INTERFACES))
 
 
+@cache
 def _shipped(kind: str, name: str) -> Callable[..., Any]:
     module = importlib.import_module(f"{PACKAGES[kind]}.{name}")
     wanted = name.replace("_", "")
@@ -105,6 +106,16 @@ def resolve(kind: str, name: str) -> Callable[..., Any]:
     if not callable(found):
         raise OptionError("", f"{module_name!r} has no class or function {attribute!r} for {kind} {name!r}")
     return _constructor(found) if kind == "loss" and _is_term(found) else found
+
+
+def attribute(kind: str, name: str, key: str, default: Any) -> Any:
+    """An attribute by which a plug-in's class says what it needs or can; the default if it does not say."""
+    return getattr(resolve(kind, name), key, default)
+
+
+def names_with(kind: str, key: str) -> list[str]:
+    """The shipped plug-ins of a kind whose attribute is true."""
+    return [name for name in names(kind) if attribute(kind, name, key, default=False)]
 
 
 def _is_term(found: Callable[..., Any]) -> bool:

@@ -38,10 +38,10 @@ def claims_section(found: ReportData) -> Section | None:
         claims_cotraining.SOURCE: found.config.base.rebalance is not None,
     }
     claims = [claim for claim in all_claims(evidence(found), found.summary.call) if about[claim.source]]
-    return part_of_claims(claims) if claims else None
+    return section_of_claims(claims) if claims else None
 
 
-def part_of_claims(claims: list[Claim]) -> Section:
+def section_of_claims(claims: list[Claim]) -> Section:
     """Published claims as a section."""
     plain = [{key: value for key, value in claim.to_plain().items() if key != "numbers"} for claim in claims]
     text = ["Every figure is computed again; a verdict follows from the figures. In brackets: where the claim is made."]

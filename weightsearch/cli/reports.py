@@ -90,10 +90,10 @@ def claims(
             evidence = evidence_of(read_report_data(store, pictures=False))
     found = all_claims(evidence, CALL if study is None else call_of(study, sets))
     if output is not None:
-        from weightsearch.dashboards.report.claims_section import part_of_claims
+        from weightsearch.dashboards.report.claims_section import section_of_claims
         from weightsearch.dashboards.report.page import render
 
-        write_text(output, render("Published claims", [part_of_claims(found)], datetime.now().astimezone()))
+        write_text(output, render("Published claims", [section_of_claims(found)], datetime.now().astimezone()))
     if as_json:
         print(json.dumps([claim.to_plain() for claim in found], indent=2, ensure_ascii=False))
         return

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from weightsearch.cli.app import app
+from weightsearch.config.descriptions import first_sentence
 from weightsearch.config.extends import shipped
 from weightsearch.console import out
 from weightsearch.errors import WeightsearchError, WriteError, command
@@ -45,7 +46,7 @@ def _first_sentence(path: Path) -> str:
         if not line.startswith("#"):
             break
         lines.append(line.removeprefix("#").strip())
-    return " ".join(lines).partition(". ")[0].rstrip(".")
+    return first_sentence(" ".join(lines))
 
 
 @app.command()

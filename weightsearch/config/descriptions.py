@@ -8,6 +8,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 
+def first_sentence(text: str) -> str:
+    """The first sentence of a text of any number of lines, without its full stop."""
+    return " ".join(text.split()).partition(". ")[0].rstrip(".")
+
+
 def descriptions(target: Callable[..., Any], names: Iterable[str]) -> dict[str, str]:
     """Option -> its description in the docstring of a class or function; options without one are left out."""
     text = " ".join(inspect.cleandoc(target.__doc__ or "").split())

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final, TypeGuard
 
 from weightsearch.config.ranges import is_range
-from weightsearch.config.yaml_source import Keys, YamlSource, apply_overrides, describe, read_yaml
+from weightsearch.config.yaml_source import Keys, YamlSource, apply_overrides, describe, forget, read_yaml
 from weightsearch.errors import ConfigError
 from weightsearch.plugins import known_words
 
@@ -57,7 +57,7 @@ def _read(path: Path, chain: tuple[Path, ...]) -> YamlSource:
             raise
         raise own.error((KEY,), error.problems[0].message) from None
     for key in OF_THE_FILE:
-        _forget(base, (key,))
+        forget(base.places, (key,))
         base.tree.pop(key, None)
     places = dict(base.places)
     tree = _merged(base.tree, own.tree, (), places)
@@ -89,8 +89,7 @@ def _merged(base: Mapping[str, Any], own: Mapping[str, Any], path: Keys, places:
             continue
         else:
             result[key] = value
-        for known in [one for one in places if one[: len(here)] == here]:
-            del places[known]
+        forget(places, here)
     return result
 
 
@@ -99,15 +98,10 @@ def _is_section(value: object) -> TypeGuard[dict[str, Any]]:
 
 
 def _kept(old: Mapping[str, Any], new: Mapping[str, Any], path: Keys) -> Mapping[str, Any]:
-    """What a section inherits: all of it, or where another plug-in is named what does not depend on the plug-in."""
+    """The part of a section that is inherited: all of it or, if the file names another plug-in, the keys in STAYS."""
     plugin = path in (("data",), ("model",), ("search", "sampler"), ("search", "pruner"))
     key = "name" if plugin else "term" if len(path) == 2 and path[0] == "loss" else None
     if key is None or key not in new or new[key] == old.get(key):
         return old
     stays = STAYS.get(path[0], ())
     return {name: value for name, value in old.items() if name in stays}
-
-
-def _forget(yaml_source: YamlSource, path: Keys) -> None:
-    for known in [one for one in yaml_source.places if one[: len(path)] == path]:
-        del yaml_source.places[known]

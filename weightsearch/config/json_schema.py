@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from weightsearch.config.descriptions import descriptions
+from weightsearch.config import schema as sections
+from weightsearch.config.descriptions import descriptions, first_sentence
 from weightsearch.config.names import TERM_NAME
 from weightsearch.config.schema import Configuration, Data, Model, Ray, Search, Term
 from weightsearch.config.validate import RANGE_SECTIONS
@@ -70,8 +71,8 @@ def json_schema() -> dict[str, Any]:
     required = {
         "required": schema.pop("required"),
         "properties": {
-            "data": {"required": ["name", "size", "min_depth", "max_depth"]},
-            "model": {"required": ["name"]},
+            "data": {"required": _section(Data)["required"]},
+            "model": {"required": _section(Model)["required"]},
             "train": {"required": definitions["Train"].pop("required")},
             "search": {"required": properties["search"].pop("required")},
         },
@@ -115,18 +116,10 @@ RANGE: Final[dict[str, Any]] = {
 def _section(model: type[BaseModel]) -> dict[str, Any]:
     """A section's schema with the descriptions of its docstring, those of the sections below included."""
     schema = model.model_json_schema(ref_template="#/$defs/{model}")
-    by_name = {one.__name__: one for one in _models(model)}
     for name, definition in [(model.__name__, schema), *schema.get("$defs", {}).items()]:
-        if name in by_name:
-            _describe(definition, descriptions(by_name[name], by_name[name].model_fields))
+        section = getattr(sections, name)
+        _describe(definition, descriptions(section, section.model_fields))
     return schema
-
-
-def _models(model: type[BaseModel]) -> list[type[BaseModel]]:
-    from weightsearch.config import schema
-
-    every = [one for one in vars(schema).values() if isinstance(one, type) and issubclass(one, BaseModel)]
-    return [model, *every]
 
 
 def _describe(schema: dict[str, Any], texts: Mapping[str, str]) -> None:
@@ -146,7 +139,7 @@ def _plugin(kind: str, section: type[BaseModel] | None, definitions: dict[str, A
         {
             "type": "object",
             "properties": {
-                "name": {"const": name, "description": _summary(kind, name)},
+                "name": {"const": name, "description": first_sentence(resolve(kind, name).__doc__ or "")},
                 **fixed,
                 **_options(kind, name, definitions),
             },
@@ -178,12 +171,6 @@ def _options(kind: str, name: str, definitions: dict[str, Any]) -> dict[str, Any
     definitions |= schema.get("$defs", {})
     _describe(schema, option_descriptions(kind, name))
     return schema.get("properties", {})  # type: ignore[no-any-return]
-
-
-def _summary(kind: str, name: str) -> str:
-    """The first sentence of a plug-in's docstring."""
-    text = " ".join((resolve(kind, name).__doc__ or "").split())
-    return text.partition(". ")[0].rstrip(".")
 
 
 def _or_preset(section: dict[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:

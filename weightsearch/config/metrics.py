@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from weightsearch.config.schema import Configuration, EarlyStopping, Search
+from weightsearch.config.schema import Configuration, Search
 from weightsearch.config.yaml_source import Keys, YamlSource
-from weightsearch.plugins import known_words, resolve
+from weightsearch.errors import OptionError
+from weightsearch.plugins import attribute, known_words, names_with, resolve
 from weightsearch.records import Direction
 
 if TYPE_CHECKING:
     from weightsearch.metrics.metric import Metric
 
 ALL: Final = ("depth", "pose", "flow", "moving")
+SEVERAL: Final = "several_objectives"  # an attribute of pruners
 
 
 def find(name: str) -> Metric | None:
@@ -34,8 +36,8 @@ def possible_metrics(configuration: Configuration) -> tuple[str, ...]:
     does not say what it predicts or knows may have all."""
     from weightsearch.metrics.registry import METRICS
 
-    predicted = _declared(resolve("model", configuration.model.name), "predicts")
-    known = _declared(resolve("data", configuration.data.name), "ground_truth")
+    predicted = _declared("model", configuration.model.name, "predicts")
+    known = _declared("data", configuration.data.name, "ground_truth")
     if not configuration.data.neighbours:
         predicted, known = predicted & {"depth"}, known - {"moving"}
     own = configuration.evaluation.metrics if "depth" in predicted & known else {}
@@ -45,9 +47,9 @@ def possible_metrics(configuration: Configuration) -> tuple[str, ...]:
     return (*shipped, *own)
 
 
-def _declared(plugin: object, attribute: str) -> set[str]:
-    """What a network predicts, or a data set knows; everything if it does not say."""
-    declared: Any = getattr(plugin, attribute, ALL)
+def _declared(kind: str, name: str, key: str) -> set[str]:
+    """The quantities that a network predicts or a data set knows; all of them if it does not say."""
+    declared = attribute(kind, name, key, ALL)
     return set(declared) if isinstance(declared, (tuple, list, set, frozenset)) else set(ALL)
 
 
@@ -66,11 +68,10 @@ def check_objectives(yaml_source: YamlSource, search: Search, configuration: Con
         raise yaml_source.error(section, f"no objective; known: {', '.join(possible)}")
     for name, direction in search.objectives.items():
         _check_objective(yaml_source, (*section, name), direction, configuration.loss, possible)
-    if len(search.objectives) > 1 and not getattr(resolve("pruner", search.pruner.name), "several_objectives", False):
-        raise yaml_source.error(
-            ("search", "pruner"),
-            f"{search.pruner.name} compares one value; with several objectives use {' or '.join(_for_several())}",
-        )
+    if len(search.objectives) > 1 and not attribute("pruner", search.pruner.name, SEVERAL, default=False):
+        others = " or ".join(names_with("pruner", SEVERAL))
+        text = f"{search.pruner.name} compares one value; with several objectives use {others}"
+        raise yaml_source.error(("search", "pruner"), text)
 
 
 def _check_objective(
@@ -78,26 +79,18 @@ def _check_objective(
 ) -> None:
     name = path[-1]
     right = direction_of(name)
-    if right is None and name not in possible:
-        if "loss" in name or "contribution" in name or name in ("total", "objective", *terms):
-            raise yaml_source.error(
-                path,
-                "depends on the loss weights, so that zero weights would win; use a validation metric: "
-                + ", ".join(possible),
-            )
-        raise yaml_source.error(path, refusal(name, possible))
     if right is not None and direction != right:
         better = "lower" if right == "minimize" else "higher"
         raise yaml_source.error(path, f"{better} {name} is better; expected {right}, found {direction}")
-    if name not in possible:
-        raise yaml_source.error(path, refusal(name, possible))
-
-
-def _for_several() -> list[str]:
-    """The pruners that compare several objectives."""
-    from weightsearch.plugins import names
-
-    return [name for name in names("pruner") if getattr(resolve("pruner", name), "several_objectives", False)]
+    if name in possible:
+        return
+    if right is None and ("loss" in name or "contribution" in name or name in ("total", "objective", *terms)):
+        raise yaml_source.error(
+            path,
+            "depends on the loss weights, so that zero weights would win; use a validation metric: "
+            + ", ".join(possible),
+        )
+    raise yaml_source.error(path, refusal(name, possible))
 
 
 def check_early_stopping(yaml_source: YamlSource, configuration: Configuration) -> None:
@@ -110,20 +103,14 @@ def check_early_stopping(yaml_source: YamlSource, configuration: Configuration) 
         known = find(stopping.metric) is not None
         unknown = f"unknown metric {stopping.metric!r}{known_words(stopping.metric, possible)}"
         raise yaml_source.error(path, f"{stopping.metric!r} {refusal(stopping.metric, possible)}" if known else unknown)
-    if _direction(stopping) is None:
+    if stopping.better is None:
         raise yaml_source.error(
             path, f"{stopping.metric!r} is your own metric; add early_stopping.direction: minimize or maximize"
         )
 
 
-def _direction(stopping: EarlyStopping) -> Direction | None:
-    return stopping.direction or direction_of(stopping.metric)
-
-
 def check_own_metrics(yaml_source: YamlSource, configuration: Configuration) -> None:
     """Raise ConfigError for a user's own metric that cannot be imported, or has the name of one of ours."""
-    from weightsearch.errors import OptionError
-
     for name, target in configuration.evaluation.metrics.items():
         path = ("evaluation", "metrics", name)
         if find(name) is not None:

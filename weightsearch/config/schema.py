@@ -109,11 +109,16 @@ class EarlyStopping(Section):
     metric: str = "abs_rel"
     direction: Direction | None = None
 
-    def best(self, curve: Sequence[float]) -> int:
-        """The best epoch, counted from 1, of the metric's values, one an epoch; of equal ones the first."""
+    @property
+    def better(self) -> Direction | None:
+        """The better direction of the metric; None for an own metric without `direction`."""
         from weightsearch.config.metrics import direction_of
 
-        sign = -1 if (self.direction or direction_of(self.metric)) == "maximize" else 1
+        return self.direction or direction_of(self.metric)
+
+    def best(self, curve: Sequence[float]) -> int:
+        """The best epoch, counted from 1, of the metric's values, one an epoch; of equal ones the first."""
+        sign = -1 if self.better == "maximize" else 1
         return 1 + min(range(len(curve)), key=lambda index: sign * curve[index])
 
     def over(self, curve: Sequence[float]) -> bool:

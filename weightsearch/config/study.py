@@ -63,9 +63,6 @@ def parse_study(yaml_source: YamlSource) -> StudyConfig:
     space = _ranges(yaml_source)
     first = {name: found.ends()[0] for name, found in space.items()}
     base = validate(yaml_source, Configuration, fill(tree, first))
-    for name, found in space.items():
-        for value in found.ends():
-            validate(yaml_source, Configuration, fill(tree, first | {name: value}))
     if "search" not in yaml_source.tree:
         raise yaml_source.error(
             (),

@@ -282,6 +282,11 @@ def _apply(yaml_source: YamlSource, override: str) -> None:
             raise ConfigError((Problem(name, f"{'.'.join(there)} is a list; set it whole", place),)) from None
         message = f"is {describe(error.value)}, nothing can be set below it"
         raise ConfigError((Problem(".".join(there), message, place),)) from None
-    for known in [path for path in yaml_source.places if path[: len(keys)] == keys]:
-        del yaml_source.places[known]
+    forget(yaml_source.places, keys)
     yaml_source.places[keys] = place
+
+
+def forget(places: dict[Keys, str], keys: Keys) -> None:
+    """Remove the lines of a value, and of everything below it, that is replaced or removed."""
+    for known in [path for path in places if path[: len(keys)] == keys]:
+        del places[known]

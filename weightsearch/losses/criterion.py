@@ -17,7 +17,7 @@ from weightsearch.errors import RAISED, ModelError, OptionError
 from weightsearch.losses.heads import HeadGradients, heads_among
 from weightsearch.losses.masked import counted_pixels
 from weightsearch.losses.term import LossTerm, Prediction
-from weightsearch.plugins import build, resolve
+from weightsearch.plugins import attribute, build, resolve
 from weightsearch.user_code import PASSED_ON, at, check_callable, described
 
 
@@ -204,5 +204,5 @@ def _one_unit(configuration: Configuration) -> bool:
     """True if a network's heads have the same unit, so that gradients at different heads can be compared. A network
     that sees neighbouring frames may predict depth, camera motion in radians and flow in pixels, unless its attribute
     `one_unit` says otherwise."""
-    network = resolve("model", configuration.model.name)
-    return not configuration.data.neighbours or bool(getattr(network, "one_unit", False))
+    one_unit = attribute("model", configuration.model.name, "one_unit", default=False)
+    return not configuration.data.neighbours or bool(one_unit)

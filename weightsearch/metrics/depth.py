@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -137,6 +137,11 @@ METRICS: Final = (
         needs=("moving",), description="abs_rel of the pixels that move by themselves",
     ),
 )  # fmt: skip
+# Region -> the functions of pixels that its metrics are made of, each once.
+COLUMNS: Final[Mapping[Region, Sequence[Callable[[Pixels], Tensor]]]] = {
+    region: list(dict.fromkeys(column for metric in METRICS if metric.region == region for column in metric.pixels))
+    for region in get_args(Region)
+}
 NAMES: Final = tuple(metric.name for metric in METRICS if not metric.needs)
 
 # A user's own metric: predicted and true depth of one image's valid pixels, metres, float64, [N] -> a number.
@@ -186,16 +191,17 @@ class DepthMetrics:
         mask = mask.flatten(1)
         self.finite &= torch.isfinite(predicted).all()
         pixels, scale = self._pixels(predicted, true, mask, mask)
-        self.sums["all"].append(_sums(pixels, mask, _columns("all")))
+        self.sums["all"].append(_sums(pixels, mask, COLUMNS["all"]))
         if scale is not None:
             self.scales.append(scale)
         self._update_own(pixels, mask)
         if moving is not None:
             still = mask & ~moving.flatten(1)
-            scaled_by = torch.where(still.any(dim=1, keepdim=True), still, mask)
-            pixels, _ = self._pixels(predicted, true, mask, scaled_by)
-            self.sums["static"].append(_sums(pixels, still, _columns("static")))
-            self.sums["moving"].append(_sums(pixels, mask & moving.flatten(1), _columns("moving")))
+            if protocol.median_scaling:
+                scaled_by = torch.where(still.any(dim=1, keepdim=True), still, mask)
+                pixels, _ = self._pixels(predicted, true, mask, scaled_by)
+            self.sums["static"].append(_sums(pixels, still, COLUMNS["static"]))
+            self.sums["moving"].append(_sums(pixels, mask & moving.flatten(1), COLUMNS["moving"]))
 
     def _pixels(self, predicted: Tensor, true: Tensor, mask: Tensor, scaled_by: Tensor) -> tuple[Pixels, Tensor | None]:
         """The pixels as the protocol compares them, and each image's factor of median scaling. scaled_by: the pixels
@@ -253,18 +259,12 @@ class DepthMetrics:
             return {}
         if self.protocol.aggregation == "pooled":
             sums, counts = sums.sum(dim=0, keepdim=True), counts.sum(dim=0, keepdim=True)
-        columns = _columns(region)
-        means = dict(zip(columns, (sums / counts[:, None]).unbind(dim=1), strict=True))
+        means = dict(zip(COLUMNS[region], (sums / counts[:, None]).unbind(dim=1), strict=True))
         return {
             metric.name: float(metric.value(*(means[column] for column in metric.pixels)).mean())
             for metric in METRICS
             if metric.region == region
         }
-
-
-def _columns(region: Region) -> list[Callable[[Pixels], Tensor]]:
-    """The functions of pixels that a region's metrics are made of, each once."""
-    return list(dict.fromkeys(column for metric in METRICS if metric.region == region for column in metric.pixels))
 
 
 def _sums(pixels: Pixels, mask: Tensor, columns: Sequence[Callable[[Pixels], Tensor]]) -> _Sums:

@@ -80,13 +80,13 @@ class FlowMetrics:
         stays = known & inside(truth.flatten(0, 1)).reshape(known.shape)
         error = torch.linalg.vector_norm(predicted - truth, dim=2)
         outlier = (error > OUTLIER_PIXELS) & (error > OUTLIER_SHARE * torch.linalg.vector_norm(truth, dim=2))
-        found = []
-        for visible, moves in REGIONS:
+        for row, (visible, moves) in enumerate(REGIONS):
             region = stays if visible else known
             if moves is not None:
-                region = torch.zeros_like(region) if moving is None else region & (moving if moves else ~moving)
-            found.append((region.sum(), torch.where(region, error, 0).sum(), (region & outlier).sum()))
-        self.sums += torch.stack([torch.stack(sums) for sums in found])
+                if moving is None:
+                    continue
+                region = region & (moving if moves else ~moving)
+            self.sums[row] += torch.stack([region.sum(), torch.where(region, error, 0).sum(), (region & outlier).sum()])
 
     def compute(self) -> dict[str, float]:
         """The metrics of which there are pixels, none if no pixel's truth is known. Raises TrialFailure for a

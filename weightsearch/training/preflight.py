@@ -17,7 +17,7 @@ from weightsearch.errors import RAISED, DataError, ModelError, WeightsearchError
 from weightsearch.losses.criterion import build_criterion
 from weightsearch.losses.rebalancing import Rebalancing
 from weightsearch.metrics.depth import NAMES
-from weightsearch.plugins import resolve
+from weightsearch.plugins import attribute
 from weightsearch.training.batches import batches
 from weightsearch.training.network import build_network, depth_of, predict, quantised, waiting_parts
 from weightsearch.training.protocols import protocol_of
@@ -129,7 +129,7 @@ def _check_motion(configuration: Configuration, dataset: Dataset) -> None:
         np.isfinite(found[order]).all(axis=(1, 2)) for found in (dataset.frames.pose, dataset.frames.intrinsics)
     )
     for name, term in configuration.loss.items():
-        if not getattr(resolve("loss", term.term or name), "needs_intrinsics", False):
+        if not attribute("loss", term.term or name, "needs_intrinsics", default=False):
             continue
         if not cameras.all():
             raise DataError(

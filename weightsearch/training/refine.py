@@ -21,8 +21,7 @@ from weightsearch.losses.criterion import CriterionResult, build_criterion
 from weightsearch.losses.rebalancing import Rebalancing
 from weightsearch.losses.term import Prediction
 from weightsearch.metrics.protocol import Protocol
-from weightsearch.plugins import names as plugin_names
-from weightsearch.plugins import resolve
+from weightsearch.plugins import attribute, names_with
 from weightsearch.training.device import Precision, choose_device, choose_precision
 from weightsearch.training.evaluate import load_network, predicted
 from weightsearch.training.network import predict
@@ -55,16 +54,6 @@ class Refined:
     after: float
 
 
-def _photometric() -> list[str]:
-    """The loss terms that compare pictures."""
-    return [name for name in plugin_names("loss") if getattr(resolve("loss", name), "photometric", False)]
-
-
-def _needs_truth(term: str) -> bool:
-    """True if a loss term compares with ground truth, or does not say."""
-    return bool(getattr(resolve("loss", term), "needs_ground_truth", True))
-
-
 def self_supervised(configuration: Configuration) -> Configuration:
     """The configuration with only the loss terms that refinement may learn from. Raises OptionError with the path of
     the value that rules refinement out."""
@@ -74,13 +63,14 @@ def self_supervised(configuration: Configuration) -> Configuration:
             "found none; refinement learns from the frames beside each frame: give their offsets, such as [-1, 1]",
         )
     names = {name: term.term or name for name, term in configuration.loss.items() if term.weight > 0}
-    if not any(getattr(resolve("loss", term), "photometric", False) for term in names.values()):
-        raise OptionError(
-            "loss",
-            f"found {', '.join(names) or 'no weight above 0'}; refinement needs {' or '.join(_photometric())} with a "
-            "weight above 0",
-        )
-    kept = {name: configuration.loss[name] for name, term in names.items() if not _needs_truth(term)}
+    if not any(attribute("loss", term, "photometric", default=False) for term in names.values()):
+        used, needed = ", ".join(names) or "no weight above 0", " or ".join(names_with("loss", "photometric"))
+        raise OptionError("loss", f"found {used}; refinement needs {needed} with a weight above 0")
+    kept = {
+        name: configuration.loss[name]
+        for name, term in names.items()
+        if not attribute("loss", term, "needs_ground_truth", default=True)
+    }
     for name, term in kept.items():
         if term.options.get("pose", "predicted") != "predicted":
             raise OptionError(
