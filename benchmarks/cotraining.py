@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
@@ -35,7 +36,8 @@ from weightsearch.config import load_base
 from weightsearch.config.schema import Configuration
 from weightsearch.data.dataset import Dataset, open_dataset
 from weightsearch.files import write_text
-from weightsearch.records import EpochRecord
+from weightsearch.older_records import from_older
+from weightsearch.records import DELTA_BINS, EpochRecord, parts
 from weightsearch.training.device import choose_device
 from weightsearch.training.environment import describe_environment
 from weightsearch.training.loop import Trainer
@@ -73,17 +75,19 @@ def configuration_of(seed: int, sets: list[str], rebalance: Mapping[str, Any]) -
 
 def detection(record: EpochRecord) -> dict[str, float]:
     """The detection of moving pixels by Delta in an epoch of training."""
-    found = record.rebalance
-    assert found is not None
-    counts = np.array(found.static), np.array(found.moving)
-    shares = {"kept": found.kept, "moving": float(counts[1].sum() / sum(one.sum() for one in counts))}
-    left_out = {name: one for name in ("precision", "recall") if (one := getattr(found, name)) is not None}
+    found = record.measurements["rebalancing"]
+    counts = np.zeros((2, DELTA_BINS))
+    for name, count in record.measurements["delta"].items():
+        kind, place = parts(name)
+        counts[("static", "moving").index(kind), int(place)] = count
+    shares = {"kept": found["kept"], "moving": float(counts[1].sum() / counts.sum())}
+    left_out = {name: found[name] for name in ("precision", "recall") if found.get(name, math.nan) == found.get(name)}
     areas = {
         f"auc_{score}": area(curve.fpr, curve.tpr)
         for score in ("signed", "absolute")
-        if (curve := roc(*counts, score, found.mode))
+        if (curve := roc(*counts, score, found["mode"]))
     }
-    return {"epoch": record.epoch, "mode": found.mode, "spread": spread(counts[0]), **shares, **left_out, **areas}
+    return {"epoch": record.epoch, "mode": found["mode"], "spread": spread(counts[0]), **shares, **left_out, **areas}
 
 
 def file_of(output: Path, seed: int) -> Path:
@@ -130,7 +134,7 @@ def _from_there(
     trainer = Trainer(configuration, dataset, device)
     trainer.network.load_state_dict(copy.deepcopy(state["network"]))
     trainer.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
-    trainer.history = [EpochRecord.from_plain(plain) for plain in state["history"]]
+    trainer.history = [EpochRecord.from_plain(from_older(plain)) for plain in state["history"]]
     while not trainer.done:
         _told(who, "", trainer.train_epoch())
     curve = [{name: record.metrics[name] for name in METRICS} for record in trainer.history]

@@ -25,7 +25,7 @@ from weightsearch.config import load_base
 from weightsearch.config.schema import Analysis, Configuration
 from weightsearch.data.dataset import Dataset, open_dataset
 from weightsearch.losses.criterion import CriterionResult
-from weightsearch.records import EpochRecord, ProbeRecord
+from weightsearch.records import EpochRecord, Measurements
 from weightsearch.training.device import choose_device
 from weightsearch.training.environment import describe_environment
 from weightsearch.training.loop import Trainer
@@ -57,8 +57,8 @@ class Naive:
     def finish(self) -> None:
         pass
 
-    def end(self, steps: int) -> ProbeRecord | None:
-        return None
+    def end(self, steps: int) -> Measurements:
+        return {}
 
 
 class Turn:
@@ -103,8 +103,8 @@ def measure(rounds: int, device_name: str, options: list[str]) -> dict[str, Any]
             turns[way].epoch()
         print(f"round {number} of {rounds}: " + ", ".join(f"{way} {turns[way].seconds[-1]:.3f} s" for way in WAYS))
     same = [
-        [replace(record, seconds=0.0, probe=None) for record in turns[way].records]
-        == [replace(record, seconds=0.0, probe=None) for record in turns["off"].records]
+        [replace(record, seconds=0.0) for record in turns[way].records]
+        == [replace(record, seconds=0.0) for record in turns["off"].records]
         for way in WAYS
     ]
     parameters = [
@@ -113,7 +113,6 @@ def measure(rounds: int, device_name: str, options: list[str]) -> dict[str, Any]
     ]
     seconds = {way: turns[way].seconds[1:] for way in WAYS}  # the first round warms up
     off = sum(seconds["off"])
-    probes = [record.probe for record in turns["default"].records if record.probe is not None]
     return {
         "date": date.today().isoformat(),
         "device": describe_environment(device, configuration.resources.cpus_per_trial).device,
@@ -126,7 +125,7 @@ def measure(rounds: int, device_name: str, options: list[str]) -> dict[str, Any]
             way: statistics.median(one / other for one, other in zip(found, seconds["off"], strict=True))
             for way, found in seconds.items()
         },
-        "probes": sum(probe.probes for probe in probes),
+        "probes": sum(record.sampled.get("probe", {}).get("probes", 0) for record in turns["default"].records),
         "share_by_its_own_clock": turns["default"].account.spent
         / (turns["default"].account.seconds - turns["default"].account.spent),
         "same_records": dict(zip(WAYS, same, strict=True)),

@@ -11,7 +11,7 @@ from optuna.distributions import FloatDistribution
 from optuna.samplers import RandomSampler
 
 from weightsearch.errors import StoreError
-from weightsearch.records import Environment, EpochRecord, TermRecord
+from weightsearch.records import Environment, EpochRecord, TermRecord, measured_terms
 from weightsearch.study.lease import Lease
 from weightsearch.study.process import Process
 from weightsearch.study.store import StudyStore
@@ -46,8 +46,8 @@ def record(epoch: int, value: float = 0.5) -> EpochRecord:
         steps=10,
         train_loss=2.0,
         lr=1e-3,
-        terms={"a": TermRecord(0.25, 4.0, 0.5, 0.1), "b": TermRecord(1.0, 1.0, 0.5, 0.2)},
         metrics={"abs_rel": value / epoch, "rmse": 1.0 / epoch},
+        measurements=measured_terms({"a": TermRecord(0.25, 4.0, 0.5, 0.1), "b": TermRecord(1.0, 1.0, 0.5, 0.2)}),
     )
 
 

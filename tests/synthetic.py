@@ -15,13 +15,15 @@ from PIL import Image
 
 from tests.stores import HERE, driving
 from weightsearch.records import (
-    REBALANCE_BINS,
+    DELTA_BINS,
+    HEADS,
+    SHARED,
     EpochRecord,
-    Gradients,
+    Measurements,
     Picture,
-    ProbeRecord,
-    RebalanceRecord,
     TermRecord,
+    joined,
+    measured_terms,
 )
 from weightsearch.study.store import StudyStore
 from weightsearch.study.writer import Attempt, Writer
@@ -79,7 +81,7 @@ def reach(epoch: int) -> float:
     return 0.1 + 0.4 * (1 - math.exp(-0.5 * epoch))
 
 
-def balance(epoch: int, seed: int, options: Mapping[str, Any], *, known: bool = True) -> RebalanceRecord:
+def balance(epoch: int, seed: int, options: Mapping[str, Any], *, known: bool = True) -> Measurements:
     """Delta of an epoch: N(MU, sigma²), and of every tenth pixel, which moves, even over [0, reach]. Flow's error falls
     by .3 where Delta rises by 1."""
     random = np.random.default_rng((seed, epoch))
@@ -97,27 +99,33 @@ def balance(epoch: int, seed: int, options: Mapping[str, Any], *, known: bool = 
         "oracle": ~moves,
     }[options["method"]]
     left_out = int((~kept).sum())
-    static, moving = (
-        tuple(int(count) for count in np.histogram(delta[which], REBALANCE_BINS, (-1, 1))[0])
+    counts = (
+        np.histogram(delta[which], DELTA_BINS, (-1, 1))[0]
         for which in ((~moves, moves) if known else (moves | ~moves, moves & ~moves))
     )
-    return RebalanceRecord(
-        mode=MU,
-        kept=float(kept.mean()),
-        flow_kept=1.0,
-        mean=float(delta.mean()),
-        deviation=float(delta.std()),
-        below=float(error[delta < 0].mean()),
-        near=float(error[near].mean()),
-        static=static,
-        moving=moving,
-        known=known,
-        precision=float(moves[~kept].mean()) if known and left_out else None,
-        recall=float((~kept)[moves].mean()) if known else None,
-    )
+    quantities = {
+        "mode": MU,
+        "kept": float(kept.mean()),
+        "flow_kept": 1.0,
+        "mean": float(delta.mean()),
+        "deviation": float(delta.std()),
+        "below": float(error[delta < 0].mean()),
+        "near": float(error[near].mean()),
+        "moving_known": float(known),
+    }
+    if known:
+        quantities["precision"] = float(moves[~kept].mean()) if left_out else math.nan
+        quantities["recall"] = float((~kept)[moves].mean())
+    rows = {
+        joined(kind, str(place)): float(count)
+        for kind, row in zip(("static", "moving"), counts, strict=True)
+        for place, count in enumerate(row)
+        if count
+    }
+    return {"rebalancing": quantities, "delta": rows}
 
 
-def record(weights: dict[str, float], epoch: int, seed: int, rebalance: RebalanceRecord | None = None) -> EpochRecord:
+def record(weights: dict[str, float], epoch: int, seed: int, rebalancing: Measurements | None = None) -> EpochRecord:
     noise = random.Random(f"{seed}-{epoch}")
     values = {"integer": 0.2, "fractional": 0.25, "consistency": 1.2}
     sizes = {term: weights[term] * values[term] * math.exp(-0.3 * epoch) for term in TERMS}
@@ -127,25 +135,28 @@ def record(weights: dict[str, float], epoch: int, seed: int, rebalance: Rebalanc
             weights[term],
             sizes[term] / sum(sizes.values()),
             0.01 * weights[term],
-            0.01 * weights[term] * (DEPTH_GAIN if term == "consistency" else 1),
         )
         for term in TERMS
     }
     abs_rel = quality(weights, epoch, noise)
-    norms = {term: 0.5 * weights[term] * (SHARED_GAIN if term == "consistency" else 1) for term in TERMS}
-    at_heads = {term: 0.02 * weights[term] * (DEPTH_GAIN if term == "consistency" else 1) for term in TERMS}
-    cosines = {"integer": {"fractional": 0.0, "consistency": 0.9}, "fractional": {"consistency": -0.2}}
-    places = {"heads": Gradients(at_heads, cosines), "shared": Gradients(norms, cosines)}
+    gain = {term: DEPTH_GAIN if term == "consistency" else 1 for term in TERMS}
+    shared_gain = {term: SHARED_GAIN if term == "consistency" else 1 for term in TERMS}
+    cosines = {"integer/fractional": 0.0, "integer/consistency": 0.9, "fractional/consistency": -0.2}
+    sampled = {
+        "probe": {"probes": 1.0, "seconds": 0.03},
+        "gradient": {joined(SHARED, term): 0.5 * weights[term] * shared_gain[term] for term in TERMS},
+        "cosine": {joined(place, pair): cosine for place in (HEADS, SHARED) for pair, cosine in cosines.items()},
+    }
+    at_heads = {joined(HEADS, term): 0.01 * weights[term] * gain[term] for term in TERMS}
     return EpochRecord(
         epoch=epoch,
         seconds=2.0,
         steps=20,
         train_loss=sum(sizes.values()),
         lr=1e-3,
-        terms=terms,
         metrics={"abs_rel": abs_rel, "rmse": 3 * abs_rel + noise.gauss(0, 0.02), "a1": 1 - abs_rel},
-        probe=ProbeRecord(1, 0.03, places) if epoch % 3 == 0 else None,
-        rebalance=rebalance,
+        measurements={**measured_terms(terms), "gradient": at_heads, **(rebalancing or {})},
+        sampled=sampled if epoch % 3 == 0 else {},
     )
 
 

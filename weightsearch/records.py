@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from typing import Any, Final, Literal
 
 Direction = Literal["minimize", "maximize"]
@@ -19,89 +20,61 @@ SHARED_PICTURES: Final = ("image", "truth", "true flow")
 # Where terms' gradients are measured. Heads: outputs that are not computed from other outputs, see losses/heads.py.
 HEADS: Final = "heads"
 SHARED: Final = "shared"  # parameters
-OUTPUTS: Final = "outputs"  # each output a variable of its own
+
+Measurements = Mapping[str, Mapping[str, float]]  # group -> name -> value of one epoch
+
+
+@dataclass(frozen=True)
+class Group:
+    """A kind of measurement of an epoch of training: rows (name, value), stored under the group's name.
+
+    keys: the parts of a row's name, in order: a cosine's name is `shared/integer/fractional`, its keys are place, term
+    and other. meaning: of the value, with its source. unit: of the value; empty for a number without a unit.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    meaning: str
+    unit: str = ""
+
+
+METRIC: Final = Group("metric", ("split", "metric"), "Metric under the study's protocol", "the metric's own")
+
+
+def joined(*keys: str) -> str:
+    """The name of a row with these keys."""
+    return "/".join(keys)
+
+
+def parts(name: str) -> tuple[str, ...]:
+    """The keys of a row's name."""
+    return tuple(name.split("/"))
+
+
+def rows_at(group: Mapping[str, float], *first: str) -> dict[str, float]:
+    """The rows of a group whose names begin with these keys, by the rest of their names."""
+    start = joined(*first, "")
+    return {name.removeprefix(start): value for name, value in group.items() if name.startswith(start)}
 
 
 @dataclass(frozen=True)
 class TermRecord:
-    """One loss term over one epoch of training.
+    """One loss term over one epoch of training: the groups of training/measures/terms.py.
 
-    value: mean of the unweighted term over the epoch's steps at which it had a pixel, in the term's unit; NaN if it
-    never had. weight: its weight.
-    contribution: its share of the sum of all |weight * value|, in [0, 1].
-    gradient: root mean square over the steps of the norm of its weighted gradient at the network's outputs, each output
-    a variable of its own: of several outputs the norm mixes units. at_heads: the same at the heads; None where heads
-    are not defined or have several units.
+    value: mean of the unweighted term, in the term's unit; NaN if it never had a pixel. weight: its weight.
+    contribution: its share of the sum of all |weight * value|, in [0, 1]. gradient: norm of its weighted gradient at
+    the network's outputs.
     """
 
     value: float
     weight: float
     contribution: float
     gradient: float
-    at_heads: float | None = None
 
 
-@dataclass(frozen=True)
-class Gradients:
-    """The weighted terms' gradients at one place, means over an epoch's probes.
-
-    norms: Euclidean norm by term. cosines: term -> a later term -> cosine between the two; those that are not defined,
-    of a gradient that is 0, are left out.
-    """
-
-    norms: dict[str, float]
-    cosines: dict[str, dict[str, float]]
-
-
-@dataclass(frozen=True)
-class ProbeRecord:
-    """The results of an epoch's probes. places: HEADS and SHARED (parameters), see training/probe.py. seconds: what
-    they took. problem: why no more of them are made."""
-
-    probes: int
-    seconds: float
-    places: dict[str, Gradients]
-    problem: str | None = None
-
-    @classmethod
-    def from_plain(cls, plain: dict[str, Any]) -> ProbeRecord:
-        return cls(**{**plain, "places": {place: Gradients(**found) for place, found in plain["places"].items()}})
-
-
-@dataclass(frozen=True)
-class RebalanceRecord:
-    """The record of rebalancing in one epoch of training. Delta is the photometric error by depth and pose less that by
-    flow, at every pixel that both warps keep.
-
-    mode: mean of the estimated modes over the steps. kept, flow_kept: shares of the pixels that depth and pose, and
-    flow, learned from. precision, recall: of the pixels left out, taken for moving ones, where the truth is known.
-    static, moving: counts of Delta in REBALANCE_BINS even bins over [-1, 1], of pixels that stand still and of those
-    that move; where the truth is not known all are `static`, and `known` is false.
-    mean, deviation: of Delta. below, near: mean photometric error by flow where Delta < 0, and where
-    |Delta - mode| <= eta; NaN where no pixel is.
-    """
-
-    mode: float
-    kept: float
-    flow_kept: float
-    mean: float
-    deviation: float
-    below: float
-    near: float
-    static: tuple[int, ...]
-    moving: tuple[int, ...]
-    known: bool
-    precision: float | None = None
-    recall: float | None = None
-
-    @classmethod
-    def from_plain(cls, plain: dict[str, Any]) -> RebalanceRecord:
-        return cls(**{**plain, "static": tuple(plain["static"]), "moving": tuple(plain["moving"])})
-
-
-REBALANCE_BINS: Final = 128
+TERM_GROUPS: Final = ("value", "weight", "contribution", "output_gradient")  # in the order of TermRecord's fields
+DELTA_BINS: Final = 128  # of the histograms of Delta over [-1, 1], see training/measures/rebalancing.py
 SELDOM: Final = 0.05  # of an epoch's steps; a term that has no pixel more often than that is told of
-WITHOUT_PIXELS: Final = "without_pixels"  # in place of a split, in the table of metrics: counts of steps by loss term
 
 
 @dataclass(frozen=True)
@@ -110,10 +83,8 @@ class EpochRecord:
 
     seconds: training and validation together. train_loss: mean of the weighted sum; a term counts at the steps at
     which it had a pixel. lr: at the epoch's end. empty_steps: steps whose batch had no pixel with valid depth.
-    without_pixels: loss term -> steps at which it had no pixel to learn from, because depth and pose led out of the
-    neighbour's picture for instance; only terms with such steps. probe: None for an epoch without one; when they are
-    made goes by the clock, so that records of the same training may differ in it. rebalance: None without a `rebalance`
-    section.
+    measurements: of every step, see training/measures. sampled: of the steps with a probe. The clock decides which
+    these are, so that records of the same training may differ in them. problem: why there are no more probes.
     """
 
     epoch: int
@@ -121,18 +92,28 @@ class EpochRecord:
     steps: int
     train_loss: float
     lr: float
-    terms: dict[str, TermRecord]
     metrics: dict[str, float]
+    measurements: Measurements = field(default_factory=dict)
+    sampled: Measurements = field(default_factory=dict, compare=False)
     empty_steps: int = 0
-    without_pixels: dict[str, int] = field(default_factory=dict)
-    probe: ProbeRecord | None = field(default=None, compare=False)
-    rebalance: RebalanceRecord | None = None
+    problem: str | None = field(default=None, compare=False)
+
+    @property
+    def all_measurements(self) -> dict[str, dict[str, float]]:
+        """The rows of all groups. A value that was measured at every step takes the place of a sampled one."""
+        groups = dict.fromkeys([*self.sampled, *self.measurements])
+        return {group: {**self.sampled.get(group, {}), **self.measurements.get(group, {})} for group in groups}
+
+    @property
+    def terms(self) -> dict[str, TermRecord]:
+        return term_records(self.measurements)
 
     @property
     def warnings(self) -> list[str]:
         """See pixel_warnings."""
-        weights = {name: term.weight for name, term in self.terms.items()}
-        return pixel_warnings(self.without_pixels, self.steps, weights)
+        return pixel_warnings(
+            self.measurements.get("without_pixels", {}), self.steps, self.measurements.get("weight", {})
+        )
 
     def to_plain(self) -> dict[str, Any]:
         """Numbers, texts and mappings only: for JSON, for a checkpoint, for Ray."""
@@ -140,20 +121,25 @@ class EpochRecord:
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> EpochRecord:
-        terms = {name: TermRecord(**term) for name, term in plain["terms"].items()}
-        probe, rebalance = plain.get("probe"), plain.get("rebalance")
-        details = {
-            "terms": terms,
-            "probe": None if probe is None else ProbeRecord.from_plain(probe),
-            "rebalance": None if rebalance is None else RebalanceRecord.from_plain(rebalance),
-        }
-        return cls(**{**plain, **details})
+        return cls(**plain)
 
 
-def pixel_warnings(without_pixels: Mapping[str, int], steps: int, weights: Mapping[str, float]) -> list[str]:
+def term_records(measurements: Measurements) -> dict[str, TermRecord]:
+    """The loss terms of one epoch, in their order in the study file."""
+    columns = [measurements.get(group, {}) for group in TERM_GROUPS]
+    return {name: TermRecord(*(column.get(name, math.nan) for column in columns)) for name in columns[0]}
+
+
+def measured_terms(terms: Mapping[str, TermRecord]) -> dict[str, dict[str, float]]:
+    """The rows of loss terms, by group."""
+    rows = {name: astuple(term) for name, term in terms.items()}
+    return {group: {name: row[column] for name, row in rows.items()} for column, group in enumerate(TERM_GROUPS)}
+
+
+def pixel_warnings(without_pixels: Mapping[str, float], steps: int, weights: Mapping[str, float]) -> list[str]:
     """A sentence for each term in use that had no pixel to learn from at more than a few of an epoch's steps."""
     return [
-        f"the loss term {term!r} had no pixel to learn from at {count} of {steps} steps, which gave it no "
+        f"the loss term {term!r} had no pixel to learn from at {count:.0f} of {steps} steps, which gave it no "
         "gradient and do not count in its mean"
         for term, count in without_pixels.items()
         if weights.get(term, 0) > 0 and count > SELDOM * steps

@@ -13,7 +13,7 @@ from weightsearch.config import StudyConfig
 from weightsearch.config.paths import fill
 from weightsearch.errors import counted
 from weightsearch.records import Picture
-from weightsearch.study.frames import Frames, read_frames
+from weightsearch.study.frames import Frames
 from weightsearch.study.store import StudyStore
 from weightsearch.study.summary import StudySummary, TrialSummary, summarise
 
@@ -107,8 +107,8 @@ class ReportData:
     def _weights(self) -> dict[int, dict[str, float]]:
         """The weights of the loss terms of every trial that reported."""
         known: dict[int, dict[str, float]] = {}
-        terms = self.frames.terms.drop_duplicates(["number", "term"])
-        for one, term, weight in zip(terms["number"], terms["term"], terms["weight"], strict=True):
+        rows = self.frames.rows("weight", "term").drop_duplicates(["number", "term"])
+        for one, term, weight in zip(rows["number"], rows["term"], rows["value"], strict=True):
             known.setdefault(int(one), {})[str(term)] = float(weight)
         return known
 
@@ -126,7 +126,7 @@ class ReportData:
 def read_report_data(store: StudyStore, *, pictures: bool = True) -> ReportData:
     """Read a study. Works for one that runs, is empty or has failed altogether."""
     summary = summarise(store)
-    frames = read_frames(store, summary)
+    frames = Frames.read(store, summary)
     objective, direction = next(iter(summary.directions.items()))
     reported = set(frames.epochs["number"])
     shown: dict[str, int] = {}

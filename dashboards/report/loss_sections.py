@@ -41,7 +41,7 @@ def contributions_section(found: ReportData) -> Section:
     figure = figures.panels(list(trials))
     rows, data = [], []
     for position, (label, trial) in enumerate(trials.items()):
-        terms = found.frames.of("terms", trial)
+        terms = found.frames.terms(trial)
         shares = contributions(terms)[found.terms]
         place = figures.cell(position, len(trials))
         for which, term in enumerate(found.terms):
@@ -74,10 +74,10 @@ def contributions_section(found: ReportData) -> Section:
 def _without_pixels(found: ReportData) -> list[str]:
     """A warning for each trial in which a term had no pixel to learn from at many steps."""
     steps = found.frames.epochs.groupby("number")["steps"].sum()
-    counts = found.frames.without_pixels.groupby(["number", "term"], sort=False)["steps"].sum()
+    counts = found.frames.rows("without_pixels", "term").groupby(["number", "term"], sort=False)["value"].sum()
     said = []
     for trial in dict.fromkeys(counts.index.get_level_values("number")):
-        warnings = pixel_warnings(counts[trial].astype(int).to_dict(), int(steps[trial]), found.weights(trial))
+        warnings = pixel_warnings(counts[trial].to_dict(), int(steps[trial]), found.weights(trial))
         said += [f"Trial {trial}: {warning}." for warning in warnings]
     more = f"The same holds for {len(said) - FEW_WARNINGS} more."
     return said if len(said) <= FEW_WARNINGS + 1 else [*said[:FEW_WARNINGS], more]
@@ -125,8 +125,8 @@ def gradients_section(found: ReportData) -> Section:
 
 
 def _norms(found: ReportData, trial: int, where: str) -> pd.DataFrame:
-    rows = found.frames.of("gradients", trial)
-    return rows[rows["place"] == where][["epoch", "term", "norm"]]
+    rows = found.frames.rows("gradient", "place", "term", number=trial)
+    return rows[rows["place"] == where].drop(columns="place")
 
 
 def _about_gradients(found: ReportData, drawn: Sequence[str]) -> list[str]:
@@ -167,8 +167,8 @@ def conflicts_section(found: ReportData) -> Section:
     for where in PLACES:
         matrices = {}
         for label, trial in trials.items():
-            cosines = found.frames.of("conflicts", trial)
-            cosines = cosines[cosines["place"] == where]
+            cosines = found.frames.rows("cosine", "place", "term", "other", number=trial)
+            cosines = cosines.rename(columns={"value": "cosine"})[cosines["place"] == where]
             if not cosines.empty:
                 matrices[label] = conflict_matrix(cosines, found.terms)
                 data.append(
@@ -181,7 +181,7 @@ def conflicts_section(found: ReportData) -> Section:
             figure.add_trace(figures.matrix(matrix, showscale=False), **figures.cell(position, len(matrices)))
             opposed = strongest_conflict(matrix)
             if where == "shared":
-                probes = int(found.frames.of("probes", trials[label])["probes"].sum())
+                probes = _probes(found, trials[label])
                 known = f"{label}, {probes} probe{'s' if probes != 1 else ''}"
                 if opposed is None or opposed[2] > -OPPOSED:
                     text.append(f"{known}: no cosine below -{OPPOSED:g}.")
@@ -207,7 +207,7 @@ def convergence_section(found: ReportData) -> Section:
     title = "Convergence of each term"
     rows = []
     for label, trial in _looked_at(found).items():
-        table = values(found.frames.of("terms", trial))
+        table = values(found.frames.terms(trial))
         for term in found.terms:
             result = convergence(list(table[term]))
             if result is None:
@@ -317,13 +317,18 @@ def _last_epoch(found: ReportData) -> int:
     return int(epochs[epochs["number"].isin(found.shown.values())]["epoch"].max())
 
 
+def _probes(found: ReportData, trial: int) -> int:
+    costs = found.frames.rows("probe", "quantity", number=trial)
+    return int(costs[costs["quantity"] == "probes"]["value"].sum())
+
+
 def _budget(found: ReportData) -> float:
     return found.config.base.analysis.budget
 
 
 def _why(found: ReportData) -> str:
     """Why there are no probes."""
-    problems = found.frames.probes["problem"].dropna()
+    problems = found.frames.epochs["problem"].dropna()
     if len(problems):
         return f": {problems.iloc[0]}"
     if not _budget(found):

@@ -19,8 +19,13 @@ from weightsearch.config.schema import Rebalance
 from weightsearch.dashboards.report import figures
 from weightsearch.dashboards.report.data import ReportData
 from weightsearch.dashboards.report.section import Section, Table, number
+from weightsearch.records import DELTA_BINS
+from weightsearch.study.frames import Frames
 
 NOTHING: Final = "No epoch of the best trial or of a baseline has been trained with rebalancing yet."
+QUANTITIES: Final = (
+    "mode", "kept", "flow_kept", "mean", "deviation", "below", "near", "moving_known", "precision", "recall",
+)  # fmt: skip
 LOOKED_AT: Final = 6  # trials that are drawn side by side
 KINDS: Final[Mapping[str, str]] = {"static": "pixels that stand still", "moving": "pixels that move"}
 FAINTEST, LARGEST = -5.0, -0.5  # powers of ten of the shares at the ends of the colours
@@ -29,7 +34,7 @@ MARKED: Final = figures.PALETTE[1]  # what is seen on every colour of a share
 
 @dataclass(frozen=True)
 class Trial:
-    """label: its name in the report. rows: of Frames.rebalancing, an epoch each."""
+    """label: its name in the report. rows: see `rebalanced`."""
 
     label: str
     options: Rebalance
@@ -60,7 +65,7 @@ class Trial:
     @property
     def knows(self) -> bool:
         """True if it is known what moves."""
-        return bool(self.rows["known"].all())
+        return bool((self.rows["moving_known"] > 0).all())
 
     def histogram(self, kind: str) -> NDArray[np.float64]:
         """Counts of one kind of pixels, [epochs, bins]."""
@@ -72,13 +77,29 @@ class Trial:
         return np.add(self.histogram("static"), self.histogram("moving"))
 
 
+def rebalanced(frames: Frames, number: int) -> pd.DataFrame:
+    """The measurements of rebalancing of one trial, a row an epoch: epoch, the quantities of
+    training/measures/rebalancing.py, NaN for those that are not known, and the histograms `static` and `moving`,
+    lists."""
+    rows = frames.rows("rebalancing", "quantity", number=number)
+    wide = rows.pivot(index="epoch", columns="quantity", values="value").reindex(columns=QUANTITIES)
+    counts = {kind: np.zeros((len(wide), DELTA_BINS), int) for kind in KINDS}
+    places = {epoch: row for row, epoch in enumerate(wide.index)}
+    delta = frames.rows("delta", "kind", "bin", number=number)
+    for epoch, kind, bin_, count in zip(delta["epoch"], delta["kind"], delta["bin"], delta["value"], strict=True):
+        counts[kind][places[epoch], int(bin_)] = count
+    for kind, table in counts.items():
+        wide[kind] = pd.Series(table.tolist(), index=wide.index)
+    return wide.reset_index()
+
+
 def looked_at(found: ReportData) -> list[Trial] | None:
     """The trials to draw that have a rebalanced epoch; None if the study does not rebalance."""
-    if found.config.base.rebalance is None and found.frames.rebalancing.empty:
+    if found.config.base.rebalance is None and found.frames.rows("rebalancing", "quantity").empty:
         return None
     trials = []
     for label, one in found.shown.items():
-        rows = found.frames.of("rebalancing", one)
+        rows = rebalanced(found.frames, one)
         if not rows.empty:
             section = found.configuration(one).get("rebalance") or {}
             trials.append(Trial(label, Rebalance(**section), rows))

@@ -32,7 +32,7 @@ from tests.faults.cluster import SharedBroker, SharedCluster, Ticket, TuneStandI
 from tests.stores import NOBODY
 from weightsearch.config import StudyConfig, load_study
 from weightsearch.errors import DataError, SearchError, StoreError, StoreUnavailable, StudyHeld
-from weightsearch.records import Environment, EpochRecord, TermRecord
+from weightsearch.records import Environment, EpochRecord, TermRecord, measured_terms
 from weightsearch.search.admission import Claims
 from weightsearch.search.ledger import Assignment, Ledger, stored_config
 from weightsearch.search.outbox import Outbox
@@ -490,7 +490,7 @@ class World:
         epoch = len(trial.history) + 1
         tag = float(trial.attempt.split()[1])
         metrics = {"abs_rel": trial.config["value"](epoch), "a1": trial.config["other"](epoch), "attempt": tag}
-        record = EpochRecord(epoch, tag, 5, 1.0, 1e-3, {"a": TermRecord(1, 1, 1, 1)}, metrics)
+        record = EpochRecord(epoch, tag, 5, 1.0, 1e-3, metrics, measured_terms({"a": TermRecord(1, 1, 1, 1)}))
         trial.history.append(record)
         disk.history = list(trial.history)
         return record

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from tests.stores import HERE
 from weightsearch.config import load_study
 from weightsearch.errors import StoreUnavailable
-from weightsearch.records import EpochRecord, TermRecord
+from weightsearch.records import EpochRecord, TermRecord, measured_terms
 from weightsearch.search.ledger import Ledger, stored_config
 from weightsearch.study.database import Database
 from weightsearch.study.lease import Lease
@@ -62,9 +62,8 @@ def work(database: Database, name: str, config: Any) -> list[tuple[Any, ...]]:
             again(lambda number=number: ledger.worker_failed(number, 1, "died", ledger.next_order()))
             again(lambda number=number: ledger.fail(number, "why"))
         for epoch in (1, 2):
-            record = EpochRecord(
-                epoch, 0.1, 5, 1.0, 1e-3, {"a": TermRecord(1, 1, 1, 1)}, {"abs_rel": 1 / (number + epoch)}
-            )
+            terms = measured_terms({"a": TermRecord(1, 1, 1, 1)})
+            record = EpochRecord(epoch, 0.1, 5, 1.0, 1e-3, {"abs_rel": 1 / (number + epoch)}, terms)
             again(
                 lambda number=number, record=record: ledger.report(number, Attempt(str(number), 0, {}, HERE), [record])
             )

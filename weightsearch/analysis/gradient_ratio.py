@@ -14,7 +14,7 @@ from typing import Final
 
 import pandas as pd
 
-from weightsearch.records import HEADS, SHARED, EpochRecord
+from weightsearch.records import HEADS, SHARED, EpochRecord, rows_at
 
 WORDS: Final[Mapping[str, str]] = MappingProxyType({SHARED: "at the shared parameters", HEADS: "at the heads"})
 
@@ -48,21 +48,18 @@ def pull_of(norms: Mapping[str, tuple[int, Mapping[str, float]]]) -> Pull | None
 def later_pull(before: Pull | None, record: EpochRecord) -> Pull | None:
     """The gradient ratios to show after one more epoch: the last measurement at the shared parameters or, before the
     first of these, the epoch's measurement at the heads."""
-    at_heads = {name: term.at_heads for name, term in record.terms.items() if term.at_heads is not None}
-    norms: dict[str, tuple[int, Mapping[str, float]]] = {HEADS: (record.epoch, at_heads)}
-    if record.probe is not None and SHARED in record.probe.places:
-        norms[SHARED] = (record.epoch, record.probe.places[SHARED].norms)
-    now = pull_of(norms)
+    gradients = record.all_measurements.get("gradient", {})
+    now = pull_of({place: (record.epoch, rows_at(gradients, place)) for place in WORDS})
     if before is not None and before.place == SHARED and before.epoch <= record.epoch:
         return now if now is not None and now.place == SHARED else before
     return now
 
 
 def gradient_ratios(norms: pd.DataFrame) -> pd.DataFrame:
-    """norms: epoch, term, norm (of the weighted term's gradient), of one trial at one place. Returns
+    """norms: epoch, term, value (norm of the weighted term's gradient), of one trial at one place. Returns
     r_k = G_k / mean_j G_j, a row an epoch, a column a term; terms without a gradient count neither here nor there (NaN)
     and the others' mean is 1."""
-    wide = norms.pivot(index="epoch", columns="term", values="norm").astype(float)
+    wide = norms.pivot(index="epoch", columns="term", values="value").astype(float)
     wide = wide[list(dict.fromkeys(norms["term"]))]
     wide = wide.where(wide > 0)
     return wide.div(wide.mean(axis=1), axis=0)

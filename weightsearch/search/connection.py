@@ -43,10 +43,10 @@ REFUSED: Final = 3
 SILENT: Final = 4
 CLIENT: Final = f"""
 import sys
-from ray._raylet import GcsClient
+from weightsearch.search.ray_internals import connect_to_head
 from ray.exceptions import AuthenticationError, RpcError
 try:
-    GcsClient(address=sys.argv[1])
+    connect_to_head(sys.argv[1])
 except AuthenticationError:
     sys.exit({REFUSED})
 except RpcError:

@@ -15,13 +15,12 @@ from urllib.parse import quote
 
 import optuna
 import sqlalchemy as sa
-from optuna.storages._rdb import models
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from weightsearch.errors import StoreError, StoreMissing, StoreUnavailable, one_line
-from weightsearch.study import migrations
+from weightsearch.study import migrations, optuna_internals
 from weightsearch.study.url import parse_url, passwords, shown
 
 BUSY_SECONDS = 30
@@ -197,7 +196,7 @@ class Database:
             with engine.connect() as plain:
                 connection = plain.execution_options(**{PENDING: True})
                 with connection.begin():
-                    models.BaseModel.metadata.create_all(connection)
+                    optuna_internals.create_tables(connection)
         finally:
             engine.dispose()
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
 import sqlalchemy as sa
 
-from weightsearch.records import WITHOUT_PIXELS
+from weightsearch.records import TERM_GROUPS, TermRecord
 from weightsearch.study import tables
 from weightsearch.study.store import StudyStore
 from weightsearch.study.summary import StudySummary
@@ -19,57 +20,68 @@ class Frames:
     """Rows of one study; `number` is the trial's.
 
     trials: number, state, baseline, reason, epochs, start, end, each parameter by its path, each objective, and
-    `test.` before the name those of the test split. epochs: number, epoch, seconds, steps, empty_steps, train_loss, lr.
-    terms: number, epoch, term, value, weight, contribution, gradient (see records.TermRecord). curves: number, epoch,
-    metric, value: the objectives on the validation split. probes: number, epoch, probes, seconds, problem. gradients:
-    number, epoch, place, term, norm. conflicts: number, epoch, place, term, other, cosine. confirmations: number, seed,
-    split, metric, value. rebalancing: number, epoch and the fields of records.RebalanceRecord: NaN for what is not
-    known, lists for the histograms. without_pixels: number, epoch, term, steps (see
-    records.EpochRecord). objectives: name -> direction.
+    `test.` before the name those of the test split. epochs: number, epoch, seconds, steps, empty_steps, train_loss, lr,
+    problem. measurements: number, epoch, group, name, value, NaN where it was not finite; see `rows`. confirmations:
+    number, seed, split, metric, value. objectives: name -> direction.
     """
 
     trials: pd.DataFrame
     epochs: pd.DataFrame
-    terms: pd.DataFrame
-    curves: pd.DataFrame
-    probes: pd.DataFrame
-    gradients: pd.DataFrame
-    conflicts: pd.DataFrame
+    measurements: pd.DataFrame
     confirmations: pd.DataFrame
-    rebalancing: pd.DataFrame
-    without_pixels: pd.DataFrame
     objectives: dict[str, str]
 
+    @classmethod
+    def read(cls, store: StudyStore, summary: StudySummary) -> Frames:
+        """summary: of the same moment."""
+        epochs = _read(store, tables.epochs)
+        found = _read(store, tables.measurements).merge(epochs[["number", "epoch"]])  # the study may be running
+        found = found.sort_values(["number", "epoch"], kind="stable", ignore_index=True).astype({"value": float})
+        columns = ["number", "epoch", "group", "name", "value"]
+        confirmations, objectives = _read(store, tables.confirmations), dict(summary.directions)
+        frames = cls(_trials(store, summary), epochs, found[columns], confirmations, objectives)
+        return replace(frames, trials=_with_test(frames))
+
+    def rows(self, group: str, *keys: str, number: int | None = None) -> pd.DataFrame:
+        """The rows of a group of measurements, of all trials or of one: number (of all trials only), epoch, a column
+        for each key of the group (see training/measures), value."""
+        found = self._groups.get(group, self.measurements.iloc[:0])
+        if number is not None:
+            found = found[found["number"] == number]
+        names = found["name"].astype(str).str.split("/", expand=True).reindex(columns=range(len(keys)))
+        first = {} if number is not None else {"number": found["number"]}
+        columns = {key: names[place] for place, key in enumerate(keys)}
+        table = pd.DataFrame({**first, "epoch": found["epoch"], **columns, "value": found["value"]})
+        return table.reset_index(drop=True)
+
+    @cached_property
+    def _groups(self) -> dict[str, pd.DataFrame]:
+        return {str(group): rows for group, rows in self.measurements.groupby("group")}
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """number, epoch, metric, value: the objectives on the validation split."""
+        return self.objectives_on("validation")
+
+    def objectives_on(self, split: str) -> pd.DataFrame:
+        """number, epoch, metric, value: the objectives on a split."""
+        found = self.rows("metric", "split", "metric")
+        mine = (found["split"] == split) & found["metric"].isin(list(self.objectives))
+        return found[mine].drop(columns="split").reset_index(drop=True)
+
+    def terms(self, number: int) -> pd.DataFrame:
+        """The loss terms of a trial: epoch, term, value, weight, contribution, gradient (see records.TermRecord)."""
+        found = [self.rows(group, "term", number=number).set_index(["epoch", "term"])["value"] for group in TERM_GROUPS]
+        columns = [field.name for field in fields(TermRecord)]
+        return pd.DataFrame(dict(zip(columns, found, strict=True))).reset_index()
+
     def of(self, name: str, number: int) -> pd.DataFrame:
-        """The rows of one trial in one of the tables."""
+        """The rows of one trial in one of the tables `epochs` and `confirmations`."""
         table: pd.DataFrame = getattr(self, name)
         return table[table["number"] == number].drop(columns="number").reset_index(drop=True)
 
 
-def read_frames(store: StudyStore, summary: StudySummary) -> Frames:
-    """summary: of the same moment."""
-    objectives = summary.directions
-    metric = tables.metrics.c
-    wanted = (metric.split == "validation") & metric.metric.in_(list(objectives))
-    tested = _read(store, tables.metrics, (metric.split == "test") & metric.metric.in_(list(objectives)))
-    empty = _read(store, tables.metrics, metric.split == WITHOUT_PIXELS).drop(columns="split")
-    curves = _read(store, tables.metrics, wanted).drop(columns="split")
-    return Frames(
-        trials=_trials(store, summary, tested),
-        epochs=_read(store, tables.epochs),
-        terms=_read(store, tables.terms),
-        curves=curves,
-        probes=_read(store, tables.probes),
-        gradients=_read(store, tables.gradients),
-        conflicts=_read(store, tables.conflicts),
-        confirmations=_read(store, tables.confirmations),
-        rebalancing=_with_nan(_read(store, tables.rebalancing), tables.rebalancing),
-        without_pixels=empty.rename(columns={"metric": "term", "value": "steps"}),
-        objectives=dict(objectives),
-    )
-
-
-def _read(store: StudyStore, table: sa.Table, where: sa.ColumnElement[bool] | None = None) -> pd.DataFrame:
+def _read(store: StudyStore, table: sa.Table) -> pd.DataFrame:
     """A table's rows of this study, by trial number in place of Optuna's id."""
     trials = store.database.optuna_table("trials")
     columns = [column for column in table.c if column.name != "trial_id"]
@@ -79,23 +91,13 @@ def _read(store: StudyStore, table: sa.Table, where: sa.ColumnElement[bool] | No
         .where(trials.c.study_id == store.study_id)
         .order_by(trials.c.number, *(column for column in columns if column.primary_key))
     )
-    if where is not None:
-        query = query.where(where)
     with store.database.reading() as connection:
         rows = connection.execute(query).all()
     return pd.DataFrame([tuple(row) for row in rows], columns=["number", *(column.name for column in columns)])
 
 
-def _with_nan(frame: pd.DataFrame, table: sa.Table) -> pd.DataFrame:
-    """A copy with NaN for missing real numbers, also in a column without any."""
-    return frame.astype({column.name: float for column in table.c if isinstance(column.type, sa.Float)})
-
-
-def _trials(store: StudyStore, summary: StudySummary, tested: pd.DataFrame) -> pd.DataFrame:
+def _trials(store: StudyStore, summary: StudySummary) -> pd.DataFrame:
     frozen = {trial.number: trial for trial in store.trials()}
-    test: dict[int, dict[str, float]] = {}
-    for number, metric, value in zip(tested["number"], tested["metric"], tested["value"], strict=True):
-        test.setdefault(int(number), {})[f"test.{metric}"] = float(value)
     rows: list[dict[str, Any]] = [
         {
             "number": trial.number,
@@ -107,10 +109,15 @@ def _trials(store: StudyStore, summary: StudySummary, tested: pd.DataFrame) -> p
             "end": frozen[trial.number].datetime_complete,
             **trial.params,
             **trial.values,
-            **test.get(trial.number, {}),
         }
         for trial in summary.trials
     ]
     first = ["number", "state", "baseline", "reason", "epochs", "start", "end", *summary.directions]
     frame = pd.DataFrame(rows)
     return frame.reindex(columns=[*first, *(name for name in frame.columns if name not in first)])
+
+
+def _with_test(frames: Frames) -> pd.DataFrame:
+    """The trials with the objectives on the test split."""
+    tested = frames.objectives_on("test").pivot(index="number", columns="metric", values="value").add_prefix("test.")
+    return frames.trials.join(tested, on="number") if len(tested) else frames.trials

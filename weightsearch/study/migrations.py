@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import sqlalchemy as sa
 
 from weightsearch.errors import StoreError, command
+from weightsearch.older_records import balance_rows
 from weightsearch.records import HEADS
 from weightsearch.study import tables
+from weightsearch.study.optuna_internals import TABLES
 
-VERSION: Final = 5
-OPTUNA: Final = frozenset({"version_info", "studies", "trials"})
+VERSION: Final = 6
 
 
 def look(
@@ -35,8 +37,8 @@ def look(
                 "use the weightsearch that wrote it, or a newer one"
             )
         return version, True
-    optunas = found >= OPTUNA
-    if create_file and not optunas and (found if sqlite else found & OPTUNA):
+    optunas = found >= TABLES
+    if create_file and not optunas and (found if sqlite else found & TABLES):
         some = ", ".join(sorted(found)[:3])
         raise StoreError(f"{name}: another program's database (its tables: {some}, ...); name another one")
     if optunas and study is not None:
@@ -94,12 +96,8 @@ def _drivers_and_assignments(_: sa.Connection) -> None:
     """Version 2 added two tables, which `create_all` has made; trials left RUNNING belong to no driver of theirs."""
 
 
-def _probes_pictures_confirmations(_: sa.Connection) -> None:
-    """Version 3 added five tables; what older trials did not measure is not there."""
-
-
-def _rebalancing(_: sa.Connection) -> None:
-    """Version 4 added a table; no older trial was rebalanced."""
+def _nothing(_: sa.Connection) -> None:
+    """Versions 3 and 4 added tables; what older trials did not measure is not there."""
 
 
 ONE_UNIT: Final = ("dual_head", "encoder_decoder", "disparity", "flow")  # as version 4 knew them
@@ -113,14 +111,112 @@ def _heads_of_one_unit(connection: sa.Connection) -> None:
         name = tree.get("model", {}).get("name", "")
         if tree.get("data", {}).get("neighbours") and name not in ONE_UNIT:
             mine = sa.select(trials.c.trial_id).where(trials.c.study_id == study)
-            for table in (tables.gradients, tables.conflicts):
-                connection.execute(sa.delete(table).where(table.c.trial_id.in_(mine), table.c.place == HEADS))
+            for table in (_older("gradients", "trial_id", "place"), _older("conflicts", "trial_id", "place")):
+                if _is_there(connection, table):
+                    where = table.c.trial_id.in_(mine), table.c.place == HEADS
+                    connection.execute(sa.delete(table).where(*where))
+
+
+def _measurements(connection: sa.Connection) -> None:
+    """Version 6 has one table of measurements in place of six."""
+    if "problem" not in {one["name"] for one in sa.inspect(connection).get_columns(tables.epochs.name)}:
+        connection.exec_driver_sql(f"ALTER TABLE {tables.epochs.name} ADD COLUMN problem TEXT")
+    found = [
+        (_older("terms", "trial_id", "epoch", "term", *OLDER_TERM_COLUMNS), ("term",), OLDER_TERM_COLUMNS),
+        (_older("metrics", "trial_id", "epoch", "split", "metric", "value"), ("split", "metric"), {"value": "metric"}),
+        (_older("probes", "trial_id", "epoch", "probes", "seconds", "problem"), (), {}),
+        (_older("gradients", "trial_id", "epoch", "place", "term", "norm"), ("place", "term"), {"norm": "gradient"}),
+        (
+            _older("conflicts", "trial_id", "epoch", "place", "term", "other", "cosine"),
+            ("place", "term", "other"),
+            {"cosine": "cosine"},
+        ),
+    ]
+    for table, keys, columns in found:
+        if not _is_there(connection, table):
+            continue
+        for column, group in columns.items():
+            _copy(connection, table, keys, column, group)
+    _without_pixels(connection)
+    _probe_costs(connection, found[2][0])
+    _rebalancing_rows(connection)
+    for name in ("terms", "metrics", "probes", "gradients", "conflicts", "rebalancing"):
+        connection.exec_driver_sql(f"DROP TABLE IF EXISTS weightsearch_{name}")
+
+
+OLDER_BALANCE: Final = (
+    "mode", "kept", "flow_kept", "mean", "deviation", "below", "near", "known", "precision", "recall",
+)  # fmt: skip
+OLDER_TERM_COLUMNS: Final = MappingProxyType(
+    {"value": "value", "weight": "weight", "contribution": "contribution", "gradient": "output_gradient"}
+)
+
+
+def _older(name: str, *columns: str) -> sa.TableClause:
+    """A table that newer versions do not have."""
+    return sa.table(f"weightsearch_{name}", *map(sa.column, columns))
+
+
+def _is_there(connection: sa.Connection, table: sa.TableClause) -> bool:
+    return sa.inspect(connection).has_table(table.name)
+
+
+def _copy(connection: sa.Connection, table: sa.TableClause, keys: Sequence[str], column: str, group: str) -> None:
+    """Copy a column of an older table to the rows of a group, named by these columns."""
+    name: sa.ColumnElement[str] = sa.cast(table.c[keys[0]], sa.String)
+    for key in keys[1:]:
+        name = name + "/" + table.c[key]
+    rows = sa.select(table.c.trial_id, sa.literal(group), name, table.c.epoch, table.c[column])
+    into = ["trial_id", "group", "name", "epoch", "value"]
+    connection.execute(sa.insert(tables.measurements).from_select(into, rows))
+
+
+def _without_pixels(connection: sa.Connection) -> None:
+    """Version 5 counted steps without pixels as metrics of a split of this name."""
+    table, start = tables.measurements, "without_pixels/"
+    mine = (table.c.group == "metric") & table.c.name.startswith(start, autoescape=True)
+    name = sa.func.substr(table.c.name, len(start) + 1)
+    connection.execute(sa.update(table).where(mine).values(group="without_pixels", name=name))
+
+
+def _probe_costs(connection: sa.Connection, table: sa.TableClause) -> None:
+    if not _is_there(connection, table):
+        return
+    into = ["trial_id", "group", "name", "epoch", "value"]
+    for column in ("probes", "seconds"):
+        values = sa.cast(table.c[column], sa.Float(53))
+        rows = sa.select(table.c.trial_id, sa.literal("probe"), sa.literal(column), table.c.epoch, values)
+        connection.execute(sa.insert(tables.measurements).from_select(into, rows))
+    for row in connection.execute(sa.select(table).where(table.c.problem.is_not(None))).all():
+        mine = (tables.epochs.c.trial_id == row.trial_id) & (tables.epochs.c.epoch == row.epoch)
+        connection.execute(sa.update(tables.epochs).where(mine).values(problem=row.problem))
+
+
+def _rebalancing_rows(connection: sa.Connection) -> None:
+    table = sa.table(
+        "weightsearch_rebalancing",
+        *map(sa.column, ("trial_id", "epoch", *OLDER_BALANCE)),
+        sa.column("static", sa.JSON),
+        sa.column("moving", sa.JSON),
+    )
+    if not _is_there(connection, table):
+        return
+    for row in connection.execute(sa.select(table)).all():
+        groups = balance_rows({name: getattr(row, name) for name in (*OLDER_BALANCE, "static", "moving")})
+        key = {"trial_id": row.trial_id, "epoch": row.epoch}
+        values = [
+            {**key, "group": group, "name": name, "value": value}
+            for group, rows in groups.items()
+            for name, value in rows.items()
+        ]
+        connection.execute(sa.insert(tables.measurements), values)
 
 
 # Version -> what leads from it to the next one.
 MIGRATIONS: Final[Mapping[int, Callable[[sa.Connection], None]]] = {
     1: _drivers_and_assignments,
-    2: _probes_pictures_confirmations,
-    3: _rebalancing,
+    2: _nothing,
+    3: _nothing,
     4: _heads_of_one_unit,
+    5: _measurements,
 }

@@ -17,6 +17,7 @@ from weightsearch.records import Direction
 from weightsearch.study import tables
 from weightsearch.study.database import Database, Mode
 from weightsearch.study.migrations import foreign_study
+from weightsearch.study.optuna_internals import read_anew, study_id
 from weightsearch.study.trials import StudyTrials
 from weightsearch.study.trials import read_pictures as read_pictures  # for dashboards
 
@@ -87,7 +88,7 @@ class StudyStore(StudyTrials):
                 raise StoreError(f"{database.name}: there is no study {name!r}; studies there: {found}")
             study = optuna.load_study(storage=database.storage, study_name=name)
         with database.reading() as connection:
-            mine = tables.studies.c.study_id == study._study_id
+            mine = tables.studies.c.study_id == study_id(study)
             config = connection.scalar(sa.select(tables.studies.c.spec).where(mine))
         if config is None:
             raise foreign_study(database.name, name)
@@ -159,8 +160,7 @@ class StudyStore(StudyTrials):
 
     def forget(self) -> None:
         """Read everything anew: what Optuna remembers may have been rolled back."""
-        self.study._storage = optuna.storages.get_storage(self.database.storage)
-        self.study._thread_local.cached_all_trials = None
+        read_anew(self.study, self.database.storage)
 
 
 def _make(
@@ -174,8 +174,8 @@ def _make(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names(list(config["objectives"]))
-    _sweep(connection, database, study._study_id)
-    connection.execute(sa.insert(tables.studies).values(study_id=study._study_id, spec=dict(config)))
+    _sweep(connection, database, study_id(study))
+    connection.execute(sa.insert(tables.studies).values(study_id=study_id(study), spec=dict(config)))
 
 
 def _sweep(connection: sa.Connection, database: Database, new: int) -> None:

@@ -7,7 +7,6 @@ from typing import Final
 from sqlalchemy import (
     JSON,
     BigInteger,
-    Boolean,
     Column,
     DateTime,
     Float,
@@ -15,6 +14,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    PrimaryKeyConstraint,
     String,
     Table,
     Text,
@@ -22,14 +22,6 @@ from sqlalchemy import (
 )
 
 metadata = MetaData()
-
-
-def _epoch_of_a_trial() -> tuple[Column[int], Column[int]]:
-    """The key that every table of epochs begins with; trial_id is Optuna's."""
-    return (
-        Column("trial_id", Integer, primary_key=True, autoincrement=False),
-        Column("epoch", Integer, primary_key=True, autoincrement=False),
-    )
 
 
 schema = Table("weightsearch_schema", metadata, Column("version", Integer, primary_key=True, autoincrement=False))
@@ -84,78 +76,26 @@ trials = Table(
 epochs = Table(
     "weightsearch_epochs",
     metadata,
-    *_epoch_of_a_trial(),
+    Column("trial_id", Integer, primary_key=True, autoincrement=False),  # Optuna's
+    Column("epoch", Integer, primary_key=True, autoincrement=False),
     Column("seconds", Float(53), nullable=False),
     Column("steps", BigInteger, nullable=False),
     Column("empty_steps", BigInteger, nullable=False),
     Column("train_loss", Float(53)),
     Column("lr", Float(53), nullable=False),
+    Column("problem", Text),  # why there are no more probes
 )
 
-terms = Table(
-    "weightsearch_terms",
+measurements = Table(
+    "weightsearch_measurements",
     metadata,
-    *_epoch_of_a_trial(),
-    Column("term", String(200), primary_key=True),
-    Column("value", Float(53)),
-    Column("weight", Float(53), nullable=False),
-    Column("contribution", Float(53)),
-    Column("gradient", Float(53)),
-)
-
-metrics = Table(
-    "weightsearch_metrics",
-    metadata,
-    *_epoch_of_a_trial(),
-    Column("split", String(20), primary_key=True),  # or records.WITHOUT_PIXELS: then `metric` is a loss term
-    Column("metric", String(100), primary_key=True),
-    Column("value", Float(53)),
-)
-
-probes = Table(
-    "weightsearch_probes",
-    metadata,
-    *_epoch_of_a_trial(),
-    Column("probes", Integer, nullable=False),
-    Column("seconds", Float(53), nullable=False),
-    Column("problem", Text),
-)
-
-gradients = Table(
-    "weightsearch_gradients",
-    metadata,
-    *_epoch_of_a_trial(),
-    Column("place", String(20), primary_key=True),  # see records.ProbeRecord
-    Column("term", String(200), primary_key=True),
-    Column("norm", Float(53)),
-)
-
-conflicts = Table(
-    "weightsearch_conflicts",
-    metadata,
-    *_epoch_of_a_trial(),
-    Column("place", String(20), primary_key=True),
-    Column("term", String(200), primary_key=True),
-    Column("other", String(200), primary_key=True),
-    Column("cosine", Float(53), nullable=False),
-)
-
-rebalancing = Table(
-    "weightsearch_rebalancing",
-    metadata,
-    *_epoch_of_a_trial(),
-    Column("mode", Float(53)),  # these by the names of records.RebalanceRecord
-    Column("kept", Float(53)),
-    Column("flow_kept", Float(53)),
-    Column("mean", Float(53)),
-    Column("deviation", Float(53)),
-    Column("below", Float(53)),
-    Column("near", Float(53)),
-    Column("known", Boolean, nullable=False),
-    Column("precision", Float(53)),
-    Column("recall", Float(53)),
-    Column("static", JSON, nullable=False),
-    Column("moving", JSON, nullable=False),
+    Column("trial_id", Integer, autoincrement=False),
+    Column("group", String(40)),  # see records.Group
+    Column("name", String(650)),  # the group's keys, joined by `/`
+    Column("epoch", Integer, autoincrement=False),
+    Column("value", Float(53)),  # null if not finite
+    PrimaryKeyConstraint("trial_id", "group", "name", "epoch"),
+    sqlite_with_rowid=False,
 )
 
 pictures = Table(
@@ -183,6 +123,6 @@ confirmations = Table(
 
 
 OF_ALL: Final = -1  # in place of a trial's number: what all trials share
-PER_EPOCH: Final = (epochs, terms, metrics, probes, gradients, conflicts, rebalancing)
+PER_EPOCH: Final = (epochs, measurements)
 PER_TRIAL: Final = (*PER_EPOCH, trials, assignments, confirmations)
 PER_STUDY: Final = (studies, drivers, pictures)

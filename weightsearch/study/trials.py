@@ -17,12 +17,17 @@ from weightsearch.config import StudyConfig
 from weightsearch.config.study import parse_stored
 from weightsearch.errors import CALL, StoreError, called
 from weightsearch.records import (
-    WITHOUT_PIXELS,
+    METRIC,
+    TERM_GROUPS,
     Picture,
     TermRecord,
+    joined,
+    parts,
     pixel_warnings,
+    rows_at,
+    term_records,
 )
-from weightsearch.study import tables
+from weightsearch.study import optuna_internals, tables
 from weightsearch.study.database import Database
 
 KEPT: Final = "kept_epoch"  # under early stopping: the epoch whose network is the trial's
@@ -47,7 +52,7 @@ class StudyTrials:
     def __init__(self, database: Database, study: optuna.Study, config: Mapping[str, Any]) -> None:
         self.database = database
         self.study = study
-        self.study_id: int = study._study_id
+        self.study_id: int = optuna_internals.study_id(study)
         self.config = config
 
     @cached_property
@@ -62,7 +67,7 @@ class StudyTrials:
     @property
     def storage(self) -> BaseStorage:
         """Optuna's view of the study's trials."""
-        return self.study._storage
+        return optuna_internals.storage_of(self.study)
 
     def trials(self) -> list[FrozenTrial]:
         with self._errors():
@@ -109,56 +114,62 @@ class StudyTrials:
 
     def curve(self, number: int, metric: str) -> list[float]:
         """A metric on the validation split at each of a trial's epochs, NaN where it was not finite."""
-        table = tables.metrics
-        mine = (table.c.trial_id == self.trial_id(number)) & (table.c.split == "validation")
-        query = sa.select(table.c.value).where(mine, table.c.metric == metric).order_by(table.c.epoch)
+        table = tables.measurements
+        mine = (table.c.trial_id == self.trial_id(number)) & in_group(METRIC.name)
+        query = sa.select(table.c.value).where(mine, table.c.name == joined("validation", metric))
         with self.database.reading() as connection:
-            return [float("nan") if value is None else value for value in connection.scalars(query)]
+            return [_or_nan(value) for value in connection.scalars(query.order_by(table.c.epoch))]
 
     def losses_at(self, epoch: int) -> dict[int, list[float]]:
         """The losses of every trial that was trained so far, of any state, by number: the objectives on the validation
         split after that epoch, turned so that lower is better; NaN where one was not finite."""
-        signs = {name: 1.0 if way == "minimize" else -1.0 for name, way in self.config["objectives"].items()}
-        table, trials = tables.metrics, self.database.optuna_table("trials")
-        query = (
-            sa.select(trials.c.number, table.c.metric, table.c.value)
-            .join(table, table.c.trial_id == trials.c.trial_id)
-            .where(trials.c.study_id == self.study_id, table.c.epoch == epoch, table.c.split == "validation")
-            .where(table.c.metric.in_(list(signs)))
-            .order_by(trials.c.number)
-        )
+        signs = {
+            joined("validation", name): 1.0 if way == "minimize" else -1.0
+            for name, way in self.config["objectives"].items()
+        }
+        table = tables.measurements
         found: dict[int, dict[str, float]] = {}
-        with self.database.reading() as connection:
-            for number, metric, value in connection.execute(query):
-                found.setdefault(number, {})[metric] = math.nan if value is None else signs[metric] * value
+        where = in_group(METRIC.name) & (table.c.epoch == epoch) & table.c.name.in_(list(signs))
+        for number, name, value in self._of_trials(table, ("name", "value"), where):
+            found.setdefault(number, {})[name] = signs[name] * _or_nan(value)
         return {number: [row.get(name, math.nan) for name in signs] for number, row in found.items()}
+
+    def measurements(self, number: int, *groups: str) -> dict[str, dict[str, float]]:
+        """A trial's rows of these groups at the epoch that counts, by group; NaN where a value was not finite."""
+        table = tables.measurements
+        mine = (table.c.trial_id == self.trial_id(number)) & table.c.group.in_(groups)
+        mine &= table.c.epoch == self.epoch_that_counts(number)
+        query = sa.select(table.c.group, table.c.name, table.c.value).where(mine)
+        found: dict[str, dict[str, float]] = {group: {} for group in groups}
+        with self.database.reading() as connection:
+            for group, name, value in connection.execute(query):
+                found[group][name] = _or_nan(value)
+        return found
 
     def metrics(self, number: int, split: str = "validation") -> dict[str, float]:
         """A trial's metrics on a split at the epoch that counts; empty if there are none."""
-        table = tables.metrics
-        mine = (table.c.trial_id == self.trial_id(number)) & (table.c.split == split)
-        query = sa.select(table.c.metric, table.c.value).where(mine, table.c.epoch == self.epoch_that_counts(number))
-        with self.database.reading() as connection:
-            return {row.metric: row.value for row in connection.execute(query)}
+        return rows_at(self.measurements(number, METRIC.name)[METRIC.name], split)
 
     def tested(self) -> dict[int, dict[str, float]]:
         """Trial number -> metrics on the test split, for trials that have any."""
         found: dict[int, dict[str, float]] = {}
-        for number, metric, value in self._of_trials(tables.metrics, ("metric", "value"), split="test"):
-            found.setdefault(number, {})[metric] = math.nan if value is None else value
+        where = in_group(METRIC.name, "test")
+        for number, name, value in self._of_trials(tables.measurements, ("name", "value"), where):
+            found.setdefault(number, {})[parts(name)[1]] = _or_nan(value)
         return found
 
     def fresh(self) -> dict[int, dict[str, dict[str, dict[int, float]]]]:
         """Trial number -> split -> metric -> seed -> value, of trials that were trained again with fresh seeds."""
         found: dict[int, dict[str, dict[str, dict[int, float]]]] = {}
-        for number, split, metric, seed, value in self._of_trials(
-            tables.confirmations, ("split", "metric", "seed", "value")
-        ):
+        columns = ("split", "metric", "seed", "value")
+        for number, split, metric, seed, value in self._of_trials(tables.confirmations, columns):
             if value is not None:
                 found.setdefault(number, {}).setdefault(split, {}).setdefault(metric, {})[seed] = value
         return found
 
-    def _of_trials(self, table: sa.Table, columns: Sequence[str], split: str | None = None) -> list[tuple[Any, ...]]:
+    def _of_trials(
+        self, table: sa.Table, columns: Sequence[str], where: sa.ColumnElement[bool] | None = None
+    ) -> list[tuple[Any, ...]]:
         """The study's rows of a table, each with its trial's number first."""
         trials = self.database.optuna_table("trials")
         query = (
@@ -167,34 +178,30 @@ class StudyTrials:
             .where(trials.c.study_id == self.study_id)
             .order_by(trials.c.number)
         )
-        if split is not None:
-            query = query.where(table.c.split == split)
+        if where is not None:
+            query = query.where(where)
         with self.database.reading() as connection:
             return [tuple(row) for row in connection.execute(query)]
 
     def terms(self, number: int) -> dict[str, TermRecord]:
         """A trial's loss terms at the epoch that counts, in the order of the study file; NaN where one was not
         finite."""
-        table = tables.terms
-        columns = [table.c[name] for name in ("term", "value", "weight", "contribution", "gradient")]
-        mine = (table.c.trial_id == self.trial_id(number)) & (table.c.epoch == self.epoch_that_counts(number))
-        with self.database.reading() as connection:
-            rows = connection.execute(sa.select(*columns).where(mine)).all()
-        found = {row[0]: TermRecord(*(math.nan if value is None else value for value in row[1:])) for row in rows}
+        found = term_records(self.measurements(number, *TERM_GROUPS))
         return {name: found[name] for name in self.study_config.base.loss if name in found}
 
     def norms(self, number: int) -> dict[str, tuple[int, dict[str, float]]]:
         """The weighted terms' gradient norms of a trial by place: the last epoch with a measurement there, and the norm
         by term."""
-        table = tables.gradients
-        mine = table.c.trial_id == self.trial_id(number)
-        query = sa.select(table.c.place, table.c.epoch, table.c.term, table.c.norm).where(mine).order_by(table.c.epoch)
+        table = tables.measurements
+        mine = (table.c.trial_id == self.trial_id(number)) & in_group("gradient")
+        query = sa.select(table.c.name, table.c.epoch, table.c.value).where(mine).order_by(table.c.epoch)
         found: dict[str, tuple[int, dict[str, float]]] = {}
         with self.database.reading() as connection:
-            for place, epoch, term, norm in connection.execute(query):
+            for name, epoch, norm in connection.execute(query):
+                place, term = parts(name)
                 if place not in found or found[place][0] < epoch:
                     found[place] = (epoch, {})
-                found[place][1][term] = math.nan if norm is None else norm
+                found[place][1][term] = _or_nan(norm)
         return found
 
     def pixel_warnings(self, number: int) -> list[str]:
@@ -205,8 +212,8 @@ class StudyTrials:
         query = sa.select(table.c.steps).where(table.c.trial_id == self.trial_id(number), table.c.epoch == epoch)
         with self.database.reading() as connection:
             steps = connection.scalar(query) or 0
-        counts = {term: int(count) for term, count in self.metrics(number, WITHOUT_PIXELS).items()}
-        return pixel_warnings(counts, steps, {name: term.weight for name, term in self.terms(number).items()})
+        found = self.measurements(number, "without_pixels", "weight")
+        return pixel_warnings(found["without_pixels"], steps, found["weight"])
 
     def protocol_and_environment(self, number: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """As plain values; empty for a trial that never reported."""
@@ -273,6 +280,17 @@ class StudyTrials:
     def _is_there(self, connection: sa.Connection) -> bool:
         table = self.database.optuna_table("studies")
         return connection.scalar(sa.select(table.c.study_id).where(table.c.study_id == self.study_id)) is not None
+
+
+def in_group(group: str, *first: str) -> sa.ColumnElement[bool]:
+    """The rows of tables.measurements that belong to a group and whose names begin with these keys."""
+    table = tables.measurements
+    mine = table.c.group == group
+    return mine & table.c.name.startswith(joined(*first, ""), autoescape=True) if first else mine
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def read_pictures(connection: sa.Connection, study_id: int, number: int) -> list[Picture]:

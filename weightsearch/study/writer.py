@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import optuna
 import sqlalchemy as sa
@@ -23,22 +23,19 @@ from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql, sqlite
 
 from weightsearch.records import (
-    HEADS,
+    METRIC,
     SHARED_PICTURES,
-    WITHOUT_PIXELS,
     Environment,
     EpochRecord,
+    Measurements,
     Picture,
-    ProbeRecord,
-    RebalanceRecord,
+    joined,
 )
 from weightsearch.study import lease as leases
-from weightsearch.study import tables
+from weightsearch.study import optuna_internals, tables
 from weightsearch.study.lease import Lease
 from weightsearch.study.store import BASELINE, REASON, StudyStore
-from weightsearch.study.trials import KEPT
-
-RUNG: Final = "completed_rung_"  # of Optuna's pruners
+from weightsearch.study.trials import KEPT, in_group
 
 
 @dataclass(frozen=True)
@@ -72,8 +69,8 @@ class Writer:
         self.lease = lease
         self.before_end: BeforeEnd = before_end or (lambda *_: None)
         self._held: Connection | None = None
-        self._intermediate = store.database.optuna_table("trial_intermediate_values")
-        self._attributes = store.database.optuna_table("trial_system_attributes")
+        self._intermediate = store.database.optuna_table(optuna_internals.INTERMEDIATE_VALUES)
+        self._attributes = store.database.optuna_table(optuna_internals.SYSTEM_ATTRIBUTES)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -114,9 +111,8 @@ class Writer:
         """Give a waiting baseline the values that an older weightsearch left out, such as 10.0 for the choice 10."""
         with self.transaction():
             trial_id = self.store.trial_id(number)
-            fixed = self.store.storage.get_trial_system_attrs(trial_id).get("fixed_params")
-            if fixed != dict(params):
-                self.store.storage.set_trial_system_attr(trial_id, "fixed_params", dict(params))
+            if optuna_internals.fixed_params(self.store.storage, trial_id) != dict(params):
+                optuna_internals.fix_params(self.store.storage, trial_id, params)
 
     def ask(self, sampler: BaseSampler, space: Mapping[str, BaseDistribution]) -> FrozenTrial:
         """The next waiting trial, or a new one, with a value for every parameter of the space, set to RUNNING and
@@ -127,14 +123,15 @@ class Writer:
         with self.transaction() as connection:
             study = self.store.study
             study.sampler = sampler
-            study._thread_local.cached_all_trials = None
+            optuna_internals.read_anew(study)
             trial = study.ask()
-            fixed = self.store.storage.get_trial_system_attrs(trial._trial_id).get("fixed_params")
+            trial_id = optuna_internals.trial_id(trial)
+            fixed = optuna_internals.fixed_params(self.store.storage, trial_id)
             wanted = space if fixed is None else {name: space[name] for name in fixed}
             for name, distribution in wanted.items():
-                trial._suggest(name, distribution)
-            self._assign(connection, trial._trial_id)
-            return self.store.storage.get_trial(trial._trial_id)
+                optuna_internals.suggest(trial, name, distribution)
+            self._assign(connection, trial_id)
+            return self.store.storage.get_trial(trial_id)
 
     def assigned(self) -> list[int]:
         """The numbers of this driver's RUNNING trials."""
@@ -161,7 +158,9 @@ class Writer:
                     return Stored(new=False, removed=removed)
                 removed += self._remove_epochs(connection, trial_id, record.epoch - 1)
             connection.execute(sa.insert(tables.epochs).values(**row))
-            _insert_details(connection, trial_id, record)
+            groups = {**_metrics("validation", record.metrics), **record.all_measurements}
+            if rows := _measurement_rows(trial_id, record.epoch, groups):
+                connection.execute(sa.insert(tables.measurements), rows)
             if len(objectives) == 1:
                 value = record.metrics[objectives[0]]
                 row = {"step": record.epoch, "intermediate_value": value, "intermediate_value_type": "FINITE"}
@@ -173,7 +172,7 @@ class Writer:
         with self.transaction():
             study = self.store.study
             study.pruner = pruner
-            study._thread_local.cached_all_trials = None
+            optuna_internals.read_anew(study)
             return pruner.prune(study, self.store.trial(number))
 
     def complete(self, number: int, kept: int | None = None, pictures: Sequence[Picture] = ()) -> None:
@@ -220,9 +219,11 @@ class Writer:
         with self.transaction() as connection:
             trial_id = self.store.trial_id(number)
             epoch = self.store.epoch_that_counts(number)
-            mine = (tables.metrics.c.trial_id == trial_id) & (tables.metrics.c.split == "test")
-            connection.execute(sa.delete(tables.metrics).where(mine))
-            connection.execute(sa.insert(tables.metrics), _metric_rows(trial_id, epoch, "test", metrics))
+            table = tables.measurements
+            mine = (table.c.trial_id == trial_id) & in_group(METRIC.name, "test")
+            connection.execute(sa.delete(table).where(mine))
+            if rows := _measurement_rows(trial_id, epoch, _metrics("test", metrics)):
+                connection.execute(sa.insert(table), rows)
 
     def _insert_pictures(self, connection: Connection, number: int, pictures: Sequence[Picture]) -> None:
         """Store a trial's pictures; those of a frame and of its truth are stored once for all trials."""
@@ -275,7 +276,7 @@ class Writer:
         removed = list(connection.scalars(sa.select(values.c.intermediate_value).where(late)))
         if removed:
             notes = self._attributes
-            rungs = (notes.c.trial_id == trial_id) & notes.c.key.startswith(RUNG, autoescape=True)
+            rungs = (notes.c.trial_id == trial_id) & notes.c.key.startswith(optuna_internals.RUNG, autoescape=True)
             for key, text in connection.execute(sa.select(notes.c.key, notes.c.value_json).where(rungs)).all():
                 if json.loads(text) in removed:
                     connection.execute(sa.delete(notes).where(rungs, notes.c.key == key))
@@ -298,75 +299,20 @@ def _epoch_row(trial_id: int, record: EpochRecord) -> dict[str, Any]:
         "empty_steps": record.empty_steps,
         "train_loss": _finite(record.train_loss),
         "lr": record.lr,
+        "problem": record.problem,
     }
 
 
-def _insert_details(connection: Connection, trial_id: int, record: EpochRecord) -> None:
-    rows = [
-        {
-            "trial_id": trial_id,
-            "epoch": record.epoch,
-            "term": name,
-            "value": _finite(term.value),
-            "weight": term.weight,
-            "contribution": _finite(term.contribution),
-            "gradient": _finite(term.gradient),
-        }
-        for name, term in record.terms.items()
-    ]
-    if rows:
-        connection.execute(sa.insert(tables.terms), rows)
-    rows = _metric_rows(trial_id, record.epoch, "validation", record.metrics)
-    rows += _metric_rows(trial_id, record.epoch, WITHOUT_PIXELS, record.without_pixels)
-    connection.execute(sa.insert(tables.metrics), rows)
-    key = {"trial_id": trial_id, "epoch": record.epoch}
-    if record.probe is not None:
-        _insert_probe(connection, key, record.probe)
-    _insert_norms(connection, key, record)
-    if record.rebalance is not None:
-        row = _rebalance_row(trial_id, record.epoch, record.rebalance)
-        connection.execute(sa.insert(tables.rebalancing).values(**row))
-
-
-def _insert_probe(connection: Connection, key: dict[str, int], probe: ProbeRecord) -> None:
-    row = {"probes": probe.probes, "seconds": probe.seconds, "problem": probe.problem}
-    connection.execute(sa.insert(tables.probes).values(**key, **row))
-    cosines = [
-        key | {"place": place, "term": name, "other": other, "cosine": cosine}
-        for place, found in probe.places.items()
-        for name, row_of in found.cosines.items()
-        for other, cosine in row_of.items()
-    ]
-    if cosines:
-        connection.execute(sa.insert(tables.conflicts), cosines)
-
-
-def _insert_norms(connection: Connection, key: dict[str, int], record: EpochRecord) -> None:
-    """Gradient norms by place. At the heads those of all steps, where they were measured, take the place of those of
-    the probes."""
-    places = {} if record.probe is None else {place: one.norms for place, one in record.probe.places.items()}
-    at_heads = {name: term.at_heads for name, term in record.terms.items() if term.at_heads is not None}
-    if at_heads:
-        places[HEADS] = at_heads
-    rows = [
-        key | {"place": place, "term": name, "norm": _finite(norm)}
-        for place, norms in places.items()
-        for name, norm in norms.items()
-    ]
-    if rows:
-        connection.execute(sa.insert(tables.gradients), rows)
-
-
-def _rebalance_row(trial_id: int, epoch: int, found: RebalanceRecord) -> dict[str, Any]:
-    plain = {name: _finite(value) if isinstance(value, float) else value for name, value in asdict(found).items()}
-    return {"trial_id": trial_id, "epoch": epoch, **plain}
-
-
-def _metric_rows(trial_id: int, epoch: int, split: str, metrics: Mapping[str, float]) -> list[dict[str, Any]]:
+def _measurement_rows(trial_id: int, epoch: int, groups: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
     return [
-        {"trial_id": trial_id, "epoch": epoch, "split": split, "metric": name, "value": _finite(value)}
-        for name, value in metrics.items()
+        {"trial_id": trial_id, "epoch": epoch, "group": group, "name": name, "value": _finite(value)}
+        for group, rows in groups.items()
+        for name, value in rows.items()
     ]
+
+
+def _metrics(split: str, metrics: Mapping[str, float]) -> Measurements:
+    return {METRIC.name: {joined(split, name): value for name, value in metrics.items()}}
 
 
 def _environment_id(connection: Connection, environment: Environment) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,12 +19,14 @@ from weightsearch.data.dataset import Dataset, changed_content
 from weightsearch.errors import ModelError, WeightsearchError
 from weightsearch.losses.criterion import build_criterion
 from weightsearch.losses.rebalancing import Rebalancing
+from weightsearch.older_records import from_older
 from weightsearch.records import EpochRecord, Picture
 from weightsearch.training.batches import batches
 from weightsearch.training.checkpoint import essentials, read_checkpoint, write_checkpoint
 from weightsearch.training.device import choose_precision
 from weightsearch.training.evaluate import evaluate
 from weightsearch.training.features import with_features
+from weightsearch.training.measures.measure import Step
 from weightsearch.training.network import build_network, predict, train_mode, waiting_parts
 from weightsearch.training.optimizer import learning_rate, make_optimizer, set_learning_rate
 from weightsearch.training.pictures import draw_pictures
@@ -115,12 +116,11 @@ class Trainer:
             steps=recorder.steps,
             train_loss=recorder.train_loss(),
             lr=self.optimizer.param_groups[-1]["lr"],
-            terms=recorder.terms(),
             metrics=metrics,
+            measurements=recorder.measurements(),
+            sampled=self.probe.end(recorder.steps),
             empty_steps=int(recorder.empty),
-            without_pixels=recorder.steps_without_pixels(),
-            probe=self.probe.end(recorder.steps),
-            rebalance=recorder.balances.record(),
+            problem=self.probe.problem,
         )
         self.history.append(record)
         if self.configuration.train.early_stopping is not None and self.result is record:
@@ -161,12 +161,8 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         with self.precision.autocast():
             prediction = predict(self.network, batch)
-        masks: Mapping[str, Tensor] = {}
-        if self.rebalancing is not None:
-            balance = self.rebalancing(prediction, batch, self.epoch + 1)
-            masks = balance.masks
-            recorder.balances.add(balance)
-        result = self.criterion(prediction, batch, masks)
+        balance = None if self.rebalancing is None else self.rebalancing(prediction, batch, self.epoch + 1)
+        result = self.criterion(prediction, batch, {} if balance is None else balance.masks)
         scale = self.precision.scale()
         if self.probe.due(result, recorder.steps):
             self.probe.measure(result, scale)
@@ -181,7 +177,7 @@ class Trainer:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, train.clip_norm, norm)
         # Under fp16 an infinite gradient is the scaler's to handle: it leaves the step out and lowers its factor.
         watched = norm if scale is None else torch.zeros_like(norm)
-        recorder.add(result, watched, scale, batch.valid)
+        recorder.add(Step(result, scale, batch.valid, balance), watched)
 
     def pictures(self) -> list[Picture]:
         """Pictures of the predictions of the epoch that counts. Changes nothing."""
@@ -225,4 +221,4 @@ class Trainer:
         if self.precision.scaler.is_enabled() and state["scaler"]:
             self.precision.scaler.load_state_dict(state["scaler"])
         self.kept = state.get("kept", {})
-        self.history = [EpochRecord.from_plain(plain) for plain in state["history"]]
+        self.history = [EpochRecord.from_plain(from_older(plain)) for plain in state["history"]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,9 +17,19 @@ from torch import Tensor, nn
 from weightsearch.errors import ModelError, fault_line
 from weightsearch.losses.criterion import Criterion, CriterionResult
 from weightsearch.losses.heads import gradients_of, heads_among
-from weightsearch.records import HEADS, SHARED, Gradients, ProbeRecord
+from weightsearch.records import HEADS, SHARED, Group, Measurements, joined
+from weightsearch.training.measures.terms import GRADIENT
 
 BACKWARD: Final = 1.0  # steps that a backward pass takes at most, for want of better until the first probe
+
+PROBE: Final = Group("probe", ("quantity",), "probes: steps with a probe. seconds: that they took")
+COSINE: Final = Group(
+    "cosine",
+    ("place", "term", "other"),
+    "Cosine between two weighted terms' gradients at a place, `heads` or `shared`: the mean over the epoch's probes. A "
+    "pair without a gradient has no row",
+)
+GROUPS: Final = (PROBE, COSINE)
 
 Clock = Callable[[], float]
 
@@ -129,27 +140,25 @@ class Probe:
         self.timing.end()
         self._book(wait=False)
 
-    def end(self, steps: int) -> ProbeRecord | None:
-        """The epoch is over: what its probes found. Waits for the device."""
+    def end(self, steps: int) -> Measurements:
+        """The rows of an epoch that is over, by group; empty without a probe. Waits for the device."""
         self._book(wait=True)
         self.account.seconds += self.clock() - self.started
         self.account.steps += steps
-        if self.problem is not None and not self.found:
-            return ProbeRecord(0, self.seconds, {}, self.problem)
-        if not self.found:
-            return None
-        places: dict[str, Gradients] = {}
+        if not self.found and self.problem is None:
+            return {}
+        rows = {PROBE.name: {"probes": float(len(self.found)), "seconds": self.seconds}}
+        rows |= {GRADIENT.name: {}, COSINE.name: {}}
         if at_heads := self._kept([found.heads for found in self.found]):
-            places[HEADS] = self._gradients(at_heads)
+            self._add_rows(rows, HEADS, at_heads)
         if products := self._kept([found.products for found in self.found]):
             known = [] if self.reached is None else [self.reached]
             reached = np.stack([*known, *(one.diagonal(dim1=1, dim2=2).numpy() > 0 for one in products)]).any(axis=0)
             self.reached = np.asarray(reached)
             if len(shared := _shared(self.reached)):
-                places[SHARED] = self._gradients([one[shared].sum(dim=0) for one in products])
-                norms = list(places[SHARED].norms.values())
+                norms = self._add_rows(rows, SHARED, [one[shared].sum(dim=0) for one in products])
                 self.left_out = norms.index(max(norms))  # what is left of much is exact
-        return ProbeRecord(len(self.found), self.seconds, places, self.problem)
+        return rows
 
     @staticmethod
     def _kept(products: Sequence[Tensor | None]) -> list[Tensor]:
@@ -205,19 +214,20 @@ class Probe:
         found.products = _unscaled(_products(rows, self.parameters), found.scale)
         found.gradients.clear()
 
-    def _gradients(self, grams: Sequence[Tensor]) -> Gradients:
-        """Means over the epoch's probes of norms and cosines."""
+    def _add_rows(self, rows: dict[str, dict[str, float]], place: str, grams: Sequence[Tensor]) -> list[float]:
+        """Add the means over the epoch's probes of norms and cosines at a place. Returns the norms."""
         norms = torch.stack([gram.diagonal().clamp(min=0).sqrt() for gram in grams])
         cosines = torch.stack([gram / (n[:, None] * n[None, :]) for gram, n in zip(grams, norms, strict=True)])
-        means, between = norms.mean(0).tolist(), cosines.nanmean(0).clamp(-1, 1)
-        count = len(self.names)
-        pairs = {
-            self.names[i]: {
-                self.names[j]: float(between[i, j]) for j in range(i + 1, count) if bool(torch.isfinite(between[i, j]))
-            }
-            for i in range(count - 1)
+        means: list[float] = norms.mean(0).tolist()
+        between: list[list[float]] = cosines.nanmean(0).clamp(-1, 1).tolist()
+        rows[GRADIENT.name] |= {joined(place, name): norm for name, norm in zip(self.names, means, strict=True)}
+        rows[COSINE.name] |= {
+            joined(place, self.names[i], self.names[j]): between[i][j]
+            for i in range(len(self.names))
+            for j in range(i + 1, len(self.names))
+            if math.isfinite(between[i][j])
         }
-        return Gradients(dict(zip(self.names, means, strict=True)), pairs)
+        return means
 
     def _book(self, *, wait: bool) -> None:
         """Enter the last probe's cost, if it is known."""

@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
 from weightsearch.analysis.detection import area, at, best_eta, centres, edges, mean_between, quantile, roc, spread
-from weightsearch.records import REBALANCE_BINS
+from weightsearch.records import DELTA_BINS
 
 MODES = [0.0, 0.0101, 1 / 64, 1 / 128, -0.3]  # of all: of no bin, of a bin's edge, of a bin's centre, far off
 
@@ -22,13 +22,13 @@ def samples(seed: int, static: int = 4000, moving: int = 700) -> tuple[NDArray[n
 
 
 def counts(values: NDArray[np.float64]) -> NDArray[np.int64]:
-    return np.histogram(values, edges(REBALANCE_BINS))[0]
+    return np.histogram(values, edges(DELTA_BINS))[0]
 
 
 def binned(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Each value in the middle of its bin."""
-    place = np.floor((values + 1) * REBALANCE_BINS / 2).clip(0, REBALANCE_BINS - 1)
-    return (place + 0.5) * 2 / REBALANCE_BINS - 1
+    place = np.floor((values + 1) * DELTA_BINS / 2).clip(0, DELTA_BINS - 1)
+    return (place + 0.5) * 2 / DELTA_BINS - 1
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -50,7 +50,7 @@ def test_the_area_is_the_rank_statistic_of_the_binned_samples(score, mode):
 def test_signed_rates_are_those_of_the_samples_themselves(mode):
     static, moving = samples(4)
     curve = roc(counts(static), counts(moving), "signed", mode)
-    assert len(curve.eta) == REBALANCE_BINS + 1
+    assert len(curve.eta) == DELTA_BINS + 1
     for eta, fpr, tpr in zip(curve.eta, curve.fpr, curve.tpr, strict=True):
         assert fpr == pytest.approx((static - mode > eta).mean(), abs=1e-12)
         assert tpr == pytest.approx((moving - mode > eta).mean(), abs=1e-12)
@@ -97,11 +97,11 @@ def test_the_sign_helps_where_moving_pixels_lie_on_one_side_and_hurts_nobody_els
 
 
 def test_histograms_that_are_apart_or_alike():
-    low, high = [0] * REBALANCE_BINS, [0] * REBALANCE_BINS
+    low, high = [0] * DELTA_BINS, [0] * DELTA_BINS
     low[60], high[90] = 5, 3
     apart = roc(low, high, "signed")
     assert area(apart.fpr, apart.tpr) == 1.0
-    assert 60.5 < (best_eta(apart) + 1) * REBALANCE_BINS / 2 <= 90
+    assert 60.5 < (best_eta(apart) + 1) * DELTA_BINS / 2 <= 90
     backwards = roc(high, low, "signed")
     assert area(backwards.fpr, backwards.tpr) == 0.0
     assert at(backwards, best_eta(backwards)) == (0.0, 0.0)  # to call nothing is best
@@ -111,7 +111,7 @@ def test_histograms_that_are_apart_or_alike():
 
 @pytest.mark.parametrize("score", ["signed", "absolute"])
 def test_without_moving_or_static_pixels_nothing_is_known(score):
-    some, none = counts(samples(8)[0]), [0] * REBALANCE_BINS
+    some, none = counts(samples(8)[0]), [0] * DELTA_BINS
     for static, moving in ((some, none), (none, some), (none, none)):
         curve = roc(static, moving, score)
         assert math.isnan(area(curve.fpr, curve.tpr))
@@ -132,10 +132,10 @@ def test_the_spread_is_sigma_of_a_normal_distribution_and_blind_to_outliers():
 
 
 def test_quantiles_lie_evenly_inside_a_bin():
-    one = [0] * REBALANCE_BINS
+    one = [0] * DELTA_BINS
     one[64] = 10  # from 0 to 1/64
     assert [quantile(one, share) for share in (0.1, 0.5, 1.0)] == pytest.approx([0.1 / 64, 0.5 / 64, 1 / 64])
-    two = [0] * REBALANCE_BINS
+    two = [0] * DELTA_BINS
     two[0], two[127] = 1, 3
     assert quantile(two, 0.125) == pytest.approx(-1 + 0.5 / 64)
     assert quantile(two, 0.625) == pytest.approx(1 - 0.5 / 64)
@@ -148,7 +148,7 @@ def test_a_mean_between_two_values_is_that_of_the_samples_there():
     for low, high in ((-1, 1), (-1, 0), (0.0, 0.125), (-0.03, 0.11)):
         inside = values[(values > low) & (values < high)]
         assert mean_between(found, low, high) == pytest.approx(inside.mean(), abs=1e-3)
-    one = [0] * REBALANCE_BINS
+    one = [0] * DELTA_BINS
     one[64] = 1
     assert mean_between(one, -1, 0.5 / 64) == pytest.approx(0.25 / 64)
 

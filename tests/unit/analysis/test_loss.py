@@ -39,7 +39,7 @@ def test_a_common_factor_of_all_weights_changes_no_contribution():
 
 
 def test_gradient_ratios_have_mean_one_over_the_terms_that_pull():
-    norms = pd.DataFrame([(1, "a", 1.0), (1, "b", 3.0), (1, "off", 0.0)], columns=["epoch", "term", "norm"])
+    norms = pd.DataFrame([(1, "a", 1.0), (1, "b", 3.0), (1, "off", 0.0)], columns=["epoch", "term", "value"])
     found = gradient_ratios(norms).loc[1]
     assert (found["a"], found["b"]) == (0.5, 1.5)
     assert math.isnan(found["off"])

@@ -30,7 +30,7 @@ from weightsearch.config import load_study
 from weightsearch.data.dataset import open_dataset
 from weightsearch.errors import SearchError
 from weightsearch.search.ledger import Ledger, stored_config
-from weightsearch.study.frames import read_frames
+from weightsearch.study.frames import Frames
 from weightsearch.study.lease import Lease
 from weightsearch.study.store import StudyStore
 from weightsearch.study.writer import Attempt, Writer
@@ -216,7 +216,7 @@ def test_nothing_is_trained_before_all_can_be_compared(folder):
         assert told == []
         kept = replace(one, keep=True)
         entries = trained_anew([kept], "abs_rel", 2, "cpu", Listener(told.append), ["published"])
-        stored = read_frames(one.store, one.summary).confirmations
+        stored = Frames.read(one.store, one.summary).confirmations
         test = stored[(stored["split"] == "test") & (stored["metric"] == "abs_rel")].set_index("number")["value"]
         assert list(test[one.summary.best.number]) == entries[0].values["test"]
         assert list(test[one.summary.baselines["published"].number]) == entries[1].values["test"]

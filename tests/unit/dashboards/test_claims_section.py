@@ -15,7 +15,7 @@ from tests.stores import attempt, driving
 from tests.stores import record as plain_record
 from weightsearch.dashboards.report.claims_section import claims_section, evidence
 from weightsearch.dashboards.report.data import ReportData, read_report_data
-from weightsearch.records import TermRecord
+from weightsearch.records import TermRecord, measured_terms
 
 FOCUS = "loss.silog.variance_focus"
 MINIMAL = {
@@ -49,8 +49,8 @@ def study(tmp_path, tree: dict[str, Any], trials: Mapping[str, tuple[dict[str, A
             writer.enqueue_baseline(name, params)
             number = writer.ask(RandomSampler(seed=0), space).number
             weights = {term: params.get(f"loss.{term}.weight", one["weight"]) for term, one in tree["loss"].items()}
-            terms = {term: TermRecord(1, float(weight), 0.5, 1) for term, weight in weights.items()}
-            writer.record(number, attempt(name), replace(plain_record(1), terms=terms, metrics=dict(values)))
+            terms = measured_terms({term: TermRecord(1, float(weight), 0.5, 1) for term, weight in weights.items()})
+            writer.record(number, attempt(name), replace(plain_record(1), measurements=terms, metrics=dict(values)))
             writer.complete(number)
         return read_report_data(writer.store, pictures=False)
 

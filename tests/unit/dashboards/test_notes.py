@@ -85,7 +85,10 @@ def test_a_trial_s_note_warns_of_terms_without_pixels(url, client):
         writer.before_end = Notes(writer.store).before_end
         number = writer.ask(RandomSampler(seed=0), SPACE).number
         attempt = Attempt("attempt", 0, PROTOCOL, HERE)
-        writer.record(number, attempt, replace(record(WEIGHTS, 1, number), without_pixels={"consistency": 20}))
+        one = record(WEIGHTS, 1, number)
+        writer.record(
+            number, attempt, replace(one, measurements={**one.measurements, "without_pixels": {"consistency": 20}})
+        )
         writer.complete(number)
     note = detail(client())["trials"][0]["note"]["body"]
     assert "Warning: the loss term 'consistency' had no pixel to learn from at 20 of 20 steps" in note

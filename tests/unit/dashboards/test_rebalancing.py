@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from weightsearch.analysis.rebalancing import below, density
 from weightsearch.dashboards.report.data import ReportData
 from weightsearch.dashboards.report.files import write_tables
 from weightsearch.dashboards.report.page import SECTIONS, chosen_sections, render
-from weightsearch.dashboards.report.rebalancing_section import looked_at
+from weightsearch.dashboards.report.rebalancing_section import looked_at, rebalanced
 from weightsearch.dashboards.report.section import Section
 from weightsearch.study.writer import Attempt
 
@@ -100,7 +99,7 @@ def test_what_was_left_out_is_what_the_distributions_say(sections, label, low, h
 
 
 def test_what_was_left_out_is_told_in_words(found, sections):
-    section, last = sections["rebalancing"], found.frames.of("rebalancing", found.best.number).iloc[-1]
+    section, last = sections["rebalancing"], rebalanced(found.frames, found.best.number).iloc[-1]
     text = section.text[1]
     assert text.startswith(
         f"best (neighbourhood): depth and pose learned from {100 * last['kept']:.0f} % of the pixels"
@@ -251,9 +250,11 @@ def one_trial(folder: Path, section: dict[str, Any], *records: Any) -> ReportDat
 def test_epochs_without_a_single_pixel_leave_gaps(tmp_path):
     section = {"method": "neighbourhood", "eta": 0.05}
     some = balance(1, 0, section)
-    nothing = dict.fromkeys(("mode", "mean", "deviation", "below", "near"), math.nan)
-    none = replace(some, **nothing, static=(0,) * 128, moving=(0,) * 128, precision=None, recall=None)
-    still = replace(some, moving=(0,) * 128, precision=0.0, recall=None)
+    quantities, delta = some["rebalancing"], some["delta"]
+    unknown = ("mode", "mean", "deviation", "below", "near", "precision", "recall")
+    none = {"rebalancing": {**quantities, **dict.fromkeys(unknown, math.nan)}, "delta": {}}
+    static = {name: count for name, count in delta.items() if name.startswith("static/")}
+    still = {"rebalancing": {**quantities, "precision": 0.0, "recall": math.nan}, "delta": static}
     for place, records in enumerate([(none,), (some, none), (none, some), (still, still)]):
         folder = tmp_path / str(place)
         folder.mkdir()

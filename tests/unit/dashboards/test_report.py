@@ -83,8 +83,8 @@ def test_outputs_of_several_units_are_not_compared(found):
     beside = base.model_copy(update={"data": base.data.model_copy(update={"neighbours": (-1, 1)})})
     depth_alone = replace(found, config=replace(found.config, base=beside))
     frames = found.frames
-    shared = {name: (table := getattr(frames, name))[table["place"] == "shared"] for name in ("gradients", "conflicts")}
-    video = replace(depth_alone, frames=replace(frames, **shared))  # as trainings of such networks report
+    shared = frames.measurements[~frames.measurements["name"].str.startswith("heads/")]
+    video = replace(depth_alone, frames=replace(frames, measurements=shared))  # as trainings of such networks report
     sections = [gradients_section(one) for one in (found, depth_alone, video)]
     assert [any(words in text.lower() for text in section.text) for section in sections] == [False, False, True]
     assert [list(section.figures) for section in sections] == [["shared", "heads"], ["shared", "heads"], ["shared"]]
@@ -95,9 +95,11 @@ def test_outputs_of_several_units_are_not_compared(found):
 
 def test_the_contributions_part_warns_of_terms_without_pixels(found):
     assert not any("no pixel" in text for text in contributions_section(found).text)
-    rows = [(0, epoch, "consistency", 20.0) for epoch in (1, 2)] + [(1, 1, "integer", 1.0)]
-    table = pd.DataFrame(rows, columns=["number", "epoch", "term", "steps"])
-    text = contributions_section(replace(found, frames=replace(found.frames, without_pixels=table))).text
+    steps = [(0, 1, "consistency", 20.0), (0, 2, "consistency", 20.0), (1, 1, "integer", 1.0)]
+    rows = [(number, epoch, "without_pixels", term, count) for number, epoch, term, count in steps]
+    every = found.frames.measurements
+    table = pd.concat([every, pd.DataFrame(rows, columns=every.columns)], ignore_index=True)
+    text = contributions_section(replace(found, frames=replace(found.frames, measurements=table))).text
     assert [one for one in text if "no pixel" in one] == [
         "Trial 0: the loss term 'consistency' had no pixel to learn from at 40 of 160 steps, which gave it no gradient "
         "and do not count in its mean."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,9 +19,10 @@ from weightsearch.geometry.occlusion import visible
 from weightsearch.geometry.pose import pose_matrix
 from weightsearch.geometry.warp import inside, warp
 from weightsearch.losses.photometric_error import photometric_error
-from weightsearch.losses.rebalancing import FLOW_PIXELS, RIGID_PIXELS, Rebalancing
-from weightsearch.records import REBALANCE_BINS
-from weightsearch.training.balance import BalanceRecorder
+from weightsearch.losses.rebalancing import FLOW_PIXELS, RIGID_PIXELS, Balance, Rebalancing
+from weightsearch.records import DELTA_BINS, rows_at
+from weightsearch.training.measures import rebalancing
+from weightsearch.training.measures.measure import Step
 
 METHODS = ["none", "minimum", "negative", "neighbourhood", "one_sided", "oracle"]
 CPU = torch.device("cpu")
@@ -160,15 +162,21 @@ def test_it_says_what_is_missing(video, prediction):
         balance(blind, prediction, method="oracle")
 
 
+def measured(*balances: Balance) -> dict[str, dict[str, float]]:
+    """The rows of an epoch whose steps had these balances."""
+    measure = rebalancing.Rebalancing(None, CPU)
+    for one in balances:
+        measure.add(Step(None, None, None, one))
+    return measure.rows()
+
+
 def test_the_record_of_an_epoch_is_that_of_its_pixels(video, prediction):
-    recorder = BalanceRecorder(CPU)
-    assert recorder.record() is None
+    assert measured() == {}
     delta, seen = by_hand(video, prediction)
     moving = video.motion.moving.expand(-1, 2, -1, -1)
     found = balance(video, prediction, method="neighbourhood", eta=0.05)
-    recorder.add(found)
-    recorder.add(found)  # an epoch of two equal steps
-    record = recorder.record()
+    rows = measured(found, found)  # an epoch of two equal steps
+    record = SimpleNamespace(**rows["rebalancing"])
     left_out = (delta - float(found.mode)).abs() > 0.05
     assert record.mode == pytest.approx(float(found.mode), abs=1e-6)
     assert record.kept == pytest.approx(float((~left_out)[seen].float().mean()), abs=1e-3)
@@ -181,21 +189,21 @@ def test_the_record_of_an_epoch_is_that_of_its_pixels(video, prediction):
     hit = (left_out & moving & seen).sum()
     assert record.precision == pytest.approx(float(hit / (left_out & seen).sum()), abs=1e-3)
     assert record.recall == pytest.approx(float(hit / (moving & seen).sum()), abs=1e-3)
-    edges = np.linspace(-1, 1, REBALANCE_BINS + 1)
-    for counts, pixels in ((record.static, seen & ~moving), (record.moving, seen & moving)):
+    edges = np.linspace(-1, 1, DELTA_BINS + 1)
+    for kind, pixels in (("static", seen & ~moving), ("moving", seen & moving)):
+        counts = [rows["delta"].get(f"{kind}/{place}", 0) for place in range(DELTA_BINS)]
         expected = np.histogram(delta[pixels].numpy(), edges)[0]
         assert sum(counts) == 2 * int(pixels.sum())
         assert np.abs(np.array(counts) - 2 * expected).sum() < 0.002 * sum(counts)
 
 
 def test_without_truth_nothing_is_called_moving(video, prediction):
-    recorder = BalanceRecorder(CPU)
-    recorder.add(balance(replace(video, motion=TrueMotion()), prediction, method="one_sided"))
-    record = recorder.record()
-    assert (record.known, record.precision, record.recall) == (False, None, None)
-    assert sum(record.moving) == 0
-    assert sum(record.static) > 0
-    assert not math.isnan(record.mode)
+    rows = measured(balance(replace(video, motion=TrueMotion()), prediction, method="one_sided"))
+    assert rows["rebalancing"]["moving_known"] == 0
+    assert not {"precision", "recall"} & set(rows["rebalancing"])
+    assert rows_at(rows["delta"], "moving") == {}
+    assert sum(rows_at(rows["delta"], "static").values()) > 0
+    assert not math.isnan(rows["rebalancing"]["mode"])
 
 
 def test_a_rebalance_section_needs_neighbours(tmp_path):

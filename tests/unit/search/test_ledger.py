@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from tests.stores import NOBODY
 from weightsearch.config import StudyConfig, load_study
 from weightsearch.errors import SearchError, StoreError
-from weightsearch.records import Environment, EpochRecord, TermRecord
+from weightsearch.records import Environment, EpochRecord, TermRecord, measured_terms
 from weightsearch.search.driver import check_unchanged
 from weightsearch.search.ledger import Assignment, Event, Ledger, stored_config
 from weightsearch.study.lease import Lease
@@ -49,7 +49,7 @@ def other_value_of(assignment: Assignment, epoch: int) -> float:
 
 def record(epoch: int, value: float, other: float | None = None) -> EpochRecord:
     metrics = {"abs_rel": value} | ({} if other is None else {"a1": other})
-    return EpochRecord(epoch, 0.1, 5, 1.0, 1e-3, {"a": TermRecord(1, 1, 1, 1)}, metrics)
+    return EpochRecord(epoch, 0.1, 5, 1.0, 1e-3, metrics, measured_terms({"a": TermRecord(1, 1, 1, 1)}))
 
 
 def attempt(number: int, resumed_from: int = 0, name: str = "", order: int = 0) -> Attempt:

@@ -5,21 +5,21 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import optuna
 import pytest
 import sqlalchemy as sa
 
+from tests import older_tables
 from tests.conftest import ROOT
 from tests.stores import STORED, ask, attempt, driving, record, report
+from tests.stores import rows as stored_rows
 from weightsearch.errors import StoreError, StoreUnavailable
-from weightsearch.records import Gradients, ProbeRecord
 from weightsearch.study import database as databases
 from weightsearch.study import migrations, tables
 from weightsearch.study.database import Database, Mode
-from weightsearch.study.frames import read_frames
+from weightsearch.study.frames import Frames
 from weightsearch.study.store import StudyStore
 from weightsearch.study.summary import summarise
 
@@ -235,12 +235,13 @@ def test_a_file_on_a_read_only_medium_can_be_read(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["a b ?c#d.db"]
 
 
-NEW_IN_3 = (tables.probes, tables.gradients, tables.conflicts, tables.pictures, tables.confirmations)
 LACKING = {
-    1: (tables.drivers, tables.assignments, *NEW_IN_3, tables.rebalancing),
-    2: (*NEW_IN_3, tables.rebalancing),
-    3: (tables.rebalancing,),
+    1: (tables.drivers, tables.assignments, tables.pictures, tables.confirmations),
+    2: (tables.pictures, tables.confirmations),
+    3: (),
 }
+KEY = {"trial_id": 1, "epoch": 1}
+OLD_METRICS = [{**KEY, "split": "validation", "metric": "abs_rel", "value": 0.5}]
 
 
 @pytest.mark.parametrize("version", LACKING)
@@ -257,14 +258,15 @@ def test_older_tables_are_brought_up_to_date(storage, version):
                 connection.execute(sa.delete(table))
             running = sa.text("UPDATE trials SET state = 'RUNNING'")
             connection.execute(running)
-            connection.execute(sa.update(tables.schema).values(version=version))
         engine = writer.store.database.engine
         writer.store.close()
         for table in LACKING[version]:
             table.drop(engine)
+        older_tables.turn_into(engine, version, {older_tables.metrics: OLD_METRICS})
         engine.dispose()
         reader = StudyStore.open(storage, "s")  # as `show` does
         assert reader.epoch_that_counts(number) == 1
+        assert reader.metrics(number) == {"abs_rel": 0.5}
         with reader.database.reading() as connection:
             assert connection.scalar(sa.select(tables.schema.c.version)) == migrations.VERSION
         reader.close()
@@ -273,23 +275,67 @@ def test_older_tables_are_brought_up_to_date(storage, version):
             assert ask(later) == number
             assert later.store.trial(number).params == params
             assert later.store.pictures(number) == []
-            assert read_frames(later.store, summarise(later.store)).rebalancing.empty
+            assert Frames.read(later.store, summarise(later.store)).rows("rebalancing", "quantity").empty
+
+
+def older(storage: str, version: int, rows: dict, config: dict = STORED) -> StudyStore:
+    """A study with one trial of one epoch whose database was of an older version."""
+    with driving(storage, config=config) as writer:
+        report(writer, ask(writer), attempt(), record(1))
+        older_tables.turn_into(writer.store.database.engine, version, rows)
+    return StudyStore.open(storage, "s")
 
 
 @pytest.mark.parametrize(("model", "places"), [("co_training", {"shared"}), ("encoder_decoder", {"heads", "shared"})])
 def test_version_5_forgets_gradients_at_heads_of_several_units(storage, model, places):
     data = {**STORED["tree"]["data"], "neighbours": [-1, 1]}
     config = {**STORED, "tree": {**STORED["tree"], "data": data, "model": {"name": model}}}
-    measured = Gradients({"a": 1.0, "b": 2.0}, {"a": {"b": 0.5}})
-    probe = ProbeRecord(1, 0.1, {"heads": measured, "shared": measured})
-    with driving(storage, config=config) as writer:
-        number = ask(writer)
-        report(writer, number, attempt(), replace(record(1), probe=probe))
-        with writer.store.database.writing() as connection:
-            connection.execute(sa.update(tables.schema).values(version=4))
-    reader = StudyStore.open(storage, "s")
-    frames = read_frames(reader, summarise(reader))
-    assert set(frames.gradients["place"]) == set(frames.conflicts["place"]) == places
+    norms = [{**KEY, "place": place, "term": "a", "norm": 1.0} for place in ("heads", "shared")]
+    cosines = [{**KEY, "place": place, "term": "a", "other": "b", "cosine": 0.5} for place in ("heads", "shared")]
+    reader = older(storage, 4, {older_tables.gradients: norms, older_tables.conflicts: cosines}, config)
+    frames = Frames.read(reader, summarise(reader))
+    assert set(frames.rows("gradient", "place", "term")["place"]) == places
+    assert set(frames.rows("cosine", "place", "term", "other")["place"]) == places
+    reader.close()
+
+
+def test_version_6_has_every_measurement_of_version_5(storage):
+    terms = [
+        {**KEY, "term": "a", "value": 0.25, "weight": 4.0, "contribution": 0.5, "gradient": 0.1},
+        {**KEY, "term": "b", "value": None, "weight": 1.0, "contribution": 0.5, "gradient": 0.2},
+    ]
+    metrics = [
+        *OLD_METRICS,
+        {**KEY, "split": "test", "metric": "abs_rel", "value": 0.75},
+        {**KEY, "split": "without_pixels", "metric": "b", "value": 10.0},
+    ]
+    balance = {**dict.fromkeys(("kept", "flow_kept", "mean", "deviation", "below", "near"), 0.125), "mode": None}
+    balance |= {"known": True, "precision": 0.5, "recall": None, "static": [3, 0, 1], "moving": [0, 10**12, 0]}
+    rows = {
+        older_tables.terms: terms,
+        older_tables.metrics: metrics,
+        older_tables.probes: [{**KEY, "probes": 3, "seconds": 0.25, "problem": "no memory"}],
+        older_tables.gradients: [{**KEY, "place": "shared", "term": "a", "norm": 2.0}],
+        older_tables.conflicts: [{**KEY, "place": "shared", "term": "a", "other": "b", "cosine": -0.5}],
+        older_tables.rebalancing: [{**KEY, **balance}],
+    }
+    reader = older(storage, 5, rows)
+    found = {(row["group"], row["name"]): row["value"] for row in stored_rows(reader, tables.measurements)}
+    by_term = {"value": (0.25, None), "weight": (4.0, 1.0), "contribution": (0.5, 0.5), "output_gradient": (0.1, 0.2)}
+    expected = {(group, term): value for group, pair in by_term.items() for term, value in zip("ab", pair, strict=True)}
+    expected |= {("metric", "validation/abs_rel"): 0.5, ("metric", "test/abs_rel"): 0.75, ("without_pixels", "b"): 10.0}
+    expected |= {("probe", "probes"): 3.0, ("probe", "seconds"): 0.25, ("gradient", "shared/a"): 2.0}
+    expected |= {("cosine", "shared/a/b"): -0.5}
+    numbers = {name: value for name, value in balance.items() if isinstance(value, float)}
+    expected |= {("rebalancing", name): value for name, value in numbers.items()} | {
+        ("rebalancing", "moving_known"): 1.0
+    }
+    expected |= {("delta", "static/0"): 3.0, ("delta", "static/2"): 1.0, ("delta", "moving/1"): 1e12}
+    assert found == expected
+    assert [row["problem"] for row in stored_rows(reader, tables.epochs)] == ["no memory"]
+    assert not set(older_tables.metadata.tables) & set(sa.inspect(reader.database.engine).get_table_names())
+    assert reader.pixel_warnings(0)[0].startswith("the loss term 'b' had no pixel to learn from at 10 of 10 steps")
+    assert list(reader.terms(0)) == ["a", "b"]
     reader.close()
 
 

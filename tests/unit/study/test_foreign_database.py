@@ -20,7 +20,7 @@ from weightsearch.errors import StoreError, StoreMissing, WeightsearchError
 from weightsearch.search.driver import StudyRun
 from weightsearch.search.ledger import stored_config
 from weightsearch.study.database import Database
-from weightsearch.study.frames import read_frames
+from weightsearch.study.frames import Frames
 from weightsearch.study.store import StudyStore
 from weightsearch.study.summary import summarise
 from weightsearch.study.url import parse_url
@@ -146,7 +146,7 @@ def read_all(url: str) -> None:
     store = StudyStore.open(url, "s")
     try:
         summary = summarise(store)
-        read_frames(store, summary)
+        Frames.read(store, summary)
         for trial in summary.trials:
             store.metrics(trial.number)
             store.protocol_and_environment(trial.number)

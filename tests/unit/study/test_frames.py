@@ -1,4 +1,4 @@
-"""Records of rebalancing, stored with their epoch and read as a table."""
+"""Measurements of an epoch, stored with it and read as tables."""
 
 from __future__ import annotations
 
@@ -6,84 +6,92 @@ import math
 from dataclasses import replace
 
 import numpy as np
-import pytest
 
 from tests.stores import ask, attempt, record, report, rows
-from weightsearch.records import REBALANCE_BINS, EpochRecord, RebalanceRecord
+from weightsearch.dashboards.report.rebalancing_section import QUANTITIES, rebalanced
+from weightsearch.records import DELTA_BINS, EpochRecord, Measurements
 from weightsearch.study import tables
-from weightsearch.study.frames import Frames, read_frames
+from weightsearch.study.frames import Frames
 from weightsearch.study.store import StudyStore
 from weightsearch.study.summary import summarise
 
-KNOWN = RebalanceRecord(
-    mode=0.01,
-    kept=0.75,
-    flow_kept=1.0,
-    mean=0.02,
-    deviation=0.07,
-    below=0.2,
-    near=0.125,
-    static=tuple(range(REBALANCE_BINS)),
-    moving=(10**12, *range(REBALANCE_BINS - 1)),  # pixels of an epoch: more than 32 bits hold
-    known=True,
-    precision=0.5,
-    recall=0.25,
-)
-NOTHING = replace(
-    KNOWN,
-    **dict.fromkeys(("mode", "kept", "flow_kept", "mean", "deviation", "below", "near"), math.nan),
-    static=(0,) * REBALANCE_BINS,
-    moving=(0,) * REBALANCE_BINS,
-    known=False,
-    precision=None,
-    recall=None,
-)
-NUMBERS = ["mode", "kept", "flow_kept", "mean", "deviation", "below", "near", "precision", "recall"]
+PIXELS = 10**12  # of an epoch: more than 32 bits hold
+KNOWN = {
+    "rebalancing": {name: 0.125 * place for place, name in enumerate(QUANTITIES)},
+    "delta": {f"static/{place}": float(place) for place in range(1, DELTA_BINS)} | {"moving/0": float(PIXELS)},
+}
+NOTHING = {"rebalancing": dict.fromkeys(QUANTITIES[:7], math.nan) | {"moving_known": 0.0}, "delta": {}}
 
 
-def balanced(epoch: int, found: RebalanceRecord) -> EpochRecord:
-    return replace(record(epoch), rebalance=found)
+def balanced(epoch: int, measured: Measurements) -> EpochRecord:
+    plain = record(epoch)
+    return replace(plain, measurements={**plain.measurements, **measured})
 
 
 def frames(store: StudyStore) -> Frames:
-    return read_frames(store, summarise(store))
+    return Frames.read(store, summarise(store))
 
 
-def test_every_field_comes_back_as_it_was(writer, store):
+def test_every_row_comes_back_as_it_was(writer, store):
     number = ask(writer)
     report(writer, number, attempt(), balanced(1, KNOWN), record(2), balanced(3, NOTHING))
-    table = frames(store).of("rebalancing", number)
+    table = rebalanced(frames(store), number)
     assert list(table["epoch"]) == [1, 3]
     first, last = (table.iloc[place] for place in (0, 1))
-    plain = {name: first[name] for name in NUMBERS} | {name: tuple(first[name]) for name in ("static", "moving")}
-    assert RebalanceRecord(**plain, known=bool(first["known"])) == KNOWN
-    assert np.isnan([last[name] for name in NUMBERS]).all()
-    assert not last["known"]
+    assert {name: first[name] for name in QUANTITIES} == KNOWN["rebalancing"]
+    assert list(first["static"]) == list(range(DELTA_BINS))
+    assert list(first["moving"]) == [PIXELS, *[0] * (DELTA_BINS - 1)]
+    assert np.isnan([last[name] for name in QUANTITIES if name != "moving_known"]).all()
+    assert last["moving_known"] == 0
     assert sum(last["static"]) == 0
-    stored = {row["epoch"]: row for row in rows(store, tables.rebalancing)}[3]
-    assert [stored[name] for name in NUMBERS] == [None] * 9  # PostgreSQL and SQLite know no NaN alike
+    stored = {row["name"]: row["value"] for row in rows(store, tables.measurements) if row["epoch"] == 3}
+    assert [stored[name] for name in QUANTITIES[:7]] == [None] * 7  # PostgreSQL and SQLite know no NaN alike
 
 
-@pytest.mark.parametrize("found", [KNOWN, NOTHING])
-def test_numbers_are_numbers_whatever_is_known(writer, store, found):
-    report(writer, ask(writer), attempt(), balanced(1, found))
-    table = frames(store).rebalancing
-    assert {table[name].dtype for name in NUMBERS} == {np.dtype(float)}
-    assert table["known"].dtype == np.dtype(bool)
+def test_rows_of_a_group_have_a_column_for_each_key(writer, store):
+    number = ask(writer)
+    measured = {"cosine": {"shared/a/b": 0.5, "heads/a/b": math.nan}}
+    report(writer, number, attempt(), record(1), replace(record(2), sampled=measured))
+    table = frames(store).rows("cosine", "place", "term", "other")
+    assert table.columns.tolist() == ["number", "epoch", "place", "term", "other", "value"]
+    assert table[["number", "epoch"]].to_numpy().tolist() == [[number, 2]] * 2
+    assert table[["place", "term", "other"]].to_numpy().tolist() == [["heads", "a", "b"], ["shared", "a", "b"]]
+    assert math.isnan(table["value"][0])
+    assert table["value"][1] == 0.5
+    assert frames(store).rows("cosine", "place", "term", "other", number=number + 1).empty
 
 
-def test_without_rebalancing_the_table_is_empty_and_has_its_columns(writer, store):
+def test_a_group_without_rows_has_its_columns_and_numbers_are_numbers(writer, store):
     report(writer, ask(writer), attempt(), record(1))
-    table = frames(store).rebalancing
+    table = frames(store).rows("rebalancing", "quantity")
     assert table.empty
-    assert set(table.columns) == {"number", "epoch", "known", "static", "moving", *NUMBERS}
+    assert table.columns.tolist() == ["number", "epoch", "quantity", "value"]
+    assert table["value"].dtype == np.dtype(float)
+    assert {str(dtype) for dtype in rebalanced(frames(store), 0)[[*QUANTITIES]].dtypes} <= {"float64", "object"}
+
+
+def test_a_value_of_all_steps_takes_the_place_of_a_sampled_one(writer, store):
+    number = ask(writer)
+    plain = record(1)
+    steps = {**plain.measurements, "gradient": {"heads/a": 1.0}}
+    sampled = {"gradient": {"heads/a": 2.0, "shared/a": 3.0}}
+    report(writer, number, attempt(), replace(plain, measurements=steps, sampled=sampled))
+    assert store.norms(number) == {"heads": (1, {"a": 1.0}), "shared": (1, {"a": 3.0})}
+
+
+def test_loss_terms_are_a_table_of_one_trial(writer, store):
+    number = ask(writer)
+    report(writer, number, attempt(), record(1), record(2))
+    table = frames(store).terms(number)
+    assert table.columns.tolist() == ["epoch", "term", "value", "weight", "contribution", "gradient"]
+    assert table.iloc[2].tolist() == [2, "a", 0.25, 4.0, 0.5, 0.1]
 
 
 def test_steps_without_pixels_are_stored_with_their_epoch_and_warned_of(writer, store):
     number = ask(writer)
-    report(writer, number, attempt(), record(1), replace(record(2), without_pixels={"a": 4, "b": 1}))
-    table = frames(store).of("without_pixels", number)
-    assert table.to_dict("list") == {"epoch": [2, 2], "term": ["a", "b"], "steps": [4.0, 1.0]}
+    report(writer, number, attempt(), record(1), balanced(2, {"without_pixels": {"a": 4.0, "b": 1.0}}))
+    table = frames(store).rows("without_pixels", "term", number=number)
+    assert table.to_dict("list") == {"epoch": [2, 2], "term": ["a", "b"], "value": [4.0, 1.0]}
     assert set(store.metrics(number)) == set(record(2).metrics)  # they are no metrics of a split
     steps = record(2).steps
     assert [warning.split(", which")[0] for warning in store.pixel_warnings(number)] == [
@@ -98,8 +106,9 @@ def test_rows_go_with_their_epoch_and_are_stored_once(writer, store):
     number = ask(writer)
     report(writer, number, attempt("one"), balanced(1, KNOWN), balanced(2, KNOWN), balanced(3, KNOWN))
     report(writer, number, attempt("one"), balanced(2, NOTHING))  # told again: the first one stands
-    assert list(frames(store).rebalancing["kept"]) == [0.75] * 3
+    kept = KNOWN["rebalancing"]["kept"]
+    assert list(rebalanced(frames(store), number)["kept"]) == [kept] * 3
     writer.record(number, attempt("two", resumed_from=1), balanced(2, NOTHING))
-    table = frames(store).rebalancing
+    table = rebalanced(frames(store), number)
     assert list(table["epoch"]) == [1, 2]
     assert np.isnan(table["kept"].iloc[1])

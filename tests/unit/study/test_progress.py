@@ -97,10 +97,11 @@ def test_without_a_place_where_gradients_can_be_compared_none_are_shown(storage)
                 assert "share of the loss; gradient ratio not measured yet" in text
                 assert "gradient ratio at" not in text
             one = record(weights, epoch, number)
-            terms = {name: replace(term, at_heads=None) for name, term in one.terms.items()}
-            places = {} if one.probe is None else {"shared": one.probe.places["shared"]}
-            probe = None if one.probe is None else replace(one.probe, places=places)
-            writer.record(number, attempt(), replace(one, terms=terms, probe=probe))
+            plain = {group: rows for group, rows in one.measurements.items() if group != "gradient"}
+            gradients = {
+                name: norm for name, norm in one.sampled.get("gradient", {}).items() if name.startswith("shared/")
+            }
+            writer.record(number, attempt(), replace(one, measurements=plain, sampled={"gradient": gradients}))
         assert "gradient ratio at the shared parameters, epoch 3" in shown(read_progress(writer.store))
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.stores import STORED, ask, attempt, driving, record, report, rows
 from weightsearch.errors import StoreError
-from weightsearch.records import EpochRecord, Gradients, ProbeRecord
+from weightsearch.records import EpochRecord
 from weightsearch.study import tables
 from weightsearch.study.database import Database
 from weightsearch.study.store import StudyStore
@@ -41,8 +41,8 @@ def test_the_cpus_of_trials_without_a_gpu_are_known(writer, store, storage):
 
 def test_gradient_norms_are_those_of_the_last_epoch_with_a_measurement_at_the_place(writer, store):
     def probed(epoch: int, **places: dict[str, float]) -> EpochRecord:
-        found = {place: Gradients(norms, {}) for place, norms in places.items()}
-        return replace(record(epoch), probe=ProbeRecord(1, 0.1, found))
+        rows = {f"{place}/{term}": norm for place, norms in places.items() for term, norm in norms.items()}
+        return replace(record(epoch), sampled={"gradient": rows})
 
     number = ask(writer)
     first = probed(1, heads={"a": 1.0, "b": 2.0}, shared={"a": 3.0, "b": 4.0})

@@ -12,9 +12,10 @@ from optuna.trial import TrialState
 
 from tests.stores import SPACE, ask, attempt, record, report, rows
 from weightsearch.errors import StoreError
-from weightsearch.records import EpochRecord, Gradients, ProbeRecord
+from weightsearch.records import TERM_GROUPS, EpochRecord
 from weightsearch.study import tables
-from weightsearch.study.frames import read_frames
+from weightsearch.study.frames import Frames
+from weightsearch.study.store import StudyStore
 from weightsearch.study.summary import summarise
 
 
@@ -25,11 +26,9 @@ def test_a_report_is_in_optunas_tables_and_in_ours(writer, store):
     trial = store.trials()[number]
     assert trial.intermediate_values == {1: 0.5, 2: 0.25}
     assert [row["epoch"] for row in rows(store, tables.epochs)] == [1, 2]
-    terms = {(row["epoch"], row["term"]): row for row in rows(store, tables.terms)}
-    assert len(terms) == 4
-    assert terms[(2, "a")]["value"] == 0.25
-    assert terms[(2, "a")]["weight"] == 4.0
-    assert terms[(2, "a")]["contribution"] == 0.5
+    stored = {(row["epoch"], row["group"], row["name"]): row["value"] for row in rows(store, tables.measurements)}
+    assert len(stored) == 2 * (4 * 2 + 2)  # four groups of two terms, two metrics
+    assert [stored[2, group, "a"] for group in TERM_GROUPS] == [0.25, 4.0, 0.5, 0.1]
     assert store.metrics(number) == {"abs_rel": 0.25, "rmse": 0.5}
     protocol, environment = store.protocol_and_environment(number)
     assert protocol == {"crop": "none"}
@@ -41,14 +40,14 @@ def test_a_report_is_one_transaction(writer, store):
     number = ask(writer)
     report(writer, number, attempt(), record(1))
     trial_id = store.trials()[number]._trial_id
-    taken = {"trial_id": trial_id, "epoch": 2, "split": "validation", "metric": "rmse", "value": 1.0}
+    taken = {"trial_id": trial_id, "epoch": 2, "group": "metric", "name": "validation/rmse", "value": 1.0}
     with store.database.writing() as connection:
-        connection.execute(sa.insert(tables.metrics).values(**taken))
+        connection.execute(sa.insert(tables.measurements).values(**taken))
     with pytest.raises(StoreError):
         report(writer, number, attempt(), record(2))
     assert store.trials()[number].intermediate_values == {1: 0.5}
     assert len(rows(store, tables.epochs)) == 1
-    assert len(rows(store, tables.terms)) == 2
+    assert {row["epoch"] for row in rows(store, tables.measurements) if row["group"] == "weight"} == {1}
 
 
 def test_a_repeated_report_changes_nothing(writer, store):
@@ -196,23 +195,32 @@ def test_the_test_metrics_stand_beside_the_validations(writer, store):
 
 
 def probed(epoch: int) -> EpochRecord:
-    places = {"shared": Gradients({"a": 2.0, "b": math.nan}, {"a": {"b": -0.5}})}
-    return replace(record(epoch), probe=ProbeRecord(3, 0.25, places, "no memory"))
+    rows = {
+        "probe": {"probes": 3.0, "seconds": 0.25},
+        "gradient": {"shared/a": 2.0, "shared/b": math.nan},
+        "cosine": {"shared/a/b": -0.5},
+    }
+    return replace(record(epoch), sampled=rows, problem="no memory")
+
+
+def sampled(store: StudyStore) -> dict[tuple[int, str], float | None]:
+    return {
+        (row["epoch"], f"{row['group']}/{row['name']}"): row["value"]
+        for row in rows(store, tables.measurements)
+        if row["group"] in ("probe", "gradient", "cosine")
+    }
 
 
 def test_probes_are_stored_with_their_epoch_and_removed_with_it(writer, store):
     number = ask(writer)
     report(writer, number, attempt("one"), record(1), probed(2), probed(3))
-    (first, _) = rows(store, tables.probes)
-    assert (first["epoch"], first["probes"], first["seconds"], first["problem"]) == (2, 3, 0.25, "no memory")
-    norms = {(row["epoch"], row["term"]): row["norm"] for row in rows(store, tables.gradients)}
-    assert norms == {(2, "a"): 2.0, (2, "b"): None, (3, "a"): 2.0, (3, "b"): None}
-    assert [(row["epoch"], row["term"], row["other"], row["cosine"]) for row in rows(store, tables.conflicts)] == [
-        (2, "a", "b", -0.5),
-        (3, "a", "b", -0.5),
-    ]
+    assert [row["problem"] for row in rows(store, tables.epochs)] == [None, "no memory", "no memory"]
+    mine = {"probe/probes": 3.0, "probe/seconds": 0.25, "gradient/shared/a": 2.0, "gradient/shared/b": None}
+    mine |= {"cosine/shared/a/b": -0.5}
+    assert sampled(store) == {(epoch, name): value for epoch in (2, 3) for name, value in mine.items()}
     writer.record(number, attempt("two", resumed_from=2), record(3))
-    assert {row["epoch"] for table in (tables.probes, tables.gradients) for row in rows(store, table)} == {2}
+    assert sampled(store) == {(2, name): value for name, value in mine.items()}
+    assert [row["problem"] for row in rows(store, tables.epochs)] == [None, "no memory", None]
 
 
 def test_what_was_trained_anew_stands_with_its_trial_and_can_be_stored_again(writer, store):
@@ -223,6 +231,6 @@ def test_what_was_trained_anew_stands_with_its_trial_and_can_be_stored_again(wri
     store.confirm(number, 6, {"test": {"abs_rel": 0.3}})
     found = {(row["seed"], row["split"]): row["value"] for row in rows(store, tables.confirmations)}
     assert found == {(5, "test"): 0.25, (5, "validation"): 0.2, (6, "test"): 0.3}
-    frames = read_frames(store, summarise(store))
+    frames = Frames.read(store, summarise(store))
     assert list(frames.confirmations["number"]) == [number] * 3
     assert list(frames.of("epochs", number)["epoch"]) == [1]

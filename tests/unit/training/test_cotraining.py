@@ -16,7 +16,7 @@ from weightsearch.geometry.warp import warp
 from weightsearch.metrics import depth
 from weightsearch.metrics.odometry import OdometryMetrics
 from weightsearch.metrics.registry import METRICS
-from weightsearch.records import REBALANCE_BINS, EpochRecord
+from weightsearch.records import DELTA_BINS, EpochRecord, parts, rows_at
 from weightsearch.training import naive
 from weightsearch.training.checkpoint import essentials
 from weightsearch.training.device import choose_precision
@@ -44,15 +44,23 @@ def trainer(folder, *overrides: str) -> Trainer:
     return Trainer(data.configuration, data, CPU)
 
 
+def share_kept(record: EpochRecord) -> float:
+    return record.measurements["rebalancing"]["kept"]
+
+
+def shared_norms(record: EpochRecord) -> dict[str, float]:
+    return rows_at(record.sampled["gradient"], "shared")
+
+
 def test_an_epoch_measures_depth_odometry_and_flow(tmp_path):
     record = trainer(tmp_path).train_epoch()
     assert set(record.metrics) == {*(metric.name for metric in depth.METRICS), "scale", "scale_std", *ODOMETRY, *FLOW}
     assert set(record.metrics) - {"scale", "scale_std"} <= set(METRICS)
-    rebalance = record.rebalance
-    assert rebalance.known
-    assert 0 < rebalance.kept <= 1
-    assert len(rebalance.static) == len(rebalance.moving) == REBALANCE_BINS
-    assert sum(rebalance.moving) > 0
+    rebalancing, delta = record.measurements["rebalancing"], record.measurements["delta"]
+    assert rebalancing["moving_known"] == 1
+    assert 0 < rebalancing["kept"] <= 1
+    assert {int(parts(name)[1]) for name in delta} <= set(range(DELTA_BINS))
+    assert sum(rows_at(delta, "moving").values()) > 0
     assert EpochRecord.from_plain(record.to_plain()) == record
 
 
@@ -60,11 +68,12 @@ def test_a_training_whose_mask_leaves_nothing_says_so(tmp_path):
     """No pixel's Delta lies within 1e-12 of its mode: depth and pose learn nothing, and 0 is no result."""
     record = trainer(tmp_path, "rebalance.method=neighbourhood", "rebalance.eta=1e-12").train_epoch()
     rigid = [name for name in record.terms if name in RIGID]
-    assert record.without_pixels == dict.fromkeys(rigid, record.steps)
+    assert record.measurements["without_pixels"] == dict.fromkeys(rigid, record.steps)
     assert [name for name, term in record.terms.items() if math.isnan(term.value)] == rigid
     assert math.isfinite(record.train_loss)
     assert [warning.split("'")[1] for warning in record.warnings] == rigid
-    assert EpochRecord.from_plain(record.to_plain()).without_pixels == record.without_pixels
+    again = EpochRecord.from_plain(record.to_plain())
+    assert again.measurements["without_pixels"] == record.measurements["without_pixels"]
 
 
 def test_a_resumed_training_is_the_undisturbed_one_bit_for_bit(tmp_path):
@@ -127,24 +136,24 @@ def test_rebalancing_decides_what_depth_learns_from(tmp_path):
     with_all = trainer(tmp_path, "rebalance={method: none}")
     with_few = trainer(tmp_path, "rebalance={method: neighbourhood, eta: 1.0e-12}")
     kept, none = with_all.train_epoch(), with_few.train_epoch()
-    assert kept.rebalance.kept == 1
-    assert none.rebalance.kept < 0.01
+    assert share_kept(kept) == 1
+    assert share_kept(none) < 0.01
     assert none.terms["photometric_rigid"].gradient < 0.5 * kept.terms["photometric_rigid"].gradient
     for part, same in {"flow": True, "depth": False}.items():
         pairs = zip(numbers(getattr(with_all.network, part)), numbers(getattr(with_few.network, part)), strict=True)
         assert all(torch.equal(*pair) for pair in pairs) is same
     warm = trainer(tmp_path, "rebalance={method: neighbourhood, eta: 1.0e-12, warmup_epochs: 1}")
     first, second = warm.train_epoch(), warm.train_epoch()
-    assert (first.rebalance.kept, second.rebalance.kept < 0.01) == (1, True)
+    assert (share_kept(first), share_kept(second) < 0.01) == (1, True)
     assert first.terms == kept.terms
 
 
 def test_probes_measure_the_shared_parameters_while_a_part_waits(tmp_path):
     found = trainer(tmp_path, "analysis.budget=1.0", "train.start_epochs={depth: 2}")
-    waiting, learning = found.train_epoch().probe, found.train_epoch().probe
+    waiting, learning = found.train_epoch(), found.train_epoch()
     assert waiting.problem is None
     assert learning.problem is None
-    assert "photometric_flow" in waiting.places["shared"].norms
+    assert "photometric_flow" in shared_norms(waiting)
 
 
 def test_the_truth_scores_as_the_truth(tmp_path):
@@ -282,10 +291,10 @@ def test_probes_see_the_network_anew_when_another_part_begins_to_learn(tmp_path)
     whole.train_epoch()
     whole.save(tmp_path / "checkpoint.pt")
     resumed.resume(tmp_path / "checkpoint.pt")
-    through, again = whole.train_epoch().probe, resumed.train_epoch().probe
-    assert set(through.places["shared"].norms) == set(again.places["shared"].norms)
-    assert through.places["shared"].norms["photometric_flow"] > 0
-    assert through.places["shared"].norms["smooth_depth"] > 0
+    through, again = shared_norms(whole.train_epoch()), shared_norms(resumed.train_epoch())
+    assert set(through) == set(again)
+    assert through["photometric_flow"] > 0
+    assert through["smooth_depth"] > 0
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
@@ -306,7 +315,7 @@ def test_a_motion_that_is_worked_out_needs_no_parameter_and_teaches_depth(tmp_pa
     found = Trainer(data.configuration, data, CPU, account=Account(1e9))
     assert not list(found.network.pose.parameters())
     first, second = found.train_epoch(), found.train_epoch()
-    before, after = ([one.probe.places["shared"].norms[name] for name in RIGID] for one in (first, second))
+    before, after = ([shared_norms(one)[name] for name in RIGID] for one in (first, second))
     assert before == [0, 0]
     assert min(after) > 0
     pose = predict(found.network, batch_of(data))["pose"]

@@ -17,7 +17,7 @@ from weightsearch.data.batch import Batch
 from weightsearch.data.dataset import open_dataset
 from weightsearch.losses.criterion import Criterion
 from weightsearch.losses.masked import masked_difference, masked_mean
-from weightsearch.records import EpochRecord, ProbeRecord
+from weightsearch.records import EpochRecord, Measurements, rows_at
 from weightsearch.training.device import Precision
 from weightsearch.training.loop import Trainer
 from weightsearch.training.network import predict
@@ -71,8 +71,9 @@ def probed(
     dtype: torch.dtype = torch.float32,
     scale: float | None = None,
     precision: Precision | None = None,
-) -> ProbeRecord | None:
-    """A probe's record of so many steps on one batch."""
+    problems: list[str | None] | None = None,
+) -> Measurements:
+    """A probe's rows of so many steps on one batch."""
     criterion = Criterion(terms, weights, at_heads=True)
     parameters = list(network.parameters())
     probe = Probe(network, parameters, criterion, Account(ALWAYS), clock := iter(range(10**6)).__next__)
@@ -92,7 +93,18 @@ def probed(
         probe.measure(result, factor)
         (result.total * (1.0 if scale is None else scale)).backward()
         probe.finish()
-    return probe.end(steps)
+    rows = probe.end(steps)
+    if problems is not None:
+        problems.append(probe.problem)
+    return rows
+
+
+def norms_at(rows: Measurements, place: str) -> dict[str, float]:
+    return rows_at(rows["gradient"], place)
+
+
+def places(rows: Measurements) -> set[str]:
+    return {name.split("/")[0] for name in rows["gradient"]}
 
 
 def by_autograd(network: nn.Module, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
@@ -112,14 +124,13 @@ def by_autograd(network: nn.Module, dtype: torch.dtype = torch.float32) -> dict[
     }
 
 
-def assert_same(found: ProbeRecord, expected: dict[str, torch.Tensor], tolerance: float) -> None:
-    shared = found.places["shared"]
-    names = list(expected)
+def assert_same(found: Measurements, expected: dict[str, torch.Tensor], tolerance: float) -> None:
+    norms, names = norms_at(found, "shared"), list(expected)
     for place, name in enumerate(names):
-        assert shared.norms[name] == pytest.approx(float(expected[name].norm()), rel=tolerance)
+        assert norms[name] == pytest.approx(float(expected[name].norm()), rel=tolerance)
         for other in names[place + 1 :]:
             cosine = torch.nn.functional.cosine_similarity(expected[name], expected[other], dim=0)
-            assert shared.cosines[name][other] == pytest.approx(float(cosine), abs=tolerance)
+            assert found["cosine"][f"shared/{name}/{other}"] == pytest.approx(float(cosine), abs=tolerance)
 
 
 def trained(path: Path, budget: float, *options: str) -> tuple[Trainer, list[EpochRecord], tuple]:
@@ -148,8 +159,8 @@ def test_a_training_is_the_same_in_every_bit_whether_it_is_probed_or_not(tiny, o
     assert plain_states == other_states
     left, right = plain.network.state_dict(), other.network.state_dict()
     assert all(torch.equal(left[name], right[name]) for name in left)
-    assert all(record.probe is None for record in plain_records)
-    assert all(record.probe.probes >= plain.steps_per_epoch - 1 for record in other_records)
+    assert all(record.sampled == {} for record in plain_records)
+    assert all(record.sampled["probe"]["probes"] >= plain.steps_per_epoch - 1 for record in other_records)
 
 
 class Disturbing(nn.Module):
@@ -245,16 +256,16 @@ def test_at_the_heads_an_l1_term_s_gradient_is_its_weight_by_the_root_of_the_pix
     terms = {"a": Term("left", 1), "b": Term("right", 1), "c": Term("depth", 1)}
     found = probed(Heads(), terms)
     pixels = int(a_batch().valid.sum())
-    norms = found.places["heads"].norms
+    norms = norms_at(found, "heads")
     assert norms["a"] == pytest.approx(1.0 / pixels**0.5, rel=1e-6)
     assert norms["b"] == pytest.approx(3.0 / pixels**0.5, rel=1e-6)
     assert norms["c"] == pytest.approx(0.2 * 17**0.5 / pixels**0.5, rel=1e-6)
-    assert found.places["heads"].cosines["a"]["b"] == 0.0
+    assert found["cosine"]["heads/a/b"] == 0.0
 
 
 def test_every_step_s_gradient_at_the_heads_is_the_probe_s_and_needs_none():
     torch.manual_seed(1)
-    expected = probed(Heads()).places["heads"].norms
+    expected = norms_at(probed(Heads()), "heads")
     torch.manual_seed(1)
     network, batch = Heads(), a_batch()
     result = Criterion(TERMS, WEIGHTS, at_heads=True)(network(batch.image), batch)
@@ -267,8 +278,9 @@ def test_the_consistency_term_of_1_to_10_to_a_half_pulls_more_than_the_mean_at_t
     """With maximal depth M it sends .5 * M into the integer and .5 into the fractional head; at the outputs, where
     depth is a variable of its own, its ratio would be .13."""
     configuration = load_base(tiny, ["loss.fractional.weight=10", "loss.consistency.weight=0.5", "data.max_depth=15"])
-    terms = Trainer(configuration, open_dataset(configuration), CPU, account=Account(0.0)).train_epoch().terms
-    ratio = {name: term.at_heads / terms["integer"].at_heads for name, term in terms.items()}
+    record = Trainer(configuration, open_dataset(configuration), CPU, account=Account(0.0)).train_epoch()
+    terms, norms = record.terms, rows_at(record.measurements["gradient"], "heads")
+    ratio = {name: norm / norms["integer"] for name, norm in norms.items()}
     assert ratio == pytest.approx({"integer": 1, "fractional": 10, "consistency": 0.5 * (15**2 + 1) ** 0.5}, rel=1e-4)
     assert ratio["consistency"] / (sum(ratio.values()) / 3) == pytest.approx(1.22, abs=0.005)
     assert terms["consistency"].gradient / terms["integer"].gradient == pytest.approx(0.5, rel=1e-5)
@@ -297,7 +309,7 @@ def test_parameters_that_only_one_term_reaches_are_not_shared():
     network = Heads()
     found = probed(network, {"a": TERMS["a"], "b": TERMS["b"]}, WEIGHTS)
     expected = by_autograd(network)
-    assert found.places["shared"].norms["a"] == pytest.approx(float(expected["a"].norm()), rel=1e-5)
+    assert norms_at(found, "shared")["a"] == pytest.approx(float(expected["a"].norm()), rel=1e-5)
 
 
 def test_without_parameters_that_all_terms_reach_those_of_two_count():
@@ -316,15 +328,15 @@ def test_without_parameters_that_all_terms_reach_those_of_two_count():
         value = WEIGHTS[name] * TERMS[name](network(batch.image), batch)
         gradient = torch.autograd.grad(value, list(network.first.parameters()))
         expected = float(torch.cat([one.flatten() for one in gradient]).norm())
-        assert found.places["shared"].norms[name] == pytest.approx(expected, rel=1e-5)
-    assert found.places["shared"].norms["b"] == 0.0
-    assert "b" not in found.places["shared"].cosines["a"]
+        assert norms_at(found, "shared")[name] == pytest.approx(expected, rel=1e-5)
+    assert norms_at(found, "shared")["b"] == 0.0
+    assert "shared/a/b" not in found["cosine"]
 
 
 def test_terms_of_weight_zero_have_no_gradient_and_no_conflict():
     found = probed(Heads(), TERMS, {"a": 1.0, "b": 0.0, "c": 0.5})
-    assert found.places["shared"].norms["b"] == 0.0
-    assert set(found.places["shared"].cosines["a"]) == {"c"}
+    assert norms_at(found, "shared")["b"] == 0.0
+    assert [name for name in found["cosine"] if name.startswith("shared/a/")] == ["shared/a/c"]
 
 
 def test_a_term_that_pulls_alone_is_not_probed():
@@ -332,7 +344,7 @@ def test_a_term_that_pulls_alone_is_not_probed():
     criterion = Criterion(TERMS, {"a": 0.0, "b": 0.0, "c": 0.5}, at_heads=True)
     probe = Probe(network, list(network.parameters()), criterion, Account(ALWAYS), lambda: 0.0)
     assert not probe.due(criterion(network(batch.image), batch), 1)
-    assert probe.end(1) is None
+    assert probe.end(1) == {}
 
 
 def shared_by_autograd(network: nn.Module, terms, parameters) -> dict[str, torch.Tensor]:
@@ -360,7 +372,7 @@ def test_an_output_of_two_names_counts_once():
     found = probed(network, terms)
     reached_by_all = [*network.trunk.parameters(), *network.left.parameters()]
     assert_same(found, shared_by_autograd(network, terms, reached_by_all), 1e-5)
-    assert set(found.places) == {"heads", "shared"}
+    assert places(found) == {"heads", "shared"}
 
 
 class Refining(Heads):
@@ -381,7 +393,7 @@ def test_a_path_beside_the_heads_counts_at_the_shared_parameters_and_heads_are_l
     network = Refining()
     found = probed(network)
     assert_same(found, shared_by_autograd(network, TERMS, list(network.trunk.parameters())), 1e-5)
-    assert set(found.places) == {"shared"}
+    assert places(found) == {"shared"}
 
 
 def test_a_compiled_network_is_measured_at_what_its_terms_really_reach():
@@ -391,7 +403,7 @@ def test_a_compiled_network_is_measured_at_what_its_terms_really_reach():
     with torch._functorch.config.patch(donated_buffer=False):
         found = probed(compiled)
     assert_same(found, by_autograd(network), 1e-5)
-    assert set(found.places) == {"shared"}
+    assert places(found) == {"shared"}
 
 
 def test_outputs_in_half_precision_are_heads_as_others_are(tiny):
@@ -417,11 +429,12 @@ def test_outputs_in_half_precision_are_heads_as_others_are(tiny):
     probe.measure(result, None)
     result.total.backward()
     probe.finish()
-    found, expected = probe.end(1).places["heads"], probed(whole).places["heads"]
+    found, expected = probe.end(1), probed(whole)
     for name in TERMS:
-        assert found.norms[name] == pytest.approx(expected.norms[name], rel=0.02)
-    assert found.cosines["a"]["c"] == pytest.approx(expected.cosines["a"]["c"], abs=0.02)
-    assert abs(expected.cosines["a"]["c"]) > 0.1
+        assert norms_at(found, "heads")[name] == pytest.approx(norms_at(expected, "heads")[name], rel=0.02)
+    cosine = expected["cosine"]["heads/a/c"]
+    assert found["cosine"]["heads/a/c"] == pytest.approx(cosine, abs=0.02)
+    assert abs(cosine) > 0.1
 
 
 def test_checkpointing_of_the_old_kind_ends_the_probing_with_a_reason():
@@ -429,9 +442,10 @@ def test_checkpointing_of_the_old_kind_ends_the_probing_with_a_reason():
         def forward(self, image):
             return checkpoint(super().forward, image.requires_grad_(), use_reentrant=True)
 
-    found = probed(Heads(Reentrant(3, 2, 3, padding=1)))
-    assert (found.probes, found.places) == (0, {})
-    assert "reentrant checkpointing" in found.problem
+    problems: list[str | None] = []
+    found = probed(Heads(Reentrant(3, 2, 3, padding=1)), problems=problems)
+    assert (found["probe"]["probes"], places(found)) == (0, set())
+    assert "reentrant checkpointing" in problems[0]
 
 
 def test_a_buffer_that_is_replaced_in_the_backward_pass_is_put_back():
@@ -481,7 +495,7 @@ def test_a_network_that_goes_backward_only_once_ends_the_probing_with_its_reason
     probe.measure(result, None)
     assert "gone already" in probe.problem
     found = probe.end(1)
-    assert (found.probes, found.places) == (0, {})
+    assert (found["probe"]["probes"], places(found)) == (0, set())
     assert not probe.due(criterion(network(batch.image), batch), 1)
 
 
@@ -507,5 +521,5 @@ def test_probes_never_cost_more_than_their_share_whatever_the_length_of_trials(l
 def test_a_record_with_a_probe_survives_its_plain_form(tiny):
     _, records, _ = trained(tiny, ALWAYS)
     again = EpochRecord.from_plain(records[0].to_plain())
-    assert again.probe == records[0].probe
-    assert again.probe.places["shared"].norms.keys() == {"integer", "fractional", "consistency"}
+    assert again.sampled == records[0].sampled
+    assert norms_at(again.sampled, "shared").keys() == {"integer", "fractional", "consistency"}

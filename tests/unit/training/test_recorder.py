@@ -9,6 +9,7 @@ import torch
 
 from weightsearch.losses.criterion import Criterion, CriterionResult
 from weightsearch.records import pixel_warnings
+from weightsearch.training.measures.measure import Step
 from weightsearch.training.recorder import Recorder
 
 CPU = torch.device("cpu")
@@ -22,23 +23,23 @@ def recorded(*steps: dict[str, float | None]) -> Recorder:
         values = torch.tensor([step[name] or 0.0 for name in WEIGHTS])
         empty = torch.tensor([step[name] is None for name in WEIGHTS])
         result = CriterionResult(values.sum(), values, torch.ones(3), (None,) * 3, (), empty)
-        recorder.add(result, torch.ones(()), None, torch.ones(1, dtype=torch.bool))
+        recorder.add(Step(result, None, torch.ones(1, dtype=torch.bool), None), torch.ones(()))
     return recorder
 
 
 def test_steps_without_pixels_do_not_make_a_mean_smaller():
     recorder = recorded({"a": 0.4, "b": 1.0, "off": 1.0}, {"a": None, "b": 3.0, "off": None})
-    terms = recorder.terms()
-    assert terms["a"].value == pytest.approx(0.4)
-    assert terms["b"].value == pytest.approx(2.0)
+    rows = recorder.measurements()
+    assert rows["value"]["a"] == pytest.approx(0.4)
+    assert rows["value"]["b"] == pytest.approx(2.0)
     assert recorder.train_loss() == pytest.approx(2 * 0.4 + 2.0)
-    assert recorder.steps_without_pixels() == {"a": 1, "off": 1}
+    assert rows["without_pixels"] == {"a": 1, "off": 1}
 
 
 def test_a_term_that_never_had_a_pixel_has_no_value():
     recorder = recorded({"a": None, "b": 1.0, "off": 1.0}, {"a": None, "b": 3.0, "off": 1.0})
-    assert math.isnan(recorder.terms()["a"].value)
-    assert recorder.terms()["a"].contribution == 0
+    assert math.isnan(recorder.measurements()["value"]["a"])
+    assert recorder.measurements()["contribution"]["a"] == 0
     assert recorder.train_loss() == pytest.approx(2.0)
     assert math.isnan(recorded({"a": None, "b": None, "off": 1.0}).train_loss())
 

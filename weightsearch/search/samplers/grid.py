@@ -14,6 +14,7 @@ from pydantic import Field
 from weightsearch.config.ranges import Range
 from weightsearch.search.samplers.sampler import MakeSampler
 from weightsearch.search.space import grid_points
+from weightsearch.study.optuna_internals import give_grid_point, grid_point, is_enqueued
 
 
 def grid(*, points: Annotated[int, Field(ge=2)] | None = None) -> MakeSampler:
@@ -35,20 +36,16 @@ class Grid(GridSampler):
 
     def taken(self, study: optuna.Study) -> set[int]:
         """The points that trials of the study have."""
-        trials = study.get_trials(deepcopy=False)
-        return {trial.system_attrs["grid_id"] for trial in trials if "grid_id" in trial.system_attrs}
+        points = map(grid_point, study.get_trials(deepcopy=False))
+        return {point for point in points if point is not None}
 
     def is_exhausted(self, study: optuna.Study) -> bool:
         """True if every point has a trial."""
         return len(self.taken(study)) >= self.size
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        if "grid_id" in trial.system_attrs or "fixed_params" in trial.system_attrs:
-            return
-        left = sorted(set(range(self.size)) - self.taken(study))
-        storage = study._storage
-        storage.set_trial_system_attr(trial._trial_id, "search_space", self._search_space)
-        storage.set_trial_system_attr(trial._trial_id, "grid_id", left[0])
+        if grid_point(trial) is None and not is_enqueued(trial):
+            give_grid_point(self, study, trial, min(set(range(self.size)) - self.taken(study)))
 
     def after_trial(self, *_: Any) -> None:
         """Nothing: `is_exhausted` decides when the search ends."""
