@@ -33,15 +33,21 @@ class Pull:
         return WORDS[self.place]
 
 
+def ratios(norms: Mapping[str, float]) -> dict[str, float]:
+    """r_k = G_k / mean_j G_j, from the norm of each weighted term's gradient; terms without a gradient are left out and
+    do not count in the mean."""
+    known = {name: norm for name, norm in norms.items() if math.isfinite(norm) and norm > 0}
+    mean = sum(known.values()) / len(known) if known else math.nan
+    return {name: norm / mean for name, norm in known.items()}
+
+
 def pull_of(norms: Mapping[str, tuple[int, Mapping[str, float]]]) -> Pull | None:
     """Gradient ratios at the shared parameters; before their first measurement at the heads; None without either.
     norms: place -> the last epoch with a measurement there, and each weighted term's gradient norm."""
     for place in WORDS:
         epoch, found = norms.get(place, (0, {}))
-        pulls = {name: norm for name, norm in found.items() if math.isfinite(norm) and norm > 0}
-        if pulls:
-            mean = sum(pulls.values()) / len(pulls)
-            return Pull(place, epoch, {name: norm / mean for name, norm in pulls.items()})
+        if shares := ratios(found):
+            return Pull(place, epoch, shares)
     return None
 
 
@@ -61,5 +67,5 @@ def gradient_ratios(norms: pd.DataFrame) -> pd.DataFrame:
     and the others' mean is 1."""
     wide = norms.pivot(index="epoch", columns="term", values="value").astype(float)
     wide = wide[list(dict.fromkeys(norms["term"]))]
-    wide = wide.where(wide > 0)
-    return wide.div(wide.mean(axis=1), axis=0)
+    rows = [ratios({str(term): float(norm) for term, norm in row.items()}) for _, row in wide.iterrows()]
+    return pd.DataFrame(rows, index=wide.index, columns=wide.columns)

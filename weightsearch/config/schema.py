@@ -122,6 +122,7 @@ class EarlyStopping(Section):
         return 1 + min(range(len(curve)), key=lambda index: sign * curve[index])
 
     def over(self, curve: Sequence[float]) -> bool:
+        """True if the metric has not improved for `patience` epochs."""
         return bool(curve) and len(curve) - self.best(curve) >= self.patience
 
 
@@ -150,6 +151,20 @@ class Train(Section):
     amp: Literal["auto", "off", "bf16", "fp16"] = "auto"
     channels_last: bool = True
     start_epochs: dict[str, Count] = Field(default_factory=dict)
+
+    @property
+    def watched(self) -> str | None:
+        """The metric that decides when a training ends and which epoch counts; None without early stopping."""
+        return None if self.early_stopping is None else self.early_stopping.metric
+
+    def over(self, epochs: int, curve: Sequence[float]) -> bool:
+        """True if a training is at its end after so many epochs. curve: the watched metric, a value an epoch."""
+        return epochs >= self.epochs or (self.early_stopping is not None and self.early_stopping.over(curve))
+
+    def epoch_that_counts(self, epochs: int, curve: Sequence[float]) -> int:
+        """The epoch whose network and metrics are the training's: the last of so many or, under early stopping, the
+        best. curve: see `over`."""
+        return epochs if self.early_stopping is None else self.early_stopping.best(curve)
 
 
 class Rebalance(Section):

@@ -116,7 +116,7 @@ class View:
             return
         self.last = now
         name = f"trial {event.number}" + (f" ({event.baseline})" if event.baseline else "")
-        what = f"epoch {event.record.epoch}/{status.epochs}" if event.record else event.kind
+        what = f"epoch {event.record.epoch}/{status.train.epochs}" if event.record else event.kind
         best = status.best()
         so_far = f"best {best[1]:.4f} (trial {best[0]})" if best else "no full trial yet"
         value = f" {status.objective} {status.values[event.number]:.4f}" if event.number in status.values else ""

@@ -285,10 +285,10 @@ class Ledger:
             return OUTCOMES[state], Stored(new=True, removed=0)
         stored = self.writer.record(number, attempt, record)
         train = assignment.configuration.train
-        stopping = train.early_stopping
-        curve = [] if stopping is None else self.store.curve(number, stopping.metric)
-        if record.epoch >= train.epochs or (stopping is not None and stopping.over(curve)):
-            self.writer.complete(number, None if stopping is None else stopping.best(curve), pictures)
+        curve = [] if train.watched is None else self.store.curve(number, train.watched)
+        if train.over(record.epoch, curve):
+            kept = None if train.watched is None else train.epoch_that_counts(record.epoch, curve)
+            self.writer.complete(number, kept, pictures)
             return COMPLETE, stored
         if stored.new and self._prunes(assignment, record.epoch):
             self.writer.prune(number)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from weightsearch.analysis.gradient_ratio import Pull, later_pull
-from weightsearch.config.schema import EarlyStopping, Train
+from weightsearch.config.schema import Train
 from weightsearch.records import EpochRecord, TermRecord
 from weightsearch.search.ledger import COMPLETE, FAILED, PRUNED, Event
 from weightsearch.study.progress import Counts, Progress, running_trial
@@ -20,19 +20,20 @@ ENDS: Final = {COMPLETE: "COMPLETE", PRUNED: "PRUNED", FAILED: "FAIL"}
 
 @dataclass
 class Status:
-    """objective: the first one, on the validation split. total: trials of the study; epochs: of a full trial.
+    """objective: the first one, on the validation split. total: trials of the study. train: decides which
+    epoch counts.
 
-    states: ended trials by state. values: the objective's last value by trial. full: the trials that are COMPLETE.
-    stopping: under early stopping a trial's value is that of its best epoch so far. kept: then the curves that decide.
-    baselines: name -> trial. running: trial -> epochs done. terms: trial -> those of its last epoch. pulls: trial ->
-    its gradient ratios. lengths: epochs of the trials that ended here. elsewhere: how many trials other drivers train.
-    counted: trials that `recount` has found ended. away: why the database does not answer, while it does not.
+    states: ended trials by state. values: the objective's value by trial, at the epoch that counts so far. full: the
+    trials that are COMPLETE. curves: trial -> the metric that `train` watches, a value an epoch. baselines: name ->
+    trial. running: trial -> epochs done. terms: trial -> those of its last epoch. pulls: trial -> its gradient ratios.
+    lengths: epochs of the trials that ended here. elsewhere: how many trials other drivers train. counted: trials that
+    `recount` has found ended. away: why the database does not answer, while it does not.
     """
 
     objective: str
     minimize: bool
     total: int
-    epochs: int
+    train: Train
     states: dict[str, int]
     values: dict[int, float] = field(default_factory=dict)
     full: set[int] = field(default_factory=set)
@@ -46,8 +47,7 @@ class Status:
     epochs_here: int = 0
     first_epoch: float | None = None
     away: str | None = None
-    stopping: EarlyStopping | None = None
-    kept: dict[int, list[float]] = field(default_factory=dict)
+    curves: dict[int, list[float]] = field(default_factory=dict)
     started: float | None = None
     clock: Callable[[], float] = time.monotonic
 
@@ -58,11 +58,7 @@ class Status:
         states = {state: summary.states[state] for state in ("COMPLETE", "PRUNED", "FAIL")}
         values = {trial.number: trial.values[name] for trial in summary.trials if trial.state == "COMPLETE"}
         baselines = {known: trial.number for known, trial in summary.baselines.items()}
-        status = cls(
-            name, direction == "minimize", total, train.epochs, states, values, set(values), baselines, clock=clock
-        )
-        status.stopping = train.early_stopping
-        return status
+        return cls(name, direction == "minimize", total, train, states, values, set(values), baselines, clock=clock)
 
     def take(self, event: Event) -> None:
         if self.started is None:
@@ -115,12 +111,10 @@ class Status:
 
     def _counts(self, number: int, record: EpochRecord) -> bool:
         """True if a trial's value is that of this epoch from now on."""
-        if self.stopping is None:
-            return True
-        curve = self.kept.setdefault(number, [])
+        curve = self.curves.setdefault(number, [])
         del curve[record.epoch - 1 :]
-        curve.append(record.metrics[self.stopping.metric])
-        return self.stopping.best(curve) == len(curve)
+        curve.append(record.metrics[self.train.watched or self.objective])
+        return self.train.epoch_that_counts(len(curve), curve) == len(curve)
 
     def progress(self, study: str) -> Progress:
         """The progress at this moment."""
@@ -130,7 +124,7 @@ class Status:
             objective=self.objective,
             states={**self.states, "RUNNING": len(self.running) + self.elsewhere},
             total=self.total,
-            epochs=self.epochs,
+            epochs=self.train.epochs,
             best=self.best(),
             baselines=self.baseline_values(),
             running=tuple(
@@ -174,7 +168,7 @@ class Status:
         once three have ended. Trials to come are shared with other drivers in proportion to the trials that run."""
         if self.first_epoch is None or self.epochs_here < 3:
             return None
-        usual = sum(self.lengths) / len(self.lengths) if len(self.lengths) >= 3 else self.epochs
+        usual = sum(self.lengths) / len(self.lengths) if len(self.lengths) >= 3 else self.train.epochs
         to_come = max(0, self.total - self.ended - len(self.running) - self.elsewhere)
         here = len(self.running) or 1
         left = to_come * usual * here / (here + self.elsewhere) + sum(

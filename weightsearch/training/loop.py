@@ -84,18 +84,16 @@ class Trainer:
 
     @property
     def done(self) -> bool:
-        stopping = self.configuration.train.early_stopping
-        return self.epoch >= self.configuration.train.epochs or (stopping is not None and stopping.over(self._curve()))
+        return self.configuration.train.over(self.epoch, self._curve())
 
     @property
     def result(self) -> EpochRecord:
-        """The epoch that counts: the last, or under early stopping the best one."""
-        stopping = self.configuration.train.early_stopping
-        return self.history[-1 if stopping is None else stopping.best(self._curve()) - 1]
+        """The record of the epoch that counts."""
+        return self.history[self.configuration.train.epoch_that_counts(self.epoch, self._curve()) - 1]
 
     def _curve(self) -> list[float]:
-        stopping = self.configuration.train.early_stopping
-        return [] if stopping is None else [record.metrics[stopping.metric] for record in self.history]
+        watched = self.configuration.train.watched
+        return [] if watched is None else [record.metrics[watched] for record in self.history]
 
     def train_epoch(self) -> EpochRecord:
         """One epoch of training, then the metrics on the validation split. Raises TrialFailure for values that are not

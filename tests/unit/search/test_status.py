@@ -14,7 +14,7 @@ from weightsearch.study.summary import summarise
 
 
 def status(clock) -> Status:
-    return Status("abs_rel", True, 10, 4, {"COMPLETE": 0, "PRUNED": 0, "FAIL": 0}, clock=clock)
+    return Status("abs_rel", True, 10, Train(epochs=4, lr=1), {"COMPLETE": 0, "PRUNED": 0, "FAIL": 0}, clock=clock)
 
 
 def test_counts_and_best():
@@ -70,7 +70,7 @@ def test_trials_to_come_are_shared_with_other_drivers_in_the_time_left():
 
 def test_under_early_stopping_a_trial_is_worth_its_best_epoch():
     one = status(lambda: 0.0)
-    one.stopping = EarlyStopping(patience=2, metric="abs_rel")
+    one.train = Train(epochs=4, lr=1, early_stopping=EarlyStopping(patience=2, metric="abs_rel"))
     one.take(Event("started", 0))
     for epoch, value in enumerate([0.5, 0.3, 0.4, 0.35], start=1):
         one.take(Event("epoch", 0, record=record(epoch, value)))

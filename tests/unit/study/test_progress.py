@@ -13,6 +13,7 @@ from rich.console import Console
 
 from tests.stores import attempt, driving
 from tests.synthetic import DEPTH_GAIN, SHARED_GAIN, SPACE, config, fill, record, train
+from weightsearch.config.schema import Train
 from weightsearch.console import progress_group
 from weightsearch.records import TermRecord
 from weightsearch.search.ledger import Event
@@ -72,7 +73,9 @@ def test_a_study_that_another_process_runs_is_seen_as_it_is(storage):
 
 def test_gradients_are_those_at_the_heads_until_a_probe_has_seen_the_shared_parameters():
     weights = {"integer": 1.0, "fractional": 10.0, "consistency": 0.5}
-    status = Status("abs_rel", True, 1, 8, {"COMPLETE": 0, "PRUNED": 0, "FAIL": 0}, clock=lambda: 0.0)
+    status = Status(
+        "abs_rel", True, 1, Train(epochs=8, lr=1), {"COMPLETE": 0, "PRUNED": 0, "FAIL": 0}, clock=lambda: 0.0
+    )
     status.take(Event("started", 0))
     assert "gradient ratio" not in shown(status.progress("s"))
     for epoch, place, at in ((1, "heads", 1), (2, "heads", 2), (3, "shared", 3), (4, "shared", 3), (6, "shared", 6)):
