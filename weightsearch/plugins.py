@@ -34,6 +34,7 @@ PACKAGES: Final[Mapping[str, str]] = types.MappingProxyType(
         "pruner": "weightsearch.search.pruners",
     }
 )
+FUNCTIONS: Final = ("sampler", "pruner")  # kinds whose plug-ins are functions; those of the others are classes
 INTERFACES: Final = ("sampler", "pruner")  # modules of these packages that define the plug-ins' interface
 
 
@@ -75,7 +76,7 @@ def _shipped(kind: str, name: str) -> Callable[..., Any]:
     module = importlib.import_module(f"{PACKAGES[kind]}.{name}")
     wanted = name.replace("_", "")
     found = (one for key, one in vars(module).items() if key.replace("_", "").lower() == wanted and callable(one))
-    return next(found)  # type: ignore[no-any-return]
+    return next(one for one in found if inspect.isclass(one) is (kind not in FUNCTIONS))  # type: ignore[no-any-return]
 
 
 def resolve(kind: str, name: str) -> Callable[..., Any]:

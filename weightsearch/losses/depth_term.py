@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +17,7 @@ FLOOR: Final = 1e-3  # metres; what is predicted below counts as this where a lo
 # keeps its gradient: a network that starts with depths below 0 must be able to leave them
 
 
-@dataclass(frozen=True)
-class Compared:
+class Compared(NamedTuple):
     """predicted, true: [B, 1, h, w] in the term's space, float32 or better, both 0 outside the mask `valid`."""
 
     predicted: Tensor
@@ -29,6 +27,17 @@ class Compared:
     @property
     def difference(self) -> Tensor:
         return self.predicted - self.true
+
+
+def compared(predicted: Tensor, true: Tensor, mask: Tensor | None) -> Compared:
+    """Plain tensors as the formulas take them. mask: bool, the valid pixels; None for all. Raises ValueError if the
+    shapes differ or are not [B, 1, H, W]."""
+    mask = torch.ones_like(true, dtype=torch.bool) if mask is None else mask
+    if not predicted.shape == true.shape == mask.shape or true.ndim != 4 or true.shape[1] != 1:
+        shapes = ", ".join(str(list(one.shape)) for one in (predicted, true, mask))
+        raise ValueError(f"predicted, true and mask must have one shape [B, 1, H, W], found {shapes}")
+    precise = torch.promote_types(predicted.dtype, torch.float32)
+    return Compared(predicted.to(precise).masked_fill(~mask, 0), true.to(precise).masked_fill(~mask, 0), mask)
 
 
 class DepthTerm(nn.Module):

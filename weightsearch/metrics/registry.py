@@ -1,4 +1,4 @@
-"""All metrics by name. A metric is added in the file of its prediction: depth.py, odometry.py or flow.py."""
+"""All metrics by name. A metric is added in the file of its prediction, such as depth_metrics.py."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from weightsearch.metrics import depth, flow, odometry
+from weightsearch.metrics import depth_metrics, flow_metrics, odometry_metrics
 from weightsearch.metrics.metric import Metric
 
 METRICS: Final[Mapping[str, Metric]] = MappingProxyType(
-    {metric.name: metric for metric in (*depth.METRICS, *odometry.METRICS, *flow.METRICS)}
+    {metric.name: metric for metric in (*depth_metrics.METRICS, *odometry_metrics.METRICS, *flow_metrics.METRICS)}
 )

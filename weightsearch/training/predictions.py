@@ -23,7 +23,7 @@ from weightsearch.data.source import Frame, Size, Source, SplitName, Video
 from weightsearch.data.split import cut, with_neighbours
 from weightsearch.data.units import Stored, Unit, convention, stored_as, to_metres, unit_of
 from weightsearch.errors import DataError, counted
-from weightsearch.metrics.depth import DepthMetrics
+from weightsearch.metrics.depth_metrics import DepthMetrics
 from weightsearch.metrics.protocol import CROPS, Protocol, crop_box, crop_size, misfit
 from weightsearch.plugins import known_words
 from weightsearch.records import EvaluationSize

@@ -16,7 +16,7 @@ from weightsearch.data.dataset import Dataset, check_counts
 from weightsearch.errors import RAISED, DataError, ModelError, WeightsearchError, counted, fault_line
 from weightsearch.losses.criterion import build_criterion
 from weightsearch.losses.rebalancing import Rebalancing
-from weightsearch.metrics.depth import NAMES
+from weightsearch.metrics.depth_metrics import NAMES
 from weightsearch.plugins import attribute
 from weightsearch.training.batches import batches
 from weightsearch.training.network import build_network, depth_of, predict, quantised, waiting_parts

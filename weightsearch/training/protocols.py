@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from weightsearch.config.schema import Configuration
-from weightsearch.metrics.depth import OwnMetric
+from weightsearch.metrics.depth_metrics import OwnMetric
 from weightsearch.metrics.protocol import Protocol
 from weightsearch.plugins import all_options, resolve
 from weightsearch.user_code import own_code

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 from torch.func import jacrev, vmap
 
 from weightsearch.geometry.pose import axis_angle, axis_angle_matrix, cross_matrix, inverse, pose_matrix
-from weightsearch.metrics.odometry import _angles
+from weightsearch.metrics.odometry_metrics import _angles
 from weightsearch.models.parts.pose import rotated
 
 ANGLES = [0.0, 1e-12, 1e-8, 9e-5, 1.1e-4, 2.1e-4, 1e-2, 1.0, 3.0, 3.14, *(math.pi - off for off in (1e-5, 1e-9, 0.0))]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from weightsearch.config import load_configuration, load_study
 from weightsearch.config.schema import PRESETS
 from weightsearch.errors import ConfigError, ModelError, TrialFailure
-from weightsearch.metrics.depth import DepthMetrics
+from weightsearch.metrics.depth_metrics import DepthMetrics
 from weightsearch.metrics.protocol import CROPS, Protocol, crop_mask, misfit
 from weightsearch.training.protocols import own_metrics, protocol_of
 

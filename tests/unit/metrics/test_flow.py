@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from weightsearch.data.flow_files import read_flow
 from weightsearch.errors import TrialFailure
-from weightsearch.metrics.flow import FlowMetrics
+from weightsearch.metrics.flow_metrics import FlowMetrics
 
 CPU = torch.device("cpu")
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weightsearch.errors import TrialFailure
-from weightsearch.metrics.odometry import OdometryMetrics
+from weightsearch.metrics.odometry_metrics import OdometryMetrics
 
 NAMES = ("ate", "rpe_rot", "rpe_dir", "t_err", "r_err")
 

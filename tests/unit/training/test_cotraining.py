@@ -13,8 +13,8 @@ from tests.video import CPU, batch_of, configuration, dataset
 from weightsearch.data.dataset import relative_poses
 from weightsearch.errors import ConfigError, DataError, ModelError, OptionError
 from weightsearch.geometry.warp import warp
-from weightsearch.metrics import depth
-from weightsearch.metrics.odometry import OdometryMetrics
+from weightsearch.metrics import depth_metrics
+from weightsearch.metrics.odometry_metrics import OdometryMetrics
 from weightsearch.metrics.registry import METRICS
 from weightsearch.records import DELTA_BINS, EpochRecord, parts, rows_at
 from weightsearch.training import naive
@@ -54,7 +54,13 @@ def shared_norms(record: EpochRecord) -> dict[str, float]:
 
 def test_an_epoch_measures_depth_odometry_and_flow(tmp_path):
     record = trainer(tmp_path).train_epoch()
-    assert set(record.metrics) == {*(metric.name for metric in depth.METRICS), "scale", "scale_std", *ODOMETRY, *FLOW}
+    assert set(record.metrics) == {
+        *(metric.name for metric in depth_metrics.METRICS),
+        "scale",
+        "scale_std",
+        *ODOMETRY,
+        *FLOW,
+    }
     assert set(record.metrics) - {"scale", "scale_std"} <= set(METRICS)
     rebalancing, delta = record.measurements["rebalancing"], record.measurements["delta"]
     assert rebalancing["moving_known"] == 1

@@ -14,6 +14,16 @@ from weightsearch.losses.smoothness import smoothness
 from weightsearch.losses.term import Prediction
 
 
+def edge_aware_smoothness(values: Tensor, image: Tensor, *, sharpness: float = 1.0) -> Tensor:
+    """Mean |dx v| exp(-sharpness |dx I|) plus the same along y, in the unit of v.
+
+    values: v, [B, 1, h, w], usually disparity over its mean. image: I, RGB in [0, 1], [B, 3, H, W]. sharpness: how
+    strongly edges of the image allow edges of v; 0 ignores the image. Returns a scalar. Source: Godard et al. 2017,
+    eq. 3.
+    """
+    return smoothness(values, image, sharpness)
+
+
 class EdgeAwareSmoothness(nn.Module):
     """mean |dx v| exp(-sharpness |dx I|) + mean |dy v| exp(-sharpness |dy I|) over all pixels, valid or not: it looks
     at no truth. I: colour in [0, 1], differences averaged over the channels.
@@ -38,4 +48,4 @@ class EdgeAwareSmoothness(nn.Module):
         value = in_space(depth.to(torch.promote_types(depth.dtype, torch.float32)), everywhere, self.space)
         if self.space != "log":
             value = value / value.mean(dim=(2, 3), keepdim=True).clamp(min=FLOOR)
-        return smoothness(value, batch.image, self.sharpness)
+        return edge_aware_smoothness(value, batch.image, sharpness=self.sharpness)

@@ -8,9 +8,48 @@ from pydantic import Field
 from torch import Tensor
 
 from weightsearch.data.batch import Batch
-from weightsearch.losses.depth_term import DepthTerm
+from weightsearch.losses.depth_term import DepthTerm, compared, in_space
 from weightsearch.losses.masked import image_means, masked_mean, mean_of_images, safe_sqrt
 from weightsearch.losses.term import Prediction
+
+
+def silog(
+    predicted: Tensor,
+    true: Tensor,
+    mask: Tensor | None = None,
+    *,
+    variance_focus: float = 0.85,
+    form: Literal["squared", "sqrt"] = "sqrt",
+    scale: float = 1.0,
+    per_image: bool = False,
+) -> Tensor:
+    """Scale-invariant logarithmic loss of depth maps, dimensionless; the options are those of SILog.
+
+    predicted, true: depth in metres, [B, 1, H, W]; predictions below 1 mm count as 1 mm and keep their gradient. mask:
+    bool, the valid pixels; None for all. Returns a scalar, 0 without a valid pixel. Sources: Eigen et al. 2014, eq. 4;
+    Lee et al. 2019.
+    """
+    pixels = compared(predicted, true, mask)
+    d = in_space(pixels.predicted, pixels.valid, "log") - in_space(pixels.true, pixels.valid, "log")
+    return silog_of_logarithms(d, pixels.valid, variance_focus, form, scale, per_image=per_image)
+
+
+def silog_of_logarithms(
+    d: Tensor, valid: Tensor, variance_focus: float, form: Literal["squared", "sqrt"], scale: float, *, per_image: bool
+) -> Tensor:
+    """As `silog`. d: ln(predicted) - ln(true), 0 outside the mask."""
+    if per_image:
+        mean = image_means(d, valid)
+        centred = (d - mean[:, None, None, None]).masked_fill(~valid, 0)
+        variance = image_means(centred**2, valid)
+    else:
+        mean = masked_mean(d, valid)
+        centred = (d - mean).masked_fill(~valid, 0)
+        variance = masked_mean(centred**2, valid)
+    # Written with the variance: the difference of two large means would turn negative in float32.
+    q = variance + (1 - variance_focus) * mean**2
+    value = safe_sqrt(q) if form == "sqrt" else q
+    return scale * (mean_of_images(value, valid) if per_image else value)
 
 
 class SILog(DepthTerm):
@@ -38,22 +77,7 @@ class SILog(DepthTerm):
         self.per_image = per_image
 
     def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
-        compared = self.compare(prediction, batch)
-        d, valid = compared.difference, compared.valid
-        if self.per_image:
-            return self.scale * mean_of_images(self._form(*self._moments(d, valid)), valid)
-        mean = masked_mean(d, valid)
-        centred = (d - mean).masked_fill(~valid, 0)
-        return self.scale * self._form(masked_mean(centred**2, valid), mean)
-
-    @staticmethod
-    def _moments(d: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """Variance and mean of each image, [B]."""
-        mean = image_means(d, valid)
-        centred = (d - mean[:, None, None, None]).masked_fill(~valid, 0)
-        return image_means(centred**2, valid), mean
-
-    def _form(self, variance: Tensor, mean: Tensor) -> Tensor:
-        """Written with the variance: the difference of two large means would turn negative in float32."""
-        q = variance + (1 - self.variance_focus) * mean**2
-        return safe_sqrt(q) if self.form == "sqrt" else q
+        pixels = self.compare(prediction, batch)
+        return silog_of_logarithms(
+            pixels.difference, pixels.valid, self.variance_focus, self.form, self.scale, per_image=self.per_image
+        )

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from weightsearch.errors import TrialFailure
 from weightsearch.metrics.metric import Metric
-from weightsearch.metrics.protocol import Protocol, crop_mask
+from weightsearch.metrics.protocol import CROPS, Protocol, crop_mask
 from weightsearch.records import Quantity, Size
 
 Region = Literal["all", "static", "moving"]
@@ -265,6 +265,51 @@ class DepthMetrics:
             for metric in METRICS
             if metric.region == region
         }
+
+
+def depth(
+    predicted: Tensor,
+    true: Tensor,
+    mask: Tensor | None = None,
+    *,
+    min_depth: float = 1e-3,
+    max_depth: float = 80.0,
+    crop: str = "none",
+    median_scaling: bool = False,
+    aggregation: Literal["per_image", "pooled"] = "per_image",
+) -> dict[str, float]:
+    """The depth metrics (Eigen et al. 2014) of depth maps, by name; METRICS has their units and directions.
+
+    predicted, true: depth in metres, [B, 1, H, W]; true is 0 where it is not known. mask: bool, further pixels to leave
+    out where it is False. min_depth, max_depth: metres; truth outside is left out, predictions are clamped to it. crop:
+    none, eigen, garg, kb, nyu or eigen_nyu. median_scaling: scale each prediction by the ratio of the medians; adds
+    `scale` and `scale_std`. aggregation: mean of each image's metric, or metric of all pixels. Raises ValueError for
+    other shapes or options, TrialFailure for predictions that are not finite and if no pixel is valid.
+    """
+    given = (predicted, true) if mask is None else (predicted, true, mask)
+    if len({one.shape for one in given}) > 1 or true.ndim != 4 or true.shape[1] != 1:
+        shapes = ", ".join(str(list(one.shape)) for one in given)
+        raise ValueError(f"predicted, true and mask must have one shape [B, 1, H, W], found {shapes}")
+    if crop not in (known := (*CROPS, "kb")):
+        raise ValueError(f"crop: expected {', '.join(known)}, found {crop!r}")
+    if aggregation not in ("per_image", "pooled"):
+        raise ValueError(f"aggregation: expected per_image or pooled, found {aggregation!r}")
+    size = (true.shape[-2], true.shape[-1])
+    protocol = Protocol(
+        split="given",
+        crop=crop,
+        min_depth=min_depth,
+        max_depth=max_depth,
+        size=size,
+        bits=None,
+        flip_average=False,
+        median_scaling=median_scaling,
+        aggregation=aggregation,
+        rel_denominator="truth",
+    )
+    metrics = DepthMetrics(protocol, true.device)
+    metrics.update(predicted, true if mask is None else true.masked_fill(~mask, 0))
+    return metrics.compute()
 
 
 def _sums(pixels: Pixels, mask: Tensor, columns: Sequence[Callable[[Pixels], Tensor]]) -> _Sums:
