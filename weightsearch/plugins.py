@@ -34,7 +34,6 @@ PACKAGES: Final[Mapping[str, str]] = types.MappingProxyType(
         "pruner": "weightsearch.search.pruners",
     }
 )
-FUNCTIONS: Final = ("sampler", "pruner")  # kinds whose plug-ins are functions; those of the others are classes
 INTERFACES: Final = ("sampler", "pruner")  # modules of these packages that define the plug-ins' interface
 
 
@@ -76,7 +75,8 @@ def _shipped(kind: str, name: str) -> Callable[..., Any]:
     module = importlib.import_module(f"{PACKAGES[kind]}.{name}")
     wanted = name.replace("_", "")
     found = (one for key, one in vars(module).items() if key.replace("_", "").lower() == wanted and callable(one))
-    return next(one for one in found if inspect.isclass(one) is (kind not in FUNCTIONS))  # type: ignore[no-any-return]
+    # Beside a loss term's class stands its formula, a function of the same name.
+    return next(one for one in found if kind != "loss" or inspect.isclass(one))  # type: ignore[no-any-return]
 
 
 def resolve(kind: str, name: str) -> Callable[..., Any]:
