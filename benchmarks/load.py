@@ -92,7 +92,7 @@ def count(url: str) -> dict[str, int]:
         for name, table in (
             ("optuna", "trial_intermediate_values"),
             ("epochs", "weightsearch_epochs"),
-            ("terms", "weightsearch_terms"),
+            ("terms", "weightsearch_measurements WHERE \"group\" = 'weight'"),
         ):
             found[name] = connection.scalar(sa.text(f"SELECT count(*) FROM {table}"))
         found["whole"] = connection.scalar(

@@ -195,9 +195,9 @@ def outcome(url: str) -> list[Row]:
             ).all()
             ours = connection.execute(
                 text(
-                    "SELECT m.trial_id, m.epoch, m.value FROM weightsearch_metrics m JOIN weightsearch_epochs e "
+                    "SELECT m.trial_id, m.epoch, m.value FROM weightsearch_measurements m JOIN weightsearch_epochs e "
                     "ON m.trial_id = e.trial_id AND m.epoch = e.epoch "
-                    "WHERE m.metric = 'abs_rel' AND m.split = 'validation' ORDER BY m.epoch"
+                    "WHERE m.name = 'validation/abs_rel' ORDER BY m.epoch"
                 )
             ).all()
     finally:

@@ -630,8 +630,8 @@ class World:
         """Epoch -> value in Optuna's table, epoch -> attempt in ours, and the attempt that they belong to. Of several
         objectives Optuna keeps no curve: then the values are ours as well."""
         ours = (
-            "SELECT epoch, value FROM weightsearch_metrics JOIN weightsearch_epochs USING (trial_id, epoch) "
-            "WHERE trial_id = ? AND metric = '{}' ORDER BY epoch"
+            "SELECT epoch, value FROM weightsearch_measurements JOIN weightsearch_epochs USING (trial_id, epoch) "
+            "WHERE trial_id = ? AND name = 'validation/{}' ORDER BY epoch"
         )
         values = "SELECT step, intermediate_value FROM trial_intermediate_values WHERE trial_id = ? ORDER BY step"
         if len(self.config.search.objectives) > 1:

@@ -58,12 +58,11 @@ def test_the_database_holds_epochs_terms_and_environment(finished):
     connection = sqlite3.connect(finished[0] / "tiny.db")
     epochs = connection.execute("SELECT count(*) FROM weightsearch_epochs").fetchone()[0]
     values = connection.execute("SELECT count(*) FROM trial_intermediate_values").fetchone()[0]
-    terms = connection.execute("SELECT count(*) FROM weightsearch_terms").fetchone()[0]
-    sums = connection.execute("SELECT sum(contribution) FROM weightsearch_terms GROUP BY trial_id, epoch").fetchall()
+    rows = 'FROM weightsearch_measurements WHERE "group" = '
+    terms = connection.execute(f"SELECT count(*) {rows}'contribution'").fetchone()[0]
+    sums = connection.execute(f"SELECT sum(value) {rows}'contribution' GROUP BY trial_id, epoch").fetchall()
     versions = json.loads(connection.execute("SELECT content FROM weightsearch_environments").fetchone()[0])["versions"]
-    tested = connection.execute(
-        "SELECT count(DISTINCT trial_id) FROM weightsearch_metrics WHERE split = 'test'"
-    ).fetchone()
+    tested = connection.execute(f"SELECT count(DISTINCT trial_id) {rows}'metric' AND name LIKE 'test/%'").fetchone()
     connection.close()
     assert epochs == values >= 10
     assert terms == 3 * epochs
