@@ -13,7 +13,7 @@ import typer
 import typer.core
 
 from weightsearch.config import load_identity
-from weightsearch.errors import StoreError, StoreMissing, WeightsearchError, hide
+from weightsearch.errors import StoreMissing, WeightsearchError, hide
 
 if TYPE_CHECKING:
     from weightsearch.data.source import SplitName
@@ -85,6 +85,7 @@ def call_of(study: Path, sets: Sequence[str] | None) -> tuple[str, ...]:
 def opened(study: Path, sets: list[str] | None, *, mode: Mode = "read") -> Iterator[StudyStore]:
     """A study's database, for reading unless told otherwise."""
     from weightsearch.study.store import StudyStore
+    from weightsearch.study.url import check_storage
 
     identity = load_identity(study, sets or ())
     check_storage(identity.storage, identity.place)
@@ -97,16 +98,6 @@ def opened(study: Path, sets: list[str] | None, *, mode: Mode = "read") -> Itera
         yield store
     finally:
         store.close()
-
-
-def check_storage(storage: str, place: str) -> None:
-    """Raise StoreError, with its place in the study file, for a storage that is no database URL."""
-    from weightsearch.study.url import parse_url
-
-    try:
-        parse_url(storage)
-    except StoreError as error:
-        raise StoreError(f"{error} ({place})") from None
 
 
 def _beside(study: Path, storage: str) -> str:

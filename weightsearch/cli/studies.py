@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +18,6 @@ from weightsearch.cli.app import (
     Study,
     app,
     call_of,
-    check_storage,
     located,
     opened,
     warned,
@@ -27,7 +26,7 @@ from weightsearch.config import Choices, load_study
 from weightsearch.config.ranges import text_of
 from weightsearch.config.yaml_source import placed
 from weightsearch.console import View, err, out, print_compared, print_result, print_verdict
-from weightsearch.errors import StoreError, StoreUnavailable, WeightsearchError
+from weightsearch.errors import StoreError, WeightsearchError
 from weightsearch.files import write_text
 
 if TYPE_CHECKING:
@@ -48,45 +47,18 @@ def run(
     """Start or resume a study: run its trials, then compare the best trial with the baselines."""
     overrides = [*(sets or ()), *([] if force_new is None else [f"name={force_new}"])]
     config = load_study(located(study), overrides)
-    check_storage(config.storage, config.yaml_source.place(("storage",)))
-    from weightsearch.dashboards.report.notes import Notes
-    from weightsearch.data.dataset import outline
-    from weightsearch.search.driver import StudyRun
-    from weightsearch.search.status import Status
-    from weightsearch.study.progress import read_counts
+    from weightsearch.api import run_study
+    from weightsearch.study.url import check_storage
 
-    view = View(quiet=quiet)
-    with placed(config.yaml_source):
-        outline(config.base)  # errors in lists leave no database behind
-    running = StudyRun(config, view, join=join, new=force_new is not None, annotate=Notes)
-    running.store.call = call_of(study, overrides)
-    try:
-        with view.progress("reading frames") as progress:
-            running.check(progress)
-        status = Status.of(running.summary(), config.search.trials, config.base.train)
-        view.begin(status, config.name, lambda known: read_counts(running.store, known))
-        try:
-            running.search(begins=lambda: view.line("starting the workers; the first epochs take a while"))
-        except BaseException:
-            with suppress(WeightsearchError):
-                running.export(wait=False)
-            raise
-        finally:
-            view.end()
-        for problem in running.compare():
-            err.print(problem, markup=False)
-        best = running.export()  # now with the test metrics
-        with suppress(StoreUnavailable):
-            running.note(now=True)
-        summary = running.summary()
-        if not quiet:
-            print_result(summary, best)
-            with suppress(StoreUnavailable):
-                _warn_of_terms(running.store, summary)
-        if best is None:
-            raise _NoResult(f"no trial of {config.name!r} trained to the end: {_first_reason(summary)}")
-    finally:
-        running.close()
+    check_storage(config.storage, config.yaml_source.place(("storage",)))
+    call = call_of(study, overrides)
+    summary, best, warnings = run_study(config, View(quiet=quiet), call, join=join, new=force_new is not None)
+    if not quiet:
+        print_result(summary, best)
+        for line in warnings:
+            warned(line)
+    if best is None:
+        raise _NoResult(f"no trial of {config.name!r} trained to the end: {_first_reason(summary)}")
 
 
 @app.command()
@@ -94,13 +66,14 @@ def validate(study: Study, sets: Sets = None) -> None:
     """Check a study file: its values, lists and splits, then its network and each loss term on a batch of noise. Print
     what would be searched. No image is read."""
     config = load_study(located(study), sets or ())
-    check_storage(config.storage, config.yaml_source.place(("storage",)))
     from weightsearch.data.dataset import outline
     from weightsearch.data.listing import example_noun
     from weightsearch.data.noise import noise
     from weightsearch.search.samplers.sampler import check_sampler
+    from weightsearch.study.url import check_storage
     from weightsearch.training.preflight import learning, preflight, used_terms
 
+    check_storage(config.storage, config.yaml_source.place(("storage",)))
     check_sampler(config)
     with placed(config.yaml_source), tempfile.TemporaryDirectory() as folder:
         found = outline(config.base)
@@ -141,6 +114,7 @@ def validate(study: Study, sets: Sets = None) -> None:
 @app.command()
 def show(study: Study, sets: Sets = None, as_json: AsJson = False) -> None:
     """Print a study's trials by state, its best trial, its baselines and the verdict."""
+    from weightsearch.api import pixel_warnings
     from weightsearch.study.summary import summarise
 
     with opened(study, sets) as store:
@@ -149,14 +123,8 @@ def show(study: Study, sets: Sets = None, as_json: AsJson = False) -> None:
             print(json.dumps(summary.to_plain(), indent=2))
         else:
             print_result(summary, None)
-            _warn_of_terms(store, summary)
-
-
-def _warn_of_terms(store: StudyStore, summary: StudySummary) -> None:
-    """Print a line for each loss term of the best trial that had no pixel to learn from at many steps."""
-    if summary.best is not None:
-        for line in store.pixel_warnings(summary.best.number):
-            warned(f"{summary.best_name}: {line}")
+            for line in pixel_warnings(store, summary):
+                warned(line)
 
 
 @app.command()

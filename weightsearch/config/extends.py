@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import os
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -24,10 +26,17 @@ STAYS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
-def read_study(path: Path, overrides: Iterable[str] = ()) -> YamlSource:
+Source = str | os.PathLike[str] | Mapping[str, Any]  # a study file, or its content
+
+
+def read_study(source: Source, overrides: Iterable[str] = ()) -> YamlSource:
     """Read a study file with everything that it extends, then apply `path=value` overrides. Raises ConfigError with
     file and line."""
-    yaml_source = _read(path, ())
+    if isinstance(source, Mapping):
+        given = YamlSource(copy.deepcopy(dict(source)), "study")
+        yaml_source = _extended(given, Path("study.yaml"), ())
+    else:
+        yaml_source = _read(Path(source), ())
     apply_overrides(yaml_source, overrides)
     return yaml_source
 
@@ -39,7 +48,11 @@ def shipped() -> dict[str, Path]:
 
 
 def _read(path: Path, chain: tuple[Path, ...]) -> YamlSource:
-    own = read_yaml(path)
+    return _extended(read_yaml(path), path, chain)
+
+
+def _extended(own: YamlSource, path: Path, chain: tuple[Path, ...]) -> YamlSource:
+    """A file with everything that it extends. chain: the files that extend it."""
     if KEY not in own.tree:
         return own
     target = own.tree.pop(KEY)

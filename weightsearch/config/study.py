@@ -9,11 +9,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from weightsearch.config.extends import KEY, read_study
+from weightsearch.config.extends import KEY, Source, read_study
 from weightsearch.config.paths import fill
 from weightsearch.config.ranges import (
     Range,
@@ -87,21 +86,21 @@ def parse_stored(source: str, stored: Mapping[str, Any], trials: int = 1) -> Stu
     return parse_study(YamlSource({**copy.deepcopy(dict(stored["tree"])), "search": search}, source))
 
 
-def load_study(path: Path, overrides: Iterable[str] = ()) -> StudyConfig:
+def load_study(source: Source, overrides: Iterable[str] = ()) -> StudyConfig:
     """Read and check a study file whole, its plug-ins and paths included. Raises ConfigError."""
     from weightsearch.config.baselines import check_terms
     from weightsearch.config.resolve import resolve_study
 
-    config = resolve_study(parse_study(read_study(path, overrides)))
+    config = resolve_study(parse_study(read_study(source, overrides)))
     check_terms(config)
     return config
 
 
-def load_configuration(path: Path, overrides: Iterable[str] = ()) -> Configuration:
+def load_configuration(source: Source, overrides: Iterable[str] = ()) -> Configuration:
     """Read and check a training configuration: a study file in which no value is a range. Raises ConfigError."""
     from weightsearch.config.resolve import resolve_configuration
 
-    yaml_source = read_study(path, overrides)
+    yaml_source = read_study(source, overrides)
     ranges = [".".join(found) for found, _ in find_ranges(sections_of(yaml_source))]
     if ranges:
         first = tuple(ranges[0].split("."))
@@ -112,12 +111,12 @@ def load_configuration(path: Path, overrides: Iterable[str] = ()) -> Configurati
     return resolve_configuration(yaml_source, {})
 
 
-def load_base(path: Path, overrides: Iterable[str] = ()) -> Configuration:
+def load_base(source: Source, overrides: Iterable[str] = ()) -> Configuration:
     """The configuration of a study file with each range at a value of it, or that of a file without ranges. Raises
     ConfigError."""
     from weightsearch.config.resolve import resolve_configuration
 
-    yaml_source = read_study(path, overrides)
+    yaml_source = read_study(source, overrides)
     sections_of(yaml_source)
     space = _ranges(yaml_source)
     return resolve_configuration(yaml_source, {name: found.ends()[0] for name, found in space.items()})
@@ -134,11 +133,11 @@ class StudyIdentity:
     place: str = ""
 
 
-def load_identity(path: Path, overrides: Iterable[str] = ()) -> StudyIdentity:
+def load_identity(source: Source, overrides: Iterable[str] = ()) -> StudyIdentity:
     """Only the name and storage of a study file: enough to read its database, whatever else has changed."""
     from weightsearch.config.resolve import storage_of
 
-    yaml_source = read_study(path, overrides)
+    yaml_source = read_study(source, overrides)
     name = yaml_source.tree.get("name")
     if not isinstance(name, str) or not name:
         raise yaml_source.error(("name",), f"expected the study's name, found {describe(name)}")
@@ -148,9 +147,9 @@ def load_identity(path: Path, overrides: Iterable[str] = ()) -> StudyIdentity:
     return StudyIdentity(name, trials if type(trials) is int else None, storage_of(yaml_source), place)
 
 
-def locate(path: Path, overrides: Iterable[str], error: OptionError) -> ConfigError:
+def locate(source: Source, overrides: Iterable[str], error: OptionError) -> ConfigError:
     """An error about an option, with the file and line of its value."""
-    return read_study(path, overrides).error(error.option.split("."), error.message)
+    return read_study(source, overrides).error(error.option.split("."), error.message)
 
 
 def sections_of(yaml_source: YamlSource) -> dict[str, Any]:

@@ -69,9 +69,11 @@ class Frames:
         mine = (found["split"] == split) & found["metric"].isin(list(self.objectives))
         return found[mine].drop(columns="split").reset_index(drop=True)
 
-    def terms(self, number: int) -> pd.DataFrame:
-        """The loss terms of a trial: epoch, term, value, weight, contribution, gradient (see records.TermRecord)."""
-        found = [self.rows(group, "term", number=number).set_index(["epoch", "term"])["value"] for group in TERM_GROUPS]
+    def terms(self, number: int | None = None) -> pd.DataFrame:
+        """The loss terms of all trials or of one: number (of all trials only), epoch, term, value, weight,
+        contribution, gradient (see records.TermRecord)."""
+        keys = ["epoch", "term"] if number is not None else ["number", "epoch", "term"]
+        found = [self.rows(group, "term", number=number).set_index(keys)["value"] for group in TERM_GROUPS]
         columns = [field.name for field in fields(TermRecord)]
         return pd.DataFrame(dict(zip(columns, found, strict=True))).reset_index()
 

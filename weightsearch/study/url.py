@@ -47,6 +47,14 @@ def parse_url(text: str) -> URL:
     return url.set(drivername="postgresql+psycopg")
 
 
+def check_storage(storage: str, place: str) -> None:
+    """Raise StoreError, with its place in the study file, for a storage that is no database URL."""
+    try:
+        parse_url(storage)
+    except StoreError as error:
+        raise StoreError(f"{error} ({place})") from None
+
+
 def _parse_file(text: str) -> URL:
     """An SQLite URL. Everything up to the last slash is a path, whatever is in it; `%41` is `A`, as in every URL."""
     kind, _, rest = text.partition("://")
