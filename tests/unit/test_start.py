@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import re
 from importlib.metadata import version
+from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 from typer.testing import CliRunner
 
 from weightsearch.cli import app
 from weightsearch.cli.app import ORDER
-from weightsearch.config import load_study
+from weightsearch.config import load_base, load_study
 from weightsearch.config.extends import shipped
+from weightsearch.data.cache import build_source
 from weightsearch.errors import WeightsearchError, WriteError
+from weightsearch.training.run import train
 
 
 @pytest.mark.parametrize("name", ["dualhead", "silog", "transfer", "cotraining"])
@@ -50,3 +56,95 @@ def test_commands_stand_in_the_order_of_work():
 
 def test_the_version_is_that_of_the_package():
     assert CliRunner().invoke(app, ["--version"]).output.strip() == f"weightsearch {version('weightsearch')}"
+
+
+def scenes(folder: Path, count: int = 30, scale: float = 1000.0) -> tuple[Path, Path]:
+    """Pairs of a computed room, as somebody might have recorded them."""
+    base = load_base(shipped()["silog"], [f"data.frames={count}", "data.scenes=1", "data.size=[48, 64]"])
+    source = build_source(base)
+    for number in range(count):
+        frame = source.read(0, number)
+        for part, name, values in (
+            ("photos", f"IMG_{number:04d}.jpg", frame.image),
+            ("depth", f"depth_{number:04d}.png", (frame.depth * scale).astype(np.uint16)),
+        ):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(values).save(folder / part / name)
+    return folder / "photos", folder / "depth"
+
+
+def begin(*words: object) -> str:
+    done = CliRunner().invoke(app, ["init", *map(str, words)], catch_exceptions=False)
+    assert done.exit_code == 0
+    return done.output
+
+
+@pytest.mark.parametrize("template", [None, "dualhead", "transfer"])
+def test_pairs_of_ones_own_make_a_study_that_trains(tmp_path, monkeypatch, template):
+    monkeypatch.chdir(tmp_path)
+    rgb, depth = scenes(tmp_path / "my data")
+    words = [] if template is None else [template]
+    said = begin(*words, "--rgb", rgb, "--depth", depth)
+    assert "30 pairs, such as IMG_0000.jpg with depth_0000.png" in said
+    assert "1000 units per metre (millimetres: NYU, 7-Scenes, ScanNet)" in said
+    assert "frames: 18 train, 5 validation, 5 test" in said
+    study = load_study(tmp_path / "my_data.yaml")
+    assert (study.base.data.name, study.base.data.options["depth_scale"]) == ("file_list", 1000)
+    base = load_base(tmp_path / "my_data.yaml", ["train.epochs=1", "data.size=[32, 64]"])
+    result = train(base, tmp_path / "out", torch.device("cpu"))
+    assert 0 < result["metrics"]["abs_rel"] < 2
+
+
+def test_folders_of_splits_make_a_list_each(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rgb, depth = scenes(tmp_path / "d")
+    for folder in (rgb, depth):
+        for number, path in enumerate(sorted(folder.iterdir())):
+            split = folder / ("train" if number < 20 else "val" if number < 25 else "test")
+            split.mkdir(exist_ok=True)
+            path.rename(split / path.name)
+    assert "frames: 20 train, 5 validation, 5 test" in begin("--rgb", rgb, "--depth", depth)
+    assert sorted(path.name for path in tmp_path.glob("*.txt")) == ["d_test.txt", "d_train.txt", "d_validation.txt"]
+
+
+def test_a_list_of_ones_own_is_taken_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    scenes(tmp_path / "d", scale=5000)
+    lines = [f"photos/IMG_{number:04d}.jpg depth/depth_{number:04d}.png" for number in range(30)]
+    (tmp_path / "d" / "frames.txt").write_text("\n".join([*lines, "photos/IMG_0000.jpg None"]))
+    said = begin("--list", "d/frames.txt", "--out", "five.yaml")
+    assert "30 pairs; left out: 1 without depth" in said
+    assert load_study(tmp_path / "five.yaml").base.data.root == str(tmp_path / "d")
+
+
+def test_known_data_sets_make_a_study(tmp_path, monkeypatch, data_root):
+    monkeypatch.chdir(tmp_path)
+    said = begin("--seven-scenes", data_root / "7scenes" / "redkitchen")
+    assert "seven_scenes: 500 frames" in said
+    assert load_study(tmp_path / "redkitchen.yaml").base.data.max_depth == 4
+    begin("--kitti", data_root / "kitti_raw")
+    assert load_study(tmp_path / "kitti_raw.yaml").base.evaluation.crop == "garg"
+
+
+def test_what_cannot_be_a_study_leaves_nothing_behind(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rgb, depth = scenes(tmp_path / "few", count=5)
+    for words, message in (
+        (("--rgb", rgb, "--depth", depth), "5 frames are too few to train, validate and test on; at least 12"),
+        (("--rgb", rgb), "give --rgb with --depth"),
+        (("--rgb", rgb, "--depth", depth, "--nyu", rgb), "or one of --list, --seven-scenes, --nyu, --kitti"),
+        (("--nyu", tmp_path / "none"), "none: no such folder"),
+        (("cotraining", "--rgb", rgb, "--depth", depth), "cotraining learns from videos with known cameras"),
+    ):
+        with pytest.raises(WeightsearchError, match=message):
+            begin(*words)
+    assert [path.name for path in tmp_path.iterdir()] == ["few"]
+
+
+def test_lists_that_are_there_are_not_overwritten(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rgb, depth = scenes(tmp_path / "d")
+    (tmp_path / "d.txt").write_text("mine")
+    with pytest.raises(WriteError, match=r"d\.txt exists; name another study file with --out FILE"):
+        begin("--rgb", rgb, "--depth", depth)
+    assert (tmp_path / "d.txt").read_text() == "mine"

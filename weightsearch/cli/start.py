@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -16,27 +16,66 @@ from weightsearch.errors import WeightsearchError, WriteError, command
 from weightsearch.files import write_text
 from weightsearch.plugins import known_words
 
+DEFAULT: Final = "silog"  # the study whose loss is searched on a user's own data
+
 
 @app.command()
 def init(
     name: Annotated[
         str | None, typer.Argument(metavar="STUDY", help="dualhead, silog, transfer, cotraining, ...")
     ] = None,
-    output: Annotated[Path | None, typer.Option("--out", "-o", help="The new study file. Default: STUDY.yaml.")] = None,
+    rgb: Annotated[Path | None, typer.Option(metavar="DIR", help="Your images; with --depth.")] = None,
+    depth: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Your depth maps: 16-bit .png or .npy files; with --rgb.")
+    ] = None,
+    listed: Annotated[
+        Path | None, typer.Option("--list", metavar="FILE", help="A list of your pairs: a line 'image depth' a frame.")
+    ] = None,
+    seven_scenes: Annotated[
+        Path | None, typer.Option("--seven-scenes", metavar="DIR", help="A scene of 7-Scenes: the folder of seq-*.")
+    ] = None,
+    nyu: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="NYU Depth v2: the folder of nyu_depth_v2_labeled.mat or sync.")
+    ] = None,
+    kitti: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="KITTI raw recordings: the folder of the dates.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--out", "-o", help="The new study file. Default: NAME.yaml.")] = None,
 ) -> None:
-    """Write a study that runs as it is into the current folder. Without a name, list the studies."""
+    """Write a study that runs as it is into the current folder.
+
+    STUDY is a study that weightsearch ships; without it they are listed. With your own data (--rgb and --depth, --list,
+    or a known data set) its loss is searched on that data; default silog. The files are paired by their names, the
+    depth's unit and range are detected from its pixels, and lists and a study file are written.
+    """
     studies = shipped()
-    if name is None:
+    if name is not None and name not in studies:
+        raise WeightsearchError(f"no study {name!r}{known_words(name, studies)}")
+    given = {"--rgb": rgb, "--list": listed, "--seven-scenes": seven_scenes, "--nyu": nyu, "--kitti": kitti}
+    chosen = [option for option, value in given.items() if value is not None]
+    if len(chosen) > 1 or (rgb is None) != (depth is None):
+        raise WeightsearchError("give --rgb with --depth, or one of --list, --seven-scenes, --nyu, --kitti")
+    if chosen:
+        from weightsearch.starter.writing import Chosen, write_own_study
+
+        source = Chosen(chosen[0], given[chosen[0]] or Path(), depth)
+        target = _new(output or Path(f"{source.name}.yaml"))
+        for line in write_own_study(name or DEFAULT, source, target):
+            out.print(line, markup=False)
+    elif name is None:
         for one, path in studies.items():
             out.print(f"{one}: {_first_sentence(path)}", markup=False)
         return
-    if name not in studies:
-        raise WeightsearchError(f"no study {name!r}{known_words(name, studies)}")
-    target = output or Path(f"{name}.yaml")
-    if target.exists():
-        raise WriteError(f"{target} exists; name another file with --out FILE")
-    write_text(target, studies[name].read_text(encoding="utf-8"))
+    else:
+        target = _new(output or Path(f"{name}.yaml"))
+        write_text(target, studies[name].read_text(encoding="utf-8"))
     out.print(f"{target}; next: {command('weightsearch', 'run', str(target))}", markup=False)
+
+
+def _new(path: Path) -> Path:
+    if path.exists():
+        raise WriteError(f"{path} exists; name another file with --out FILE")
+    return path
 
 
 def _first_sentence(path: Path) -> str:

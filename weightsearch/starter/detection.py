@@ -1,0 +1,151 @@
+"""The unit and the range of depth maps, from their pixels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weightsearch.data.images import read_array, read_colour, read_uint16
+from weightsearch.data.plausible import FLOATS, MEDIANS, RARER
+from weightsearch.data.units import CONVENTIONS, Stored, convention, stored_as
+from weightsearch.errors import DataError
+
+SAMPLED: Final = 64  # frames
+PIXELS: Final = 4000  # of a frame
+WIDE: Final = 2.0  # width over height, from which images are those of a street
+SPARSE: Final = 0.35  # share of known pixels below which depth is that of a laser
+REACHES: Final = {True: (20.0, 130.0), False: (0.8, 11.0)}  # usual 99.5 % quantiles of streets and of rooms, metres
+OPEN: Final = 3.5  # quantile over median, from which depth is that of a street
+UNLIKELY: Final = 1.0  # penalty for a street in images of a room, and the reverse
+CLOSE: Final = 0.15  # difference of penalties below which another unit is named too
+ENDS: Final = (0.5, 1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30, 40, 50, 60, 80, 100, 120, 150, 200, 300, 500, 1000)
+STARTS: Final = (1e-3, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What depth maps hold. stored: integers or floats. scale: units per metre. unit: its name. other: another unit
+    that is nearly as likely; None if there is none. median, reach: the median and the 99.5 % quantile,
+    metres. min_depth, max_depth: a range that holds them, metres. size: height and width of the images, pixels.
+    sparse: depth is known at single pixels."""
+
+    stored: Stored
+    scale: float
+    unit: str
+    other: str | None
+    median: float
+    reach: float
+    min_depth: float
+    max_depth: float
+    size: tuple[int, int]
+    sparse: bool
+
+
+def detect(pairs: Sequence[tuple[Path, Path]]) -> Found:
+    """Read some of the pairs. Raises DataError for a file that cannot be read or is no depth map, and for pairs of
+    different sizes."""
+    chosen = pairs[:: max(1, -(-len(pairs) // SAMPLED))]
+    samples: list[NDArray[Any]] = []
+    shares: list[float] = []
+    size = (0, 0)
+    stored: Stored | None = None
+    for image, depth in chosen:
+        values = _read(depth)
+        size = _checked_size(image, depth, values)
+        kind = stored_as(values)
+        if stored not in (None, kind):
+            raise DataError(f"{depth}: holds {kind}, other depth maps {stored}; all must hold the same")
+        stored = kind
+        known = _known(values)
+        shares.append(len(known) / values.size)
+        samples.append(known[:: max(1, -(-len(known) // PIXELS))].astype(np.float64))
+    numbers = np.concatenate(samples) if samples else np.empty(0)
+    if stored is None or not len(numbers):
+        raise DataError(f"{pairs[0][1] if pairs else 'the list'}: no depth map has a known pixel (all are 0)")
+    sparse = float(np.mean(shares)) < SPARSE
+    return _found(numbers, stored, size, sparse=sparse)
+
+
+def units(numbers: NDArray[np.float64], stored: Stored, *, street: bool) -> list[tuple[float, float, str]]:
+    """Penalty, units per metre and name of every known unit, the likeliest first. numbers: known depths as they are
+    stored. street: whether the images look like those of a car."""
+    median, reach = float(np.median(numbers)), float(np.quantile(numbers, 0.995))
+    names = {scale: convention(scale) for scale in CONVENTIONS}
+    if stored == "floats":
+        names = {1.0: "metres", **{scale: name for scale, name in FLOATS.items() if scale != 1}}
+    open_ = reach > OPEN * median
+    rated = []
+    for rank, (scale, name) in enumerate(names.items()):
+        kinds = [
+            _outside(median / scale, MEDIANS[kind])
+            + _outside(reach / scale, REACHES[kind])
+            + UNLIKELY * (kind is not street)
+            + UNLIKELY * (kind and not open_)
+            for kind in (True, False)
+        ]
+        rated.append((min(kinds) + RARER * rank, scale, name))
+    return sorted(rated)
+
+
+def _found(numbers: NDArray[np.float64], stored: Stored, size: tuple[int, int], *, sparse: bool) -> Found:
+    street = size[1] > WIDE * size[0] or sparse
+    (penalty, scale, unit), (second, _, other), *_ = units(numbers, stored, street=street)
+    metres = numbers / scale
+    low, high = depth_range(metres)
+    return Found(
+        stored=stored,
+        scale=scale,
+        unit=unit,
+        other=other if second - penalty < CLOSE else None,
+        median=float(np.median(metres)),
+        reach=float(np.quantile(metres, 0.995)),
+        min_depth=low,
+        max_depth=high,
+        size=size,
+        sparse=sparse,
+    )
+
+
+def depth_range(metres: NDArray[Any]) -> tuple[float, float]:
+    """Round numbers that hold nearly all of these depths, metres."""
+    far, near = float(np.quantile(metres, 0.999)), float(np.quantile(metres, 0.001))
+    high = next((end for end in ENDS if end >= 1.02 * far), math.ceil(1.02 * far))
+    low = next((start for start in reversed(STARTS) if start <= 0.8 * near), STARTS[0])
+    return float(low), float(high)
+
+
+def _outside(value: float, usual: tuple[float, float]) -> float:
+    """How far a value lies outside its usual range, in units of the logarithm."""
+    low, high = usual
+    return max(0.0, math.log(low / max(value, 1e-12)), math.log(max(value, 1e-12) / high))
+
+
+def _read(path: Path) -> NDArray[Any]:
+    values = read_array(path) if path.suffix.lower() == ".npy" else read_uint16(path)
+    if values.ndim != 2:
+        raise DataError(f"{path}: expected an array [H, W], found {list(values.shape)}")
+    return values
+
+
+def _known(values: NDArray[Any]) -> NDArray[Any]:
+    known = np.isfinite(values) & (values > 0)
+    if stored_as(values) == "integers":
+        known &= values != np.iinfo(values.dtype).max
+    found: NDArray[Any] = values[known]
+    return found
+
+
+def _checked_size(image: Path, depth: Path, values: NDArray[Any]) -> tuple[int, int]:
+    height, width = read_colour(image).shape[:2]
+    if values.shape != (height, width):
+        raise DataError(
+            f"{depth}: {values.shape[1]}x{values.shape[0]} pixels, its image {image} has {width}x{height}; both must "
+            "have one size and show the same part of the scene"
+        )
+    return height, width

@@ -1,0 +1,186 @@
+"""Write the lists and the study file for a user's own data."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from weightsearch.config import load_base, load_study
+from weightsearch.data.cache import build_source
+from weightsearch.data.dataset import outline
+from weightsearch.data.lists import read_rows
+from weightsearch.data.source import SplitName
+from weightsearch.data.sources.file_list import read_list
+from weightsearch.data.sources.nyu import LABELLED
+from weightsearch.errors import DataError, WriteError, counted
+from weightsearch.files import write_text
+from weightsearch.starter.detection import depth_range, detect
+from weightsearch.starter.own_study import (
+    OwnData,
+    list_text,
+    of_data_set,
+    of_pairs,
+    split_of,
+    split_pairs,
+    study_text,
+)
+from weightsearch.starter.pairing import pair_folders
+
+VIDEOS_ONLY: Final = ("cotraining",)  # studies that learn from the motion between frames
+READ: Final = 24  # frames of a known data set
+PRESETS: Final[Mapping[str, str | None]] = {"seven_scenes": None, "nyu": "nyu", "kitti_raw": "kitti_eigen"}
+RANGES: Final[Mapping[str, tuple[float, float]]] = {
+    "nyu": (0.1, 10.0),
+    "kitti_raw": (1.0, 80.0),
+}  # of published results
+DATA_SETS: Final[Mapping[str, str]] = {"--seven-scenes": "seven_scenes", "--nyu": "nyu", "--kitti": "kitti_raw"}
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Where a user's data is. option: --rgb, --list or one of DATA_SETS. path: its value. depth: that of --depth."""
+
+    option: str
+    path: Path
+    depth: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """A name for the study."""
+        path = self.path.absolute()
+        words = path.stem if self.option == "--list" else path.name
+        if self.option == "--rgb" and path.parent.name:
+            words = path.parent.name
+        return re.sub(r"[^A-Za-z0-9._-]+", "_", words).strip("._-") or "study"
+
+
+def write_own_study(template: str, chosen: Chosen, target: Path) -> list[str]:
+    """Write a study file, and lists of pairs beside it. Returns what was found, a line each. Raises WeightsearchError;
+    then nothing is left behind."""
+    if template in VIDEOS_ONLY:
+        raise DataError(
+            f"{template} learns from videos with known cameras: begin with weightsearch init {template}_7scenes or "
+            f"{template}_kitti, and set data.root"
+        )
+    gpu = _has_gpu()
+    if chosen.option in DATA_SETS:
+        data, lines, frames = _known(DATA_SETS[chosen.option], chosen.path.absolute(), gpu=gpu)
+        lists: dict[Path, str] = {}
+    else:
+        data, lines, frames, lists = _pairs(chosen, target, gpu=gpu)
+    for path, text in lists.items():
+        write_text(path, text)
+    try:
+        write_text(target, study_text(template, target.stem, data, frames))
+        config = load_study(target)
+        counts = outline(config.base).counts
+    except BaseException:
+        for path in (*lists, target):
+            path.unlink(missing_ok=True)
+        raise
+    height, width = config.base.data.size
+    splits = ", ".join(f"{count} {split}" for split, count in counts.items())
+    return [*lines, f"frames: {splits}; the network sees {width}x{height} pixels (width x height)"]
+
+
+def _pairs(chosen: Chosen, target: Path, *, gpu: bool) -> tuple[OwnData, list[str], int, dict[Path, str]]:
+    lines: list[str] = []
+    lists: dict[Path, str] = {}
+    if chosen.option == "--rgb":
+        rgb, depth = chosen.path.absolute(), (chosen.depth or chosen.path).absolute()
+        found = pair_folders(rgb, depth)
+        pairs = found.pairs
+        root = Path(os.path.commonpath([rgb, depth]))
+        lines.append(f"{counted(len(pairs), 'pair')}, such as {pairs[0][0].name} with {pairs[0][1].name}")
+        for what, rest in (("image without depth", found.images), ("depth map without image", found.depths)):
+            if rest:
+                lines.append(f"left out: {len(rest)} {what}, such as {rest[0]}")
+        parts = split_pairs(pairs, rgb)
+        names: dict[SplitName, Path] = {
+            split: target.absolute().with_name(f"{target.stem}_{split}.txt" if len(parts) > 1 else f"{target.stem}.txt")
+            for split in parts
+        }
+        for split, own in parts.items():
+            lists[names[split]] = list_text(own, root)
+        if taken := [path for path in lists if path.exists()]:
+            raise WriteError(f"{taken[0]} exists; name another study file with --out FILE")
+    else:
+        path = chosen.path.absolute()
+        root = _root_of(path)
+        entries, without = read_list(path, root, root, "root")
+        pairs = [(entry.colour, entry.depth) for entry in entries if entry.depth is not None]
+        names = {"train": path}
+        lines.append(counted(len(pairs), "pair") + (f"; left out: {without} without depth" if without else ""))
+    split_of(len(pairs))
+    depths = detect(pairs)
+    lines.append(
+        f"depth: {depths.stored}, {depths.unit}; median {depths.median:.3g} m, 99.5 % below {depths.reach:.3g} m"
+    )
+    if depths.other is not None:
+        key = "depth_scale" if depths.stored == "integers" else "float_scale"
+        lines.append(f"check data.{key} in the study: {depths.other} is nearly as likely")
+    return of_pairs(depths, root, names, len(pairs), gpu=gpu), lines, len(pairs), lists
+
+
+def _root_of(path: Path) -> Path:
+    """The folder that the paths in a list are relative to: the list's own, or the working folder."""
+    rows = read_rows(path, "the list")
+    if not rows:
+        raise DataError(f"{path}: the list is empty")
+    words = [word for word in rows[0].words if "." in word] or list(rows[0].words)
+    for folder in (path.parent, Path.cwd(), Path("/")):
+        if (folder / words[0]).is_file():
+            return folder
+    raise DataError(
+        f"{rows[0].place}: no file {words[0]} in {path.parent} or in the working folder; paths in a list are relative "
+        "to the list's folder"
+    )
+
+
+def _known(name: str, root: Path, *, gpu: bool) -> tuple[OwnData, list[str], int | None]:
+    """A data set whose files weightsearch knows: its range and size are read from some frames."""
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder")
+    options: dict[str, Any] = {"root": str(root)}
+    if name == "nyu" and not (root / LABELLED).is_file():
+        parts = {"train": "sync", "test": "official_splits/test"}
+        options |= {split: folder for split, folder in parts.items() if (root / folder).is_dir()}
+    base = load_base({
+        "name": "look",
+        "data": {"name": name, **options, "size": [32, 32], "min_depth": 1e-3, "max_depth": 1e3},
+        "model": {"name": "encoder_decoder"},
+        "loss": {"mae": {"weight": 1.0}},
+        "train": {"epochs": 1, "lr": 1e-3},
+    })  # fmt: skip
+    source = build_source(base)
+    places = [(number, index) for number, video in enumerate(source.videos()) for index in range(video.length)]
+    chosen = places[:: max(1, -(-len(places) // READ))]
+    frames = [source.read(video, index) for video, index in chosen]
+    known = np.concatenate([frame.depth[frame.depth > 0] for frame in frames])
+    if not len(known):
+        raise DataError(f"{root}: no frame that was read has a known depth")
+    size = _most_frequent([(frame.image.shape[0], frame.image.shape[1]) for frame in frames])
+    depths = RANGES.get(name) or depth_range(known)
+    lines = [
+        f"{name}: {counted(len(places), 'frame')} in {root}",
+        f"depth: median {np.median(known):.3g} m, 99.5 % below {np.quantile(known, 0.995):.3g} m",
+    ]
+    if "train" not in options:
+        options["split"] = split_of(len(places))
+    return of_data_set(name, options, size, depths, PRESETS[name], gpu=gpu), lines, len(places)
+
+
+def _most_frequent(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    return max(sorted(set(sizes)), key=sizes.count)
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
