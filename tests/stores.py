@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -49,6 +50,11 @@ def record(epoch: int, value: float = 0.5) -> EpochRecord:
         metrics={"abs_rel": value / epoch, "rmse": 1.0 / epoch},
         measurements=measured_terms({"a": TermRecord(0.25, 4.0, 0.5, 0.1), "b": TermRecord(1.0, 1.0, 0.5, 0.2)}),
     )
+
+
+def with_empty(record: EpochRecord, steps: Mapping[str, float]) -> EpochRecord:
+    """The record of an epoch in which terms had no pixel at so many steps."""
+    return replace(record, measurements={**record.measurements, "without_pixels": steps})
 
 
 NOBODY = Process("somebody@elsewhere", "elsewhere", "", "", 1, "")  # of whom nothing can be known here

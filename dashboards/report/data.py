@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from weightsearch.config.paths import fill
 from weightsearch.errors import counted
 from weightsearch.records import Picture
 from weightsearch.study.frames import Frames
-from weightsearch.study.store import StudyStore
+from weightsearch.study.store import CONTENT, StudyStore
 from weightsearch.study.summary import StudySummary, TrialSummary, summarise
 
 ENOUGH: Final = 30  # trials from which something can be concluded
@@ -40,7 +41,7 @@ class ReportData:
     """objective: the first one. shown: label -> number of the trials that are looked at closely: the best, then the
     baselines that reported anything. space: distributions of the searched values. params: of the trials, as Optuna
     stores them, by number. protocol, environment: of the best trial, or of the last that reported. pictures: by
-    trial."""
+    trial. frames_of_splits: split -> number of frames."""
 
     name: str
     config: StudyConfig
@@ -54,6 +55,7 @@ class ReportData:
     protocol: dict[str, Any]
     environment: dict[str, Any]
     pictures: dict[int, list[Picture]]
+    frames_of_splits: dict[str, int] = field(default_factory=dict)
 
     @property
     def best(self) -> TrialSummary | None:
@@ -123,6 +125,13 @@ class ReportData:
         return {term: known[term] for term in self.terms if term in known}
 
 
+def _frames_of_splits(store: StudyStore) -> dict[str, int]:
+    """The number of frames of each split; empty for a study that has not looked at its data yet."""
+    content: Mapping[str, float] = store.config.get(CONTENT, {})
+    counts = {split: content.get(f"{split} frames") for split in ("train", "validation", "test")}
+    return {split: int(count) for split, count in counts.items() if count}
+
+
 def read_report_data(store: StudyStore, *, pictures: bool = True) -> ReportData:
     """Read a study. Works for one that runs, is empty or has failed altogether."""
     summary = summarise(store)
@@ -155,4 +164,5 @@ def read_report_data(store: StudyStore, *, pictures: bool = True) -> ReportData:
         protocol=protocol,
         environment=environment,
         pictures={number: store.pictures(number) for number in shown.values()} if pictures else {},
+        frames_of_splits=_frames_of_splits(store),
     )

@@ -57,6 +57,11 @@ class Section:
     data: pd.DataFrame = field(default_factory=pd.DataFrame)
     warnings: Sequence[str] = ()
 
+    @property
+    def short(self) -> bool:
+        """True if the section is a sentence or two without anything to see."""
+        return not (self.figures or self.tables or self.strips or self.facts or self.warnings) and len(self.text) < 2
+
 
 def number(value: Any, digits: int = 4) -> str:
     """A value as a cell: four significant digits, an en dash for what is not there."""

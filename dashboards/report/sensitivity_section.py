@@ -41,6 +41,9 @@ def sensitivity_section(found: ReportData) -> Section:
         "are the ranges of their searched values. The values of a trial belong together: a corner of these ranges may "
         "be worse."
     ]
+    if near == 1:
+        text = ["Only the best trial lies within 1 % of the best: one trial shows no range."]
+        rows = [[name, "–", "–", *rest] for name, _, _, *rest in rows]
     if spread is None:
         compare = called(found.summary.call, "compare", "--seeds", 3)
         text.append(f"Seed noise is not known: {compare} measures it.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from weightsearch.dashboards.report.sensitivity_section import near_best
 from weightsearch.errors import counted, difference
 from weightsearch.study.summary import TrialSummary
 
+NAMED: Final = ("encoder", "weights")  # options of a network that are named in the first line
 SPLITS: Final = (VALIDATION, TEST)
 ENOUGH: Final = 5  # trials near the best that make a plateau
 
@@ -30,7 +31,7 @@ def summary_section(found: ReportData) -> Section:
     if best is not None:
         facts.insert(0, (number(best.values[found.objective]), f"best {found.objective} (validation)"))
     facts.append((duration(float(found.frames.epochs["seconds"].sum())), "of training"))
-    text = [_searched(found)]
+    text = [*_trained(found), _searched(found)]
     if best is None:
         said = [sentence.text for sentence in found.summary.about_data()]
         return Section("summary", "Summary", [*text, *said, _nothing_yet(found)], facts=facts, warnings=said)
@@ -48,6 +49,35 @@ def summary_section(found: ReportData) -> Section:
         data=found.frames.trials,
         warnings=warnings,
     )
+
+
+def _trained(found: ReportData) -> list[str]:
+    """A sentence on what was trained: network, data, frames of each split, epochs, batch, rate, seed, commit, device.
+    Values that are searched are named as such."""
+    base, space = found.config.base, found.config.space
+
+    def value(path: str, given: Any) -> str:
+        return "searched" if path in space else text_of(given)
+
+    size = "x".join(map(str, base.data.size))
+    counts = ", ".join(f"{count} {split}" for split, count in found.frames_of_splits.items())
+    options = [f"{key} {value(f'model.{key}', given)}" for key, given in base.model.options.items() if key in NAMED]
+    network = base.model.name + (f" ({', '.join(options)})" if options else "")
+    data = f"{base.data.name}{f' in {base.data.root}' if base.data.root else ''}"
+    frames = f", {counts} frames" if counts else ""
+    train = base.train
+    said = [
+        f"Trained: {network} on {data}{frames} at {size} pixels (height x width); "
+        f"{value('train.epochs', train.epochs)} epochs, batches of {value('train.batch_size', train.batch_size)}, "
+        f"{value('train.optimizer', train.optimizer)} with learning rate {value('train.lr', train.lr)}, "
+        f"seed {base.seed}."
+    ]
+    where = found.environment
+    if where:
+        commit = f", commit {where['commit']}" if where.get("commit") else ""
+        threads = where.get("threads")
+        said[0] = said[0][:-1] + f"; on {where['device']}, {counted(int(threads or 1), 'thread')}{commit}."
+    return said
 
 
 def _searched(found: ReportData) -> str:

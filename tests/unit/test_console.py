@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from tests.stores import with_empty
 from tests.unit.search.test_ledger import record
 from tests.unit.search.test_status import status
 from weightsearch.console import View
@@ -14,7 +13,7 @@ def test_a_trial_whose_term_has_no_pixels_is_warned_of_once(capsys):
     view = View(quiet=True)
     view.status = status(lambda: 0.0)
     for epoch in (1, 2):
-        view(Event("epoch", 3, None, replace(record(epoch, 0.4), without_pixels={"a": 5})))
+        view(Event("epoch", 3, None, with_empty(record(epoch, 0.4), {"a": 5.0})))
     view(Event("epoch", 4, None, record(1, 0.4)))
     told = capsys.readouterr().err
     assert told.count("had no pixel to learn from") == 1

@@ -11,7 +11,7 @@ import pytest
 from optuna.samplers import RandomSampler
 from typer.testing import CliRunner
 
-from tests.stores import HERE, driving
+from tests.stores import HERE, driving, with_empty
 from tests.synthetic import PROTOCOL, SPACE, config, fill, record, synthetic
 from weightsearch.cli import app
 from weightsearch.dashboards.report.data import read_report_data
@@ -88,7 +88,7 @@ def test_show_warns_of_the_best_trial_s_terms_without_pixels(tmp_path, monkeypat
             number = writer.ask(RandomSampler(seed=0), SPACE).number
             found = record(WEIGHTS, 1, number)
             metrics = found.metrics | {"abs_rel": 0.5 - 0.1 * number}
-            found = replace(found, metrics=metrics, without_pixels=empty)
+            found = with_empty(replace(found, metrics=metrics), empty)
             writer.record(number, Attempt("attempt", 0, PROTOCOL, HERE), found)
             writer.complete(number)
     text = said("show", "s.yaml")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from weightsearch.study.summary import StudySummary, TrialSummary
     from weightsearch.training.cost import Cost
 
+SPREAD = "± is the standard deviation over the seeds"
 FAILURES = 5  # failed trials that are told one by one
 
 
@@ -88,7 +89,8 @@ def print_result(summary: StudySummary, best_file: Path | None) -> None:
     by = f" by {next(iter(summary.directions))}, the first objective" if len(summary.directions) > 1 else ""
     out.print(f"best{by}: trial {summary.best.number}{name}", markup=False)
     for path, value in summary.best.params.items():
-        out.print(f"  {path}: {text_of(value)}", markup=False)
+        shown = f"{value:.4g}" if isinstance(value, float) else text_of(value)
+        out.print(f"  {path}: {shown}", markup=False)
     if len(summary.front) > 1:
         numbers = ", ".join(str(trial.number) for trial in summary.front)
         out.print(f"Pareto-optimal trials: {numbers}", markup=False)
@@ -120,6 +122,8 @@ def print_compared(objective: str, entries: Sequence[Entry]) -> None:
         weights = "ignores the image" if entry.trivial else weights
         _add(table, name, entry.label, *cells, weights + (f" ({entry.problem})" if entry.problem else ""))
     out.print(table)
+    if any(len(values) > 1 for entry in entries for values in entry.values.values()):
+        out.print(SPREAD, markup=False)
 
 
 def _mean_and_spread(entry: Entry, split: str) -> str:

@@ -18,7 +18,7 @@ from weightsearch.data.dataset import Dataset
 from weightsearch.errors import RAISED, ModelError, WeightsearchError, counted, fault_line
 from weightsearch.losses.criterion import Criterion, build_criterion
 from weightsearch.training.batches import batches
-from weightsearch.training.network import predict
+from weightsearch.training.network import depth_of, predict
 
 TRIED_FRAMES: Final = 16  # of the training split, before a term that is 0 on all of them is refused
 SPREAD: Final = 0.2  # of the random factors on the network's outputs, if the term is 0 on the outputs themselves
@@ -48,6 +48,8 @@ def check_terms(
     """
     criterion = _alone(configuration)
     prediction = predict(network, batch)
+    if "depth" in prediction:
+        depth_of(prediction, "native")  # depth of a wrong shape is the network's fault, not a term's
     for index, name in enumerate(criterion.names):
         if name not in wanted:
             continue

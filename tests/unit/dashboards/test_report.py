@@ -118,7 +118,8 @@ def test_the_summary_says_if_a_trivial_baseline_beats_the_best_trial(found):
     assert (
         "is no better than mean_depth, a trivial baseline that ignores the image: abs_rel 0.161 against 0.0805 on the "
         "validation split (mean of 3 fresh seeds), 0.171 against 0.0855 on the test split. Until it is better"
-    ) in loses.text[1]
+    ) in loses.text[2]
+    assert loses.text[0].startswith("Trained: ")
     rows = {row[0]: row for row in loses.tables[0].rows}
     assert rows["mean_depth"][1:5] == ["0.0805", "0.0855", "0.0805", "0.0855"]
     assert rows["mean_depth"][5].endswith(": worse")

@@ -1,4 +1,4 @@
-"""The README's example of a data set of one's own."""
+"""The documentation's example of a data set."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from weightsearch.data.dataset import open_dataset
 
 
 def test_the_example_reads_pictures_and_depth_in_metres(tiny, tmp_path, monkeypatch):
-    (code,) = re.findall(r"```python\n(# my_data\.py.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (code,) = re.findall(
+        r"```python\n(# my_data\.py.*?)```", (ROOT / "docs" / "how-to" / "own-data-set.md").read_text(), re.DOTALL
+    )
     (tmp_path / "my_data.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     for folder in ("rgb", "depth"):
