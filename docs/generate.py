@@ -51,6 +51,13 @@ PLUG_INS: Final = {
 }
 
 
+MERGE: Final = (
+    "A file that extends another one states only what differs. Sections are merged; ranges, lists, baselines and "
+    "objectives are replaced whole; `null` removes an inherited loss term or baseline; another data set, network, "
+    "sampler or pruner inherits no options. `name` and `storage` are not inherited.\n"
+)
+
+
 def write_all(folder: Path) -> None:
     """Write every page into a folder; a page that is the same already is left alone."""
     pages = {
@@ -90,6 +97,7 @@ def study_file() -> str:
             ],
         ),
     ]
+    parts += ["## `extends`\n", MERGE]
     for name, model in SECTIONS.items():
         texts = descriptions(model, model.model_fields)
         doc = summary(model.__doc__ or "", model.model_fields)

@@ -19,6 +19,7 @@ DEEPEST: Final = 10  # files that extend one another
 OF_THE_FILE: Final = ("name", "storage")  # never inherited
 REMOVABLE: Final[tuple[Keys, ...]] = (("loss",), ("search", "baselines"))  # null removes an inherited entry there
 WHOLE: Final[Keys] = ("search", "baselines")  # entries are replaced whole: a baseline gives every value
+REPLACED: Final[tuple[Keys, ...]] = (("search", "objectives"),)  # sections that are replaced whole
 # Keys that stay when a section names another plug-in; its options do not.
 STAYS: Final[Mapping[str, tuple[str, ...]]] = {
     "data": ("size", "min_depth", "max_depth", "neighbours"),
@@ -97,7 +98,7 @@ def _merged(base: Mapping[str, Any], own: Mapping[str, Any], path: Keys, places:
         here, old = (*path, key), base.get(key)
         if value is None and path in REMOVABLE:
             result.pop(key, None)
-        elif path != WHOLE and _is_section(old) and _is_section(value):
+        elif path != WHOLE and here not in REPLACED and _is_section(old) and _is_section(value):
             result[key] = _merged(_kept(old, value, here), value, here, places)
             continue
         else:

@@ -49,6 +49,12 @@ def test_a_range_a_list_and_a_baseline_are_replaced_whole(tmp_path):
     }
 
 
+def test_objectives_are_those_that_are_stated(tmp_path):
+    path = tmp_path / "s.yaml"
+    path.write_text("extends: silog\nname: s\nsearch: {objectives: {rmse: minimize}}\n")
+    assert load_study(path).search.objectives == {"rmse": "minimize"}
+
+
 def test_another_plug_in_does_not_inherit_the_options_of_the_base(tmp_path):
     text = "name: mine\nextends: cotraining\ndata: {name: seven_scenes, root: /x}\nsearch: {pruner: {name: none}}\n"
     tree = read_study(study(tmp_path, text)).tree
