@@ -178,3 +178,6 @@ def _of_rebalancing(found: ReportData) -> str:
         for label, method in methods.items()
     ]
     return f"the study {found.name!r} on the validation split: {'; '.join(values)}."
+
+
+SECTIONS: Final = {180: claims_section}

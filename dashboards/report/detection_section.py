@@ -162,3 +162,6 @@ def _areas(trials: Sequence[Trial], measured: Measured) -> go.Figure:
     known = [float(area) for epochs in measured.values() for name in AREAS for area in epochs[name].dropna()]
     figure.update_yaxes(range=[min([0.5, *known]) - 0.02, 1.0])
     return figure.update_yaxes(title_text="AUC", col=1)
+
+
+SECTIONS: Final = {140: detection_section}

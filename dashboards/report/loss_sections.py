@@ -336,3 +336,13 @@ def _why(found: ReportData) -> str:
     if not any(sum(weight > 0 for weight in found.weights(trial).values()) > 1 for trial in found.shown.values()):
         return ": with one term of weight above 0 there is nothing to compare"
     return ": the trainings were too short for the budget of probes (analysis.budget)"
+
+
+SECTIONS: Final = {
+    80: contributions_section,
+    90: gradients_section,
+    100: conflicts_section,
+    110: convergence_section,
+    120: redundancy_section,
+    170: quantisation_section,
+}

@@ -30,7 +30,7 @@ SHARE: Final = 0.02  # of the time that they may take: those of a large study ar
 CONSTRAINT: Final = "constraints:"  # before the name, in Optuna's attributes of a trial
 MIRRORED: Final = "constraints"  # the one that optuna-dashboard reads
 FIGURE_BYTES: Final = 250_000  # of one figure: each 2 kB of it are a row of the database
-SECTIONS: Final = (contributions_section, gradients_section, conflicts_section, importance_section)
+NOTED: Final = (contributions_section, gradients_section, conflicts_section, importance_section)
 
 
 class Notes:
@@ -114,7 +114,7 @@ def study_note(found: ReportData) -> str:
 def study_figures(found: ReportData) -> dict[str, Any]:
     """Small figures by the name under which they are kept."""
     drawn: dict[str, Any] = {}
-    for make in SECTIONS:
+    for make in NOTED:
         section = make(found)
         for name, figure in section.figures.items():
             caption = section.captions.get(name, name)

@@ -2,58 +2,40 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from importlib.metadata import version
-from types import MappingProxyType
 from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from weightsearch.dashboards.report import (
-    claims_section,
-    detection_section,
-    loss_sections,
-    rebalancing_section,
-    record_sections,
-    search_sections,
-    sensitivity_section,
-    summary_section,
-    theory_section,
-)
+import weightsearch.dashboards.report as folder
 from weightsearch.dashboards.report.data import ReportData
 from weightsearch.dashboards.report.section import Section
 from weightsearch.errors import WeightsearchError
 
-SECTIONS: Final[Mapping[str, Callable[[ReportData], Section | None]]] = MappingProxyType(
-    {
-        "summary": summary_section.summary_section,
-        "history": search_sections.history_section,
-        "pareto": search_sections.pareto_section,
-        "curves": search_sections.curves_section,
-        "importance": search_sections.importance_section,
-        "slices": search_sections.slices_section,
-        "sensitivity": sensitivity_section.sensitivity_section,
-        "contributions": loss_sections.contributions_section,
-        "gradients": loss_sections.gradients_section,
-        "conflicts": loss_sections.conflicts_section,
-        "convergence": loss_sections.convergence_section,
-        "redundancy": loss_sections.redundancy_section,
-        "rebalancing": rebalancing_section.rebalancing_section,
-        "detection": detection_section.detection_section,
-        "rebalancing_theory": theory_section.theory_section,
-        "pictures": record_sections.pictures_section,
-        "quantisation": loss_sections.quantisation_section,
-        "claims": claims_section.claims_section,
-        "protocol": record_sections.protocol_section,
-        "cost": record_sections.cost_section,
-        "environment": record_sections.environment_section,
-        "failures": record_sections.failures_section,
-    }
-)
+Make = Callable[[ReportData], Section | None]
+
+
+def _found() -> Mapping[str, Make]:
+    """The sections of all modules of this folder that end with `_section` or `_sections`, by the position that their
+    table SECTIONS gives. `cost_section` makes the section `cost`."""
+    makers: dict[int, Make] = {}
+    for one in pkgutil.iter_modules(folder.__path__):
+        if one.name.endswith(("_section", "_sections")):
+            module = importlib.import_module(f"{folder.__name__}.{one.name}")
+            if twice := makers.keys() & module.SECTIONS.keys():
+                raise ValueError(f"{one.name}: another section has the position {min(twice)}")
+            makers |= module.SECTIONS
+    return {makers[position].__name__.removesuffix("_section"): makers[position] for position in sorted(makers)}
+
+
+SECTIONS: Final = _found()
 
 
 def chosen_sections(found: ReportData, select: Sequence[str] = ()) -> list[Section]:

@@ -269,3 +269,6 @@ def power_of_ten(power: float) -> str:
 
 def _percent(share: float) -> str:
     return "–" if share != share else f"{100 * share:.0f} %"
+
+
+SECTIONS: Final = {130: rebalancing_section}

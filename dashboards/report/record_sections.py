@@ -133,3 +133,12 @@ def _cell(value: Any) -> str:
 def _probe_seconds(found: ReportData) -> float:
     costs = found.frames.rows("probe", "quantity")
     return float(costs[costs["quantity"] == "seconds"]["value"].sum())
+
+
+SECTIONS: Final = {
+    160: pictures_section,
+    190: protocol_section,
+    200: cost_section,
+    210: environment_section,
+    220: failures_section,
+}

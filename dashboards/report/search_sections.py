@@ -245,3 +245,12 @@ def curves_section(found: ReportData) -> Section:
     if left_out:
         text.append(f"{left_out} of {len(numbers)} curves are not drawn; those shown are spread evenly over the study.")
     return Section("curves", "Learning curves", text, {"curves": figure}, data=curves)
+
+
+SECTIONS: Final = {
+    20: history_section,
+    30: pareto_section,
+    40: curves_section,
+    50: importance_section,
+    60: slices_section,
+}

@@ -77,3 +77,6 @@ def near_best(found: ReportData) -> tuple[list[Plateau], list[Plateau] | None]:
     if spread is None:
         return within, None
     return within, plateaus(complete, found.objective, found.ranges, margin=2 * spread, **options)
+
+
+SECTIONS: Final = {70: sensitivity_section}

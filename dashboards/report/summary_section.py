@@ -215,3 +215,6 @@ def _against(one: Comparison | None, split: str) -> str:
         return change
     words = "not significantly different" if one.verdict == "undecided" else one.verdict
     return f"{change}, p = {one.p:.2g}: {words}"
+
+
+SECTIONS: Final = {10: summary_section}

@@ -34,7 +34,7 @@ STATEMENT: Final = (
 )
 
 
-def theory_section(found: ReportData) -> Section | None:
+def rebalancing_theory_section(found: ReportData) -> Section | None:
     name, title = "rebalancing_theory", "Rebalancing: theory against measurement"
     trials = looked_at(found)
     if trials is None:
@@ -160,3 +160,6 @@ def _normal(trials: Sequence[Trial]) -> go.Figure:
     )
     figure.update_xaxes(range=[low, high])
     return figure.update_yaxes(title_text="share of the pixels", col=1)
+
+
+SECTIONS: Final = {150: rebalancing_theory_section}
