@@ -34,13 +34,13 @@ def main(study: Path) -> None:
             store = opened._store
             screen = Path(folder, "terminal.svg")
             screen.write_text(terminal(store, study))
-        page = browser.new_page(viewport={"width": 1100, "height": 760})
+        page = browser.new_page(viewport={"width": 1100, "height": 1120})
         page.goto(report.as_uri())
         page.wait_for_selector(".js-plotly-plot")
         shoot(page, FOLDER / "report.png")
-        page.goto(f"{report.as_uri()}#contributions")
-        page.wait_for_timeout(500)
-        shoot(page, FOLDER / "loss-terms.png")
+        part = page.query_selector("#contributions")
+        assert part is not None
+        save(part.screenshot(), FOLDER / "loss-terms.png")
         page = browser.new_page(viewport={"width": 1000, "height": 560})
         page.set_content(f"<body style='margin:0'>{screen.read_text()}</body>")
         element = page.query_selector("svg")

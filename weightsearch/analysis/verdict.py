@@ -113,8 +113,8 @@ class Verdict:
             family = f" for all {self.tests} comparisons together (Holm's correction)" if self.tests > 1 else ""
             said.append(
                 Sentence(
-                    "Verdicts are from the validation split: differences over fresh seeds, Student's t-test, at 5 %"
-                    f"{family}."
+                    "Verdicts are from the validation split: differences over fresh seeds, ± half of their 95 % "
+                    f"confidence interval; Student's t-test, at 5 %{family}."
                 )
             )
         expected, lucky = self.best.expected(self.objective), self.best.searched(self.objective)
