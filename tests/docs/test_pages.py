@@ -24,12 +24,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROO
 BLOCK = re.compile(r"^( *)```([\w-]*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 LANGUAGES = {"console", "yaml", "python", "text", ""}
 # Smaller trainings than a reader's: what is shown runs, with these at the end.
-LESS = {
-    "run": ["search.trials=4", "train.epochs=1"],
-    "train": [],
-    "compare": [],
-}
-SMALL = {"silog": ["data.size=[32, 64]", "data.frames=16", "data.scenes=2", "model.encoder=test_efficientnet"]}
+LESS = {"run": ["search.trials=4", "train.epochs=1", "data.size=[32, 64]"]}
 SKIPPED = ("pip install", "python -m sphinx")  # the site is built by .ci/run; the tests run in an installation
 
 
@@ -125,6 +120,7 @@ def small(command: str, page: str) -> str:
     less = LESS.get(words[1], []) if words[0] == "weightsearch" else []
     if words[1] == "compare":
         command = re.sub(r"--seeds \d+", "--seeds 1", command)
+        command += "" if "--baseline" in command else " --baseline published"
     return command + "".join(f" --set {shlex.quote(one)}" for one in less)
 
 

@@ -174,7 +174,7 @@ def test_as_good_is_corrected_for_all_comparisons():
 
 def test_one_comparison_needs_no_correction():
     text = said(contender(0.1, 0.1, 0.11), {"published": contender(0.2, 0.2, 0.21)}, {})
-    assert "over fresh seeds, Student's t-test, at 5 %. " in text
+    assert "confidence interval; Student's t-test, at 5 %. " in text
 
 
 def test_every_objective_has_its_trivial_baseline():
