@@ -24,15 +24,9 @@ def cut(videos: Sequence[Video], split: Split, needed: Collection[SplitName] = S
     videos of a data set that has no others; one with videos to test on as well has its training videos cut into train
     and validation. Frames that lists name are in the order of their list. Raises DataError if a split that is asked
     for, and needed, gets no frame, and where fractions are asked for of videos none of which is cut."""
+    _check_fractions(videos, split)
     result: dict[SplitName, list[int]] = {name: [] for name in SPLITS}
     given: dict[SplitName, float] = {}
-    own = _own(videos)
-    if not is_cut(videos) and split != Split():
-        lists = " and ".join(name for name in SPLITS if name in own)
-        raise DataError(
-            f"data.split: the data set's own lists ({lists}) say which frames are in which split: fractions and a "
-            "gap have no effect; remove data.split (--set data.split={}), or give the list train alone to have it cut"
-        )
     start = 0
     for video, shares in zip(videos, _shares(videos, split), strict=True):
         given |= shares
@@ -41,18 +35,36 @@ def cut(videos: Sequence[Video], split: Split, needed: Collection[SplitName] = S
         start += video.length
     for name, indices in _of_lists(videos).items():
         result[name].extend(indices)
+    for name in _asked(videos, split):
+        if name in needed and not result[name]:
+            longest = max((video.length for video in videos), default=0)
+            raise DataError(
+                f"data.split: {name} gets no frame: {given.get(name, 0):.3g} of the longest video "
+                f"({counted(longest, 'frame')}) less a gap of {split.gap}; {_remedy(name, _own(videos), split.gap)}"
+            )
+    return result
+
+
+def _check_fractions(videos: Sequence[Video], split: Split) -> None:
+    """Raise DataError for fractions where lists say which frames are in which split."""
+    if is_cut(videos) or split == Split():
+        return
+    own = _own(videos)
+    lists = " and ".join(name for name in SPLITS if name in own)
+    raise DataError(
+        f"data.split: the data set's own lists ({lists}) say which frames are in which split: fractions and a "
+        "gap have no effect; remove data.split (--set data.split={}), or give the list train alone to have it cut"
+    )
+
+
+def _asked(videos: Sequence[Video], split: Split) -> list[SplitName]:
+    """The splits that fractions or lists ask for, in order."""
+    own = _own(videos)
     whole = None in own or own == {"train"}
     asked = {name for name in SPLITS if getattr(split, name) > 0} if whole else own - {None}
     if "train" in own:
         asked.add("validation")
-    for name in SPLITS:
-        if name in asked and name in needed and not result[name]:
-            longest = max((video.length for video in videos), default=0)
-            raise DataError(
-                f"data.split: {name} gets no frame: {given.get(name, 0):.3g} of the longest video "
-                f"({counted(longest, 'frame')}) less a gap of {split.gap}; {_remedy(name, own, split.gap)}"
-            )
-    return result
+    return [name for name in SPLITS if name in asked]
 
 
 def _remedy(name: SplitName, own: Collection[SplitName | None], gap: int) -> str:

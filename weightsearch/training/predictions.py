@@ -237,21 +237,45 @@ def _paired(folder: Path, files: Mapping[str, Path], stems: Sequence[str]) -> tu
     order. Raises DataError."""
     if not stems or len(files) < len(stems):
         return list(files.values()), ""
-    if len(set(stems)) == len(stems) and all(stem in files for stem in stems):
-        return [files[stem] for stem in stems], ""
-    of_frames, of_files = [_last_number(stem) for stem in stems], [_last_number(stem) for stem in files]
-    by_number = dict(zip(of_files, files.values(), strict=True))
-    clear = None not in of_frames and len(by_number) == len(files) and len(set(of_frames)) == len(stems)
-    if clear and all(number in by_number for number in of_frames):
-        return [by_number[number] for number in of_frames], "files found by the number in their names"
-    if len(files) == len(stems) and set(of_files) in (set(range(len(files))), set(range(1, len(files) + 1))):
-        ordered = sorted(by_number.items(), key=lambda item: item[0] or 0)
-        return [file for _, file in ordered], "files in the order of their numbers"
+    for way, how in WAYS.items():
+        if (found := way(files, stems)) is not None:
+            return found, how
     missing = next((stem for stem in stems if stem not in files), stems[0])
     raise DataError(
         f"{folder}: no prediction of the frame {missing}: files must be named as the frames, have their numbers, or be "
         "numbered from 0 or 1 on in the frames' order; `weightsearch data frames` lists them"
     )
+
+
+def _by_name(files: Mapping[str, Path], stems: Sequence[str]) -> list[Path] | None:
+    if len(set(stems)) < len(stems) or any(stem not in files for stem in stems):
+        return None
+    return [files[stem] for stem in stems]
+
+
+def _by_number(files: Mapping[str, Path], stems: Sequence[str]) -> list[Path] | None:
+    wanted = [_last_number(stem) for stem in stems]
+    numbered = {_last_number(stem): file for stem, file in files.items()}
+    unique = len(numbered) == len(files) and len(set(wanted)) == len(stems)
+    if not unique or None in wanted or any(number not in numbered for number in wanted):
+        return None
+    return [numbered[number] for number in wanted]
+
+
+def _in_order(files: Mapping[str, Path], stems: Sequence[str]) -> list[Path] | None:
+    count = len(files)
+    numbered = {number: file for stem, file in files.items() if (number := _last_number(stem)) is not None}
+    if count != len(stems) or numbered.keys() not in (set(range(count)), set(range(1, count + 1))):
+        return None
+    return [numbered[number] for number in sorted(numbered)]
+
+
+# Ways to find the files of frames -> how, in words; the first that finds one for each frame.
+WAYS: Final[Mapping[Callable[[Mapping[str, Path], Sequence[str]], list[Path] | None], str]] = {
+    _by_name: "",
+    _by_number: "files found by the number in their names",
+    _in_order: "files in the order of their numbers",
+}
 
 
 def _stem(name: str) -> str:

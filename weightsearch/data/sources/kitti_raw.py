@@ -75,36 +75,16 @@ class KittiRaw:
         self.whole = bool(neighbours)
         self.published = laser_depth == "published"
         self.depth_root = None if depth_root is None else root / depth_root
-        if self.depth_root is not None and not self.depth_root.is_dir():
-            raise OptionError("depth_root", f"no such folder: {self.depth_root}")
         files: dict[SplitName, str | None] = {"train": train, "validation": validation, "test": test}
-        listed = {split: list_file(root, name) for split, name in files.items() if name is not None}
-        if neighbours and "train" in listed and "validation" not in listed:
-            raise OptionError(
-                "validation", "found none; where frames need neighbours, a training list needs one to validate on"
-            )
-        if without_improved == "leave_out" and depth_root is None:
-            raise OptionError("without_improved", "found leave_out without a depth_root: no frame has improved depth")
-        if without_improved == "leave_out" and neighbours:
-            raise OptionError(
-                "without_improved",
-                "found leave_out; with data.neighbours drives are read whole, so that frames keep their neighbours: "
-                "set laser, and name the frames with improved depth in split files to measure on these alone",
-            )
+        lists = {split: list_file(root, name) for split, name in files.items() if name is not None}
+        _check_lists(lists, cameras, stride, neighbours)
+        _check_improved(self.depth_root, without_improved, neighbours)
         self.left_out = 0
         self.rows: list[tuple[str, tuple[Path, ...]]] = []
-        if listed:
-            if cameras is not None or stride != 1:
-                raise OptionError("cameras" if stride == 1 else "stride", "the split files say which frames there are")
-            named = {split: _listed(root, path) for split, path in listed.items()}
-            self.rows = [(place, (picture,)) for found in named.values() for place, picture in found]
-            frames = {split: [picture for _, picture in found] for split, found in named.items()}
-            self.parts = listed_stretches(frames, neighbours) if neighbours else _whole_lists(listed, frames)
-        else:
-            self.parts = self._of_drives(cameras or [2], stride)
+        found = self._of_lists(lists, neighbours) if lists else self._of_drives(cameras or [2], stride)
         if self.depth_root is not None:
-            self._take_improved(without_improved)
-        self.parts = [part for part in self.parts if part[1]]
+            found = self._with_improved(found, without_improved)
+        self.parts = [part for part in found if part[1]]
         if not self.parts:
             where = " or ".join(f"image_{camera:02d}" for camera in cameras or [2])
             with_scan = "" if self.whole else " with a scan of the laser"
@@ -121,6 +101,13 @@ class KittiRaw:
     def list_rows(self) -> list[tuple[str, tuple[Path, ...]]]:
         return self.rows
 
+    def _of_lists(self, lists: Mapping[SplitName, Path], neighbours: Sequence[int]) -> list[Stretch]:
+        """The frames that split files name."""
+        named = {split: _listed(self.root, path) for split, path in lists.items()}
+        self.rows = [(place, (picture,)) for found in named.values() for place, picture in found]
+        frames = {split: [picture for _, picture in found] for split, found in named.items()}
+        return listed_stretches(frames, neighbours) if neighbours else _whole_lists(lists, frames)
+
     def _of_drives(self, cameras: Sequence[Camera], stride: int) -> list[Stretch]:
         """Every drive; in pieces between which pictures are missing, where frames need neighbours."""
         found: list[Stretch] = []
@@ -136,15 +123,17 @@ class KittiRaw:
                     found.append((Video(own, len(piece[::stride])), piece[::stride]))
         return found
 
-    def _take_improved(self, without: str) -> None:
-        """Raise OptionError where no frame has improved depth; leave out those that have none, if asked."""
-        improved = {picture for _, pictures in self.parts for picture in pictures if self._improved(picture)}
+    def _with_improved(self, parts: list[Stretch], without: str) -> list[Stretch]:
+        """The parts, without the frames that have no improved depth, if asked. Raises OptionError where no frame has
+        any."""
+        improved = {picture for _, pictures in parts for picture in pictures if self._improved(picture)}
         if not improved:
             raise OptionError("depth_root", f"{self.depth_root} has improved depth of none of the frames")
-        if without == "leave_out":
-            self.left_out += sum(one not in improved for _, pictures in self.parts for one in pictures)
-            kept = [(video, [one for one in pictures if one in improved]) for video, pictures in self.parts]
-            self.parts = [(replace(video, length=len(pictures)), pictures) for video, pictures in kept]
+        if without != "leave_out":
+            return parts
+        self.left_out += sum(picture not in improved for _, pictures in parts for picture in pictures)
+        rest = [(video, [picture for picture in pictures if picture in improved]) for video, pictures in parts]
+        return [(replace(video, length=len(pictures)), pictures) for video, pictures in rest]
 
     def videos(self) -> list[Video]:
         return [video for video, _ in self.parts]
@@ -195,6 +184,35 @@ class KittiRaw:
         tail = Path(drive, "proj_depth", "groundtruth", camera, f"{picture.stem}.png")
         places = (self.depth_root / part / tail for part in ("train", "val", "."))
         return next((path for path in places if path.is_file()), None)
+
+
+def _check_lists(
+    lists: Mapping[SplitName, Path], cameras: Sequence[Camera] | None, stride: int, neighbours: Sequence[int]
+) -> None:
+    """Raise OptionError for options that do not go together with these split files."""
+    if neighbours and "train" in lists and "validation" not in lists:
+        raise OptionError(
+            "validation", "found none; where frames need neighbours, a training list needs one to validate on"
+        )
+    if lists and (cameras is not None or stride != 1):
+        raise OptionError("cameras" if stride == 1 else "stride", "the split files say which frames there are")
+
+
+def _check_improved(depth_root: Path | None, without: str, neighbours: Sequence[int]) -> None:
+    """Raise OptionError for a folder of improved depth that is not there, and for leaving out frames where that cannot
+    be done."""
+    if depth_root is not None and not depth_root.is_dir():
+        raise OptionError("depth_root", f"no such folder: {depth_root}")
+    if without != "leave_out":
+        return
+    if depth_root is None:
+        raise OptionError("without_improved", "found leave_out without a depth_root: no frame has improved depth")
+    if neighbours:
+        raise OptionError(
+            "without_improved",
+            "found leave_out; with data.neighbours drives are read whole, so that frames keep their neighbours: "
+            "set laser, and name the frames with improved depth in split files to measure on these alone",
+        )
 
 
 def velodyne_to_image(date: Path, camera: int) -> Array:
