@@ -50,7 +50,7 @@ def section_of_claims(claims: list[Claim]) -> Section:
 
 def claims_table(claims: list[Claim]) -> Table:
     rows = [[claim.source, claim.with_place, claim.verdict, claim.with_evidence, claim.how] for claim in claims]
-    return Table(["of", "claim", "verdict", "right", "how"], rows)
+    return Table(["source", "claim", "verdict", "correct", "computation"], rows)
 
 
 def evidence(found: ReportData) -> dict[str, str]:

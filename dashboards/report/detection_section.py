@@ -35,12 +35,12 @@ def detection_section(found: ReportData) -> Section | None:
     if not trials:
         return Section("detection", title, [NOTHING])
     if not all(trial.knows for trial in trials):
-        return Section("detection", title, ["The data set does not know what moves."])
+        return Section("detection", title, ["The data set has no ground truth of moving pixels."])
     measured = {trial.label: _measured(trial) for trial in trials}
     text = [
-        "A pixel is called moving where Delta - mode lies above eta; or, by distance, where |Delta - mode| does. AUC, "
-        "the area under the curve, is the probability that this is larger at a moving pixel than at one that stands "
-        "still: 0.5 is chance.",
+        "A pixel is detected as moving if Delta - mode > eta or, by distance, if |Delta - mode| > eta. AUC, the area "
+        "under the curve, is the probability that this score is larger at a moving pixel than at a static one: 0.5 is "
+        "chance.",
         _found(trials[0], measured[trials[0].label]),
     ]
     drawn = {
@@ -60,8 +60,8 @@ def detection_section(found: ReportData) -> Section | None:
         last = epochs.iloc[-1]
         rows.append([label, *(number(float(last[name]), 3) for name in (*AREAS, *ETAS))])
     caption = (
-        "In the last epoch. Best: the largest share of what moves less that of what stands still (Youden's J). Static "
-        "spread: half of the span from the 16th to the 84th percentile of Delta of what stands still."
+        "In the last epoch. Best eta: the largest true-positive rate minus false-positive rate (Youden's J). "
+        "Static spread: half of the span from the 16th to the 84th percentile of Delta at static pixels."
     )
     table = Table(["", *AREAS.values(), *ETAS.values()], rows, caption)
     data = pd.concat([epochs.assign(trial=label) for label, epochs in measured.items()], ignore_index=True)

@@ -145,8 +145,8 @@ def _about_gradients(found: ReportData, drawn: Sequence[str]) -> list[str]:
         text.append(f"Nothing was measured at the shared parameters{_why(found)}.")
     if HEADS in drawn:
         text.append(
-            "Heads are outputs that are not computed from other outputs: a term on the depth that two heads make is "
-            "carried to both heads by the chain rule."
+            "Heads are outputs that are not computed from other outputs: the gradient of a term on the combined depth "
+            "is propagated to both heads."
         )
     elif found.config.base.data.neighbours:
         text.append(
@@ -198,7 +198,7 @@ def conflicts_section(found: ReportData) -> Section:
         "Each probe is one batch."
     )
     if HEADS in drawn:
-        intro += " At the heads, terms that share none have 0 by construction."
+        intro += " At the heads, terms without a common head have cosine 0 by construction."
     captions = {where: words.capitalize() for where, words in WORDS.items()}
     return Section("conflicts", title, [intro, *text], drawn, captions=captions, data=pd.concat(data))
 
@@ -217,8 +217,8 @@ def convergence_section(found: ReportData) -> Section:
     if not rows:
         return Section("convergence", title, ["Three epochs or more are needed."])
     text = [
-        "A term has levelled off from the epoch on from which it stays within 5 % of its whole fall of its lowest "
-        "value. Each unweighted term has its own unit."
+        "Levelled off: the first epoch after which the term stays within 5 % of its total decrease above its minimum. "
+        "Each unweighted term has its own unit."
     ]
     columns = ["", "term (unweighted)", "first epoch", "last epoch", "fall", "levelled off"]
     data = pd.DataFrame(rows, columns=["trial", *columns[1:]])
@@ -229,7 +229,11 @@ def redundancy_section(found: ReportData) -> Section:
     title = "Redundant weights"
     terms = found.terms
     if len(terms) < 2:
-        return Section("redundancy", title, ["The loss has one term: its weight is a learning rate."])
+        return Section(
+            "redundancy",
+            title,
+            ["The loss has one term: its weight changes next to nothing under Adam, and is a learning rate under SGD."],
+        )
     text = [
         f"{len(terms)} weights have {len(terms) - 1} degrees of freedom: a common factor of all of them "
         "changes next to nothing under Adam, and is a learning rate under SGD."
@@ -250,11 +254,11 @@ def redundancy_section(found: ReportData) -> Section:
         text.append("Here no weight is fixed: fix one, and the search has a dimension less.")
     if found.config.base.data.neighbours:
         text.append(
-            "Networks that share no parameter have such a factor each: of the terms that teach flow alone one may be "
-            "fixed, too."
+            "Subnetworks without shared parameters each have their own common factor: one weight among the terms that "
+            "train only flow can be fixed, too."
         )
     if result is None:
-        text.append("How much of the objective the ratios explain needs ten trials with all weights above 0.")
+        text.append("The fit of the objective by the ratios needs ten trials with all weights above 0.")
         return Section("redundancy", title, text)
     lines = [["all weights", f"{result.all_weights:.2f}"]]
     if result.ratio is not None:
@@ -262,7 +266,9 @@ def redundancy_section(found: ReportData) -> Section:
         lines.append([f"the ratio {one} / {other} alone", f"{share:.2f}"])
         if share > 0.5 and share > 0.9 * result.all_weights:
             when = "" if compared.epoch is None else f" at epoch {compared.epoch}"
-            text.append(f"The objective{when} goes by one ratio, {one} / {other}; other weights add little to it.")
+            text.append(
+                f"The objective{when} depends mainly on one ratio, {one} / {other}; other weights add little to it."
+            )
     if result.common_factor is not None:
         lines.append(["the common factor, beyond the ratios", f"{result.common_factor:+.2f}"])
     columns = ["what explains the objective", "R² adjusted"]

@@ -38,11 +38,10 @@ def pictures_section(found: ReportData) -> Section:
             longest = f"flow: hue is direction, {flow.high:.1f} pixels or more have full colour"
             note = f"{note}; {longest}" if note else longest
         if "left out" in mine:
-            note += "; what depth and pose do not learn from is vermilion"
+            note += "; vermilion: pixels excluded from the loss of depth and pose"
         strips.append(Strip(mine["image"].name if "image" in mine else f"frame {frame}", note, columns))
     text = [
-        "The same validation frames for every trial, with the same colours. Grey: the truth is not known or does not "
-        "count."
+        "The same validation frames for every trial, with the same colours. Grey: no ground truth, or not evaluated."
     ]
     return Section("pictures", title, text, strips=strips)
 
@@ -59,7 +58,7 @@ def protocol_section(found: ReportData) -> Section:
     if not found.protocol:
         return Section("protocol", "Protocol", ["No trial has reported yet."])
     rows = [[name, _cell(value)] for name, value in found.protocol.items()]
-    text = ["What the numbers mean. Values under another protocol cannot be compared with these."]
+    text = ["How all metrics were evaluated. Only values under the same protocol can be compared."]
     return Section(
         "protocol", "Protocol", text, tables=[Table(["", ""], rows)], data=pd.DataFrame(rows, columns=["key", "value"])
     )

@@ -134,15 +134,15 @@ def importance_section(found: ReportData) -> Section:
     figure.update_layout(barmode="group").update_yaxes(range=[0, 1])
     rows = [[name, *(f"{shares[name]:.2f}" for shares in result.shares.values())] for name in names]
     text = [
-        f"From {compared.words}. {_counted(result)} PED-ANOVA tells what sets the best tenth of its trials "
-        "apart, fANOVA what explains the differences among all of its trials."
+        f"From {compared.words}. {_counted(result)} PED-ANOVA: what distinguishes the best tenth of the trials. "
+        "fANOVA: what explains the variance over all of them."
     ]
     doubtful = [name for name in names if name not in result.above_chance]
     if doubtful:
         verb = "has" if len(doubtful) == 1 else "have"
         text.append(
-            f"{', '.join(doubtful)} {verb} no effect that can be told from chance (a permutation test at 5 %): shares "
-            "add up to 1, whatever they are shares of."
+            f"{', '.join(doubtful)} {verb} no significant effect (permutation test at 5 %): shares always add up to "
+            "1, even if no parameter matters."
         )
     data = pd.DataFrame(result.shares).rename_axis("parameter").reset_index()
     return Section("importance", title, text, {"importance": figure}, [Table(["", *result.shares], rows)], data=data)

@@ -58,7 +58,7 @@ def test_while_postgresql_is_away_the_worker_goes_on_and_no_report_is_lost(tmp_p
     finally:
         server.close()
     assert after > before  # checkpoints were written meanwhile
-    assert "the workers go on, their reports wait here until it is back" in crashes.said()
+    assert "the workers continue, their reports are kept until the database is back" in crashes.said()
     assert "the database is back" in crashes.said()
 
 

@@ -9,8 +9,6 @@ import subprocess
 import sys
 import time
 import venv
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -18,23 +16,12 @@ import pytest
 import ray
 
 from tests.conftest import TINY
+from tests.helpers.clusters import cluster, head
 from tests.integration.commands import WEIGHTSEARCH, command, curves, epochs_of, shown, wait_for_epochs
 from weightsearch.config import load_study
 from weightsearch.errors import SearchError
 
 pytestmark = pytest.mark.slow
-
-
-def head(cpus: int) -> str:
-    """The script of a cluster of a single node."""
-    return f"""
-import sys
-from ray.cluster_utils import Cluster
-cluster = Cluster(initialize_head=True, head_node_args={{"num_cpus": {cpus}, "include_dashboard": False}})
-print(cluster.address, flush=True)
-sys.stdin.read()
-cluster.shutdown()
-"""
 
 
 ADDRESS = """
@@ -46,26 +33,6 @@ print(cluster.address, flush=True)
 sys.stdin.read()
 cluster.shutdown()
 """
-
-
-@contextmanager
-def cluster(script: str, environment: dict[str, str] | None = None) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """The address of a cluster, and the process that keeps it until its input ends."""
-    keeper = subprocess.Popen(
-        [sys.executable, "-c", script],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=environment,
-    )
-    try:
-        lines = (line.strip() for line in keeper.stdout)
-        yield next(line for line in lines if line.replace(".", "").replace(":", "").isdigit()), keeper
-    finally:
-        keeper.stdin.close()
-        keeper.stdout.close()
-        keeper.wait(timeout=60)
 
 
 def run_at(
@@ -117,7 +84,7 @@ def test_a_lost_node_loses_no_trial(tmp_path):
             assert driver.returncode == 0, said
         finally:
             driver.kill()
-    assert "goes on after a failure of its worker" in said
+    assert "its worker failed, it resumes from its checkpoint" in said
     assert f"the host {platform.node()} left the Ray cluster: it was stopped, or cut off for too long" in said
     assert "(raylet)" not in said
     assert shown(tmp_path)["states"] == {"COMPLETE": 4, "PRUNED": 0, "FAIL": 0, "RUNNING": 0, "WAITING": 0}

@@ -10,8 +10,8 @@ import yaml
 from PIL import Image
 
 from tests.conftest import TINY
+from tests.helpers.folders import make
 from tests.integration.commands import ALONE, command
-from tests.unit.data.test_check import make
 
 pytestmark = pytest.mark.slow
 

@@ -9,9 +9,9 @@ import pytest
 
 from tests.browser import Heard, browser, drawn
 from tests.conftest import TINY
+from tests.helpers.reports import HOSTILE, OF_DUAL_HEAD, findings
 from tests.integration.commands import ALONE, command
 from tests.synthetic import BASELINES, synthetic
-from tests.unit.dashboards.test_report import HOSTILE, OF_DUAL_HEAD, findings
 from weightsearch.dashboards.report.notes import Notes
 from weightsearch.dashboards.report.page import SECTIONS
 from weightsearch.dashboards.server.serve import make_dashboard

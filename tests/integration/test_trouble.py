@@ -18,8 +18,8 @@ from PIL import Image
 
 from tests import processes
 from tests.conftest import TINY
+from tests.helpers.folders import make
 from tests.integration.commands import ALONE, WEIGHTSEARCH, command, curves, epochs_of, shown, wait_for_epochs
-from tests.unit.data.test_check import make
 
 pytestmark = pytest.mark.slow
 

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.helpers.depth_terms import batch_of, make, scene
 from tests.unit.losses.reference import NEAREST, M
-from tests.unit.losses.test_terms import batch_of, make, scene
 from weightsearch.errors import OptionError
 from weightsearch.plugins import build
 

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import ROOT
-from tests.property.test_study_files import RANGES, VALUES, paths
+from tests.helpers.study_files import RANGES, VALUES, paths
 from weightsearch import cli
 from weightsearch.config import load_study
 from weightsearch.errors import ConfigError

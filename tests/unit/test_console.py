@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from tests.helpers.ledger_records import record
+from tests.helpers.statuses import status
 from tests.stores import with_empty
-from tests.unit.search.test_ledger import record
-from tests.unit.search.test_status import status
 from weightsearch.console import View
 from weightsearch.search.ledger import Event
 

@@ -181,7 +181,7 @@ class Verdict:
         if better := groups.get("better"):
             said.append(f"is better than {_listed(better)}")
         if same := groups.get("as good"):
-            said.append(f"is within 1 % of {_listed(same)}, so that the simplest of them will do")
+            said.append(f"is within 1 % of {_listed(same)}: use the simplest of them")
         if undecided := groups.get("undecided"):
             said.append(f"is not significantly different from {_listed(undecided)}: too few seeds")
         if alone := groups.get("one seed"):

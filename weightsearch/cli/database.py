@@ -34,8 +34,8 @@ def dashboard(
 ) -> None:
     """Serve the study's database in optuna-dashboard. Default: read-only, reachable from this machine only.
 
-    The token is that of the environment variable WEIGHTSEARCH_DASHBOARD_TOKEN; without it, a new one is printed where
-    one is needed.
+    The token is that of the environment variable WEIGHTSEARCH_DASHBOARD_TOKEN; if it is not set and a token is needed,
+    a new one is printed.
     """
     from weightsearch.dashboards.server.access import is_loopback
     from weightsearch.dashboards.server.serve import make_dashboard

@@ -104,8 +104,8 @@ def claims(
 
 @analyse.command()
 def quantisation(
-    max_depth: Annotated[float, typer.Option(help="Metres.")] = 15.0,
-    min_depth: Annotated[float, typer.Option(help="Metres.")] = 0.0,
+    max_depth: Annotated[float, typer.Option(help="Upper end of the depth range, metres.")] = 15.0,
+    min_depth: Annotated[float, typer.Option(help="Lower end of the depth range, metres.")] = 0.0,
     bits: Annotated[list[int] | None, typer.Option(min=1, max=24, help="Bits of an output; repeatable.")] = None,
     levels: Annotated[
         list[int] | None, typer.Option(min=2, help="Levels of an output, in place of bits; repeatable.")

@@ -44,9 +44,9 @@ def init(
 ) -> None:
     """Write a study that runs as it is into the current folder.
 
-    STUDY is a study that weightsearch ships; without it they are listed. With your own data (--rgb and --depth, --list,
-    or a known data set) its loss is searched on that data; default silog. The files are paired by their names, the
-    depth's unit and range are detected from its pixels, and lists and a study file are written.
+    Without STUDY and data, list the shipped studies. With your own data (--rgb and --depth, --list, or a known data
+    set) the study has the loss of STUDY, default silog: files are paired by their names, the depth's unit and range are
+    detected from its pixels, and lists and a study file are written.
     """
     studies = shipped()
     if name is not None and name not in studies:

@@ -137,8 +137,8 @@ def export(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Write every Pareto-optimal trial, as a configuration each and as the table pareto.csv; the "
-            "best alone then only with --output.",
+            help="Write a configuration for every Pareto-optimal trial, and the table pareto.csv. The best "
+            "configuration is then written only with --output.",
         ),
     ] = None,
 ) -> None:
@@ -244,7 +244,7 @@ def _names(paths: list[Path], stores: list[StudyStore]) -> list[str]:
     """The names of studies in one table: their own or, where two are equal, with their files.
     Raises WeightsearchError for a study that is given twice."""
     if len({store.uid for store in stores}) < len(stores):
-        raise WeightsearchError("a study is given twice")
+        raise WeightsearchError("a study is given twice; name each study once")
     names = [store.study.study_name for store in stores]
     return [name if names.count(name) == 1 else f"{name} ({path})" for name, path in zip(names, paths, strict=True)]
 
@@ -254,7 +254,7 @@ def _to_write(stack: ExitStack, path: Path, sets: list[str] | None) -> StudyStor
     try:
         return stack.enter_context(opened(path, sets, mode="write"))
     except StoreError as error:
-        err.print(f"what is trained anew will not be stored: {error}", markup=False)
+        err.print(f"the results of these trainings will not be stored: {error}", markup=False)
         return None
 
 

@@ -62,7 +62,7 @@ def train(
     cpu = CpuNote(folder, chosen, warned)
 
     def on_resume(epoch: int) -> None:
-        view.line(f"going on after epoch {epoch}, from the checkpoint in {folder}")
+        view.line(f"resuming after epoch {epoch}, from the checkpoint in {folder}")
         if epoch < configuration.train.epochs:
             cpu.resumed()
 
@@ -95,7 +95,7 @@ def train(
 def evaluate(
     config: Either,
     checkpoint: Annotated[
-        Path | None, typer.Option(help="A checkpoint: of this program, or a state dict of another one.")
+        Path | None, typer.Option(help="Checkpoint of weightsearch, or a state dict of another program.")
     ] = None,
     predictions: Annotated[
         Path | None,
@@ -127,8 +127,8 @@ def evaluate(
         typer.Option(
             min=1,
             metavar="STEPS",
-            help="Train a checkpoint's network for so many steps on each frame before it predicts it, by the study's "
-            "terms that need no ground truth.",
+            help="Test-time refinement: optimizer steps on each frame before its prediction, by the study's loss terms "
+            "that need no ground truth.",
         ),
     ] = None,
     refine_rate: Annotated[
@@ -236,7 +236,7 @@ def cost(
     ] = None,
     seconds: Annotated[float, typer.Option(min=0.01, help="Duration of each measurement in seconds.")] = 2.5,
     cpu_time: Annotated[
-        bool, typer.Option("--cpu-time", help="Images per second of processor time, for a machine that is busy.")
+        bool, typer.Option("--cpu-time", help="Images per second of CPU time, for a busy machine.")
     ] = False,
     device: Device = "auto",
     quiet: Quiet = False,
@@ -244,7 +244,7 @@ def cost(
 ) -> None:
     """Print parameters, multiply-adds, images a second and peak memory, for each encoder at each size.
 
-    Measured on made-up frames, in batches of train.batch_size, with weights as they are at the start.
+    Measured on synthetic frames, in batches of train.batch_size, with random weights.
     """
     from weightsearch.training.cost import measure_cost
     from weightsearch.training.device import choose_device

@@ -85,11 +85,11 @@ class View:
     def __call__(self, event: Event) -> None:
         """Take an event of the search; without a terminal, print the ends of trials and now and then an epoch."""
         told = {
-            "waiting": f"{event.reason}; the workers go on, their reports wait here until it is back",
+            "waiting": f"{event.reason}; the workers continue, their reports are kept until the database is back",
             "back": "the database is back",
             "note": f"no more notes for optuna-dashboard: {event.reason}",
             "cluster": f"{event.reason}; starting Ray again, the trials go on from their checkpoints",
-            "retried": f"trial {event.number} goes on after a failure of its worker: {event.reason}",
+            "retried": f"trial {event.number}: its worker failed, it resumes from its checkpoint: {event.reason}",
             "again": f"trial {event.number}: {event.reason}",
             "warning": f"warning: {event.reason}",
             "cpu": f"trial {event.number} is trained on another kind of CPU ({event.reason}): {ONE_KIND}",

@@ -31,7 +31,7 @@ FAILURES = 5  # failed trials that are told one by one
 
 def print_claims(claims: Sequence[Claim]) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 1, 0))
-    for name, ratio in (("of", 1), ("claim", 4), ("verdict", 2), ("right", 5), ("how", 3)):
+    for name, ratio in (("source", 1), ("claim", 4), ("verdict", 2), ("correct", 5), ("computation", 3)):
         table.add_column(name, ratio=ratio, overflow="fold")
     for claim in claims:
         _add(table, claim.source, claim.with_place, claim.verdict, claim.with_evidence, claim.how)
@@ -135,7 +135,15 @@ def _mean_and_spread(entry: Entry, split: str) -> str:
 
 def print_costs(costs: Sequence[Cost]) -> None:
     table = _table(
-        "encoder", "size", "batch", "parameters", "encoder's", "multiply-adds", "images/s", "in training", "memory"
+        "encoder",
+        "size",
+        "batch",
+        "parameters",
+        "of the encoder",
+        "multiply-adds",
+        "images/s",
+        "images/s, training",
+        "memory",
     )
     for cost in costs:
         _add(

@@ -67,7 +67,8 @@ def detect(pairs: Sequence[tuple[Path, Path]]) -> Found:
         samples.append(known[:: max(1, -(-len(known) // PIXELS))].astype(np.float64))
     numbers = np.concatenate(samples) if samples else np.empty(0)
     if stored is None or not len(numbers):
-        raise DataError(f"{pairs[0][1] if pairs else 'the list'}: no depth map has a known pixel (all are 0)")
+        whose = pairs[0][1] if pairs else "the list"
+        raise DataError(f"{whose}: no depth map has a known pixel (all are 0, 65535, NaN or infinite)")
     sparse = float(np.mean(shares)) < SPARSE
     return _found(numbers, stored, size, sparse=sparse)
 

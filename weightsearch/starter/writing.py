@@ -86,7 +86,7 @@ def write_own_study(template: str, chosen: Chosen, target: Path) -> list[str]:
         raise
     height, width = config.base.data.size
     splits = ", ".join(f"{count} {split}" for split, count in counts.items())
-    return [*lines, f"frames: {splits}; the network sees {width}x{height} pixels (width x height)"]
+    return [*lines, f"frames: {splits}; the network sees {height}x{width} pixels (height x width)"]
 
 
 def _pairs(chosen: Chosen, target: Path, *, gpu: bool) -> tuple[OwnData, list[str], int, dict[Path, str]]:
@@ -98,9 +98,9 @@ def _pairs(chosen: Chosen, target: Path, *, gpu: bool) -> tuple[OwnData, list[st
         pairs = found.pairs
         root = Path(os.path.commonpath([rgb, depth]))
         lines.append(f"{counted(len(pairs), 'pair')}, such as {pairs[0][0].name} with {pairs[0][1].name}")
-        for what, rest in (("image without depth", found.images), ("depth map without image", found.depths)):
+        for what, without, rest in (("image", "depth", found.images), ("depth map", "image", found.depths)):
             if rest:
-                lines.append(f"left out: {len(rest)} {what}, such as {rest[0]}")
+                lines.append(f"left out: {counted(len(rest), what)} without {without}, such as {rest[0]}")
         parts = split_pairs(pairs, rgb)
         names: dict[SplitName, Path] = {
             split: target.absolute().with_name(f"{target.stem}_{split}.txt" if len(parts) > 1 else f"{target.stem}.txt")

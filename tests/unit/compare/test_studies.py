@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import TINY
+from tests.helpers.ledger_records import record
 from tests.stores import HERE, NOBODY
-from tests.unit.search.test_ledger import record
 from weightsearch.compare.studies import (
     Compared,
     Entry,

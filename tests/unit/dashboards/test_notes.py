@@ -12,9 +12,9 @@ from optuna.samplers import RandomSampler
 from PIL import Image
 
 from tests.conftest import TINY
+from tests.helpers.http_client import Client
 from tests.stores import HERE, driving
 from tests.synthetic import BASELINES, PROTOCOL, SPACE, config, pictures, record, synthetic, train
-from tests.unit.dashboards.test_serve import Client
 from weightsearch.config import load_study
 from weightsearch.dashboards.report.notes import SECONDS, Notes, markdown, plain
 from weightsearch.dashboards.report.section import Table

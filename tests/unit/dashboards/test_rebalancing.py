@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from optuna.samplers import RandomSampler
 
+from tests.helpers.reports import NOW, OF_REBALANCING, Page, findings
 from tests.stores import HERE, driving
 from tests.synthetic import BASELINES, EPOCHS, MU, SPACE, balance, config, reach, record, sigma, synthetic
-from tests.unit.dashboards.test_report import NOW, OF_REBALANCING, Page, findings
 from weightsearch.analysis.rebalancing import below, density
 from weightsearch.dashboards.report.data import ReportData
 from weightsearch.dashboards.report.files import write_tables
@@ -221,7 +221,7 @@ def test_without_the_truth_there_is_one_distribution_and_no_detection(tmp_path):
     assert sections["rebalancing"].captions["all"] == "Delta over training: all pixels"
     assert "left out" not in sections["rebalancing"].text[1]
     assert rows(sections["rebalancing"])["best"]["recall"] == "–"
-    assert sections["detection"].text == ["The data set does not know what moves."]
+    assert sections["detection"].text == ["The data set has no ground truth of moving pixels."]
     assert sections["detection"].figures == {}
     assert len(sections["rebalancing_theory"].figures) == 3
 

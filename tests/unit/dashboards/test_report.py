@@ -6,13 +6,12 @@ import csv
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from tests.helpers.reports import HOSTILE, NOW, OF_DUAL_HEAD, Page, findings
 from tests.stores import driving
 from tests.synthetic import BASELINES, EPOCHS, config, synthetic
 from weightsearch.dashboards.report.data import ReportData, read_report_data
@@ -24,19 +23,6 @@ from weightsearch.dashboards.report.sensitivity_section import sensitivity_secti
 from weightsearch.dashboards.report.summary_section import summary_section
 from weightsearch.errors import WeightsearchError
 from weightsearch.study.store import StudyStore
-
-OF_REBALANCING = ["rebalancing", "detection", "rebalancing_theory"]
-OF_DUAL_HEAD = [name for name in SECTIONS if name not in OF_REBALANCING]
-NOW = datetime(2026, 1, 2, tzinfo=UTC)
-HOSTILE = "</script><img src=x onerror=alert(1)>"
-
-
-def findings(url: str, name: str = "synthetic") -> ReportData:
-    store = StudyStore.open(url, name)
-    try:
-        return read_report_data(store)
-    finally:
-        store.close()
 
 
 @pytest.fixture(scope="module")
@@ -56,25 +42,6 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def found(url: str) -> ReportData:
     return findings(url)
-
-
-class Page(HTMLParser):
-    """The ids, the links to anything outside, and the elements of a page."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.ids: list[str] = []
-        self.outside: list[str] = []
-        self.tags: list[str] = []
-        self.feed(re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL))
-
-    def handle_starttag(self, tag, attributes):
-        named = dict(attributes)
-        self.tags.append(tag)
-        self.ids += [named["id"]] if "id" in named else []
-        for name in ("src", "href"):
-            if not (named.get(name) or "#").startswith(("#", "data:")):
-                self.outside.append(named[name])
 
 
 def test_outputs_of_several_units_are_not_compared(found):
@@ -257,7 +224,10 @@ def test_a_winner_of_one_seed_is_told_with_caution_whatever_it_is(tmp_path):
 
 def test_the_best_ratio_is_found_by_the_analysis(found):
     sections = {section.name: section for section in chosen_sections(found)}
-    assert any("at epoch 1 goes by one ratio, fractional / consistency" in text for text in sections["redundancy"].text)
+    assert any(
+        "at epoch 1 depends mainly on one ratio, fractional / consistency" in text
+        for text in sections["redundancy"].text
+    )
     words = "62 trials lie inside the search space: PED-ANOVA uses 62 of them, fANOVA uses 62 of them."
     assert words in sections["importance"].text[0]
     shares = {row[0]: float(row[1]) for row in sections["importance"].tables[0].rows}

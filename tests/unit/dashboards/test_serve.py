@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import shutil
 import threading
@@ -14,6 +13,7 @@ import optuna
 import pytest
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 
+from tests.helpers.http_client import Client
 from tests.stores import ask, attempt, driving, record, report
 from weightsearch.dashboards.server.access import AccessControl
 from weightsearch.dashboards.server.serve import make_dashboard
@@ -36,26 +36,6 @@ WRITES = [
     ("OPTIONS", "/api/studies/1"),
     ("post", "/api/studies"),
 ]
-
-Answer = tuple[int, dict[str, str], bytes]
-
-
-class Client:
-    def __init__(self, port: int) -> None:
-        self.port = port
-
-    def __call__(self, path: str, method: str = "GET", body: str | None = None, **headers: str) -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        connection.request(method, path, body=body, headers={"Accept-Encoding": "identity", **named})
-        response = connection.getresponse()
-        answer = response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
-        connection.close()
-        return answer
-
-    def studies(self, **headers: str) -> list[str]:
-        found = json.loads(self("/api/studies", **headers)[2])["study_summaries"]
-        return [study["study_name"] for study in found]
 
 
 @pytest.fixture(scope="module")

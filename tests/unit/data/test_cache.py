@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.unit.data.test_seven_scenes import make_scene
+from tests.helpers.seven_scenes import make_scene
 from weightsearch.config import Configuration, load_configuration
 from weightsearch.data.cache import CONTENT, open_frames
 from weightsearch.data.dataset import changed_content, open_dataset

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.helpers.folders import make
 from weightsearch.config import load_configuration
 from weightsearch.data.check import check_data
 from weightsearch.data.flow_files import read_flow, write_flo
@@ -20,19 +21,6 @@ CLOSED = ["loss.fractional.weight=10", "loss.consistency.weight=0.5"]
 def data_set(tiny: Path, root: Path):
     sets = [f"data={{name: seven_scenes, root: '{root}', size: [32, 48], min_depth: 1.0, max_depth: 3.0}}", *CLOSED]
     return load_configuration(tiny, sets)
-
-
-def make(root: Path, count: int = 20) -> Path:
-    folder = root / "seq-01"
-    folder.mkdir(parents=True)
-    for index in range(count):
-        stem = folder / f"frame-{index:06d}"
-        depth = np.zeros((48, 64), np.uint16)
-        depth[:24] = 500 + 100 * index
-        Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(f"{stem}.color.png")
-        Image.fromarray(depth).save(f"{stem}.depth.png")
-        Path(f"{stem}.pose.txt").write_text("\n".join("\t".join(map(str, row)) for row in np.eye(4)))
-    return folder
 
 
 def test_counts_sizes_range_and_coverage(tiny, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.conftest import ROOT
-from tests.unit.data.test_kitti_raw import DRIVE, make_drive
+from tests.helpers.kitti import DRIVE, make_drive
 from weightsearch.config import load_base
 from weightsearch.config.schema import Split
 from weightsearch.data.check import check_data

@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.helpers.lists import make
 from weightsearch.data.sources.file_list import FileList
 from weightsearch.errors import DataError, OptionError
 
@@ -29,12 +28,6 @@ def test_real_pairs_are_in_metres(data_root, tmp_path, folder, scale, median, co
         assert coverage[0] < len(known) / frame.depth.size <= coverage[1]
         assert frame.depth.max() < 90
         assert frame.intrinsics[0, 0] == 518.9
-
-
-def make(root: Path, count: int = 3) -> None:
-    for index in range(count):
-        Image.fromarray(np.full((24, 32, 3), 10 * index, np.uint8)).save(root / f"{index}.png")
-        Image.fromarray(np.full((24, 32), 500 * (index + 1), np.uint16)).save(root / f"{index}.depth.png")
 
 
 def test_none_is_left_out_and_a_slash_before_a_path_does_not_matter(tmp_path):

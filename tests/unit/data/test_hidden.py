@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tests.unit.training.test_loop import configuration
+from tests.helpers.trainings import configuration
 from weightsearch.data.dataset import open_dataset
 from weightsearch.data.hidden import visible
 from weightsearch.data.sources.kitti_raw import KittiRaw

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.unit.data.test_check import make
+from tests.helpers.folders import make
 from weightsearch.config import load_configuration
 from weightsearch.data.check import check_data
 from weightsearch.data.dataset import open_dataset

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from tests.conftest import ROOT
-from tests.unit.training.test_loop import configuration
+from tests.helpers.trainings import configuration
 from weightsearch.data.dataset import open_dataset
 
 

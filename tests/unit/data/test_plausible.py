@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.unit.training.test_loop import CPU, configuration
+from tests.helpers.trainings import CPU, configuration
 from weightsearch.data.check import check_data
 from weightsearch.data.dataset import open_dataset
 from weightsearch.data.plausible import SAMPLED, dataset_doubts, sample_of

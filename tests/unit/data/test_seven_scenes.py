@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.helpers.seven_scenes import make_scene
 from weightsearch.data.sources.seven_scenes import SevenScenes
 from weightsearch.errors import DataError
 
@@ -37,17 +38,6 @@ def test_poses_are_rigid_and_the_intrinsics_those_of_the_depth_camera(scene):
     np.testing.assert_allclose(frame.intrinsics, given)
     rotation = frame.pose[:3, :3]
     np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-3)
-
-
-def make_scene(root: Path, count: int = 3) -> Path:
-    folder = root / "seq-02"
-    folder.mkdir(parents=True)
-    for index in range(count):
-        stem = folder / f"frame-{index:06d}"
-        Image.fromarray(np.full((48, 64, 3), index, np.uint8)).save(f"{stem}.color.png")
-        Image.fromarray(np.full((48, 64), 1000 + index, np.uint16)).save(f"{stem}.depth.png")
-        Path(f"{stem}.pose.txt").write_text("\n".join("\t".join(map(str, row)) for row in np.eye(4)))
-    return folder
 
 
 def test_png_colour_and_a_stride(tmp_path):

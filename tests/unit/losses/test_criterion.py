@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from tests.unit.losses.test_terms import M, make, scene
+from tests.helpers.depth_terms import M, make, scene
 from weightsearch.errors import ModelError
 from weightsearch.losses.criterion import Criterion
 

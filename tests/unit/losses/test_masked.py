@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.unit.losses.test_terms import TERMS, WITHOUT_TRUTH, make, scene
+from tests.helpers.depth_terms import TERMS, WITHOUT_TRUTH, make, scene
 from weightsearch.losses.criterion import Criterion
 from weightsearch.losses.masked import counted_pixels, masked_mean, mean_of_means
 

@@ -11,18 +11,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.helpers.depth_terms import TERMS, WITHOUT_TRUTH, batch_of, make, scene
 from tests.unit.losses import reference
 from tests.unit.losses.reference import NEAREST, M
-from tests.unit.losses.test_terms_of_pairs import OF_PAIRS
 from weightsearch.data.batch import Batch
 from weightsearch.errors import OptionError
 from weightsearch.losses.depth_term import truth_at
 from weightsearch.losses.term import LossTerm
-from weightsearch.plugins import build, names
+from weightsearch.plugins import build
 
-TERMS = sorted(set(names("loss")) - set(OF_PAIRS))
 OUTPUT = {"integer": "integer", "fractional": "fractional"}  # what a term reads; all others read depth
-WITHOUT_TRUTH = ["edge_aware_smoothness"]
 WITH_TRUTH = [name for name in TERMS if name not in WITHOUT_TRUTH]
 L1 = ["consistency", "fractional", "integer", "mae"]
 SPACES = [{"space": space} for space in ("depth", "reciprocal", "log")]
@@ -42,26 +40,6 @@ OPTIONS = {
     "ssim": [*SPACES, {"window": 7, "sigma": 3.0}, {"window": 4}, {"halved": False}, {"dynamic_range": 2.0}],
 }
 CASES = [(name, options) for name in TERMS for options in [{}, *OPTIONS.get(name, [])]]
-
-
-def make(name: str, **options) -> LossTerm:
-    return build("loss", name, options, {"max_depth": M, "min_depth": NEAREST})
-
-
-def scene(seed: int = 0, *, shape=(2, 1, 14, 13), dtype=torch.float64):
-    """Random outputs of a network and random truth."""
-    generator = torch.Generator().manual_seed(seed)
-    outputs = {name: torch.rand(shape, generator=generator, dtype=dtype) for name in ("integer", "fractional")}
-    outputs["depth"] = M * outputs["integer"] + outputs["fractional"]
-    depth = NEAREST + 13.9 * torch.rand(shape, generator=generator, dtype=dtype)
-    valid = torch.rand(shape, generator=generator) < 0.7
-    return outputs, batch_of(depth, valid)
-
-
-def batch_of(depth, valid):
-    count, (height, width) = depth.shape[0], depth.shape[-2:]
-    image = torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
-    return Batch(image, depth, valid, torch.eye(3).repeat(count, 1, 1), torch.eye(4).repeat(count, 1, 1))
 
 
 def output_of(name: str) -> str:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.nn.functional import interpolate, max_pool2d
 
+from tests.helpers.pair_terms import OF_PAIRS, OUTPUTS
 from tests.video import batch_of, dataset, truth_of
 from weightsearch.data.batch import Batch, TrueMotion
 from weightsearch.errors import ModelError
@@ -19,15 +20,6 @@ from weightsearch.losses.photometric_error import photometric_error
 from weightsearch.losses.rebalancing import FLOW_PIXELS, RIGID_PIXELS
 from weightsearch.plugins import build
 
-OUTPUTS = {  # what a term's gradient reaches
-    "epipolar": {"flow", "pose"},
-    "flow_depth_consistency": {"depth", "flow", "pose"},
-    "photometric_flow": {"flow"},
-    "photometric_rigid": {"depth", "pose"},
-    "smooth_depth": {"depth"},
-    "smooth_flow": {"flow"},
-}
-OF_PAIRS = sorted(OUTPUTS)
 BETWEEN_FRAMES = sorted(set(OF_PAIRS) - {"smooth_depth", "smooth_flow"})
 MASKED = {name: FLOW_PIXELS if name == "photometric_flow" else RIGID_PIXELS for name in BETWEEN_FRAMES}
 CASES = [

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.unit.training.test_loop import CPU, configuration
+from tests.helpers.trainings import CPU, configuration
 from weightsearch.data.dataset import open_dataset
 from weightsearch.errors import ModelError, OptionError
 from weightsearch.models.encoder_decoder import EncoderDecoder

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError
 
-from tests.integration.test_cluster import cluster
-from tests.integration.test_cluster import head as head_script
+from tests.helpers.clusters import cluster
+from tests.helpers.clusters import head as head_script
 from weightsearch.config import load_study
 from weightsearch.errors import NotShared, SearchError
 from weightsearch.search import connection, host

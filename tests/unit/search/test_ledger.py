@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
+from tests.helpers.ledger_records import record
 from tests.stores import NOBODY
 from weightsearch.config import StudyConfig, load_study
 from weightsearch.errors import SearchError, StoreError
-from weightsearch.records import Environment, EpochRecord, TermRecord, measured_terms
+from weightsearch.records import Environment, EpochRecord
 from weightsearch.search.driver import check_unchanged
 from weightsearch.search.ledger import Assignment, Event, Ledger, stored_config
 from weightsearch.study.lease import Lease
@@ -45,11 +46,6 @@ def other_value_of(assignment: Assignment, epoch: int) -> float:
     fractional, consistency = (assignment.configuration.loss[name].weight for name in ("fractional", "consistency"))
     off = abs(math.log10(fractional)) if fractional else 2.0
     return 0.5 + 0.2 * fractional / (fractional + 10 * consistency) - 0.1 * off - 0.2 / epoch
-
-
-def record(epoch: int, value: float, other: float | None = None) -> EpochRecord:
-    metrics = {"abs_rel": value} | ({} if other is None else {"a1": other})
-    return EpochRecord(epoch, 0.1, 5, 1.0, 1e-3, metrics, measured_terms({"a": TermRecord(1, 1, 1, 1)}))
 
 
 def attempt(number: int, resumed_from: int = 0, name: str = "", order: int = 0) -> Attempt:

@@ -2,19 +2,16 @@ from __future__ import annotations
 
 from optuna.samplers import RandomSampler
 
+from tests.helpers.ledger_records import record
+from tests.helpers.statuses import status
 from tests.stores import driving
 from tests.synthetic import SPACE, config, train
-from tests.unit.search.test_ledger import record
 from weightsearch.config.schema import EarlyStopping, Train
 from weightsearch.console import View
 from weightsearch.search.ledger import Event
 from weightsearch.search.status import Status
 from weightsearch.study.progress import read_counts
 from weightsearch.study.summary import summarise
-
-
-def status(clock) -> Status:
-    return Status("abs_rel", True, 10, Train(epochs=4, lr=1), {"COMPLETE": 0, "PRUNED": 0, "FAIL": 0}, clock=clock)
 
 
 def test_counts_and_best():

@@ -13,7 +13,7 @@ import pytest
 import ray.cloudpickle
 from PIL import Image
 
-from tests.unit.data.test_seven_scenes import make_scene
+from tests.helpers.seven_scenes import make_scene
 from weightsearch.config import Configuration, load_configuration
 from weightsearch.data.dataset import of_any_size, open_dataset
 from weightsearch.errors import ChangedDataError, DataError, WriteError

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.unit.training.test_loop import CPU, configuration
+from tests.helpers.trainings import CPU, configuration
 from weightsearch.errors import ModelError, OptionError, WeightsearchError
 from weightsearch.training.cost import _rate, measure_cost
 from weightsearch.training.network import build_network

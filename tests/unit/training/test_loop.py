@@ -9,32 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from weightsearch.config import Configuration, load_configuration
+from tests.helpers.trainings import CLOSED, CPU, configuration, numbers, trained
+from weightsearch.config import load_configuration
 from weightsearch.data.dataset import open_dataset
 from weightsearch.errors import ModelError, TrialFailure, WeightsearchError
-from weightsearch.records import EpochRecord
 from weightsearch.training.loop import Trainer
 from weightsearch.training.preflight import preflight
-
-CPU = torch.device("cpu")
-CLOSED = ["loss.fractional.weight=10", "loss.consistency.weight=0.5"]
-
-
-def configuration(tiny: Path, *sets: str) -> Configuration:
-    return load_configuration(tiny, [*CLOSED, *sets])
-
-
-def trained(tiny: Path, *sets: str) -> Trainer:
-    found = configuration(tiny, *sets)
-    trainer = Trainer(found, open_dataset(found), CPU)
-    while not trainer.done:
-        trainer.train_epoch()
-    return trainer
-
-
-def numbers(history: list[EpochRecord]) -> list[dict]:
-    """Records without their times."""
-    return [{**record.to_plain(), "seconds": 0} for record in history]
 
 
 def test_the_same_configuration_gives_the_same_numbers_bit_for_bit(tiny):

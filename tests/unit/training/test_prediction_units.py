@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
-from tests.unit.training.test_loop import CPU, configuration
-from tests.unit.training.test_predictions import saved
+from tests.helpers.saved_predictions import saved
+from tests.helpers.trainings import CPU, configuration
 from weightsearch.config import Configuration
 from weightsearch.data.dataset import open_dataset
 from weightsearch.data.sources.kitti_raw import KittiRaw

@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.unit.training.test_loop import CPU, configuration, trained
-from weightsearch.config import Configuration
+from tests.helpers.saved_predictions import saved
+from tests.helpers.trainings import CPU, configuration, trained
 from weightsearch.data.dataset import open_dataset
 from weightsearch.data.images import resize_depth
 from weightsearch.data.source import Frame, Video
@@ -19,26 +19,6 @@ from weightsearch.training.evaluate import evaluate, evaluate_checkpoint
 from weightsearch.training.network import depth_of, predict
 from weightsearch.training.predictions import Meaning, evaluate_predictions
 from weightsearch.training.protocols import protocol_of
-from weightsearch.training.run import train
-
-
-def saved(found: Configuration, folder: Path) -> np.ndarray:
-    """A trained network's test predictions, [N, 1, H, W], as another program would save them."""
-    train(found, folder, CPU)
-    trainer = trained_again(found, folder)
-    dataset = open_dataset(found)
-    with torch.inference_mode():
-        trainer.network.eval()
-        batch = dataset.to_batch(dataset.gather(dataset.splits["test"]), CPU)
-        return depth_of(predict(trainer.network, batch), found.data.size).numpy()
-
-
-def trained_again(found: Configuration, folder: Path):
-    from weightsearch.training.loop import Trainer
-
-    trainer = Trainer(found, open_dataset(found), CPU)
-    trainer.resume(folder / "checkpoint.pt")
-    return trainer
 
 
 def test_saved_predictions_measure_as_the_network_that_made_them(tiny, tmp_path):
@@ -351,7 +331,7 @@ def test_frames_that_lie_in_one_file_are_found_by_their_numbers(tiny, tmp_path, 
 
 
 def test_a_data_set_of_test_frames_alone_can_be_scored(tiny, tmp_path):
-    from tests.unit.data.test_file_list import make
+    from tests.helpers.lists import make
 
     make(tmp_path)
     (tmp_path / "test.txt").write_text("0.png 0.depth.png\n2.png 2.depth.png\n")

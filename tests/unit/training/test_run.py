@@ -9,8 +9,8 @@ import yaml
 from PIL import Image
 from torch import nn
 
-from tests.unit.data.test_file_list import make
-from tests.unit.training.test_loop import CPU, configuration, numbers
+from tests.helpers.lists import make
+from tests.helpers.trainings import CPU, configuration, numbers
 from tests.video import COTRAINING
 from weightsearch.config import load_configuration
 from weightsearch.data.dataset import changed_content, open_dataset

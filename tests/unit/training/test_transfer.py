@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.unit.training.test_loop import CPU, configuration, numbers, trained
+from tests.helpers.trainings import CPU, configuration, numbers, trained
 from weightsearch.config import load_base, load_study
 from weightsearch.data.dataset import open_dataset
 from weightsearch.errors import ConfigError, ModelError

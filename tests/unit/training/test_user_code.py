@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from tests.unit.training.test_loop import CPU, configuration
+from tests.helpers.trainings import CPU, configuration
 from weightsearch.data.check import check_data
 from weightsearch.data.dataset import open_dataset, outline
 from weightsearch.data.noise import noise
