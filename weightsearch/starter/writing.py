@@ -98,9 +98,9 @@ def _pairs(chosen: Chosen, target: Path, *, gpu: bool) -> tuple[OwnData, list[st
         pairs = found.pairs
         root = Path(os.path.commonpath([rgb, depth]))
         lines.append(f"{counted(len(pairs), 'pair')}, such as {pairs[0][0].name} with {pairs[0][1].name}")
-        for what, without, rest in (("image", "depth", found.images), ("depth map", "image", found.depths)):
+        for what, other, rest in (("image", "depth", found.images), ("depth map", "image", found.depths)):
             if rest:
-                lines.append(f"left out: {counted(len(rest), what)} without {without}, such as {rest[0]}")
+                lines.append(f"left out: {counted(len(rest), what)} without {other}, such as {rest[0]}")
         parts = split_pairs(pairs, rgb)
         names: dict[SplitName, Path] = {
             split: target.absolute().with_name(f"{target.stem}_{split}.txt" if len(parts) > 1 else f"{target.stem}.txt")
