@@ -137,7 +137,7 @@ def test_every_page_runs_from_its_first_line_to_its_last(page, tmp_path):
     }
     if page in ("docs/how-to/read-a-report.md", "docs/how-to/dashboard.md"):  # pages about a study that ran
         ran = "weightsearch init dualhead && weightsearch run dualhead.yaml --set search.trials=3 --set train.epochs=1"
-        shell(ran, tmp_path, environment)
+        assert shell(ran, tmp_path, environment) == ""
     python: list[str] = []
     for block in SHOWN[page]:
         if block.file:
@@ -146,7 +146,7 @@ def test_every_page_runs_from_its_first_line_to_its_last(page, tmp_path):
         if block.language == "console":
             for line in block.text.splitlines():
                 if not line.removeprefix("$ ").startswith(SKIPPED):
-                    shell(small(line.removeprefix("$ "), page), tmp_path, environment)
+                    assert shell(small(line.removeprefix("$ "), page), tmp_path, environment) == ""
         elif block.language == "python" and not block.file:
             python.append(block.text.replace(".show()", ".to_json()"))
     if python:
@@ -154,14 +154,15 @@ def test_every_page_runs_from_its_first_line_to_its_last(page, tmp_path):
             "if __name__ == '__main__':\n"
             + "".join(f"    {line}" for line in "\n".join(python).splitlines(keepends=True))
         )
-        shell(f"{shlex.quote(sys.executable)} shown.py", tmp_path, environment)
+        assert shell(f"{shlex.quote(sys.executable)} shown.py", tmp_path, environment) == ""
 
 
-def shell(command: str, folder: Path, environment: dict[str, str]) -> None:
+def shell(command: str, folder: Path, environment: dict[str, str]) -> str:
+    """Run a command; returns what went wrong, empty if nothing did."""
     done = subprocess.run(
         ["bash", "-c", command], cwd=folder, env=environment, capture_output=True, text=True, timeout=900
     )
-    assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
+    return "" if done.returncode == 0 else f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
 
 
 def test_the_site_has_a_page_for_everything(tmp_path):
