@@ -31,13 +31,13 @@ import torch
 import yaml
 from scipy.stats import ttest_rel
 
-from weightsearch.analysis.detection import area, roc, spread
 from weightsearch.config import load_base
 from weightsearch.config.schema import Configuration
 from weightsearch.data.dataset import Dataset, open_dataset
 from weightsearch.files import write_text
 from weightsearch.older_records import from_older
 from weightsearch.records import DELTA_BINS, EpochRecord, parts
+from weightsearch.systems.cotraining.detection import area, roc, spread
 from weightsearch.training.device import choose_device
 from weightsearch.training.environment import describe_environment
 from weightsearch.training.loop import Trainer

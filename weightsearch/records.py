@@ -73,7 +73,7 @@ class TermRecord:
 
 
 TERM_GROUPS: Final = ("value", "weight", "contribution", "output_gradient")  # in the order of TermRecord's fields
-DELTA_BINS: Final = 128  # of the histograms of Delta over [-1, 1], see training/measures/rebalancing.py
+DELTA_BINS: Final = 128  # of the histograms of Delta over [-1, 1]
 SELDOM: Final = 0.05  # of an epoch's steps; a term that has no pixel more often than that is told of
 
 

@@ -11,7 +11,6 @@ from weightsearch.analysis.conflict import conflict_matrix, strongest_conflict
 from weightsearch.analysis.contribution import contributions, values
 from weightsearch.analysis.convergence import convergence
 from weightsearch.analysis.gradient_ratio import WORDS, gradient_ratios
-from weightsearch.analysis.quantisation import Decode, quantisation, relative_errors
 from weightsearch.analysis.redundancy import redundancy
 from weightsearch.dashboards.report import figures
 from weightsearch.dashboards.report.data import ReportData
@@ -24,8 +23,6 @@ OPPOSED: Final = 0.1  # a cosine below its negative is called a conflict
 FEW: Final = 3  # probes that say little
 FEW_WARNINGS: Final = 6  # warnings that are written out
 LOOKED_AT: Final = 6  # trials that are drawn side by side
-QUANTISED: Final = ["bits", "one_largest", "one_mean", "two_largest", "two_mean"]
-DEPTHS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0)
 PLACES: Final = (SHARED, HEADS)  # the most informative one first
 
 
@@ -280,43 +277,6 @@ def redundancy_section(found: ReportData) -> Section:
     return Section("redundancy", title, text, tables=[table], data=pd.DataFrame(lines, columns=columns))
 
 
-def quantisation_section(found: ReportData) -> Section | None:
-    """The quantisation errors of a dual head's levels."""
-    if not {"integer", "fractional"} <= set(found.terms):
-        return None
-    data, model = found.config.base.data, found.config.base.model.options
-    deepest, low = float(model.get("max_depth", data.max_depth)), data.min_depth
-    decode: Decode = "rounded" if model.get("decode") == "rounded" else "linear"
-    rows = []
-    for bits in (6, 8, 10, 12):
-        one = quantisation(max_depth=float(deepest), min_depth=float(low), bits=bits, decode=decode)
-        rows.append(
-            [
-                f"{bits} bits",
-                f"{1000 * one.single.largest_error:.3g} mm",
-                f"{1000 * one.single.mean_error:.3g} mm",
-                f"{1000 * one.largest_error:.3g} mm",
-                f"{1000 * one.mean_error:.3g} mm",
-            ]
-        )
-    one = quantisation(max_depth=float(deepest), min_depth=float(low), bits=8, decode=decode)
-    depths = [depth for depth in DEPTHS if low <= depth <= deepest]
-    errors = [
-        [name, *(f"{100 * share:.2g} %" for share in relative_errors(error, depths))]
-        for name, error in (("one 8-bit head", one.single.largest_error), ("two 8-bit heads", one.largest_error))
-    ]
-    text = [
-        f"Two heads over 0 to {deepest:g} m: the integer target has {one.targets} values "
-        f"({one.target_bits:.2f} bits for evenly spread depth). Errors are those of rounding to the levels alone; "
-        f"decoding is {decode}."
-    ]
-    columns = ["", "one head, largest", "mean", "two heads, largest", "mean"]
-    tables = [Table(columns, rows)]
-    if depths:
-        tables.append(Table(["largest error at", *(f"{depth:g} m" for depth in depths)], errors))
-    return Section("quantisation", "Quantised outputs", text, tables=tables, data=pd.DataFrame(rows, columns=QUANTISED))
-
-
 def _last_epoch(found: ReportData) -> int:
     """The last epoch of the trials that the report examines."""
     epochs = found.frames.epochs
@@ -350,5 +310,4 @@ SECTIONS: Final = {
     100: conflicts_section,
     110: convergence_section,
     120: redundancy_section,
-    170: quantisation_section,
 }

@@ -14,24 +14,27 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-import weightsearch.dashboards.report as folder
 from weightsearch.dashboards.report.data import ReportData
 from weightsearch.dashboards.report.section import Section
 from weightsearch.errors import WeightsearchError
+
+FOLDERS: Final = ("weightsearch.dashboards.report", "weightsearch.systems")
 
 Make = Callable[[ReportData], Section | None]
 
 
 def _found() -> Mapping[str, Make]:
-    """The sections of all modules of this folder that end with `_section` or `_sections`, by the position that their
+    """The sections of all modules of FOLDERS that end with `_section` or `_sections`, by the position that their
     table SECTIONS gives. `cost_section` makes the section `cost`."""
     makers: dict[int, Make] = {}
-    for one in pkgutil.iter_modules(folder.__path__):
-        if one.name.endswith(("_section", "_sections")):
-            module = importlib.import_module(f"{folder.__name__}.{one.name}")
-            if twice := makers.keys() & module.SECTIONS.keys():
-                raise ValueError(f"{one.name}: another section has the position {min(twice)}")
-            makers |= module.SECTIONS
+    for package in FOLDERS:
+        folder = importlib.import_module(package)
+        for one in pkgutil.walk_packages(folder.__path__, f"{package}."):
+            if one.name.endswith(("_section", "_sections")):
+                module = importlib.import_module(one.name)
+                if twice := makers.keys() & module.SECTIONS.keys():
+                    raise ValueError(f"{one.name}: another section has the position {min(twice)}")
+                makers |= module.SECTIONS
     return {makers[position].__name__.removesuffix("_section"): makers[position] for position in sorted(makers)}
 
 

@@ -9,8 +9,8 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from weightsearch.analysis.quantisation import interval_shares, quantisation
 from weightsearch.models.dual_head import decode_depth
+from weightsearch.systems.dual_head.quantisation import interval_shares, quantisation
 
 
 def by_codes(max_depth: float, levels: int, decode: str) -> tuple[float, float]:

@@ -159,7 +159,7 @@ def broken_files(
     assert end.value.code == 2
     lines = said.strip().splitlines()
     for line in lines:  # a value that was put in may hold mistakes of its own
-        assert re.search(r" \(study\.yaml:\d+\)$", line), line
+        assert re.search(r" \((?:study|\S*/studies/\w+)\.yaml:\d+\)$", line), line  # or the study that it extends
     assert not any(path.name != "study.yaml" for path in folder.iterdir())  # and nothing was made
     counted["broken"] += len(lines) == 1
 

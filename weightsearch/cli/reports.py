@@ -79,19 +79,19 @@ def claims(
     as_json: AsJson = False,
 ) -> None:
     """Recompute every figure of published weight justifications: claim, verdict, correct value, derivation."""
-    from weightsearch.analysis.claims import all_claims
+    from weightsearch.systems.claims import all_claims
 
     evidence: dict[str, str] = {}
     if study is not None:
-        from weightsearch.dashboards.report.claims_section import evidence as evidence_of
         from weightsearch.dashboards.report.data import read_report_data
+        from weightsearch.systems.claims_section import evidence as evidence_of
 
         with opened(study, sets) as store:
             evidence = evidence_of(read_report_data(store, pictures=False))
     found = all_claims(evidence, CALL if study is None else call_of(study, sets))
     if output is not None:
-        from weightsearch.dashboards.report.claims_section import section_of_claims
         from weightsearch.dashboards.report.page import render
+        from weightsearch.systems.claims_section import section_of_claims
 
         write_text(output, render("Published claims", [section_of_claims(found)], datetime.now().astimezone()))
     if as_json:
@@ -114,8 +114,8 @@ def quantisation(
     as_json: AsJson = False,
 ) -> None:
     """Print the depth error that quantised outputs cause: of one output, and of the dual head's two."""
-    from weightsearch.analysis.quantisation import DECODES
-    from weightsearch.analysis.quantisation import quantisation as quantise
+    from weightsearch.systems.dual_head.quantisation import DECODES
+    from weightsearch.systems.dual_head.quantisation import quantisation as quantise
 
     if decode not in DECODES:
         raise WeightsearchError(f"--decode: expected {' or '.join(DECODES)}, found {decode!r}")

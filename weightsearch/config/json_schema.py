@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from pydantic import BaseModel
 
@@ -83,8 +83,11 @@ def json_schema() -> dict[str, Any]:
     definitions["Range"] = RANGE
     for name in RANGE_SECTIONS:
         properties[name] = _with_ranges(properties[name])
+    searchable = {
+        model.__name__ for name in RANGE_SECTIONS for model in _sections_of(Configuration.model_fields[name].annotation)
+    }
     for name, section in definitions.items():
-        if name in ("Augmentation", "Rebalance", "Train", "Split", "EarlyStopping"):
+        if name in searchable:
             definitions[name] = _with_ranges(section)
     return {"$schema": DIALECT, **schema, "title": "weightsearch study", "$defs": definitions}
 
@@ -111,6 +114,14 @@ RANGE: Final[dict[str, Any]] = {
         },
     ],
 }
+
+
+def _sections_of(annotation: Any) -> set[type[BaseModel]]:
+    """The sections that a type holds, those below them included."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        below = (_sections_of(field.annotation) for field in annotation.model_fields.values())
+        return {annotation}.union(*below)
+    return set().union(*map(_sections_of, get_args(annotation)))
 
 
 def _section(model: type[BaseModel]) -> dict[str, Any]:

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from weightsearch.analysis.claim import Claim
-    from weightsearch.analysis.quantisation import Quantisation
     from weightsearch.analysis.verdict import Contender, Sentence
     from weightsearch.compare.studies import Entry
     from weightsearch.config import Configuration
     from weightsearch.data.check import DataCheck, VideoCheck
     from weightsearch.study.summary import StudySummary, TrialSummary
+    from weightsearch.systems.claim import Claim
+    from weightsearch.systems.dual_head.quantisation import Quantisation
     from weightsearch.training.cost import Cost
 
 SPREAD = "± is the standard deviation over the seeds"

@@ -16,6 +16,8 @@ from weightsearch.data.batch import Batch
 from weightsearch.errors import RAISED, ModelError, OptionError
 from weightsearch.losses.heads import HeadGradients, heads_among
 from weightsearch.losses.masked import counted_pixels
+from weightsearch.losses.pixel_masks import Masking
+from weightsearch.losses.rebalancing import Rebalancing
 from weightsearch.losses.term import LossTerm, Prediction
 from weightsearch.plugins import attribute, build, resolve
 from weightsearch.user_code import PASSED_ON, at, check_callable, described
@@ -180,6 +182,11 @@ class _Outputs(dict[str, Tensor]):
     def __missing__(self, key: str) -> Tensor:
         where = "" if self.network is None else at(self.network)
         raise ModelError(f"loss.{self.term}: needs the network's output {key!r}; it gives {', '.join(self)}{where}")
+
+
+def build_masking(configuration: Configuration) -> Masking | None:
+    """The masks of a configuration's `rebalance` section; None without one."""
+    return None if configuration.rebalance is None else Rebalancing(configuration.rebalance)
 
 
 def build_criterion(configuration: Configuration) -> Criterion:

@@ -6,7 +6,6 @@ together again in `config.schema.Rebalance`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import torch
@@ -19,39 +18,10 @@ from weightsearch.geometry.occlusion import visible
 from weightsearch.losses.mode import ESTIMATORS
 from weightsearch.losses.pairs import depth_flow, predicted_poses, warped
 from weightsearch.losses.photometric_error import ALPHA
+from weightsearch.losses.pixel_masks import Balance
 from weightsearch.losses.term import Prediction
 
-RIGID_PIXELS: Final = "rigid_pixels"
-FLOW_PIXELS: Final = "flow_pixels"
 FEWEST_VISIBLE: Final = 0.5  # share; flow that calls more hidden is not ready to say so
-
-
-def kept_by(pixels: str, prediction: Prediction, seen: Tensor) -> Tensor:
-    """The pixels, bool, [B, S, 1, H, W] or of 1 for H and W, among those that a term could learn from, that rebalancing
-    gives it; all of them without it. pixels: RIGID_PIXELS or FLOW_PIXELS."""
-    return seen & prediction[pixels] if pixels in prediction else seen
-
-
-@dataclass(frozen=True)
-class Balance:
-    """One batch's, all [B, S, 1, H, W] and without a gradient. delta: the photometric error by depth and pose less that
-    by flow. counted: bool, the pixels where both are known. mode: of delta, a scalar; NaN where no pixel is counted.
-    rigid_pixels, flow_pixels: bool, which depth and pose, and which flow, learn from. flow_error: photometric, by flow.
-    moving: bool, what truly moves, None where the data set does not know. eta: as it was asked for."""
-
-    delta: Tensor
-    counted: Tensor
-    mode: Tensor
-    rigid_pixels: Tensor
-    flow_pixels: Tensor
-    flow_error: Tensor
-    moving: Tensor | None
-    eta: float
-
-    @property
-    def masks(self) -> dict[str, Tensor]:
-        """The masks that are added to the network's outputs for the loss terms."""
-        return {RIGID_PIXELS: self.rigid_pixels, FLOW_PIXELS: self.flow_pixels}
 
 
 class Rebalancing:

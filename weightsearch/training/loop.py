@@ -17,8 +17,7 @@ from weightsearch.data.augmentation import augment
 from weightsearch.data.batch import Batch
 from weightsearch.data.dataset import Dataset, changed_content
 from weightsearch.errors import ModelError, WeightsearchError
-from weightsearch.losses.criterion import build_criterion
-from weightsearch.losses.rebalancing import Rebalancing
+from weightsearch.losses.criterion import build_criterion, build_masking
 from weightsearch.older_records import from_older
 from weightsearch.records import EpochRecord, Picture
 from weightsearch.training.batches import batches
@@ -70,7 +69,7 @@ class Trainer:
         self.probe = Probe(self.network, self.parameters, self.criterion, account, clock)
         if configuration.train.freeze_encoder and not configuration.augmentation.active:
             self.dataset = with_features(dataset, self.network, device)
-        self.rebalancing = None if configuration.rebalance is None else Rebalancing(configuration.rebalance)
+        self.masking = build_masking(configuration)
         self.history: list[EpochRecord] = []
         self.kept: dict[str, Tensor] = {}  # under early stopping: the network at its best epoch
         frames = len(dataset.splits["train"])
@@ -159,7 +158,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         with self.precision.autocast():
             prediction = predict(self.network, batch)
-        balance = None if self.rebalancing is None else self.rebalancing(prediction, batch, self.epoch + 1)
+        balance = None if self.masking is None else self.masking(prediction, batch, self.epoch + 1)
         result = self.criterion(prediction, batch, {} if balance is None else balance.masks)
         scale = self.precision.scale()
         if self.probe.due(result, recorder.steps):
@@ -184,7 +183,7 @@ class Trainer:
         try:
             if self.kept:
                 self.network.load_state_dict(self.kept)
-            return draw_pictures(self.network, self.dataset, self.protocol, self.precision, count, self.rebalancing)
+            return draw_pictures(self.network, self.dataset, self.protocol, self.precision, count, self.masking)
         finally:
             if now:
                 self.network.load_state_dict(now)

@@ -19,7 +19,8 @@ from weightsearch.data.batch import Batch
 from weightsearch.data.dataset import Dataset
 from weightsearch.data.source import SplitName
 from weightsearch.files import write_bytes
-from weightsearch.losses.rebalancing import Rebalancing
+from weightsearch.losses.criterion import build_masking
+from weightsearch.losses.pixel_masks import Masking
 from weightsearch.metrics.protocol import Protocol, crop_mask
 from weightsearch.records import Picture
 from weightsearch.training.batches import batches
@@ -48,11 +49,11 @@ def draw_pictures(
     protocol: Protocol,
     precision: Precision,
     count: int,
-    rebalancing: Rebalancing | None = None,
+    masking: Masking | None = None,
 ) -> list[Picture]:
     """Pictures of each of `count` frames, evenly spread over the protocol's split: the image; depth where the network
     gives it, with truth and error where the data set knows it; true and predicted flow to the first neighbour, and the
-    pixels that rebalancing leaves out.
+    pixels that the mask excludes.
 
     Near is bright; the colours of a frame's depth go from its nearest to its farthest true one (but for 2 % each), the
     same whoever predicts it; where the truth is not known, from the nearest to the farthest predicted one. Grey where
@@ -81,7 +82,7 @@ def draw_pictures(
                 drawn = {"image": (image.resize((width, height), Image.Resampling.BILINEAR), 0.0, 1.0)}
                 if depth is not None:
                     drawn |= _of_depth(resized(depth.float(), size), true, protocol)
-                drawn |= _of_motion(prediction, batch, drawn["image"][0], rebalancing)
+                drawn |= _of_motion(prediction, batch, drawn["image"][0], masking)
                 name = _below(dataset.frames.names[index], dataset.configuration.data.root)
                 found += [Picture(int(place), kind, name, lo, hi, _webp(one)) for kind, (one, lo, hi) in drawn.items()]
     finally:
@@ -125,7 +126,7 @@ def _ends(depth: torch.Tensor) -> tuple[float, float]:
 
 
 def _of_motion(
-    prediction: Mapping[str, torch.Tensor], batch: Batch, image: Image.Image, rebalancing: Rebalancing | None
+    prediction: Mapping[str, torch.Tensor], batch: Batch, image: Image.Image, masking: Masking | None
 ) -> Drawn:
     if "flow" not in prediction:
         return {}
@@ -137,8 +138,8 @@ def _of_motion(
     if truth is not None:
         drawn["true flow"] = (flow_picture(seen, longest).resize(image.size), 0.0, longest)
     drawn["flow"] = (flow_picture(flow, longest).resize(image.size), 0.0, longest)
-    if rebalancing is not None:
-        kept = rebalancing(prediction, batch, EVER).rigid_pixels[0, 0, 0].cpu().numpy()
+    if masking is not None:
+        kept = masking(prediction, batch, EVER).rigid_pixels[0, 0, 0].cpu().numpy()
         drawn["left out"] = (mask_picture(image, kept), 0.0, float(1 - kept.mean()))
     return drawn
 
@@ -199,8 +200,8 @@ def write_pictures(
     """A function that draws a network's pictures into a folder as `PLACE-KIND.webp`."""
 
     def look(network: nn.Module, dataset: Dataset, protocol: Protocol, precision: Precision) -> None:
-        rebalancing = None if configuration.rebalance is None else Rebalancing(configuration.rebalance)
-        for one in draw_pictures(network, dataset, protocol, precision, count, rebalancing):
+        masking = build_masking(configuration)
+        for one in draw_pictures(network, dataset, protocol, precision, count, masking):
             write_bytes(folder / f"{one.frame:05d}-{one.kind.replace(' ', '-')}.webp", one.content)
 
     return look

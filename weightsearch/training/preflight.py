@@ -14,8 +14,7 @@ from weightsearch.data.augmentation import augment
 from weightsearch.data.batch import Batch
 from weightsearch.data.dataset import Dataset, check_counts
 from weightsearch.errors import RAISED, DataError, ModelError, WeightsearchError, counted, fault_line
-from weightsearch.losses.criterion import build_criterion
-from weightsearch.losses.rebalancing import Rebalancing
+from weightsearch.losses.criterion import build_criterion, build_masking
 from weightsearch.metrics.depth_metrics import NAMES
 from weightsearch.plugins import attribute
 from weightsearch.training.batches import batches
@@ -77,9 +76,8 @@ def preflight(
             quantised(network, prediction, configuration.evaluation.bits)
         sizes = _check_size(prediction, batch) if supervised or "depth" in prediction else None
         masks: Mapping[str, Tensor] = {}
-        if configuration.rebalance is not None:
-            last = configuration.train.epochs
-            masks = Rebalancing(configuration.rebalance)(prediction, batch, last).masks
+        if (masking := build_masking(configuration)) is not None:
+            masks = masking(prediction, batch, configuration.train.epochs).masks
         result = criterion(prediction, batch, masks)
         if not result.total.requires_grad:
             when = " in epoch 1: see train.start_epochs" if configuration.train.start_epochs else ""

@@ -17,8 +17,7 @@ from weightsearch.data.dataset import Dataset, open_dataset
 from weightsearch.data.reading import Progress
 from weightsearch.data.source import SplitName
 from weightsearch.errors import OptionError, TrialFailure
-from weightsearch.losses.criterion import CriterionResult, build_criterion
-from weightsearch.losses.rebalancing import Rebalancing
+from weightsearch.losses.criterion import CriterionResult, build_criterion, build_masking
 from weightsearch.losses.term import Prediction
 from weightsearch.metrics.protocol import Protocol
 from weightsearch.plugins import attribute, names_with
@@ -149,7 +148,7 @@ class Refiner:
         self.refinement = refinement
         self.precision = precision
         self.criterion = build_criterion(configuration).to(precision.device)
-        self.rebalancing = None if configuration.rebalance is None else Rebalancing(configuration.rebalance)
+        self.masking = build_masking(configuration)
         self.epoch = configuration.train.epochs  # as in the last one of the training
         train, rate = configuration.train, refinement.rate
         encoder = None if train.encoder_lr is None else rate * train.encoder_lr
@@ -194,8 +193,8 @@ class Refiner:
 
     def _loss(self, prediction: Prediction, batch: Batch) -> CriterionResult:
         masks: Mapping[str, Tensor] = {}
-        if self.rebalancing is not None:
-            masks = self.rebalancing(prediction, batch, self.epoch).masks
+        if self.masking is not None:
+            masks = self.masking(prediction, batch, self.epoch).masks
         result: CriterionResult = self.criterion(prediction, batch, masks)
         return result
 

@@ -19,7 +19,8 @@ from weightsearch.geometry.occlusion import visible
 from weightsearch.geometry.pose import pose_matrix
 from weightsearch.geometry.warp import inside, warp
 from weightsearch.losses.photometric_error import photometric_error
-from weightsearch.losses.rebalancing import FLOW_PIXELS, RIGID_PIXELS, Balance, Rebalancing
+from weightsearch.losses.pixel_masks import FLOW_PIXELS, RIGID_PIXELS, Balance
+from weightsearch.losses.rebalancing import Rebalancing
 from weightsearch.records import DELTA_BINS, rows_at
 from weightsearch.training.measures import rebalancing
 from weightsearch.training.measures.measure import Step

@@ -17,7 +17,7 @@ from weightsearch.geometry.camera import rigid_flow
 from weightsearch.geometry.warp import inside, warp
 from weightsearch.losses.criterion import Criterion
 from weightsearch.losses.photometric_error import photometric_error
-from weightsearch.losses.rebalancing import FLOW_PIXELS, RIGID_PIXELS
+from weightsearch.losses.pixel_masks import FLOW_PIXELS, RIGID_PIXELS
 from weightsearch.plugins import build
 
 BETWEEN_FRAMES = sorted(set(OF_PAIRS) - {"smooth_depth", "smooth_flow"})

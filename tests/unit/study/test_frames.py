@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 
 from tests.stores import ask, attempt, record, report, rows
-from weightsearch.dashboards.report.rebalancing_section import QUANTITIES, rebalanced
 from weightsearch.records import DELTA_BINS, EpochRecord, Measurements
 from weightsearch.study import tables
 from weightsearch.study.frames import Frames
 from weightsearch.study.store import StudyStore
 from weightsearch.study.summary import summarise
+from weightsearch.systems.cotraining.rebalancing_section import QUANTITIES, rebalanced
 
 PIXELS = 10**12  # of an epoch: more than 32 bits hold
 KNOWN = {

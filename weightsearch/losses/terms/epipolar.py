@@ -11,13 +11,13 @@ from weightsearch.geometry.epipolar import epipolar_distance
 from weightsearch.geometry.warp import inside
 from weightsearch.losses.masked import masked_mean
 from weightsearch.losses.pairs import each_pair, predicted_poses
-from weightsearch.losses.rebalancing import RIGID_PIXELS, kept_by
+from weightsearch.losses.pixel_masks import RIGID_PIXELS, kept_by
 from weightsearch.losses.term import Prediction
 
 
 class Epipolar(nn.Module):
     """mean distance, pixels, of p + flow(p) from the epipolar line of p under the predicted pose, over the pixels that
-    stay in the picture, that have such a line and that rebalancing keeps for depth and pose. It is blind to motion
+    stay in the picture, that have such a line and that the mask keeps for depth and pose. It is blind to motion
     along the line. A camera that only turns has no lines: such a pair does not count. learns: what its gradient
     reaches, `both`, `pose` or `flow`; through a pose that is worked out it reaches the depth. Source: Ranjan et al.
     2019 and CoopNet (WACV 2023), with the absolute value that the latter's print lacks."""

@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from weightsearch.data.batch import Batch
 from weightsearch.losses.masked import masked_mean
 from weightsearch.losses.pairs import depth_flow, predicted_poses
-from weightsearch.losses.rebalancing import RIGID_PIXELS, kept_by
+from weightsearch.losses.pixel_masks import RIGID_PIXELS, kept_by
 from weightsearch.losses.term import Prediction
 
 
 class FlowDepthConsistency(nn.Module):
     """mean |flow - flow of depth and pose|, summed over x and y, pixels, over the pixels that stay in the picture and
-    that rebalancing keeps for depth and pose. learns: what its gradient reaches, `both`, `rigid` (depth and pose) or
+    that the mask keeps for depth and pose. learns: what its gradient reaches, `both`, `rigid` (depth and pose) or
     `flow`. Source: Zou et al. 2018 (cross-task consistency)."""
 
     needs_intrinsics: ClassVar = True

@@ -11,13 +11,13 @@ from weightsearch.data.batch import Batch
 from weightsearch.losses.masked import masked_mean
 from weightsearch.losses.pairs import warped
 from weightsearch.losses.photometric_error import ALPHA
-from weightsearch.losses.rebalancing import FLOW_PIXELS, kept_by
+from weightsearch.losses.pixel_masks import FLOW_PIXELS, kept_by
 from weightsearch.losses.term import Prediction
 
 
 class PhotometricFlow(nn.Module):
     """mean of alpha clip((1 - SSIM) / 2, 0, 1) + (1 - alpha) |I - I'|, in [0, 1], where I' is the frame as a neighbour
-    shows it through the predicted flow, over the pixels that lie in the neighbour's picture and that rebalancing gives
+    shows it through the predicted flow, over the pixels that lie in the neighbour's picture and that the mask gives
     to flow.
 
     alpha: share of SSIM in the photometric error. Sources: Jason et al. 2016; Yin & Shi 2018."""

@@ -12,7 +12,7 @@ from weightsearch.data.batch import Batch
 from weightsearch.losses.masked import mean_of_means
 from weightsearch.losses.pairs import depth_flow, each_pair, neighbours_of, predicted_poses, warped
 from weightsearch.losses.photometric_error import ALPHA, photometric_error
-from weightsearch.losses.rebalancing import RIGID_PIXELS, kept_by
+from weightsearch.losses.pixel_masks import RIGID_PIXELS, kept_by
 from weightsearch.losses.scales import depth_scales
 from weightsearch.losses.term import Prediction
 
@@ -20,7 +20,7 @@ from weightsearch.losses.term import Prediction
 class PhotometricRigid(nn.Module):
     """mean of alpha clip((1 - SSIM) / 2, 0, 1) + (1 - alpha) |I - I'|, in [0, 1], where I' is the frame as a neighbour
     shows it through the predicted depth and pose, over the pixels that lie in the neighbour's picture and that
-    rebalancing keeps; mean over the scales of depth, each brought to the full size, that have such a pixel.
+    the mask keeps; mean over the scales of depth, each brought to the full size, that have such a pixel.
 
     alpha: share of SSIM in the photometric error. over: `mean` over the neighbours, or at each pixel the `minimum`,
     which forgives what one neighbour hides. auto_mask: leave out pixels that the unmoved neighbour shows as well, which

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from weightsearch.losses.criterion import Criterion, CriterionResult
-from weightsearch.losses.rebalancing import Balance
+from weightsearch.losses.pixel_masks import Balance
 from weightsearch.records import Measurements
 
 
 class Step(NamedTuple):
     """A step of training after its backward pass. scale: the factor that the backward pass started from, under fp16.
-    valid: the batch's mask of pixels with valid depth. balance: None without a `rebalance` section."""
+    valid: the batch's mask of pixels with valid depth. balance: None without masks."""
 
     result: CriterionResult
     scale: Tensor | None

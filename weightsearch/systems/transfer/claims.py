@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from weightsearch.analysis.claim import HOLDS, PREMISE, UNSUPPORTED, Claim, Rows, listed
+from weightsearch.systems.claim import HOLDS, PREMISE, UNSUPPORTED, Claim, Rows, listed
 
 SOURCE: Final = "transfer"
 row: Final = Rows(SOURCE)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from weightsearch.analysis.rebalancing import below, density
+from weightsearch.analysis.normal import below, density
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from weightsearch.analysis.claim import (
+from weightsearch.systems.claim import (
     HOLDS,
     NOT_REPRODUCED,
     ONE_SEED,
@@ -24,8 +24,8 @@ from weightsearch.analysis.claim import (
     listed,
     rounds_to,
 )
-from weightsearch.analysis.noise_model import Losses, expected_error, simulate, unclipped_error
-from weightsearch.analysis.quantisation import interval_shares, quantisation, relative_errors
+from weightsearch.systems.dual_head.noise_model import Losses, expected_error, simulate, unclipped_error
+from weightsearch.systems.dual_head.quantisation import interval_shares, quantisation, relative_errors
 
 SOURCE: Final = "dual head"
 row: Final = Rows(SOURCE)

@@ -13,9 +13,9 @@ from optuna.samplers import RandomSampler
 
 from tests.stores import attempt, driving
 from tests.stores import record as plain_record
-from weightsearch.dashboards.report.claims_section import claims_section, evidence
 from weightsearch.dashboards.report.data import ReportData, read_report_data
 from weightsearch.records import TermRecord, measured_terms
+from weightsearch.systems.claims_section import claims_section, evidence
 
 FOCUS = "loss.silog.variance_focus"
 MINIMAL = {

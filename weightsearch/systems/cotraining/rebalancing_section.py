@@ -14,13 +14,13 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from weightsearch.analysis import detection
 from weightsearch.config.schema import Rebalance
 from weightsearch.dashboards.report import figures
 from weightsearch.dashboards.report.data import ReportData
 from weightsearch.dashboards.report.section import Section, Table, number
 from weightsearch.records import DELTA_BINS
 from weightsearch.study.frames import Frames
+from weightsearch.systems.cotraining import detection
 
 NOTHING: Final = "No epoch of the best trial or of a baseline has been trained with rebalancing yet."
 QUANTITIES: Final = (

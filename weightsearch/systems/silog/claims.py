@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from weightsearch.analysis.claim import HOLDS, WRONG, Claim, Rows, at
+from weightsearch.systems.claim import HOLDS, WRONG, Claim, Rows, at
 
 Array = NDArray[np.float64]
 

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from weightsearch.analysis.quantisation import entropy, interval_shares, quantisation, relative_errors
 from weightsearch.errors import WeightsearchError
+from weightsearch.systems.dual_head.quantisation import entropy, interval_shares, quantisation, relative_errors
 
 
 @pytest.mark.parametrize(("max_depth", "largest_mm"), [(10, 21.57), (15, 1.961), (30, 60.78), (80, 158.8)])

@@ -13,13 +13,13 @@ from optuna.samplers import RandomSampler
 from tests.helpers.reports import NOW, OF_REBALANCING, Page, findings
 from tests.stores import HERE, driving
 from tests.synthetic import BASELINES, EPOCHS, MU, SPACE, balance, config, reach, record, sigma, synthetic
-from weightsearch.analysis.rebalancing import below, density
+from weightsearch.analysis.normal import below, density
 from weightsearch.dashboards.report.data import ReportData
 from weightsearch.dashboards.report.files import write_tables
 from weightsearch.dashboards.report.page import SECTIONS, chosen_sections, render
-from weightsearch.dashboards.report.rebalancing_section import looked_at, rebalanced
 from weightsearch.dashboards.report.section import Section
 from weightsearch.study.writer import Attempt
+from weightsearch.systems.cotraining.rebalancing_section import looked_at, rebalanced
 
 WEIGHTS = BASELINES["published"]
 SECTION = {"method": "neighbourhood", "eta": {"low": 0.02, "high": 0.2, "log": True}}

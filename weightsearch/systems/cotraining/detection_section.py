@@ -8,11 +8,11 @@ from typing import Any, Final
 import pandas as pd
 import plotly.graph_objects as go
 
-from weightsearch.analysis import detection
 from weightsearch.dashboards.report import figures
 from weightsearch.dashboards.report.data import ReportData
-from weightsearch.dashboards.report.rebalancing_section import MARKED, NOTHING, Trial, curves, last_epoch, looked_at
 from weightsearch.dashboards.report.section import Section, Table, number
+from weightsearch.systems.cotraining import detection
+from weightsearch.systems.cotraining.rebalancing_section import MARKED, NOTHING, Trial, curves, last_epoch, looked_at
 
 SCORES: Final[Mapping[detection.Score, str]] = {"signed": "Delta - mode", "absolute": "|Delta - mode|"}
 AREAS: Final = {"signed_auc": "AUC", "absolute_auc": "AUC by distance"}

@@ -11,12 +11,11 @@ import pytest
 from numpy.typing import NDArray
 from scipy.integrate import quad
 
-from weightsearch.analysis.rebalancing import (
+from weightsearch.analysis.normal import below, density
+from weightsearch.systems.cotraining.rebalancing import (
     Margin,
-    below,
     closed_loop,
     closed_loop_path,
-    density,
     margin,
     mills,
     needed_margin,

@@ -10,8 +10,18 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
-from weightsearch.analysis.detection import area, at, best_eta, centres, edges, mean_between, quantile, roc, spread
 from weightsearch.records import DELTA_BINS
+from weightsearch.systems.cotraining.detection import (
+    area,
+    at,
+    best_eta,
+    centres,
+    edges,
+    mean_between,
+    quantile,
+    roc,
+    spread,
+)
 
 MODES = [0.0, 0.0101, 1 / 64, 1 / 128, -0.3]  # of all: of no bin, of a bin's edge, of a bin's centre, far off
 

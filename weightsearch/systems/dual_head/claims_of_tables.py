@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
-from weightsearch.analysis.claim import Claim, at, listed, rounds_to
-from weightsearch.analysis.claims_dual_head import (
+from weightsearch.systems.claim import Claim, at, listed, rounds_to
+from weightsearch.systems.dual_head.claims import (
     DEPTHS,
     DOCUMENT,
     HEAD_ERROR,
@@ -18,7 +18,7 @@ from weightsearch.analysis.claims_dual_head import (
     row,
     shares_with_consistency,
 )
-from weightsearch.analysis.quantisation import relative_errors
+from weightsearch.systems.dual_head.quantisation import relative_errors
 
 NECESSITY: Final = "DUAL_HEAD_WEIGHT_NECESSITY_ANALYSIS, section 1"
 EXPLAINED: Final = "CONSISTENCY_WEIGHT_AND_48_LEVELS_EXPLANATION"

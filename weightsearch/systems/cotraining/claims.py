@@ -11,11 +11,10 @@ from typing import Final
 
 import numpy as np
 
-from weightsearch.analysis.claim import NOT_CHECKED, Claim, Rows, at, listed, rounds_to
-from weightsearch.analysis.rebalancing import (
-    below,
+from weightsearch.analysis.normal import below, density
+from weightsearch.systems.claim import NOT_CHECKED, Claim, Rows, at, listed, rounds_to
+from weightsearch.systems.cotraining.rebalancing import (
     closed_loop,
-    density,
     mass,
     mean_within,
     needed_margin,

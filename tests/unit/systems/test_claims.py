@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from weightsearch.analysis.claim import Claim, rounds_to
-from weightsearch.analysis.claims import BY_TRAINING, all_claims
-from weightsearch.analysis.noise_model import expected_error
-from weightsearch.analysis.rebalancing import below, closed_loop, mean_within, needed_margin
+from weightsearch.analysis.normal import below
+from weightsearch.systems.claim import Claim, rounds_to
+from weightsearch.systems.claims import all_claims, by_training
+from weightsearch.systems.cotraining.rebalancing import closed_loop, mean_within, needed_margin
+from weightsearch.systems.dual_head.noise_model import expected_error
 
 # name -> verdict, numbers, and how exactly they are known.
 TABLE = {
@@ -178,7 +179,7 @@ TABLE = {
     "table_1_sq_rel": ("wrong", {"CoopNet": 1.157, "GLNet": 1.044, "Struct2Depth": 1.109}, 1e-9),
     "rebalancing_helps": ("unsupported", {}, 0),
 }
-MODULES = ("claims_dual_head", "claims_dual_head_tables", "claims_silog", "claims_transfer", "claims_cotraining")
+MODULES = ("dual_head.claims", "dual_head.claims_of_tables", "silog.claims", "transfer.claims", "cotraining.claims")
 
 
 @pytest.fixture(scope="module")
@@ -237,7 +238,7 @@ def test_evidence_is_attached_to_the_claims_that_training_decides():
     found = {claim.name: claim.evidence for claim in all_claims({"best_weights": "1 : 1 is better"})}
     assert found.pop("best_weights") == "1 : 1 is better"
     assert not any(found.values())
-    assert set(BY_TRAINING) <= set(TABLE)
+    assert set(by_training()) <= set(TABLE)
     with pytest.raises(KeyError, match="no claim that training decides: sensitivity"):
         all_claims({"sensitivity": "x"})
 
@@ -258,7 +259,7 @@ def _constants(node: ast.expr) -> list[str]:
 @pytest.mark.parametrize("module", MODULES)
 def test_every_decimal_figure_of_a_correct_statement_is_computed(module):
     """The source of each claim's `right` has no decimal figure outside the braces of f-strings and their formats."""
-    source = inspect.getsource(importlib.import_module(f"weightsearch.analysis.{module}"))
+    source = inspect.getsource(importlib.import_module(f"weightsearch.systems.{module}"))
     places = {"row": 3, "_equal": 3, "by_training": 2}  # of `right` among the arguments
     seen = 0
     for call in ast.walk(ast.parse(source)):
@@ -348,7 +349,7 @@ def test_the_simulated_losses_by_another_simulation(claims):
 
 def test_a_wrong_line_of_the_proof_has_a_large_gap():
     """The line lacks the factor n in the mixed term of the second square."""
-    from weightsearch.analysis.claims_silog import largest_gap
+    from weightsearch.systems.silog.claims import largest_gap
 
     assert (
         largest_gap(lambda r, b: float(((b + r) ** 2).mean() - b**2 - r.mean() ** 2 - 2 * b * r.sum() / len(r) ** 2))

@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from weightsearch.analysis import detection, rebalancing
 from weightsearch.dashboards.report import figures
 from weightsearch.dashboards.report.data import ReportData
-from weightsearch.dashboards.report.rebalancing_section import NOTHING, Trial, curves, looked_at, power_of_ten, window
 from weightsearch.dashboards.report.section import Section, Table, number
+from weightsearch.systems.cotraining import detection, rebalancing
+from weightsearch.systems.cotraining.rebalancing_section import NOTHING, Trial, curves, looked_at, power_of_ten, window
 
 FAINTEST: Final = -6.0  # power of ten of the smallest share that is drawn
 SIDES: Final = {

@@ -15,21 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erfcx, ndtr
 
-from weightsearch.analysis.detection import edges
+from weightsearch.systems.cotraining.detection import edges
 
 WIDE: Final = 3.0  # an interval's width times its distance from the mean, in sigma, from which the closed form is exact
 FAR: Final = 30.0  # sigma from which it is not
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(64)
-
-
-def density(x: float) -> float:
-    """The density of the standard normal distribution."""
-    return math.exp(-x * x / 2) / math.sqrt(2 * math.pi)
-
-
-def below(x: float) -> float:
-    """The standard normal distribution's share below x."""
-    return float(ndtr(x))
 
 
 def signed_sum(steps: int, share: float) -> tuple[float, float]:

@@ -1,0 +1,1 @@
+"""Co-training of depth, odometry and flow with rebalancing."""

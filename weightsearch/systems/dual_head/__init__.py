@@ -1,0 +1,1 @@
+"""The dual-head integer/fractional loss."""

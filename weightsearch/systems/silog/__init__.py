@@ -1,0 +1,1 @@
+"""The scale-invariant logarithmic loss."""

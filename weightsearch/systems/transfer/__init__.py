@@ -1,0 +1,1 @@
+"""The weighted MAE/edge/SSIM loss with transfer learning."""
