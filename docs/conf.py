@@ -16,6 +16,7 @@ myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 html_theme = "furo"
 html_title = "weightsearch"
+smartquotes = False
 html_copy_source = False
 html_show_sphinx = False
 exclude_patterns = ["_build"]
