@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -268,7 +269,7 @@ def type_text(annotation: Any) -> str:
         return type_text(arguments[0])
     if origin is typing.Literal:
         return ", ".join(f"`{text_of(value)}`" for value in arguments)
-    if origin in (typing.Union, getattr(__import__("types"), "UnionType", None)):
+    if origin in (typing.Union, types.UnionType):
         return " or ".join("null" if one is type(None) else type_text(one) for one in arguments)
     if origin in (list, tuple):
         inner = [one for one in arguments if one is not Ellipsis]

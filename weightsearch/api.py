@@ -18,7 +18,7 @@ from weightsearch.config.extends import Source
 from weightsearch.config.paths import fill
 from weightsearch.config.ranges import text_of
 from weightsearch.config.yaml_source import placed
-from weightsearch.errors import CALL, StoreError, StoreUnavailable, WeightsearchError
+from weightsearch.errors import CALL, StoreError, StoreUnavailable, WeightsearchError, hide
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,12 +57,10 @@ def run(
     Raises WeightsearchError.
     """
     from weightsearch.console import View
-    from weightsearch.study.url import check_storage
 
     config = study if isinstance(study, StudyConfig) else load_study(study, overrides)
     if isinstance(study, StudyConfig) and overrides:
         raise WeightsearchError("overrides are for load_study, or for a study file")
-    check_storage(config.storage, config.yaml_source.place(("storage",)))
     run_study(config, View(quiet=quiet), _call(study, overrides), join=join)
     return open_study(config.storage, config.name)
 
@@ -79,7 +77,9 @@ def run_study(
     from weightsearch.search.driver import StudyRun
     from weightsearch.search.status import Status
     from weightsearch.study.progress import read_counts
+    from weightsearch.study.url import check_storage
 
+    check_storage(config.storage, config.yaml_source.place(("storage",)))
     with placed(config.yaml_source):
         outline(config.base)  # errors in lists leave no database behind
     running = StudyRun(config, view, join=join, new=new, annotate=Notes)
@@ -366,7 +366,11 @@ def evaluate(
     else:
         from weightsearch.training.predictions import Meaning, evaluate_predictions
 
-        base = config if isinstance(config, Configuration) else load_base(config, _words(overrides))
+        if isinstance(config, Configuration):
+            base = config
+        else:
+            _plug_ins_beside(config)
+            base = load_base(config, _words(overrides))
         metrics, protocol = evaluate_predictions(base, Path(str(predictions)), split, Meaning(inverse, scale, None))
     return Evaluation(metrics, protocol.to_plain())
 
@@ -393,10 +397,10 @@ def _plug_ins_beside(source: Source) -> None:
 
 
 def _call(study: Source | StudyConfig, overrides: Overrides | None) -> tuple[str, ...]:
-    """How commands name the study."""
+    """How commands name the study, with `***` in place of a password."""
     if isinstance(study, (StudyConfig, Mapping)):
         return CALL
-    words = [f"{path}={text_of(value)}" for path, value in (overrides or {}).items()]
+    words = [hide(f"{path}={text_of(value)}") for path, value in (overrides or {}).items()]
     return str(study), *(word for one in words for word in ("--set", one))
 
 

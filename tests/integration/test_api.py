@@ -12,6 +12,7 @@ import yaml
 
 import weightsearch as ws
 from tests.conftest import TINY
+from weightsearch.api import _call
 
 STUDY = {**yaml.safe_load(TINY), "name": "api", "analysis": {"budget": 0.5}}
 
@@ -39,6 +40,11 @@ def test_the_promise_is_what_the_module_lists():
 def test_importing_it_loads_neither_torch_nor_ray():
     code = "import sys, weightsearch; print(sorted({'torch', 'ray', 'optuna', 'pandas'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_password_among_the_overrides_is_in_no_command():
+    call = _call("s.yaml", {"storage": "postgresql://ann:secret@host/studies", "train.epochs": 2})
+    assert call == ("s.yaml", "--set", "storage=postgresql://ann:***@host/studies", "--set", "train.epochs=2")
 
 
 def test_a_study_is_loaded_from_a_mapping_with_overrides():

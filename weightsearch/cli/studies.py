@@ -48,9 +48,7 @@ def run(
     overrides = [*(sets or ()), *([] if force_new is None else [f"name={force_new}"])]
     config = load_study(located(study), overrides)
     from weightsearch.api import run_study
-    from weightsearch.study.url import check_storage
 
-    check_storage(config.storage, config.yaml_source.place(("storage",)))
     call = call_of(study, overrides)
     summary, best, warnings = run_study(config, View(quiet=quiet), call, join=join, new=force_new is not None)
     if not quiet:

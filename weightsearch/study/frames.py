@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -39,8 +39,7 @@ class Frames:
         found = found.sort_values(["number", "epoch"], kind="stable", ignore_index=True).astype({"value": float})
         columns = ["number", "epoch", "group", "name", "value"]
         confirmations, objectives = _read(store, tables.confirmations), dict(summary.directions)
-        frames = cls(_trials(store, summary), epochs, found[columns], confirmations, objectives)
-        return replace(frames, trials=_with_test(frames))
+        return cls(_trials(store, summary), epochs, found[columns], confirmations, objectives)
 
     def rows(self, group: str, *keys: str, number: int | None = None) -> pd.DataFrame:
         """The rows of a group of measurements, of all trials or of one: number (of all trials only), epoch, a column
@@ -61,12 +60,8 @@ class Frames:
     @cached_property
     def curves(self) -> pd.DataFrame:
         """number, epoch, metric, value: the objectives on the validation split."""
-        return self.objectives_on("validation")
-
-    def objectives_on(self, split: str) -> pd.DataFrame:
-        """number, epoch, metric, value: the objectives on a split."""
         found = self.rows("metric", "split", "metric")
-        mine = (found["split"] == split) & found["metric"].isin(list(self.objectives))
+        mine = (found["split"] == "validation") & found["metric"].isin(list(self.objectives))
         return found[mine].drop(columns="split").reset_index(drop=True)
 
     def terms(self, number: int | None = None) -> pd.DataFrame:
@@ -100,6 +95,7 @@ def _read(store: StudyStore, table: sa.Table) -> pd.DataFrame:
 
 def _trials(store: StudyStore, summary: StudySummary) -> pd.DataFrame:
     frozen = {trial.number: trial for trial in store.trials()}
+    wanted = summary.directions
     rows: list[dict[str, Any]] = [
         {
             "number": trial.number,
@@ -111,15 +107,10 @@ def _trials(store: StudyStore, summary: StudySummary) -> pd.DataFrame:
             "end": frozen[trial.number].datetime_complete,
             **trial.params,
             **trial.values,
+            **{f"test.{name}": value for name, value in summary.tested.get(trial.number, {}).items() if name in wanted},
         }
         for trial in summary.trials
     ]
     first = ["number", "state", "baseline", "reason", "epochs", "start", "end", *summary.directions]
     frame = pd.DataFrame(rows)
     return frame.reindex(columns=[*first, *(name for name in frame.columns if name not in first)])
-
-
-def _with_test(frames: Frames) -> pd.DataFrame:
-    """The trials with the objectives on the test split."""
-    tested = frames.objectives_on("test").pivot(index="number", columns="metric", values="value").add_prefix("test.")
-    return frames.trials.join(tested, on="number") if len(tested) else frames.trials
