@@ -24,7 +24,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROO
 BLOCK = re.compile(r"^( *)```([\w-]*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 LANGUAGES = {"console", "yaml", "python", "text", ""}
 # Smaller trainings than a reader's: what is shown runs, with these at the end.
-LESS = {"run": ["search.trials=4", "train.epochs=1", "data.size=[32, 64]"]}
+LESS = {"run": ["search.trials=4", "train.epochs=1", "data.size=[64, 64]"]}
 SKIPPED = ("pip install", "python -m sphinx")  # the site is built by .ci/run; the tests run in an installation
 
 
