@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from weightsearch.config.paths import fill
 from weightsearch.config.ranges import text_of
 from weightsearch.config.yaml_source import placed
 from weightsearch.errors import CALL, StoreError, StoreUnavailable, WeightsearchError, hide
+from weightsearch.plugins import search_beside
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,12 +27,14 @@ if TYPE_CHECKING:
     from weightsearch.console import View
     from weightsearch.dashboards.report.data import ReportData
     from weightsearch.dashboards.report.section import Section
+    from weightsearch.records import EpochRecord
     from weightsearch.study.store import StudyStore
     from weightsearch.study.summary import StudySummary, TrialSummary
 
 Overrides = Mapping[str, Any]  # dotted path -> value, such as {"train.epochs": 4}
 Split = Literal["train", "validation", "test"]
 SUFFIXES: Final = (".yaml", ".yml")
+SHOWN: Final = ("abs_rel", "rmse", "ate", "epe", "epe_noc")  # of an epoch's metrics, in its line
 
 
 def load_study(study: Source, overrides: Overrides | None = None) -> StudyConfig:
@@ -43,7 +45,7 @@ def load_study(study: Source, overrides: Overrides | None = None) -> StudyConfig
     the first value of every range), `search` and `storage`. Raises ConfigError, which names the value, the file and the
     line.
     """
-    _plug_ins_beside(study)
+    _search_beside(study)
     return read_study_file(study, _words(overrides))
 
 
@@ -311,22 +313,53 @@ def train(
     WeightsearchError.
     """
     from weightsearch.console import View
+
+    configuration = _configuration(config, overrides)
+    target = own_folder(configuration) if folder is None else Path(folder)
+    return run_training(configuration, target, device, View(quiet=quiet))
+
+
+def own_folder(configuration: Configuration) -> Path:
+    """Where a configuration is trained unless a folder is given."""
+    return Path(configuration.resources.run_dir) / configuration.name / "train"
+
+
+def run_training(configuration: Configuration, folder: Path, device: str, view: View) -> dict[str, Any]:
+    """Train one configuration, with a line for each epoch. Returns what `metrics.json` holds."""
+    from weightsearch.console import err, warn
+    from weightsearch.search.cpus import CpuNote
     from weightsearch.training.device import choose_device
     from weightsearch.training.run import train as train_configuration
 
-    configuration = _configuration(config, overrides)
-    target = Path(configuration.resources.run_dir) / configuration.name / "train" if folder is None else Path(folder)
-    view = View(quiet=quiet)
+    chosen = choose_device(configuration, device)
+    cpu = CpuNote(folder, chosen, warn)
+    epochs = configuration.train.epochs
+
+    def on_resume(epoch: int) -> None:
+        view.line(f"resuming after epoch {epoch}, from the checkpoint in {folder}")
+        if epoch < epochs:
+            cpu.resumed()
+
+    def on_epoch(record: EpochRecord) -> None:
+        cpu.trained()
+        metrics = "  ".join(f"{name} {record.metrics[name]:.4f}" for name in SHOWN if name in record.metrics)
+        shares = " ".join(f"{name} {term.contribution:.1%}" for name, term in record.terms.items())
+        view.line(
+            f"epoch {record.epoch}/{epochs}  loss {record.train_loss:.4f}  {metrics}  "
+            f"contributions {shares}  {record.seconds:.1f} s"
+        )
+        for warning in record.warnings:
+            err.print(f"epoch {record.epoch}: {warning}", markup=False)
+
     with view.progress("reading frames") as progress:
         return train_configuration(
             configuration,
-            target,
-            choose_device(configuration, device),
+            folder,
+            chosen,
             progress=progress,
-            on_epoch=lambda record: view.line(
-                f"epoch {record.epoch}/{configuration.train.epochs}  loss {record.train_loss:.4f}"
-            ),
-            on_warning=view.line,
+            on_epoch=on_epoch,
+            on_resume=on_resume,
+            on_warning=warn,
         )
 
 
@@ -369,7 +402,7 @@ def evaluate(
         if isinstance(config, Configuration):
             base = config
         else:
-            _plug_ins_beside(config)
+            _search_beside(config)
             base = load_base(config, _words(overrides))
         metrics, protocol = evaluate_predictions(base, Path(str(predictions)), split, Meaning(inverse, scale, None))
     return Evaluation(metrics, protocol.to_plain())
@@ -380,7 +413,7 @@ def _configuration(config: Source | Configuration, overrides: Overrides | None) 
         if overrides:
             raise WeightsearchError("overrides are for a file, or for its content")
         return config
-    _plug_ins_beside(config)
+    _search_beside(config)
     return load_configuration(config, _words(overrides))
 
 
@@ -389,11 +422,9 @@ def _words(overrides: Overrides | None) -> list[str]:
     return [f"{path}={json.dumps(value, default=str)}" for path, value in (overrides or {}).items()]
 
 
-def _plug_ins_beside(source: Source) -> None:
-    """Let plug-ins be found beside a file, or in the working folder."""
-    folder = str(Path.cwd() if isinstance(source, Mapping) else Path(source).absolute().parent)
-    if folder not in sys.path:
-        sys.path.append(folder)
+def _search_beside(source: Source) -> None:
+    """Find plug-ins beside a file, or in the working folder for a file's content."""
+    search_beside(Path("content") if isinstance(source, Mapping) else Path(source))
 
 
 def _call(study: Source | StudyConfig, overrides: Overrides | None) -> tuple[str, ...]:

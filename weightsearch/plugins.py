@@ -13,6 +13,7 @@ import importlib.util
 import inspect
 import json
 import pkgutil
+import sys
 import types
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache, partial
@@ -49,6 +50,13 @@ OTHER_NAMES: Final[Mapping[str, Mapping[str, str]]] = types.MappingProxyType(
         "sampler": {"bayesian": "tpe", "optuna": "tpe", "grid_search": "grid", "random_search": "random"},
     }
 )
+
+
+def search_beside(file: Path) -> None:
+    """Find plug-ins in the folder of a file from now on."""
+    folder = str(file.absolute().parent)
+    if folder not in sys.path:
+        sys.path.append(folder)
 
 
 def known_words(word: str, known: Iterable[str]) -> str:

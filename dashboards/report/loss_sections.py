@@ -178,7 +178,7 @@ def conflicts_section(found: ReportData) -> Section:
             figure.add_trace(figures.matrix(matrix, showscale=False), **figures.cell(position, len(matrices)))
             opposed = strongest_conflict(matrix)
             if where == "shared":
-                probes = _probes(found, trials[label])
+                probes = int(found.frames.probe_cost("probes", trials[label]))
                 known = f"{label}, {probes} probe{'s' if probes != 1 else ''}"
                 if opposed is None or opposed[2] > -OPPOSED:
                     text.append(f"{known}: no cosine below -{OPPOSED:g}.")
@@ -281,11 +281,6 @@ def _last_epoch(found: ReportData) -> int:
     """The last epoch of the trials that the report examines."""
     epochs = found.frames.epochs
     return int(epochs[epochs["number"].isin(found.shown.values())]["epoch"].max())
-
-
-def _probes(found: ReportData, trial: int) -> int:
-    costs = found.frames.rows("probe", "quantity", number=trial)
-    return int(costs[costs["quantity"] == "probes"]["value"].sum())
 
 
 def _budget(found: ReportData) -> float:

@@ -76,7 +76,7 @@ def cost_section(found: ReportData) -> Section:
     wall = (ended - started).total_seconds() if pd.notna(started) and pd.notna(ended) else None
     cpus = found.config.base.resources.cpus_per_trial
     device = found.environment.get("device", "")
-    probes = _probe_seconds(found)
+    probes = found.frames.probe_cost("seconds")
     rows = [
         ["epochs trained", str(len(epochs))],
         ["seconds an epoch (median)", f"{per_epoch:.2f}"],
@@ -127,11 +127,6 @@ def _cell(value: Any) -> str:
     if isinstance(value, list):
         return " × ".join(number(one) for one in value)
     return "none" if value is None else "yes" if value is True else "no" if value is False else number(value, 6)
-
-
-def _probe_seconds(found: ReportData) -> float:
-    costs = found.frames.rows("probe", "quantity")
-    return float(costs[costs["quantity"] == "seconds"]["value"].sum())
 
 
 SECTIONS: Final = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ import typer.core
 
 from weightsearch.config import load_identity
 from weightsearch.errors import StoreMissing, WeightsearchError, hide
+from weightsearch.plugins import search_beside
 
 if TYPE_CHECKING:
     from weightsearch.data.source import SplitName
@@ -68,9 +68,7 @@ Split = Annotated[str, typer.Option(help="Split: train, validation or test.")]
 
 def located(path: Path) -> Path:
     """The path of a study file, beside which plug-ins are found from now on."""
-    folder = str(path.absolute().parent)
-    if folder not in sys.path:
-        sys.path.append(folder)
+    search_beside(path)
     return path
 
 
@@ -117,13 +115,6 @@ def split_of(name: str) -> SplitName:
         if split == name:
             return split
     raise WeightsearchError(f"--split: expected {', '.join(SPLITS)}, found {name!r}")
-
-
-def warned(text: str) -> None:
-    """Print a warning to standard error."""
-    from weightsearch.console import err
-
-    err.print(f"warning: {text}", style="bold", markup=False)
 
 
 def metrics_line(metrics: Mapping[str, float], split: str) -> str:

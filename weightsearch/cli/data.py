@@ -6,9 +6,9 @@ import json
 
 import typer
 
-from weightsearch.cli.app import AsJson, Either, Quiet, Sets, Split, app, located, split_of, warned
+from weightsearch.cli.app import AsJson, Either, Quiet, Sets, Split, app, located, split_of
 from weightsearch.config import load_base
-from weightsearch.console import View, err, print_data_check, print_metrics
+from weightsearch.console import View, err, print_data_check, print_metrics, warn
 from weightsearch.errors import WeightsearchError, counted
 
 group = typer.Typer(no_args_is_help=True, help="Check a data set, list its frames, measure trivial baselines.")
@@ -62,7 +62,7 @@ def naive(file: Either, sets: Sets = None, split: Split = "validation", as_json:
     with View(quiet=False).progress("reading frames") as progress:
         dataset = open_dataset(configuration, progress=progress)
         for line in data_warnings(dataset, protocol, ("train", name)):
-            warned(line)
+            warn(line)
         found = naive_metrics(dataset, name, protocol, configuration.train.batch_size, progress)
     if not found:
         raise WeightsearchError(f"data: the {split} split has no ground truth")

@@ -20,12 +20,11 @@ from weightsearch.cli.app import (
     call_of,
     located,
     opened,
-    warned,
 )
 from weightsearch.config import Choices, load_study
 from weightsearch.config.ranges import text_of
 from weightsearch.config.yaml_source import placed
-from weightsearch.console import View, err, out, print_compared, print_result, print_verdict
+from weightsearch.console import View, err, out, print_compared, print_result, print_verdict, warn
 from weightsearch.errors import StoreError, WeightsearchError
 from weightsearch.files import write_text
 
@@ -54,7 +53,7 @@ def run(
     if not quiet:
         print_result(summary, best)
         for line in warnings:
-            warned(line)
+            warn(line)
     if best is None:
         raise _NoResult(f"no trial of {config.name!r} trained to the end: {_first_reason(summary)}")
 
@@ -77,7 +76,7 @@ def validate(study: Study, sets: Sets = None) -> None:
         found = outline(config.base)
         sizes = preflight(learning(config), noise(config.base, 2, Path(folder)), terms=used_terms(config))
     for line in found.warnings:
-        warned(line)
+        warn(line)
     out.print(f"{study}: study {config.name!r} is valid", markup=False)
     out.print(
         f"  {example_noun(config.base)}s: " + ", ".join(f"{count} {name}" for name, count in found.counts.items()),
@@ -122,7 +121,7 @@ def show(study: Study, sets: Sets = None, as_json: AsJson = False) -> None:
         else:
             print_result(summary, None)
             for line in pixel_warnings(store, summary):
-                warned(line)
+                warn(line)
 
 
 @app.command()

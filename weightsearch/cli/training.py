@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from weightsearch.api import own_folder, run_training
 from weightsearch.cli.app import (
     AsJson,
     Config,
@@ -22,21 +23,18 @@ from weightsearch.cli.app import (
     located,
     metrics_line,
     split_of,
-    warned,
 )
 from weightsearch.config import load_base, load_configuration, locate
 from weightsearch.config.ranges import text_of
-from weightsearch.console import View, err, out, print_costs
+from weightsearch.console import View, err, out, print_costs, warn
 from weightsearch.errors import ConfigError, ModelError, OptionError, WeightsearchError
 
 if TYPE_CHECKING:
     from weightsearch.config import Configuration
     from weightsearch.data.source import SplitName
     from weightsearch.metrics.protocol import Protocol
-    from weightsearch.records import EpochRecord
     from weightsearch.training.refine import Refinement
 
-SHOWN: Final = ("abs_rel", "rmse", "ate", "epe", "epe_noc")  # of an epoch's metrics, in its line
 DRAWN: Final = 8  # frames
 
 
@@ -52,41 +50,9 @@ def train(
 ) -> None:
     """Train one configuration; resumes from its checkpoint."""
     configuration = load_configuration(located(config), sets or ())
-    from weightsearch.search.cpus import CpuNote
-    from weightsearch.training.device import choose_device
-    from weightsearch.training.run import train as train_configuration
-
-    folder = out_dir or Path(configuration.resources.run_dir) / configuration.name / "train"
     view = View(quiet=quiet)
-    chosen = choose_device(configuration, device)
-    cpu = CpuNote(folder, chosen, warned)
-
-    def on_resume(epoch: int) -> None:
-        view.line(f"resuming after epoch {epoch}, from the checkpoint in {folder}")
-        if epoch < configuration.train.epochs:
-            cpu.resumed()
-
-    def on_epoch(record: EpochRecord) -> None:
-        cpu.trained()
-        shares = " ".join(f"{name} {term.contribution:.1%}" for name, term in record.terms.items())
-        view.line(
-            f"epoch {record.epoch}/{configuration.train.epochs}  loss {record.train_loss:.4f}  "
-            f"{'  '.join(f'{name} {record.metrics[name]:.4f}' for name in SHOWN if name in record.metrics)}  "
-            f"contributions {shares}  {record.seconds:.1f} s"
-        )
-        for warning in record.warnings:
-            err.print(f"epoch {record.epoch}: {warning}", markup=False)
-
-    with view.progress("reading frames") as progress:
-        result = train_configuration(
-            configuration,
-            folder,
-            chosen,
-            progress=progress,
-            on_epoch=on_epoch,
-            on_resume=on_resume,
-            on_warning=warned,
-        )
+    folder = out_dir or own_folder(configuration)
+    result = run_training(configuration, folder, device, view)
     view.line(metrics_line(result["metrics"], "validation"))
     view.line(f"{folder}: checkpoint.pt, config.yaml, metrics.json")
 
@@ -184,7 +150,7 @@ def _as_it_is(
     look = None if pictures is None else write_pictures(configuration, pictures, DRAWN)
     with View(quiet=False).progress("reading frames") as progress:
         return evaluate_checkpoint(
-            configuration, checkpoint, split, device, progress=progress, look=look, on_warning=warned
+            configuration, checkpoint, split, device, progress=progress, look=look, on_warning=warn
         )
 
 

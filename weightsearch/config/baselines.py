@@ -6,8 +6,8 @@ import difflib
 
 from weightsearch.config.paths import Unsettable, fill, flat
 from weightsearch.config.ranges import find_ranges, is_range
+from weightsearch.config.schema import RANGE_SECTIONS
 from weightsearch.config.study import StudyConfig
-from weightsearch.config.validate import RANGE_SECTIONS
 from weightsearch.config.yaml_source import describe
 from weightsearch.errors import counted
 from weightsearch.plugins import known_words

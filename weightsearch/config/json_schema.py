@@ -10,8 +10,7 @@ from pydantic import BaseModel
 from weightsearch.config import schema as sections
 from weightsearch.config.descriptions import descriptions, first_sentence
 from weightsearch.config.names import TERM_NAME
-from weightsearch.config.schema import Configuration, Data, Model, Ray, Search, Term
-from weightsearch.config.validate import RANGE_SECTIONS
+from weightsearch.config.schema import RANGE_SECTIONS, Configuration, Data, Model, Ray, Search, Term
 from weightsearch.plugins import names, options_model, resolve
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"

@@ -33,6 +33,9 @@ from weightsearch.config.fields import (
 from weightsearch.config.names import FOLDER, STUDY_NAME, cluster_address
 from weightsearch.records import Direction
 
+# The sections in which a range may stand.
+RANGE_SECTIONS: Final = ("augmentation", "data", "model", "loss", "rebalance", "train")
+
 
 class Split(Section):
     """The cut of each video, by position. train, validation, test: fractions of its frames. gap: frames left out at

@@ -20,8 +20,8 @@ from weightsearch.config.ranges import (
     parse_range,
     text_of,
 )
-from weightsearch.config.schema import CONFIGURATION_KEYS, KNOWN_KEYS, Configuration, Ray, Search
-from weightsearch.config.validate import RANGE_SECTIONS, validate
+from weightsearch.config.schema import CONFIGURATION_KEYS, KNOWN_KEYS, RANGE_SECTIONS, Configuration, Ray, Search
+from weightsearch.config.validate import validate
 from weightsearch.config.yaml_source import YamlSource, describe
 from weightsearch.errors import ConfigError, OptionError
 from weightsearch.plugins import known_words

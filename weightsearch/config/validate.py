@@ -14,15 +14,12 @@ from pydantic import BaseModel, ValidationError
 
 from weightsearch.config.hints import elsewhere, name_like, nearest
 from weightsearch.config.names import RULES
-from weightsearch.config.schema import Data, Term
+from weightsearch.config.schema import RANGE_SECTIONS, Data, Term
 from weightsearch.config.yaml_source import Keys, YamlSource, describe
 from weightsearch.errors import ConfigError, OptionError, Problem
 from weightsearch.plugins import about_function, arguments, known_words, options_model, plain_options, resolve
 
 M = TypeVar("M", bound=BaseModel)
-
-
-RANGE_SECTIONS: Final = ("augmentation", "data", "model", "loss", "rebalance", "train")
 # The keys of a plug-in's section that are not options of the plug-in.
 OWN_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "data": tuple(Data.model_fields),

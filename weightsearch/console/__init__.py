@@ -11,7 +11,7 @@ from weightsearch.console.results import (
     print_result,
     print_verdict,
 )
-from weightsearch.console.streams import err, out
+from weightsearch.console.streams import err, out, warn
 
 __all__ = [
     "View",
@@ -27,4 +27,5 @@ __all__ = [
     "print_result",
     "print_verdict",
     "progress_group",
+    "warn",
 ]

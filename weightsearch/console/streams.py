@@ -24,3 +24,8 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def warn(text: str) -> None:
+    """Print a warning to standard error."""
+    err.print(f"warning: {text}", style="bold", markup=False)

@@ -57,6 +57,15 @@ def stored_as(values: NDArray[Any]) -> Stored:
     return "integers" if values.dtype.kind in "iu" else "floats"
 
 
+def unknown(values: NDArray[Any], *, holes: bool = True) -> NDArray[np.bool_]:
+    """Pixels whose stored depth is NaN, infinite or, with holes, an integer type's largest value. 0 and negative
+    numbers are not among them."""
+    if stored_as(values) == "floats":
+        return np.isnan(values) | np.isposinf(values)
+    largest: NDArray[np.bool_] = values == np.iinfo(values.dtype).max
+    return largest & holes
+
+
 def to_metres(values: NDArray[Any], unit: Unit, *, holes: bool = True) -> NDArray[np.float32]:
     """Stored depth as float32 metres, 0 where unknown. holes: the largest value of an integer type is unknown; False
     for inverse depth, whose largest value is the nearest depth. Negative numbers stay."""
@@ -64,9 +73,7 @@ def to_metres(values: NDArray[Any], unit: Unit, *, holes: bool = True) -> NDArra
     scale = unit.of(stored_as(values))
     if scale != 1:
         metres = metres / np.float32(scale)
-    if stored_as(values) == "floats":
-        return np.where(np.isnan(metres) | np.isposinf(metres), np.float32(0), metres)
-    return np.where(values == np.iinfo(values.dtype).max, np.float32(0), metres) if holes else metres
+    return np.where(unknown(values, holes=holes), np.float32(0), metres)
 
 
 def convention(units: float) -> str:

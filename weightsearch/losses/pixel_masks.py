@@ -43,6 +43,10 @@ class Balance:
 
 
 class Masking(Protocol):
-    """Makes the masks of a batch. epoch: counted from 1."""
+    """Makes the masks of a batch. epoch: counted from 1. ground_truth: path and value of the option that uses ground
+    truth; None if no option does."""
+
+    @property
+    def ground_truth(self) -> tuple[str, str] | None: ...
 
     def __call__(self, prediction: Prediction, batch: Batch, epoch: int) -> Balance: ...

@@ -32,6 +32,7 @@ class Rebalancing:
     def __init__(self, options: Rebalance) -> None:
         self.options = options
         self.estimate = ESTIMATORS[options.mode_estimator]
+        self.ground_truth = ("rebalance.method", "oracle") if options.method == "oracle" else None
 
     def __call__(self, prediction: Prediction, batch: Batch, epoch: int) -> Balance:
         seen_in_both = self.options.flow_pixels == "visible" and self.options.method != "minimum"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from weightsearch.data.images import read_array, read_colour, read_uint16
 from weightsearch.data.plausible import FLOATS, MEDIANS, RARER
-from weightsearch.data.units import CONVENTIONS, Stored, convention, stored_as
+from weightsearch.data.units import CONVENTIONS, Stored, convention, stored_as, unknown
 from weightsearch.errors import DataError
 
 SAMPLED: Final = 64  # frames
@@ -135,11 +135,8 @@ def _read(path: Path) -> NDArray[Any]:
 
 
 def _known(values: NDArray[Any]) -> NDArray[Any]:
-    known = np.isfinite(values) & (values > 0)
-    if stored_as(values) == "integers":
-        known &= values != np.iinfo(values.dtype).max
-    found: NDArray[Any] = values[known]
-    return found
+    known: NDArray[Any] = values[~unknown(values) & (values > 0)]
+    return known
 
 
 def _checked_size(image: Path, depth: Path, values: NDArray[Any]) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from weightsearch.config import load_base, load_study
+from weightsearch.config.extends import read_study, shipped
 from weightsearch.data.cache import build_source
 from weightsearch.data.dataset import outline
 from weightsearch.data.lists import read_rows
@@ -32,7 +33,6 @@ from weightsearch.starter.own_study import (
 )
 from weightsearch.starter.pairing import pair_folders
 
-VIDEOS_ONLY: Final = ("cotraining",)  # studies that learn from the motion between frames
 READ: Final = 24  # frames of a known data set
 PRESETS: Final[Mapping[str, str | None]] = {"seven_scenes": None, "nyu": "nyu", "kitti_raw": "kitti_eigen"}
 RANGES: Final[Mapping[str, tuple[float, float]]] = {
@@ -63,10 +63,12 @@ class Chosen:
 def write_own_study(template: str, chosen: Chosen, target: Path) -> list[str]:
     """Write a study file, and lists of pairs beside it. Returns what was found, a line each. Raises WeightsearchError;
     then nothing is left behind."""
-    if template in VIDEOS_ONLY:
+    studies = shipped()
+    if read_study(studies[template]).tree["data"].get("neighbours"):
+        ready = [name for name in studies if name.startswith(f"{template}_")] or [template]
         raise DataError(
-            f"{template} learns from videos with known cameras: begin with weightsearch init {template}_7scenes or "
-            f"{template}_kitti, and set data.root"
+            f"{template} learns from videos with known cameras, which these options do not describe: begin with "
+            f"{' or '.join(f'weightsearch init {name}' for name in ready)}, and set data.root"
         )
     gpu = _has_gpu()
     if chosen.option in DATA_SETS:

@@ -72,6 +72,11 @@ class Frames:
         columns = [field.name for field in fields(TermRecord)]
         return pd.DataFrame(dict(zip(columns, found, strict=True))).reset_index()
 
+    def probe_cost(self, quantity: str, number: int | None = None) -> float:
+        """The sum of `probes` (a count) or of `seconds` over the epochs of all trials or of one."""
+        costs = self.rows("probe", "quantity", number=number)
+        return float(costs[costs["quantity"] == quantity]["value"].sum())
+
     def of(self, name: str, number: int) -> pd.DataFrame:
         """The rows of one trial in one of the tables `epochs` and `confirmations`."""
         table: pd.DataFrame = getattr(self, name)

@@ -15,6 +15,7 @@ from weightsearch.older_records import balance_rows
 from weightsearch.records import HEADS
 from weightsearch.study import tables
 from weightsearch.study.optuna_internals import TABLES
+from weightsearch.study.tables import measurement_rows
 
 VERSION: Final = 6
 
@@ -121,10 +122,9 @@ def _measurements(connection: sa.Connection) -> None:
     """Version 6 has one table of measurements in place of six."""
     if "problem" not in {one["name"] for one in sa.inspect(connection).get_columns(tables.epochs.name)}:
         connection.exec_driver_sql(f"ALTER TABLE {tables.epochs.name} ADD COLUMN problem TEXT")
-    found = [
+    copied = [
         (_older("terms", "trial_id", "epoch", "term", *OLDER_TERM_COLUMNS), ("term",), OLDER_TERM_COLUMNS),
         (_older("metrics", "trial_id", "epoch", "split", "metric", "value"), ("split", "metric"), {"value": "metric"}),
-        (_older("probes", "trial_id", "epoch", "probes", "seconds", "problem"), (), {}),
         (_older("gradients", "trial_id", "epoch", "place", "term", "norm"), ("place", "term"), {"norm": "gradient"}),
         (
             _older("conflicts", "trial_id", "epoch", "place", "term", "other", "cosine"),
@@ -132,13 +132,12 @@ def _measurements(connection: sa.Connection) -> None:
             {"cosine": "cosine"},
         ),
     ]
-    for table, keys, columns in found:
-        if not _is_there(connection, table):
-            continue
-        for column, group in columns.items():
-            _copy(connection, table, keys, column, group)
+    for table, keys, columns in copied:
+        if _is_there(connection, table):
+            for column, group in columns.items():
+                _copy(connection, table, keys, column, group)
     _without_pixels(connection)
-    _probe_costs(connection, found[2][0])
+    _probe_costs(connection)
     _rebalancing_rows(connection)
     for name in ("terms", "metrics", "probes", "gradients", "conflicts", "rebalancing"):
         connection.exec_driver_sql(f"DROP TABLE IF EXISTS weightsearch_{name}")
@@ -179,7 +178,8 @@ def _without_pixels(connection: sa.Connection) -> None:
     connection.execute(sa.update(table).where(mine).values(group="without_pixels", name=name))
 
 
-def _probe_costs(connection: sa.Connection, table: sa.TableClause) -> None:
+def _probe_costs(connection: sa.Connection) -> None:
+    table = _older("probes", "trial_id", "epoch", "probes", "seconds", "problem")
     if not _is_there(connection, table):
         return
     into = ["trial_id", "group", "name", "epoch", "value"]
@@ -203,13 +203,7 @@ def _rebalancing_rows(connection: sa.Connection) -> None:
         return
     for row in connection.execute(sa.select(table)).all():
         groups = balance_rows({name: getattr(row, name) for name in (*OLDER_BALANCE, "static", "moving")})
-        key = {"trial_id": row.trial_id, "epoch": row.epoch}
-        values = [
-            {**key, "group": group, "name": name, "value": value}
-            for group, rows in groups.items()
-            for name, value in rows.items()
-        ]
-        connection.execute(sa.insert(tables.measurements), values)
+        connection.execute(sa.insert(tables.measurements), measurement_rows(row.trial_id, row.epoch, groups))
 
 
 # Version -> what leads from it to the next one.

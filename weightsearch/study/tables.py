@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+import math
+from collections.abc import Mapping
+from typing import Any, Final
 
 from sqlalchemy import (
     JSON,
@@ -126,3 +128,17 @@ OF_ALL: Final = -1  # in place of a trial's number: what all trials share
 PER_EPOCH: Final = (epochs, measurements)
 PER_TRIAL: Final = (*PER_EPOCH, trials, assignments, confirmations)
 PER_STUDY: Final = (studies, drivers, pictures)
+
+
+def finite(value: float) -> float | None:
+    """The value, or None where it is infinite or NaN."""
+    return value if math.isfinite(value) else None
+
+
+def measurement_rows(trial_id: int, epoch: int, groups: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
+    """The rows of one epoch's measurements. groups: name -> value, by the name of the group."""
+    return [
+        {"trial_id": trial_id, "epoch": epoch, "group": group, "name": name, "value": finite(value)}
+        for group, rows in groups.items()
+        for name, value in rows.items()
+    ]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -35,6 +34,7 @@ from weightsearch.study import lease as leases
 from weightsearch.study import optuna_internals, tables
 from weightsearch.study.lease import Lease
 from weightsearch.study.store import BASELINE, REASON, StudyStore
+from weightsearch.study.tables import finite, measurement_rows
 from weightsearch.study.trials import KEPT, in_group
 
 
@@ -159,7 +159,7 @@ class Writer:
                 removed += self._remove_epochs(connection, trial_id, record.epoch - 1)
             connection.execute(sa.insert(tables.epochs).values(**row))
             groups = {**_metrics("validation", record.metrics), **record.all_measurements}
-            if rows := _measurement_rows(trial_id, record.epoch, groups):
+            if rows := measurement_rows(trial_id, record.epoch, groups):
                 connection.execute(sa.insert(tables.measurements), rows)
             if len(objectives) == 1:
                 value = record.metrics[objectives[0]]
@@ -222,7 +222,7 @@ class Writer:
             table = tables.measurements
             mine = (table.c.trial_id == trial_id) & in_group(METRIC.name, "test")
             connection.execute(sa.delete(table).where(mine))
-            if rows := _measurement_rows(trial_id, epoch, _metrics("test", metrics)):
+            if rows := measurement_rows(trial_id, epoch, _metrics("test", metrics)):
                 connection.execute(sa.insert(table), rows)
 
     def _insert_pictures(self, connection: Connection, number: int, pictures: Sequence[Picture]) -> None:
@@ -297,18 +297,10 @@ def _epoch_row(trial_id: int, record: EpochRecord) -> dict[str, Any]:
         "seconds": record.seconds,
         "steps": record.steps,
         "empty_steps": record.empty_steps,
-        "train_loss": _finite(record.train_loss),
+        "train_loss": finite(record.train_loss),
         "lr": record.lr,
         "problem": record.problem,
     }
-
-
-def _measurement_rows(trial_id: int, epoch: int, groups: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
-    return [
-        {"trial_id": trial_id, "epoch": epoch, "group": group, "name": name, "value": _finite(value)}
-        for group, rows in groups.items()
-        for name, value in rows.items()
-    ]
 
 
 def _metrics(split: str, metrics: Mapping[str, float]) -> Measurements:
@@ -322,7 +314,3 @@ def _environment_id(connection: Connection, environment: Environment) -> int:
     insert: Any = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[connection.dialect.name](table)
     connection.execute(insert.values(digest=digest, content=content).on_conflict_do_nothing())
     return int(connection.scalars(sa.select(table.c.environment_id).where(table.c.digest == digest)).one())
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -76,10 +76,11 @@ def self_supervised(configuration: Configuration) -> Configuration:
                 f"loss.{name}.pose",
                 f"found {term.options['pose']!r}, which is ground truth; refinement may not see it: set predicted",
             )
-    if configuration.rebalance is not None and configuration.rebalance.method == "oracle":
+    masking = build_masking(configuration)
+    if masking is not None and masking.ground_truth is not None:
+        path, value = masking.ground_truth
         raise OptionError(
-            "rebalance.method",
-            "found 'oracle', which is ground truth; refinement may not see it: set none, or another method",
+            path, f"found {value!r}, which is ground truth; refinement may not see it: choose another value"
         )
     return configuration.model_copy(update={"loss": kept})
 
