@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +17,7 @@ from weightsearch.cli import app
 from weightsearch.cli.app import ORDER
 from weightsearch.config import load_base, load_study
 from weightsearch.config.extends import shipped
+from weightsearch.config.json_schema import EDITORS, json_schema
 from weightsearch.data.cache import build_source
 from weightsearch.errors import WeightsearchError, WriteError
 from weightsearch.training.run import train
@@ -26,12 +28,23 @@ def test_init_writes_a_commented_study_that_is_valid(tmp_path, monkeypatch, name
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(app, ["init", name], catch_exceptions=False)
     assert done.exit_code == 0
-    assert (tmp_path / f"{name}.yaml").read_text().startswith("# ")
+    assert (tmp_path / f"{name}.yaml").read_text().startswith("# yaml-language-server: $schema=study.schema.json\n# ")
+    assert json.loads((tmp_path / "study.schema.json").read_text()) == json.loads(json.dumps(json_schema()))
     assert load_study(tmp_path / f"{name}.yaml").name == name
     with pytest.raises(WriteError, match=rf"{name}\.yaml exists; name another file with --out FILE"):
         CliRunner().invoke(app, ["init", name], catch_exceptions=False)
     CliRunner().invoke(app, ["init", name, "--out", "two.yaml"], catch_exceptions=False)
     assert (tmp_path / "two.yaml").read_text() == (tmp_path / f"{name}.yaml").read_text()
+
+
+def test_the_schema_of_another_program_stays(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "study.schema.json").write_text('{"title": "theirs"}\n')
+    CliRunner().invoke(app, ["init", "silog"], catch_exceptions=False)
+    assert (tmp_path / "study.schema.json").read_text() == '{"title": "theirs"}\n'
+    (tmp_path / "study.schema.json").write_text('{"title": "weightsearch study"}\n')  # of an older version
+    CliRunner().invoke(app, ["init", "dualhead"], catch_exceptions=False)
+    assert "properties" in json.loads((tmp_path / "study.schema.json").read_text())
 
 
 def test_an_unknown_name_is_refused_with_the_nearest(tmp_path, monkeypatch):
@@ -46,6 +59,7 @@ def test_every_shipped_study_is_shown_with_its_first_sentence(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(": ")[0] for line in lines] == list(shipped())
     assert all(len(line.partition(": ")[2]) > 20 for line in lines)
+    assert all(path.read_text().startswith(f"{EDITORS}\n# ") for path in shipped().values())
 
 
 def test_commands_stand_in_the_order_of_work():

@@ -11,6 +11,7 @@ import typer
 from weightsearch.cli.app import app
 from weightsearch.config.descriptions import first_sentence
 from weightsearch.config.extends import shipped
+from weightsearch.config.json_schema import EDITORS, SCHEMA_FILE, json_schema, write_schema
 from weightsearch.console import out
 from weightsearch.errors import WeightsearchError, WriteError, command
 from weightsearch.files import write_text
@@ -69,6 +70,8 @@ def init(
     else:
         target = _new(output or Path(f"{name}.yaml"))
         write_text(target, studies[name].read_text(encoding="utf-8"))
+    write_schema(target.absolute().parent)
+    out.print(f"{SCHEMA_FILE}: for editors that complete and check YAML", markup=False)
     out.print(f"{target}; next: {command('weightsearch', 'run', str(target))}", markup=False)
 
 
@@ -84,6 +87,8 @@ def _first_sentence(path: Path) -> str:
     for line in path.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
             break
+        if line == EDITORS:
+            continue
         lines.append(line.removeprefix("#").strip())
     return first_sentence(" ".join(lines))
 
@@ -91,6 +96,4 @@ def _first_sentence(path: Path) -> str:
 @app.command()
 def schema() -> None:
     """Print the study file's format as a JSON Schema, for editors."""
-    from weightsearch.config.json_schema import json_schema
-
     typer.echo(json.dumps(json_schema(), indent=2))

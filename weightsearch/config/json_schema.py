@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final, get_args
 
 from pydantic import BaseModel
@@ -11,8 +13,12 @@ from weightsearch.config import schema as sections
 from weightsearch.config.descriptions import descriptions, first_sentence
 from weightsearch.config.names import TERM_NAME
 from weightsearch.config.schema import RANGE_SECTIONS, Configuration, Data, Model, Ray, Search, Term
+from weightsearch.files import write_text
 from weightsearch.plugins import names, options_model, resolve
 
+SCHEMA_FILE: Final = "study.schema.json"
+EDITORS: Final = f"# yaml-language-server: $schema={SCHEMA_FILE}"  # a study file's first line: editors find its schema
+TITLE: Final = "weightsearch study"
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 # Options that plug-ins take from the data section, or that several of them have with one meaning.
 SHARED: Final[Mapping[str, str]] = {
@@ -26,6 +32,13 @@ SHARED: Final[Mapping[str, str]] = {
 NAMED: Final = {"pattern": r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$", "description": "package.module:Object of your own."}
 EXTENDS: Final = "A shipped study's name, or a study file: this file states only what differs from it."
 STORAGE: Final = "URL of the study's database: sqlite:///FILE or postgresql://... Default: sqlite:///NAME.db."
+
+
+def write_schema(folder: Path) -> None:
+    """Write the schema into the folder of a study file. A file that another program wrote stays. Raises WriteError."""
+    path, text = folder / SCHEMA_FILE, json.dumps(json_schema(), indent=1)
+    if not path.exists() or f'"title": "{TITLE}"' in path.read_text(encoding="utf-8", errors="replace"):
+        write_text(path, text + "\n")
 
 
 def option_descriptions(kind: str, name: str) -> dict[str, str]:
@@ -88,7 +101,7 @@ def json_schema() -> dict[str, Any]:
     for name, section in definitions.items():
         if name in searchable:
             definitions[name] = _with_ranges(section)
-    return {"$schema": DIALECT, **schema, "title": "weightsearch study", "$defs": definitions}
+    return {"$schema": DIALECT, **schema, "title": TITLE, "$defs": definitions}
 
 
 RANGE: Final[dict[str, Any]] = {

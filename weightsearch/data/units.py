@@ -61,7 +61,7 @@ def unknown(values: NDArray[Any], *, holes: bool = True) -> NDArray[np.bool_]:
     """Pixels whose stored depth is NaN, infinite or, with holes, an integer type's largest value. 0 and negative
     numbers are not among them."""
     if stored_as(values) == "floats":
-        return np.isnan(values) | np.isposinf(values)
+        return np.asarray(np.isnan(values) | np.isposinf(values))
     largest: NDArray[np.bool_] = values == np.iinfo(values.dtype).max
     return largest & holes
 

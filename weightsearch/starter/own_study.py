@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from weightsearch.config.extends import shipped
+from weightsearch.config.json_schema import EDITORS
 from weightsearch.config.ranges import text_of
 from weightsearch.data.source import SplitName
 from weightsearch.errors import DataError
@@ -128,6 +129,7 @@ def study_text(template: str, name: str, data: OwnData, frames: int | None = Non
     if data.evaluation is not None:
         text = text.replace("\nsearch:\n", f"\nevaluation: {data.evaluation}\nsearch:\n", 1)
     comment = (
+        f"{EDITORS}\n"
         f"# Loss weights for your data, made from the shipped study {template!r} by weightsearch init.\n"
         "# Without pretrained weights results are poor; `weights: pretrained` downloads them once.\n"
     )
