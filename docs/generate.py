@@ -19,7 +19,8 @@ import weightsearch as ws
 from weightsearch.cli import app
 from weightsearch.config import schema
 from weightsearch.config.descriptions import descriptions
-from weightsearch.config.json_schema import EXTENDS, STORAGE, option_descriptions
+from weightsearch.config.extends import shipped
+from weightsearch.config.json_schema import EDITORS, EXTENDS, STORAGE, option_descriptions
 from weightsearch.config.ranges import text_of
 from weightsearch.metrics.registry import METRICS
 from weightsearch.plugins import names, options_model, resolve
@@ -63,6 +64,7 @@ def write_all(folder: Path) -> None:
     """Write every page into a folder; a page that is the same already is left alone."""
     pages = {
         "study-file": study_file(),
+        "studies": studies(),
         **{page: plug_ins(*words) for page, words in PLUG_INS.items()},
         "metrics": metrics(),
         "measurements": measurements(),
@@ -108,6 +110,21 @@ def study_file() -> str:
     presets = [[f"`{name}`", f"`{text_of(dict(values))}`"] for name, values in schema.PRESETS.items()]
     parts.append(table(["preset", "sets"], presets))
     return "\n".join(parts)
+
+
+def studies() -> str:
+    """The shipped studies."""
+    rows = []
+    for name, path in shipped().items():
+        lines = path.read_text(encoding="utf-8").splitlines()
+        comment = [line.removeprefix("# ") for line in lines if line.startswith("# ") and line != EDITORS]
+        extends = next((line.removeprefix("extends: ") for line in lines if line.startswith("extends: ")), "")
+        rows.append([f"`{name}`", f"`{extends}`" if extends else "–", escaped(" ".join(comment))])
+    return "\n".join([
+        "# Shipped studies\n",
+        "`weightsearch init STUDY` writes one into the current folder; `extends: STUDY` builds on one.\n",
+        table(["study", "extends", "content"], rows),
+    ])  # fmt: skip
 
 
 def plug_ins(title: str, kind: str, where: str) -> str:

@@ -19,12 +19,14 @@ from tests.conftest import ROOT
 from weightsearch.config import load_base, load_study
 from weightsearch.config.extends import shipped
 from weightsearch.data.cache import build_source
+from weightsearch.data.dataset import outline
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs" / "how-to").glob("*.md"))]
 BLOCK = re.compile(r"^( *)```([\w-]*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 LANGUAGES = {"console", "yaml", "python", "text", ""}
 # Smaller trainings than a reader's: what is shown runs, with these at the end.
-LESS = {"run": ["search.trials=4", "train.epochs=1", "data.size=[64, 64]"]}
+SIZE = "data.size=[64, 64]"
+LESS = {"run": ["search.trials=4", "train.epochs=1", SIZE], "train": ["train.epochs=1", SIZE], "evaluate": [SIZE]}
 SKIPPED = ("pip install", "python -m sphinx")  # the site is built by .ci/run; the tests run in an installation
 
 
@@ -138,6 +140,9 @@ def test_every_page_runs_from_its_first_line_to_its_last(page, tmp_path):
     if page in ("docs/how-to/read-a-report.md", "docs/how-to/dashboard.md"):  # pages about a study that ran
         ran = "weightsearch init dualhead && weightsearch run dualhead.yaml --set search.trials=3 --set train.epochs=1"
         assert shell(ran, tmp_path, environment) == ""
+    if page == "docs/how-to/evaluate.md":  # depth maps that another program saved
+        counts = outline(load_base(shipped()["dualhead"], [SIZE])).counts
+        np.save(tmp_path / "predictions.npy", np.full((counts["validation"], 64, 64), 2.0, np.float32))
     python: list[str] = []
     for block in SHOWN[page]:
         if block.file:
