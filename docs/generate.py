@@ -113,18 +113,18 @@ def study_file() -> str:
 
 
 def studies() -> str:
-    """The shipped studies."""
-    rows = []
+    """The shipped studies, each with its comment and its values."""
+    parts = [
+        "# Shipped studies\n",
+        "`weightsearch init STUDY` writes a study into the current folder. `extends: STUDY` in a file of your own states only "
+        "what differs from it.\n",
+    ]
     for name, path in shipped().items():
         lines = path.read_text(encoding="utf-8").splitlines()
         comment = [line.removeprefix("# ") for line in lines if line.startswith("# ") and line != EDITORS]
-        extends = next((line.removeprefix("extends: ") for line in lines if line.startswith("extends: ")), "")
-        rows.append([f"`{name}`", f"`{extends}`" if extends else "–", escaped(" ".join(comment))])
-    return "\n".join([
-        "# Shipped studies\n",
-        "`weightsearch init STUDY` writes one into the current folder; `extends: STUDY` builds on one.\n",
-        table(["study", "extends", "content"], rows),
-    ])  # fmt: skip
+        values = [line for line in lines if not line.startswith("# ")]
+        parts += [f"## `{name}`\n", escaped(" ".join(comment)) + "\n", "\n".join(["```yaml", *values, "```\n"])]
+    return "\n".join(parts)
 
 
 def plug_ins(title: str, kind: str, where: str) -> str:
