@@ -40,6 +40,14 @@ resources: {cpus_per_trial: 1, gpus_per_trial: 0}
 """
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests of a file run in one process, since they share fixtures, unless they are marked as independent."""
+    for item in items:
+        if item.get_closest_marker("independent") is None:
+            item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(ROOT))))
+
+
 NO_DATA = "needs real data: set WEIGHTSEARCH_DATA to its folder"
 
 

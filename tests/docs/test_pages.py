@@ -127,6 +127,7 @@ def small(command: str, page: str) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.independent
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
     "page", [page for page, found in SHOWN.items() if any(one.language in ("console", "python") for one in found)]
