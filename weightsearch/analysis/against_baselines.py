@@ -13,17 +13,17 @@ from scipy import stats
 Outcome = Literal["better", "worse", "as good", "undecided", "one seed"]
 Values = Mapping[int, float]  # by seed
 
-SAME: Final = 0.01  # a relative difference that does not matter
-ROUNDING: Final = 1e-9  # a relative spread of values that differ by rounding only
+SAME: Final = 0.01  # relative difference below which two means count as equal
+ROUNDING: Final = 1e-9  # relative spread below which values differ by rounding only
 LEVEL: Final = 0.05  # probability of any false verdict in a study
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """best, other: means over seeds. change: the difference relative to the other (negative: the best is lower).
-    margin: half of the difference's 95 % confidence interval, relative to the other, of this comparison by itself.
-    p: Student's t-test, after Holm's correction for all comparisons. margin and p are None with one seed. pairs: the
-    number of seeds compared. verdict: whether the best is better or worse than the other."""
+    """The result of a comparison. best, other: means over seeds. change: their difference relative to `other`
+    (negative: the best is lower). margin: half of the difference's 95 % confidence interval, relative to `other`, not
+    corrected for the other comparisons. p: p-value of Student's t-test, after Holm's correction for all comparisons.
+    margin and p are None with one seed. pairs: the number of seeds compared. verdict: the outcome for the best."""
 
     best: float
     other: float
@@ -36,7 +36,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Pair:
-    """best: seed -> the objective's value. other: the same, or one value for every seed."""
+    """Values to compare. best: seed -> the objective's value. other: the same, or one value for every seed."""
 
     best: Values
     other: Values | float
@@ -52,18 +52,18 @@ def compare_all(pairs: Mapping[str, Pair]) -> dict[str, Comparison]:
     values and their seeds). `as good` means that the confidence interval, at 95 % for all comparisons together
     (Bonferroni), lies within ±1 %. Otherwise the outcome is `undecided`, or `one seed`.
     """
-    found: dict[str, tuple[NDArray[np.float64], float]] = {}
+    samples: dict[str, tuple[NDArray[np.float64], float]] = {}
     for name, pair in pairs.items():
         other = pair.other
         seeds = sorted(pair.best if isinstance(other, (int, float)) else set(pair.best) & set(other))
         if seeds:
             theirs = [float(other) if isinstance(other, (int, float)) else other[seed] for seed in seeds]
-            found[name] = np.subtract([pair.best[seed] for seed in seeds], theirs), float(np.mean(theirs))
-    tested = [name for name, (differences, _) in found.items() if len(differences) > 1]
-    p_values = dict(zip(tested, holm([_p_value(found[name][0]) for name in tested]), strict=True))
+            samples[name] = np.subtract([pair.best[seed] for seed in seeds], theirs), float(np.mean(theirs))
+    tested = [name for name, (differences, _) in samples.items() if len(differences) > 1]
+    p_values = dict(zip(tested, holm([_p_value(samples[name][0]) for name in tested]), strict=True))
     return {
         name: _comparison(differences, other, p_values.get(name), len(tested), minimize=pairs[name].minimize)
-        for name, (differences, other) in found.items()
+        for name, (differences, other) in samples.items()
     }
 
 
@@ -73,7 +73,7 @@ def compare_pairs(best: Values, other: Values | float, *, minimize: bool) -> Com
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values after Holm's step-down correction (Holm 1979), which neither SciPy nor NumPy has.
+    """p-values after Holm's step-down correction (Holm 1979); SciPy and NumPy do not have it.
 
     The smallest p-value is multiplied by their number, the next by one less and so on; corrected values never decrease
     and are at most 1.
@@ -92,7 +92,7 @@ def half_interval(values: Sequence[float] | NDArray[np.float64], level: float = 
 
 def _p_value(values: NDArray[np.float64]) -> float:
     """The p-value of mean 0 for two or more values (Student's t-test)."""
-    if np.ptp(values) <= ROUNDING * np.abs(values).max():  # no spread to judge by: SciPy gives NaN, or a warning
+    if np.ptp(values) <= ROUNDING * np.abs(values).max():  # without spread SciPy gives NaN or a warning
         return float(values[0] == 0)
     return float(stats.ttest_1samp(values, 0.0).pvalue)
 

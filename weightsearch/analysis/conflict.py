@@ -1,4 +1,4 @@
-"""True if loss terms pull in the same direction: cosines between their gradients."""
+"""Conflicts between loss terms: cosines between their gradients."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import pandas as pd
 
 
 def conflict_matrix(conflicts: pd.DataFrame, terms: Sequence[str]) -> pd.DataFrame:
-    """conflicts: term, other, cosine, of one trial at one place, any number of epochs. Returns the mean cosines,
-    [K, K]: 1 on the diagonal of terms that have a gradient, NaN where nothing is known."""
-    found = pd.DataFrame(np.nan, index=list(terms), columns=list(terms), dtype=float)
+    """Mean cosines between the terms' gradients, [K, K]: 1 on the diagonal of terms that have a gradient, NaN for pairs
+    that were not measured. conflicts: columns term, other, cosine, of one trial at one place of measurement, any number
+    of epochs."""
+    matrix = pd.DataFrame(np.nan, index=list(terms), columns=list(terms), dtype=float)
     means = conflicts.groupby(["term", "other"])["cosine"].mean().reset_index()
     for term, other, cosine in zip(means["term"], means["other"], means["cosine"], strict=True):
-        if term in found.index and other in found.index:
-            found.loc[term, other] = found.loc[other, term] = cosine
-            found.loc[term, term] = found.loc[other, other] = 1.0
-    return found
+        if term in matrix.index and other in matrix.index:
+            matrix.loc[term, other] = matrix.loc[other, term] = cosine
+            matrix.loc[term, term] = matrix.loc[other, other] = 1.0
+    return matrix
 
 
 def strongest_conflict(matrix: pd.DataFrame) -> tuple[str, str, float] | None:

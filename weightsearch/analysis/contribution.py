@@ -6,8 +6,9 @@ import pandas as pd
 
 
 def contributions(terms: pd.DataFrame) -> pd.DataFrame:
-    """terms: epoch, term, value (unweighted), weight, of one trial. Returns shares |w L| / sum |w L|, a row an epoch, a
-    column a term in the order of the rows; they add up to 1. A term of weight 0 has none, whatever its value."""
+    """Each term's share |w L| / sum |w L|: a row an epoch, a column a term in the order of the rows; a row adds up to
+    1. The share of a term with weight 0 is 0, even if its value is not finite. terms: columns epoch, term, value
+    (unweighted), weight, of one trial."""
     sizes = (terms["weight"] * terms["value"].astype(float)).abs().where(terms["weight"] > 0, 0.0)
     wide = terms.assign(size=sizes).pivot(index="epoch", columns="term", values="size")
     wide = wide[list(dict.fromkeys(terms["term"]))]

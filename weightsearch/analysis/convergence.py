@@ -1,4 +1,4 @@
-"""When a curve stops falling."""
+"""Convergence of a curve: the epoch at which it stops falling."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Final
 import numpy as np
 
 WITHIN: Final = 0.05  # of the whole fall
-SMALL: Final = 0.02  # a relative change that is called none
+SMALL: Final = 0.02  # relative change below which a curve is flat
 
 
 @dataclass(frozen=True)
 class Convergence:
-    """first, last: the curve's ends. epoch: the first one from which on the curve stays within 5 % of its whole fall of
-    its lowest value (counted from 1); None if it is still falling, or does not fall at all. fall: as a share of
-    first."""
+    """first, last: the curve's ends. epoch: the first epoch (counted from 1) from which the curve stays near its lowest
+    value, within 5 % of its total fall; None if it is still falling or does not fall at all. fall: the total fall, as a
+    share of `first`."""
 
     first: float
     last: float
@@ -32,8 +32,9 @@ class Convergence:
 
 
 def convergence(curve: Sequence[float], within: float = WITHIN) -> Convergence | None:
-    """The convergence of a curve with a value an epoch; None for fewer than three finite values. It still falls if it
-    comes within that distance of its lowest value in the last epoch only."""
+    """The convergence of a curve with a value an epoch; None for fewer than three values and for values that are not
+    finite. A curve that comes near its lowest value only in the last epoch is still falling. within: the distance that
+    counts as near, as a share of the total fall."""
     values = np.asarray(curve, dtype=float)
     if len(values) < 3 or not np.isfinite(values).all():
         return None

@@ -1,8 +1,8 @@
-"""Which of several losses are best together: non-dominated sorting and crowding distance, as in NSGA-II (Deb et al.
-2002, "A fast and elitist multiobjective genetic algorithm").
+"""Non-dominated sorting and crowding distance, as in NSGA-II (Deb et al. 2002, "A fast and elitist multiobjective
+genetic algorithm").
 
 losses: [N, K], a row for each candidate, a column for each objective, lower is better in all of them. A row dominates
-another if it is nowhere worse and somewhere better. NaN is as bad as infinity.
+another if it is worse in no column and better in at least one. NaN is as bad as infinity.
 """
 
 from __future__ import annotations
@@ -14,36 +14,36 @@ import numpy.typing as npt
 
 Losses = npt.NDArray[np.float64]
 Ranks = npt.NDArray[np.intp]
-FEW: Final = 2  # rows that are both ends of whatever they are on
+FEW: Final = 2  # a front of so few rows consists of its ends
 
 
 def ranks(losses: Losses) -> Ranks:
-    """[N]: 0 for the rows that no other dominates, 1 for those that only rows of rank 0 dominate, and so on. Equal rows
-    share a rank."""
+    """The rank of each row, [N]: 0 for non-dominated rows, 1 for rows that are dominated by rows of rank 0 only, and so
+    on. Equal rows share a rank."""
     different, which = np.unique(_worst_for_nan(losses), axis=0, return_inverse=True)
-    found = np.zeros(len(different), dtype=np.intp)
-    for place, row in enumerate(different):  # sorted: what dominates a row stands before it
-        better = (different[:place] <= row).all(axis=1)
-        found[place] = 1 + found[:place][better].max(initial=-1)
-    return found[which.reshape(-1)]
+    rank = np.zeros(len(different), dtype=np.intp)
+    for position, row in enumerate(different):  # sorted: the rows that dominate a row come before it
+        better = (different[:position] <= row).all(axis=1)
+        rank[position] = 1 + rank[:position][better].max(initial=-1)
+    return rank[which.reshape(-1)]
 
 
 def non_dominated(losses: Losses) -> npt.NDArray[np.bool_]:
-    """[N]: whether no other row dominates the row."""
-    found: npt.NDArray[np.bool_] = ranks(losses) == 0
-    return found
+    """The mask of the rows that no other row dominates, [N]."""
+    mask: npt.NDArray[np.bool_] = ranks(losses) == 0
+    return mask
 
 
 def crowding(losses: Losses) -> Losses:
-    """[N]: how much room a row has among those of its rank: over the columns the sum of the difference between the next
-    larger and the next smaller value, as a share of the range of the rank's finite values. Infinite for the first and
-    the last row of a column, equal values following each other as their rows do. A column in which the rank does not
-    vary counts for nothing; of a rank of one or two rows all have infinite room."""
+    """The crowding distance of each row among the rows of its rank, [N]: the sum over the columns of the difference
+    between the next larger and the next smaller value, as a share of the range of the rank's finite values. It is
+    infinite for the first and the last row of a column (equal values are ordered by row) and in ranks of one or two
+    rows. A column in which the rank does not vary adds 0."""
     return _room(_worst_for_nan(losses), ranks(losses))
 
 
 def best_first(losses: Losses) -> Ranks:
-    """The rows' places, the best row first: by rank, then by larger crowding distance, then as they come."""
+    """Row indices, the best row first: by rank, then by larger crowding distance, then in input order."""
     rank = ranks(losses)
     return np.lexsort((-_room(_worst_for_nan(losses), rank), rank))
 
@@ -54,25 +54,25 @@ def _worst_for_nan(losses: Losses) -> Losses:
 
 def _room(rows: Losses, rank: Ranks) -> Losses:
     sizes = np.bincount(rank)
-    found = np.where(sizes[rank] <= FEW, np.inf, 0.0)
+    room = np.where(sizes[rank] <= FEW, np.inf, 0.0)
     for column in rows.T:
         order = np.lexsort((column, rank))
         values, front = column[order], rank[order]
-        place = np.arange(len(order))
+        position = np.arange(len(order))
         first, last = np.searchsorted(front, front), np.searchsorted(front, front, side="right") - 1
-        with np.errstate(invalid="ignore", over="ignore"):  # infinity less infinity is no difference
+        with np.errstate(invalid="ignore", over="ignore"):  # infinity minus infinity counts as no difference
             gap = np.nan_to_num(
-                values[np.minimum(place + 1, last)] - values[np.maximum(place - 1, first)], posinf=np.inf
+                values[np.minimum(position + 1, last)] - values[np.maximum(position - 1, first)], posinf=np.inf
             )
             share = gap / _span(values, front, len(sizes))[front]
-        share[(place == first) | (place == last)] = np.inf
+        share[(position == first) | (position == last)] = np.inf
         share[values[first] == values[last]] = 0.0
-        found[order] += share
-    return found
+        room[order] += share
+    return room
 
 
 def _span(values: Losses, front: Ranks, fronts: int) -> Losses:
-    """[fronts]: of each front's finite values; 1 where they are all the same."""
+    """The range of each front's finite values, [fronts]; 1 where they are all the same."""
     low, high = np.full(fronts, np.inf), np.full(fronts, -np.inf)
     finite = np.isfinite(values)
     np.minimum.at(low, front[finite], values[finite])

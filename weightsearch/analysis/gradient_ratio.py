@@ -1,7 +1,7 @@
 """The gradient ratio of each loss term: its gradient's norm over the mean of all (GradNorm, Chen et al. 2018).
 
-Ratios are comparable only between gradients with respect to the same variables. At the shared parameters and at heads
-of one unit they are; at outputs that are computed from other outputs, or have several units, they are not.
+Ratios are comparable only between gradients with respect to the same variables: at the shared parameters, and at heads
+of one unit; not at outputs that are computed from other outputs or that have several units.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ WORDS: Final[Mapping[str, str]] = MappingProxyType({SHARED: "at the shared param
 
 @dataclass(frozen=True)
 class Pull:
-    """Gradient ratios of one epoch at one place, SHARED or HEADS; terms without a gradient are left out."""
+    """Gradient ratios of one epoch. place: where they were measured, SHARED or HEADS. ratios: by term, without the
+    terms that have no gradient."""
 
     place: str
     epoch: int
@@ -34,19 +35,19 @@ class Pull:
 
 
 def ratios(norms: Mapping[str, float]) -> dict[str, float]:
-    """r_k = G_k / mean_j G_j, from the norm of each weighted term's gradient; terms without a gradient are left out and
+    """r_k = G_k / mean_j G_j, G: the norm of each weighted term's gradient. Terms without a gradient are left out and
     do not count in the mean."""
-    known = {name: norm for name, norm in norms.items() if math.isfinite(norm) and norm > 0}
-    mean = sum(known.values()) / len(known) if known else math.nan
-    return {name: norm / mean for name, norm in known.items()}
+    positive = {name: norm for name, norm in norms.items() if math.isfinite(norm) and norm > 0}
+    mean = sum(positive.values()) / len(positive) if positive else math.nan
+    return {name: norm / mean for name, norm in positive.items()}
 
 
 def pull_of(norms: Mapping[str, tuple[int, Mapping[str, float]]]) -> Pull | None:
-    """Gradient ratios at the shared parameters; before their first measurement at the heads; None without either.
-    norms: place -> the last epoch with a measurement there, and each weighted term's gradient norm."""
+    """Gradient ratios at the shared parameters or, if these were not measured yet, at the heads; None without either.
+    norms: place of measurement -> its last measured epoch, and each weighted term's gradient norm."""
     for place in WORDS:
-        epoch, found = norms.get(place, (0, {}))
-        if shares := ratios(found):
+        epoch, term_norms = norms.get(place, (0, {}))
+        if shares := ratios(term_norms):
             return Pull(place, epoch, shares)
     return None
 
@@ -62,9 +63,9 @@ def later_pull(before: Pull | None, record: EpochRecord) -> Pull | None:
 
 
 def gradient_ratios(norms: pd.DataFrame) -> pd.DataFrame:
-    """norms: epoch, term, value (norm of the weighted term's gradient), of one trial at one place. Returns
-    r_k = G_k / mean_j G_j, a row an epoch, a column a term; terms without a gradient count neither here nor there (NaN)
-    and the others' mean is 1."""
+    """r_k = G_k / mean_j G_j: a row an epoch, a column a term. Terms without a gradient are NaN and do not count in the
+    mean, so the others' mean is 1. norms: columns epoch, term, value (norm of the weighted term's gradient), of one
+    trial at one place of measurement."""
     wide = norms.pivot(index="epoch", columns="term", values="value").astype(float)
     wide = wide[list(dict.fromkeys(norms["term"]))]
     rows = [ratios({str(term): float(norm) for term, norm in row.items()}) for _, row in wide.iterrows()]

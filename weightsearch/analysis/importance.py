@@ -16,9 +16,9 @@ from scipy.stats import rankdata
 
 from weightsearch.errors import counted
 
-LEAST: Final = 10  # trials; from fewer nothing can be said
-SHUFFLES: Final = 999
-MOST: Final = 200  # that fANOVA looks at, for the time it takes
+LEAST: Final = 10  # trials that importances need
+SHUFFLES: Final = 999  # permutations of the test against chance
+MOST: Final = 200  # trials that fANOVA uses at most, to limit its time
 
 Method = str
 METHODS: Final = ("PED-ANOVA", "fANOVA")
@@ -26,10 +26,10 @@ METHODS: Final = ("PED-ANOVA", "fANOVA")
 
 @dataclass(frozen=True)
 class Importances:
-    """shares: method -> parameter -> share, adding up to 1; the most important first. trials: how many lie inside
-    the space. used: method -> how many of them it looked at. why: there are no importances. above_chance: the
-    parameters that matter more than chance explains; the others' shares may be noise, since shares add up to 1 whatever
-    they are shares of."""
+    """shares: method -> parameter -> share, adding up to 1; the most important first. trials: the number of trials
+    inside the space. used: method -> the number of trials it used. why: the reason if there are no importances.
+    above_chance: the parameters whose effect exceeds chance; the others' shares may be noise, since shares always add
+    up to 1."""
 
     shares: dict[Method, dict[str, float]]
     trials: int
@@ -46,9 +46,10 @@ def importances(
     minimize: bool,
     seed: int = 0,
 ) -> Importances:
-    """params, values: of trials that trained to the end, as Optuna stores them; those without a value for every
-    parameter of the space, such as baselines outside it, are left out. PED-ANOVA (Watanabe et al. 2023): what sets the
-    best tenth apart. fANOVA (Hutter et al. 2014): what explains the variance of all, by a random forest."""
+    """The importance of each parameter by two methods. PED-ANOVA (Watanabe et al. 2023): parameters that distinguish
+    the best tenth of the trials. fANOVA (Hutter et al. 2014): parameters that explain the variance of all trials, by a
+    random forest. params, values: of completed trials, as Optuna stores them; trials without a value for every
+    parameter of the space, such as baselines outside it, are left out."""
     usable = [
         (chosen, value)
         for chosen, value in zip(params, values, strict=True)
@@ -60,12 +61,12 @@ def importances(
         )
     if len({value for _, value in usable}) == 1:
         return Importances({}, len(usable), "all trials have the same value")
-    some = [usable[place] for place in np.linspace(0, len(usable) - 1, min(MOST, len(usable))).round().astype(int)]
+    some = [usable[index] for index in np.linspace(0, len(usable) - 1, min(MOST, len(usable))).round().astype(int)]
     parts = {"PED-ANOVA": usable, "fANOVA": some}
     shares: dict[Method, dict[str, float]] = {}
     for method, part in parts.items():
-        if found := _shares(method, part, space, minimize=minimize, seed=seed):
-            shares[method] = found
+        if method_shares := _shares(method, part, space, minimize=minimize, seed=seed):
+            shares[method] = method_shares
     if not shares:
         return Importances({}, len(usable), "the trials' values hardly differ")
     used = {method: len(parts[method]) for method in shares}
@@ -80,38 +81,38 @@ def _shares(
     minimize: bool,
     seed: int,
 ) -> dict[str, float]:
-    """Empty where the method finds nothing to share."""
+    """The shares by one method; empty if the method finds no variance to explain."""
     evaluator = PedAnovaImportanceEvaluator() if method == "PED-ANOVA" else FanovaImportanceEvaluator(seed=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of experimental parts
         try:
             study = _study(trials, space, minimize=minimize)
-            found = optuna.importance.get_param_importances(study, evaluator=evaluator)
+            raw_shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
         except (RuntimeError, ValueError):  # no variance in any tree
             return {}
-    return {name: float(share) for name, share in found.items()}
+    return {name: float(share) for name, share in raw_shares.items()}
 
 
 def _above_chance(
     trials: Sequence[tuple[Mapping[str, Any], float]], space: Mapping[str, BaseDistribution], seed: int
 ) -> frozenset[str]:
-    """The parameters that explain the ranks of the values (by a parabola, or by a mean for each choice) better than
-    95 % of 999 times that the values were dealt out to the trials at random."""
+    """The parameters that explain the ranks of the values (by a parabola, or by a mean for each choice) better than in
+    95 % of 999 random permutations of the values."""
     ranks = rankdata([value for _, value in trials])  # equal values share their mean rank
     ranks -= ranks.mean()
     numbers = np.random.default_rng(seed)
     dealt = np.stack([ranks, *(numbers.permutation(ranks) for _ in range(SHUFFLES))], axis=1)
-    found: set[str] = set()
+    influential: set[str] = set()
     for name, distribution in space.items():
         basis, _ = np.linalg.qr(_design([params[name] for params, _ in trials], distribution))
         explained = ((basis.T @ dealt) ** 2).sum(axis=0)
         if (explained[1:] >= explained[0]).mean() < 0.05:
-            found.add(name)
-    return frozenset(found)
+            influential.add(name)
+    return frozenset(influential)
 
 
 def _design(values: Sequence[Any], distribution: BaseDistribution) -> NDArray[np.float64]:
-    """Columns whose combinations are centred parabolas of a number, or means of choices."""
+    """Design matrix of a centred parabola in a numeric parameter, or of a mean for each choice."""
     if isinstance(distribution, CategoricalDistribution):
         columns = [np.array([value == choice for value in values], dtype=float) for choice in distribution.choices[1:]]
     else:

@@ -1,4 +1,4 @@
-"""Redundancy of the weights: a common factor, and all but one ratio, may not matter."""
+"""Redundancy of the weights: whether a common factor, or all ratios but one, have no effect."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Redundancy:
-    """Shares of the objective's variance over trials (its extremes cut) that quadratic functions of logarithms of
-    weights explain, adjusted for their number of coefficients (R² adjusted; below 0 is worse than the mean).
+    """Shares of the objective's variance over trials (values clipped at the extremes) that quadratic functions of the
+    log weights explain: adjusted R²; below 0 is worse than the mean.
 
-    common_factor: what the geometric mean of all weights explains beyond their ratios; None if it was not searched,
-    because a weight is fixed. ratio: the two terms whose ratio alone explains most, with what it explains.
-    all_weights: what all of them explain together. trials: with every weight above 0.
+    common_factor: the share that the geometric mean of all weights adds to their ratios; None if it was not searched,
+    because a weight is fixed. ratio: the two terms whose ratio alone explains most, and its share. all_weights: the
+    share of all weights together. trials: the number of trials with every weight above 0.
     """
 
     trials: int
@@ -29,12 +29,12 @@ class Redundancy:
 
 
 def redundancy(weights: pd.DataFrame, values: Sequence[float]) -> Redundancy | None:
-    """weights: a column for each term, a row a trial that trained to the end. None for fewer than ten trials with all
-    weights above 0, or for fewer than two terms."""
+    """The redundancy of the weights; None for fewer than ten trials with all weights above 0, or for fewer than two
+    terms. weights: a column for each term, a row for each completed trial. values: the objective of each."""
     objective = np.asarray(values, dtype=float)
     numbers = weights.to_numpy(dtype=float)
-    kept = (numbers > 0).all(axis=1) & np.isfinite(objective)
-    logs, objective = np.log(numbers[kept]), _without_extremes(objective[kept])
+    usable = (numbers > 0).all(axis=1) & np.isfinite(objective)
+    logs, objective = np.log(numbers[usable]), _without_extremes(objective[usable])
     terms = list(weights.columns)
     if len(objective) < 10 or len(terms) < 2 or np.ptp(objective) == 0:
         return None
@@ -57,14 +57,14 @@ def redundancy(weights: pd.DataFrame, values: Sequence[float]) -> Redundancy | N
 
 
 def _without_extremes(values: NDArray[Any]) -> NDArray[Any]:
-    """Values cut to the range of the middle 90 %, so that one trial that is far off decides nothing."""
+    """Values clipped to the range of the middle 90 %, so that a single outlier has little influence."""
     low, high = np.quantile(values, (0.05, 0.95))
     cut: NDArray[Any] = np.clip(values, low, high)
     return cut
 
 
 def _explained(inputs: NDArray[Any], objective: NDArray[Any]) -> float:
-    """R², adjusted, of a full quadratic in these inputs (squares and products while there are trials enough)."""
+    """Adjusted R² of a full quadratic in these inputs (without squares and products if there are too few trials)."""
     inputs = inputs[:, np.ptp(inputs, axis=0) > 0]
     columns = [np.ones(len(objective)), *inputs.T]
     products = [inputs[:, i] * inputs[:, j] for i in range(inputs.shape[1]) for j in range(i, inputs.shape[1])]

@@ -14,8 +14,8 @@ import pandas as pd
 class Plateau:
     """The values of one parameter among trials that are nearly as good as the best.
 
-    low, high: the smallest and largest; share: of the searched range that they span, on its own scale (of logarithms,
-    where it is searched so). trials: how many they are, the best among them.
+    low, high: the smallest and largest of these values; share: the part of the searched range that they span, on the
+    range's scale (linear or log). trials: the number of these trials, the best one included.
     """
 
     parameter: str
@@ -33,12 +33,13 @@ def plateaus(
     minimize: bool,
     margin: float,
 ) -> list[Plateau]:
-    """trials: COMPLETE ones, with a column for the objective and for each parameter. ranges: low, high, log, by
-    parameter. margin: how much worse than the best still counts, in the objective's unit."""
+    """The plateau of each parameter around the best trial. trials: the COMPLETE trials, with a column for the objective
+    and for each parameter. ranges: low, high, log, by parameter. margin: how much worse than the best a trial may be,
+    in the objective's unit."""
     values = trials[objective].astype(float)
     best = values.min() if minimize else values.max()
     near = trials[(values - best).abs() <= margin]
-    found: list[Plateau] = []
+    intervals: list[Plateau] = []
     for name, (low, high, log) in ranges.items():
         if name not in near:
             continue
@@ -49,12 +50,13 @@ def plateaus(
         least, most = float(chosen.min()), float(chosen.max())
         whole = _extent(low, high, log)
         share = _extent(least, most, log) / whole if whole else 1.0
-        found.append(Plateau(name, least, most, share, len(chosen)))
-    return found
+        intervals.append(Plateau(name, least, most, share, len(chosen)))
+    return intervals
 
 
 def seed_noise(groups: Sequence[Sequence[float]]) -> float | None:
-    """The standard deviation between seeds, pooled over sets of weights that were each trained with several."""
+    """The standard deviation between seeds, pooled over sets of weights that were each trained with several seeds; None
+    without such a set."""
     usable = [values for values in groups if len(values) > 1]
     freedom = sum(len(values) - 1 for values in usable)
     if not freedom:

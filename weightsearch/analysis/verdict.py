@@ -1,6 +1,6 @@
-"""The verdict on a study's best trial, and its wording; no other module decides or words it.
+"""The verdict on a study's best trial, and its wording. No other module decides or words it.
 
-Verdicts come from the validation split. The test split is reported beside them and decides nothing.
+Verdicts are from the validation split. The test split is reported for information only.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from weightsearch.errors import difference
 VALIDATION: Final = "validation"
 TEST: Final = "test"
 COMPARE: Final = "weightsearch compare STUDY --seeds 3"
-NAIVE: Final = "naive: "  # before an objective, in place of a baseline's name
+NAIVE: Final = "naive: "  # prefix of an objective: the key of its comparison with a trivial baseline
 
 Naive = Mapping[str, Mapping[str, Mapping[str, float]]]  # split -> trivial baseline -> objective -> value
 
@@ -44,7 +44,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Sentence:
-    """warning: whether the text advises against using the best trial as it is."""
+    """A sentence of the verdict. warning: whether the text advises against using the best trial as it is."""
 
     text: str
     warning: bool = False
@@ -62,16 +62,17 @@ class AgainstNaive:
     @property
     def beaten(self) -> bool:
         """True if the best trial has at least the better mean."""
-        found = self.compared
-        better = found.best < found.other if self.minimize else found.best > found.other
-        return better and found.verdict != "as good"
+        compared = self.compared
+        better = compared.best < compared.other if self.minimize else compared.best > compared.other
+        return better and compared.verdict != "as good"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """objective: the first objective. directions: objective -> minimize or maximize. baselines: comparisons of the best
-    trial with each baseline on the validation split. naive: its comparisons with the trivial baselines, at most one an
-    objective. trivial: values of the trivial baselines."""
+    """The verdict on the best trial. objective: the first objective. directions: objective -> minimize or maximize.
+    best: the best trial. others: baselines by name. baselines: comparisons of the best trial with each baseline on the
+    validation split. naive: its comparisons with the trivial baselines, at most one for each objective. trivial: values
+    of the trivial baselines."""
 
     objective: str
     directions: Mapping[str, str]
@@ -89,7 +90,10 @@ class Verdict:
     @property
     def tests(self) -> int:
         """The number of comparisons that share the 5 % of false verdicts."""
-        return sum(one.p is not None for one in (*self.baselines.values(), *(each.compared for each in self.naive)))
+        return sum(
+            comparison.p is not None
+            for comparison in (*self.baselines.values(), *(each.compared for each in self.naive))
+        )
 
     def on(self, split: str) -> dict[str, Comparison]:
         """The best trial compared with each baseline. On the test split the figures are for information only."""
@@ -101,14 +105,14 @@ class Verdict:
     def sentences(
         self, name: str, remark: str = "", *, trials: int | None = None, compare: str = COMPARE
     ) -> list[Sentence]:
-        """The verdict in plain words, warnings first. name: the best trial's name in a sentence. remark: added after
-        the name. trials: from which the best was selected, None if unknown. compare: the command that trains the best
-        trial and the baselines with fresh seeds."""
-        lost = [one for one in self.naive if not one.beaten]
-        said = [self._of_naive(one, name, remark, first=one in lost[:1]) for one in self.naive]
-        if self.seeds > 1 or not lost:  # else its comparison with the trivial baseline says what to do
+        """The verdict in plain words, warnings first. name: the best trial's name in a sentence. remark: text to add
+        after the name. trials: the number of trials from which the best was selected, None if unknown. compare: the
+        command that trains the best trial and the baselines with fresh seeds."""
+        lost = [comparison for comparison in self.naive if not comparison.beaten]
+        said = [self._of_naive(comparison, name, remark, first=comparison in lost[:1]) for comparison in self.naive]
+        if self.seeds > 1 or not lost:  # else the comparison with the trivial baseline gives the advice
             said.append(self._of_baselines(name, remark, trials, compare))
-        said.sort(key=lambda one: not one.warning)
+        said.sort(key=lambda comparison: not comparison.warning)
         if self.tests:
             family = f" for all {self.tests} comparisons together (Holm's correction)" if self.tests > 1 else ""
             said.append(
@@ -129,29 +133,30 @@ class Verdict:
             said.append(tested)
         return said
 
-    def _of_naive(self, one: AgainstNaive, name: str, remark: str, *, first: bool) -> Sentence:
-        """first: whether it is the first objective in which the best trial is no better, where the advice is given."""
-        found, objective = one.compared, one.objective
+    def _of_naive(self, comparison: AgainstNaive, name: str, remark: str, *, first: bool) -> Sentence:
+        """The comparison with a trivial baseline. first: whether this is the first objective in which the best trial is
+        no better; the advice is given there."""
+        compared, objective = comparison.compared, comparison.objective
         count = len(self.best.seeds(objective))
         how = f"mean of {count} fresh seeds" if count > 1 else "one fresh seed" if count else "one seed"
-        values = f"{objective} {found.best:.4g} against {found.other:.4g} on the validation split ({how})"
+        values = f"{objective} {compared.best:.4g} against {compared.other:.4g} on the validation split ({how})"
         tested = self.best.expected(objective, TEST)
-        theirs = self.trivial.get(TEST, {}).get(one.name, {}).get(objective)
+        theirs = self.trivial.get(TEST, {}).get(comparison.name, {}).get(objective)
         if tested is not None and theirs is not None:
             values += f", {tested:.4g} against {theirs:.4g} on the test split"
-        trivial = f"{one.name}, a trivial baseline that ignores the image"
-        if not one.beaten:
-            known = f" ({remark})" if first and remark and self.seeds < 2 else ""
-            text = f"{_capital(name)}{known} is no better than {trivial}: {values}."
+        trivial = f"{comparison.name}, a trivial baseline that ignores the image"
+        if not comparison.beaten:
+            remark_text = f" ({remark})" if first and remark and self.seeds < 2 else ""
+            text = f"{_capital(name)}{remark_text} is no better than {trivial}: {values}."
             if first:
                 text += (
                     " Until it is better, comparing weights means little: train longer, or look for a mistake in data, "
                     "network or loss."
                 )
             return Sentence(text, warning=True)
-        if found.verdict == "undecided":
+        if compared.verdict == "undecided":
             return Sentence(f"{_capital(name)} is not significantly better than {trivial}: {values}.", warning=True)
-        if found.verdict == "one seed":
+        if compared.verdict == "one seed":
             return Sentence(f"{_capital(name)} had a better value than {trivial}: {values}; one seed is no proof.")
         return Sentence(f"{_capital(name)} is better than {trivial}: {values}.")
 
@@ -167,11 +172,11 @@ class Verdict:
             so_far = f"{name}{f', {remark}' if remark else ''}"
             return Sentence(f"The best so far is {so_far}. {why}; before relying on it: {compare}.")
         groups: dict[str, list[str]] = {}
-        for label, found in self.baselines.items():
+        for label, comparison in self.baselines.items():
             words = f"“{label}”"
-            if found.verdict == "undecided" and found.margin is not None:
-                words += f" ({difference(found.change, found.margin)})"
-            groups.setdefault(found.verdict, []).append(words)
+            if comparison.verdict == "undecided" and comparison.margin is not None:
+                words += f" ({difference(comparison.change, comparison.margin)})"
+            groups.setdefault(comparison.verdict, []).append(words)
         if worse := groups.get("worse"):
             verb = "is" if len(worse) == 1 else "are"
             return Sentence(
@@ -190,7 +195,7 @@ class Verdict:
             return Sentence(
                 f"{_capital(name)} was trained with {self.seeds} fresh seeds; there is no baseline to compare with."
             )
-        usable = set(groups) == {"better"} and all(one.compared.verdict == "better" for one in self.naive)
+        usable = set(groups) == {"better"} and all(comparison.compared.verdict == "better" for comparison in self.naive)
         return Sentence(f"Over {self.seeds} fresh seeds {name} {'; it '.join(said)}.{' Use it.' if usable else ''}")
 
     def _on_test(self) -> Sentence | None:
@@ -199,7 +204,7 @@ class Verdict:
         if mine is None:
             return None
         rows = {f"“{label}”": other.expected(self.objective, TEST) for label, other in self.others.items()}
-        rows |= {label: known.get(self.objective) for label, known in self.trivial.get(TEST, {}).items()}
+        rows |= {label: metrics.get(self.objective) for label, metrics in self.trivial.get(TEST, {}).items()}
         values = [f"{label} {value:.4g}" for label, value in rows.items() if value is not None]
         beside = f"; {', '.join(values)}" if values else ""
         return Sentence(f"On the test split, for information only: {self.objective} {mine:.4g}{beside}.")
@@ -211,41 +216,43 @@ def judge(best: Contender, others: Mapping[str, Contender], trivial: Naive, dire
     maximize."""
     objective = next(iter(directions))
     strongest = {
-        one: found for one, way in directions.items() if (found := _strongest(trivial.get(VALIDATION, {}), one, way))
+        key: baseline
+        for key, way in directions.items()
+        if (baseline := _strongest(trivial.get(VALIDATION, {}), key, way))
     }
     pairs = _pairs(best, others, objective, VALIDATION, minimize=directions[objective] == "minimize")
-    for one, (_, value) in strongest.items():
-        mine = best.seeds(one) or _search(best, one, VALIDATION)
-        pairs[NAIVE + one] = Pair(mine, value, directions[one] == "minimize")
+    for key, (_, value) in strongest.items():
+        mine = best.seeds(key) or _search(best, key, VALIDATION)
+        pairs[NAIVE + key] = Pair(mine, value, directions[key] == "minimize")
     compared = compare_all(pairs)
     naive = [
-        AgainstNaive(one, name, compared[NAIVE + one], directions[one] == "minimize")
-        for one, (name, _) in strongest.items()
-        if NAIVE + one in compared
+        AgainstNaive(key, name, compared[NAIVE + key], directions[key] == "minimize")
+        for key, (name, _) in strongest.items()
+        if NAIVE + key in compared
     ]
     baselines = {label: compared[label] for label in others if label in compared}
     return Verdict(objective, directions, best, others, baselines, naive, trivial)
 
 
 def _strongest(trivial: Mapping[str, Mapping[str, float]], objective: str, way: str) -> tuple[str, float] | None:
-    known = {name: one[objective] for name, one in trivial.items() if objective in one}
-    if not known:
+    scores = {name: metrics[objective] for name, metrics in trivial.items() if objective in metrics}
+    if not scores:
         return None
-    name = (min if way == "minimize" else max)(known, key=lambda each: known[each])
-    return name, known[name]
+    name = (min if way == "minimize" else max)(scores, key=lambda each: scores[each])
+    return name, scores[name]
 
 
 def _pairs(
     best: Contender, others: Mapping[str, Contender], objective: str, split: str, *, minimize: bool
 ) -> dict[str, Pair]:
     """Values by common fresh seeds; without a common seed, the values of the search."""
-    found: dict[str, Pair] = {}
+    pairs: dict[str, Pair] = {}
     for label, other in others.items():
         mine, theirs = best.seeds(objective, split), other.seeds(objective, split)
         if not set(mine) & set(theirs):
             mine, theirs = _search(best, objective, split), _search(other, objective, split)
-        found[label] = Pair(mine, theirs, minimize)
-    return found
+        pairs[label] = Pair(mine, theirs, minimize)
+    return pairs
 
 
 def _search(contender: Contender, objective: str, split: str) -> dict[int, float]:

@@ -1,4 +1,4 @@
-"""The command line: what the commands are and what they call; screen.py says what they show."""
+"""The command line: the commands and their entry point. The package `console` prints their output."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["app", "data", "database", "main", "reports", "start", "studies", "tr
 
 
 def main() -> None:
-    """Entry point: one line and an exit status for whatever the user can mend."""
+    """Run a command; an error that the user can mend is one line and an exit status."""
     _speak_utf_8()
     sys.argv[1:] = [_at_home(word) for word in sys.argv[1:]]
     sys.path.append(str(Path.cwd()))  # for plug-ins beside the study; last, so that nothing installed is shadowed
@@ -31,7 +31,7 @@ def main() -> None:
             try:
                 app()
             except SystemExit as end:
-                if end.code == INTERRUPTED:  # typer made this of a KeyboardInterrupt, and says nothing
+                if end.code == INTERRUPTED:  # typer's form of a KeyboardInterrupt, without a message
                     raise KeyboardInterrupt from None
                 raise
     except ConfigError as error:
@@ -47,8 +47,8 @@ def main() -> None:
 
 
 def _speak_utf_8() -> None:
-    """Start again in Python's UTF-8 mode, which the workers share, under a locale of ASCII only (`LC_ALL=C`): other
-    file names could neither be read nor shown there. Letters that an output cannot show are printed as escapes."""
+    """Restart in Python's UTF-8 mode if the locale is ASCII only (`LC_ALL=C`), where other file names can be neither
+    read nor printed; the workers inherit the mode. Characters that an output cannot show are printed as escapes."""
     if codecs.lookup(sys.getfilesystemencoding()).name == "ascii":
         os.environ["PYTHONUTF8"] = "1"
         os.execv(sys.executable, [sys.orig_argv[0], "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - without a shell
@@ -58,28 +58,29 @@ def _speak_utf_8() -> None:
 
 
 def _at_home(word: str) -> str:
-    """`--out=~/runs` with the home folder in place of `~`, which a shell replaces only at the beginning of a word."""
+    """An option such as `--out=~/runs` with `~` replaced by the home folder; a shell replaces it only at the beginning
+    of a word."""
     option, equals, value = word.partition("=")
     return f"{option}={expanded(value)}" if equals and option.startswith("--") and value.startswith("~") else word
 
 
 def _keep_password_from_process_list() -> None:
-    """A command line is everybody's to read: start again with a password in `--set storage=...` moved to the
-    environment. Raises WeightsearchError for passwords elsewhere."""
+    """Restart with the password of `--set storage=...` moved to the environment, since all users can read a command
+    line. Raises WeightsearchError for passwords elsewhere in it."""
     words = list(sys.orig_argv)
-    for place, word in enumerate(words):
+    for index, word in enumerate(words):
         if hide(word) == word or re.search(r":\$\{\w+\}@", word):
             continue
-        found = re.fullmatch(r"((?:--set=)?)\s*storage\s*=(.*)", word, re.DOTALL)
-        if found is None:
+        match = re.fullmatch(r"((?:--set=)?)\s*storage\s*=(.*)", word, re.DOTALL)
+        if match is None:
             raise WeightsearchError(
                 "a password stands in the command line, where everybody can read it; write the URL into the study "
                 "file's storage, with ${VARIABLE} for the password"
             )
-        value = found.group(2).strip().strip("'\"")
+        value = match.group(2).strip().strip("'\"")
         os.environ[GIVEN_STORAGE] = re.sub(
             r"\$\{(\w+)\}", lambda name: os.environ.get(name.group(1), name.group()), value
         )
-        words[place] = f"{found.group(1)}storage=${{{GIVEN_STORAGE}}}"
+        words[index] = f"{match.group(1)}storage=${{{GIVEN_STORAGE}}}"
     if words != sys.orig_argv:
         os.execv(sys.executable, words)  # noqa: S606 - the same program again, without a shell

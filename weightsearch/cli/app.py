@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from weightsearch.study.database import Mode
     from weightsearch.study.store import StudyStore
 
-GIVEN_STORAGE: Final = "WEIGHTSEARCH_GIVEN_STORAGE"  # holds a storage whose password stood in the command line
+GIVEN_STORAGE: Final = "WEIGHTSEARCH_GIVEN_STORAGE"  # variable for a storage URL with a password in the command line
 
-# The order of the commands in the help: that of the work.
+# The order of the commands in the help: the order in which they are used.
 ORDER: Final = (
     *("init", "validate", "run", "watch", "show", "report", "export", "train", "evaluate", "compare"),
     *("dashboard", "data", "cost", "analyse", "schema"),
@@ -67,7 +67,7 @@ Split = Annotated[str, typer.Option(help="Split: train, validation or test.")]
 
 
 def located(path: Path) -> Path:
-    """The path of a study file, beside which plug-ins are found from now on."""
+    """Return the path of a study file, and find plug-ins in its folder from now on."""
     search_beside(path)
     return path
 
@@ -75,13 +75,13 @@ def located(path: Path) -> Path:
 def call_of(study: Path, sets: Sequence[str] | None) -> tuple[str, ...]:
     """The study file and its overrides, for commands to be copied; a password is shown as `***`."""
     given = os.environ.get(GIVEN_STORAGE, "")
-    shown = [hide(one.replace(f"${{{GIVEN_STORAGE}}}", given)) for one in sets or ()]
-    return str(study), *(word for one in shown for word in ("--set", one))
+    shown = [hide(override.replace(f"${{{GIVEN_STORAGE}}}", given)) for override in sets or ()]
+    return str(study), *(word for override in shown for word in ("--set", override))
 
 
 @contextmanager
 def opened(study: Path, sets: list[str] | None, *, mode: Mode = "read") -> Iterator[StudyStore]:
-    """A study's database, for reading unless told otherwise."""
+    """Open a study's database, by default for reading."""
     from weightsearch.study.store import StudyStore
     from weightsearch.study.url import check_storage
 
@@ -99,7 +99,7 @@ def opened(study: Path, sets: list[str] | None, *, mode: Mode = "read") -> Itera
 
 
 def _beside(study: Path, storage: str) -> str:
-    """The end of a message about a missing database, if there is one beside the study file."""
+    """The end of a message about a missing database: the path of one beside the study file; empty without one."""
     from weightsearch.study.url import parse_url
 
     name = Path(str(parse_url(storage).database))
@@ -108,7 +108,7 @@ def _beside(study: Path, storage: str) -> str:
 
 
 def split_of(name: str) -> SplitName:
-    """Raises WeightsearchError for a name that is no split."""
+    """The split of this name. Raises WeightsearchError for any other name."""
     from weightsearch.data.split import SPLITS
 
     for split in SPLITS:
@@ -118,5 +118,5 @@ def split_of(name: str) -> SplitName:
 
 
 def metrics_line(metrics: Mapping[str, float], split: str) -> str:
-    found = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-    return f"{split}: {found or 'this split has no ground truth'}"
+    values = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+    return f"{split}: {values or 'this split has no ground truth'}"

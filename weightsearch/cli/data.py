@@ -27,16 +27,16 @@ def check(file: Either, sets: Sets = None, quiet: Quiet = False, as_json: AsJson
 
     configuration = load_base(located(file), sets or ())
     with View(quiet=quiet).progress("reading frames") as progress:
-        found = check_data(configuration, progress)
-    other = misfit(configuration.evaluation.crop, (size for video in found.videos for size in video.sizes))
+        result = check_data(configuration, progress)
+    other = misfit(configuration.evaluation.crop, (size for video in result.videos for size in video.sizes))
     if as_json:
-        print(json.dumps(found.to_plain() | {"misfit": other}, indent=2, allow_nan=False))
+        print(json.dumps(result.to_plain() | {"misfit": other}, indent=2, allow_nan=False))
     else:
-        print_data_check(found, configuration)
+        print_data_check(result, configuration)
         if other is not None:
             err.print(other, markup=False)
-    if found.problems:
-        raise _BadData(counted(len(found.problems), "problem"))
+    if result.problems:
+        raise _BadData(counted(len(result.problems), "problem"))
 
 
 @group.command()
@@ -63,10 +63,10 @@ def naive(file: Either, sets: Sets = None, split: Split = "validation", as_json:
         dataset = open_dataset(configuration, progress=progress)
         for line in data_warnings(dataset, protocol, ("train", name)):
             warn(line)
-        found = naive_metrics(dataset, name, protocol, configuration.train.batch_size, progress)
-    if not found:
+        metrics = naive_metrics(dataset, name, protocol, configuration.train.batch_size, progress)
+    if not metrics:
         raise WeightsearchError(f"data: the {split} split has no ground truth")
     if as_json:
-        print(json.dumps({"metrics": found, "protocol": protocol.to_plain()}, indent=2))
+        print(json.dumps({"metrics": metrics, "protocol": protocol.to_plain()}, indent=2))
     else:
-        print_metrics(found, split)
+        print_metrics(metrics, split)

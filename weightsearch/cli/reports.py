@@ -44,25 +44,25 @@ def report(
     """Write the report of a study: one HTML page that needs no network, or its figures (png, pdf) or tables (csv)."""
     if form not in FORMATS:
         raise WeightsearchError(f"--format: expected {', '.join(FORMATS)}, found {form!r}")
-    gc.set_threshold(100_000)  # what is imported and read stays: looking for garbage in it takes a tenth of the time
+    gc.set_threshold(100_000)  # garbage collection would take a tenth of the time: imports and data stay in use
     from weightsearch.dashboards.report.data import read_report_data
     from weightsearch.dashboards.report.page import chosen_sections, render
 
     with opened(study, sets) as store:
-        found = read_report_data(store, pictures=form == "html")
-    sections = chosen_sections(found, select or ())
+        data = read_report_data(store, pictures=form == "html")
+    sections = chosen_sections(data, select or ())
     if form == "html":
-        path = output or Path(f"{found.name}.html")
-        write_text(path, render(found.name, sections, datetime.now().astimezone()))
+        path = output or Path(f"{data.name}.html")
+        write_text(path, render(data.name, sections, datetime.now().astimezone()))
         out.print(f"written: {path}", markup=False)
         return
-    for path in _write_files(sections, form, output or Path(f"{found.name}-{form}")):
+    for path in _write_files(sections, form, output or Path(f"{data.name}-{form}")):
         out.print(f"written: {path}", markup=False)
 
 
 def _write_files(sections: list[Section], form: str, output: Path) -> list[Path]:
-    """Each figure, or each section's table, as a file: that of the output's name if there is one only and the name ends
-    so, else in a folder of that name."""
+    """Write each figure, or each section's table, to a file: to `output` itself if there is only one and the suffix
+    fits the format, else into the folder `output`. Returns the paths."""
     from weightsearch.dashboards.report.files import write_figures, write_tables
 
     write = write_tables if form == "csv" else write_figures
@@ -88,16 +88,16 @@ def claims(
 
         with opened(study, sets) as store:
             evidence = evidence_of(read_report_data(store, pictures=False))
-    found = all_claims(evidence, CALL if study is None else call_of(study, sets))
+    published = all_claims(evidence, CALL if study is None else call_of(study, sets))
     if output is not None:
         from weightsearch.dashboards.report.page import render
         from weightsearch.systems.claims_section import section_of_claims
 
-        write_text(output, render("Published claims", [section_of_claims(found)], datetime.now().astimezone()))
+        write_text(output, render("Published claims", [section_of_claims(published)], datetime.now().astimezone()))
     if as_json:
-        print(json.dumps([claim.to_plain() for claim in found], indent=2, ensure_ascii=False))
+        print(json.dumps([claim.to_plain() for claim in published], indent=2, ensure_ascii=False))
         return
-    print_claims(found)
+    print_claims(published)
     if output is not None:
         out.print(f"written: {output}", markup=False)
 
@@ -119,14 +119,14 @@ def quantisation(
 
     if decode not in DECODES:
         raise WeightsearchError(f"--decode: expected {' or '.join(DECODES)}, found {decode!r}")
-    counts = [*(levels or []), *(2**one for one in bits or ([] if levels else [8]))]
-    found = [
+    counts = [*(levels or []), *(2**bit_count for bit_count in bits or ([] if levels else [8]))]
+    results = [
         quantise(max_depth=max_depth, min_depth=min_depth, levels=count, decode=DECODES[decode]) for count in counts
     ]
     if as_json:
-        print(json.dumps([asdict(one) for one in found], indent=2))
+        print(json.dumps([asdict(result) for result in results], indent=2))
     else:
-        print_quantisation(found)
+        print_quantisation(results)
 
 
 @app.command()

@@ -64,8 +64,8 @@ def init(
         for line in write_own_study(name or DEFAULT, source, target):
             out.print(line, markup=False)
     elif name is None:
-        for one, path in studies.items():
-            out.print(f"{one}: {_first_sentence(path)}", markup=False)
+        for label, path in studies.items():
+            out.print(f"{label}: {_first_sentence(path)}", markup=False)
         return
     else:
         target = _new(output or Path(f"{name}.yaml"))

@@ -73,13 +73,13 @@ def validate(study: Study, sets: Sets = None) -> None:
     check_storage(config.storage, config.yaml_source.place(("storage",)))
     check_sampler(config)
     with placed(config.yaml_source), tempfile.TemporaryDirectory() as folder:
-        found = outline(config.base)
+        contents = outline(config.base)
         sizes = preflight(learning(config), noise(config.base, 2, Path(folder)), terms=used_terms(config))
-    for line in found.warnings:
+    for line in contents.warnings:
         warn(line)
     out.print(f"{study}: study {config.name!r} is valid", markup=False)
     out.print(
-        f"  {example_noun(config.base)}s: " + ", ".join(f"{count} {name}" for name, count in found.counts.items()),
+        f"  {example_noun(config.base)}s: " + ", ".join(f"{count} {name}" for name, count in contents.counts.items()),
         markup=False,
     )
     if sizes is not None and sizes[0] != sizes[1]:
@@ -195,39 +195,41 @@ def compare(
         named = list(zip(stores, _names(studies, stores), strict=True))
         if transfer or seeds:
             writable = [_to_write(stack, path, sets) for path in studies]
-            found = [
+            compared = [
                 Compared.of(other or store, name, keep=other is not None)
                 for (store, name), other in zip(named, writable, strict=True)
             ]
         else:
-            found = [Compared.of(store, name) for store, name in named]
-        objective = common_objective(found)
-        for line in other_protocols(found):
+            compared = [Compared.of(store, name) for store, name in named]
+        objective = common_objective(compared)
+        for line in other_protocols(compared):
             err.print(line, markup=False)
         if not transfer and not seeds:
             if baseline:
                 raise WeightsearchError("--baseline is for --seeds and --transfer")
-            entries = side_by_side(found, objective)
+            entries = side_by_side(compared, objective)
         else:
             view = View(quiet=quiet, to=err)
             with view.progress("reading frames") as progress:
                 listener = Listener(view.line, view.seldom, progress)
-                entries = trained_anew(found, objective, seeds or 1, device, listener, baseline or (), carry=transfer)
-                found = [with_trivial(study, progress) for study in found]
+                entries = trained_anew(
+                    compared, objective, seeds or 1, device, listener, baseline or (), carry=transfer
+                )
+                compared = [with_trivial(study, progress) for study in compared]
         said = {
             study.name: study.summary.about_data() + study.summary.worded(verdict)
-            for study in found
+            for study in compared
             if (verdict := verdict_of(study, entries, objective)) is not None
         }
         entries = [
             entry
-            for study in found
-            for entry in (*(one for one in entries if one.study == study.name), *trivial_entries(study, objective))
+            for study in compared
+            for entry in (*(row for row in entries if row.study == study.name), *trivial_entries(study, objective))
         ]
     if as_json:
-        protocols = {study.name: study.protocol for study in found}
+        protocols = {study.name: study.protocol for study in compared}
         plain = [entry.to_plain() for entry in entries]
-        texts = {name: [one.text for one in sentences] for name, sentences in said.items()}
+        texts = {name: [sentence.text for sentence in sentences] for name, sentences in said.items()}
         print(
             json.dumps({"objective": objective, "protocols": protocols, "entries": plain, "verdicts": texts}, indent=2)
         )
@@ -238,8 +240,8 @@ def compare(
 
 
 def _names(paths: list[Path], stores: list[StudyStore]) -> list[str]:
-    """The names of studies in one table: their own or, where two are equal, with their files.
-    Raises WeightsearchError for a study that is given twice."""
+    """The names of studies in one table: their own, followed by the file if two are equal. Raises WeightsearchError for
+    a study that is given twice."""
     if len({store.uid for store in stores}) < len(stores):
         raise WeightsearchError("a study is given twice; name each study once")
     names = [store.study.study_name for store in stores]
@@ -247,7 +249,7 @@ def _names(paths: list[Path], stores: list[StudyStore]) -> list[str]:
 
 
 def _to_write(stack: ExitStack, path: Path, sets: list[str] | None) -> StudyStore | None:
-    """A study's database, for writing; None, with a line that says so, if it may only be read."""
+    """Open a study's database for writing; print a line and return None if it can only be read."""
     try:
         return stack.enter_context(opened(path, sets, mode="write"))
     except StoreError as error:

@@ -155,7 +155,8 @@ def _as_it_is(
 
 
 def _refinement(steps: int | None, rate: float | None, per: str | None) -> Refinement | None:
-    """Raises WeightsearchError for options that do not go together."""
+    """The options of test-time refinement; None without --refine. Raises WeightsearchError for options that cannot be
+    combined."""
     if steps is None:
         if rate is not None or per is not None:
             raise WeightsearchError("--refine-rate and --refine-per are for --refine STEPS")
@@ -182,14 +183,14 @@ def _refined(
     view = View(quiet=False)
     try:
         with view.progress("reading frames") as reading, view.progress("refining frames") as refining:
-            found = evaluate_refined(
+            result = evaluate_refined(
                 configuration, checkpoint, split, refinement, device, progress=reading, refining=refining
             )
     except OptionError as error:
         raise locate(file, sets or (), error) from None
-    _noted(f"refinement: the loss of the frames went from {found.before:.4f} to {found.after:.4f} (mean)")
-    plain = asdict(refinement) | {"terms": found.terms, "loss_before": found.before, "loss_after": found.after}
-    return found.metrics, found.protocol, {"refinement": plain}
+    _noted(f"refinement: the loss of the frames went from {result.before:.4f} to {result.after:.4f} (mean)")
+    plain = asdict(refinement) | {"terms": result.terms, "loss_before": result.before, "loss_after": result.after}
+    return result.metrics, result.protocol, {"refinement": plain}
 
 
 @app.command()
@@ -221,8 +222,8 @@ def cost(
         for name in encoder or [""]
         for text in size or [""]
     ]
-    plain = load_base(located(file), sets or ())  # what is wrong whatever is measured
-    without = ["model.weights=none"] if "weights" in plain.model.options else []  # their numbers do not matter
+    plain = load_base(located(file), sets or ())  # reports errors that do not depend on encoder and size
+    without = ["model.weights=none"] if "weights" in plain.model.options else []  # their values do not change the cost
     costs, problems = [], []
     for row in rows:
         view.line(" ".join(["measuring", *row]))
@@ -233,7 +234,7 @@ def cost(
         except (ModelError, ConfigError) as error:
             problems.append(" ".join([*row, str(error)]))
     if as_json:
-        print(json.dumps([asdict(found) for found in costs], indent=2))
+        print(json.dumps([asdict(measured) for measured in costs], indent=2))
     elif costs:
         print_costs(costs)
     if problems:
@@ -245,7 +246,7 @@ def _noted(text: str) -> None:
 
 
 def _size(text: str) -> str:
-    found = re.fullmatch(r"(\d+)x(\d+)", text)
-    if found is None:
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if match is None:
         raise WeightsearchError(f"--size: expected HEIGHTxWIDTH such as 240x320, found {text!r}")
-    return f"[{found[1]}, {found[2]}]"
+    return f"[{match[1]}, {match[2]}]"

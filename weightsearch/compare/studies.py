@@ -39,10 +39,10 @@ SPLITS: Final = ("validation", "test")
 
 @dataclass(frozen=True)
 class Entry:
-    """A set of weights on a study's data. weights: loss weights by term, all of the study's. values: split -> the
-    objective's value, one a training: of the study's own trial, or of each seed. problem: why there is none. others:
-    what else the study searches, path -> value. seeds: of the values, in their order; empty for the study's own trial.
-    trivial: a baseline that ignores the image."""
+    """A set of weights on a study's data. weights: loss weights of all the study's terms. values: split -> the
+    objective's value for each training: of the study's own trial, or of each seed. problem: why a value is missing.
+    others: the other searched parameters, path -> value. seeds: the seeds of the values, in their order; empty for the
+    study's own trial. trivial: whether it is a baseline that ignores the image."""
 
     study: str
     label: str
@@ -54,13 +54,13 @@ class Entry:
     trivial: bool = False
 
     def mean(self, split: str) -> float | None:
-        found = self.values.get(split)
-        return statistics.fmean(found) if found else None
+        values = self.values.get(split)
+        return statistics.fmean(values) if values else None
 
     def spread(self, split: str) -> float | None:
         """The standard deviation over the seeds; None for fewer than two."""
-        found = self.values.get(split, [])
-        return statistics.stdev(found) if len(found) > 1 else None
+        values = self.values.get(split, [])
+        return statistics.stdev(values) if len(values) > 1 else None
 
     def to_plain(self) -> dict[str, Any]:
         return {
@@ -79,8 +79,9 @@ class Entry:
 
 @dataclass
 class Listener:
-    """Hears how far the trainings are. line: of every training that begins. seldom: of its epochs; called often.
-    progress: of frames that are read. trainings: how many there will be, where that is known."""
+    """Reports the progress of the trainings. line: called with a text when a training begins. seldom: called with a
+    text at every epoch; it may drop most of them. progress: called while frames are read. trainings: their total
+    number, None if unknown."""
 
     line: Callable[[str], None] = lambda _: None
     seldom: Callable[[str], None] = lambda _: None
@@ -100,8 +101,8 @@ class Listener:
 
 @dataclass(frozen=True)
 class Compared:
-    """A study that is compared: what it was made from, its trials. name: what it is called beside the others. keep:
-    what is trained anew is stored with its trials."""
+    """A study to compare: its configuration, database and results. name: its name in the comparison. keep: store the
+    results of new trainings with its trials."""
 
     config: StudyConfig
     store: StudyStore
@@ -111,8 +112,8 @@ class Compared:
 
     @classmethod
     def of(cls, store: StudyStore, name: str | None = None, *, keep: bool = False) -> Compared:
-        """A study as its database has it, whatever has become of its file. Raises ConfigError if what its file named,
-        such as a folder of data, is not there any more."""
+        """A study as its database stores it; later changes of its file do not matter. Raises ConfigError if something
+        that the file names, such as a data folder, no longer exists."""
         summary = summarise(store)
         source = f"the study {summary.study!r} in {store.database.name}"
         config = resolve_study(parse_stored(source, store.config, len(summary.trials)))
@@ -120,7 +121,7 @@ class Compared:
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """The protocol of its numbers."""
+        """The evaluation protocol of the study's metrics."""
         return protocol_of(self.config.base, "validation").to_plain()
 
 
@@ -129,13 +130,13 @@ def common_objective(studies: Sequence[Compared]) -> str:
     name, direction = next(iter(studies[0].summary.directions.items()))
     for study in studies:
         if study.summary.directions.get(name) != direction:
-            have = ", ".join(f"{way} {one}" for one, way in study.summary.directions.items())
+            have = ", ".join(f"{way} {objective}" for objective, way in study.summary.directions.items())
             raise SearchError(f"the study {study.name!r} has {have}, not {direction} {name}")
     return name
 
 
 def other_protocols(studies: Sequence[Compared]) -> list[str]:
-    """A line for every study whose numbers mean something else than those of the first one."""
+    """A line for every study whose evaluation protocol differs from the first study's."""
     first = flat(studies[0].protocol)
     lines: list[str] = []
     for study in studies[1:]:
@@ -146,7 +147,7 @@ def other_protocols(studies: Sequence[Compared]) -> list[str]:
 
 
 def side_by_side(studies: Sequence[Compared], objective: str) -> list[Entry]:
-    """Each study's best trial and its baselines, as they stand in its database."""
+    """Each study's best trial and baselines, with the values in its database."""
     entries: list[Entry] = []
     for study in studies:
         summary = study.summary
@@ -156,9 +157,9 @@ def side_by_side(studies: Sequence[Compared], objective: str) -> list[Entry]:
                 entries.append(Entry(study.name, label, {}, problem=why))
                 continue
             values = {split: study.store.metrics(trial.number, split).get(objective) for split in SPLITS}
-            known = {split: [value] for split, value in values.items() if value is not None}
+            measured = {split: [value] for split, value in values.items() if value is not None}
             entries.append(
-                Entry(study.name, label, weights_of(study.config, trial.params), known, None, _others(trial.params))
+                Entry(study.name, label, weights_of(study.config, trial.params), measured, None, _others(trial.params))
             )
     return entries
 
@@ -175,9 +176,10 @@ def weights_of(config: StudyConfig, params: Mapping[str, Any]) -> dict[str, floa
 def candidates(
     study: Compared, others: Sequence[Compared], baselines: Collection[str] = ()
 ) -> dict[str, Mapping[str, Any]]:
-    """The configurations that `compare` may train on a study's data, as values: its best trial, its baselines (these,
-    or all), and with its best trial's other values the best loss of every other study that has the same terms: all
-    weights, and what else of the loss was searched here or there. Raises SearchError."""
+    """The configurations that `compare` may train on a study's data: name -> values of the searched parameters. These
+    are its best trial, its baselines (the given ones, or all) and, for each of the other studies, its best trial with
+    the loss of the other's best trial: all weights, and the loss options that either study searched. Raises
+    SearchError, also if the studies have different loss terms."""
     summary = study.summary
     if summary.best is None:
         raise SearchError(f"the study {study.name!r} has no COMPLETE trial")
@@ -186,8 +188,10 @@ def candidates(
             raise SearchError(
                 f"the study {study.name!r} has no baseline {name!r}; it has {', '.join(summary.baselines) or 'none'}"
             )
-    found: dict[str, Mapping[str, Any]] = {BEST: summary.best.params}
-    found |= {name: trial.params for name, trial in summary.baselines.items() if name in (baselines or (name,))}
+    configurations: dict[str, Mapping[str, Any]] = {BEST: summary.best.params}
+    configurations |= {
+        name: trial.params for name, trial in summary.baselines.items() if name in (baselines or (name,))
+    }
     for other in others:
         if other.summary.best is None:
             raise SearchError(f"the study {other.name!r} has no COMPLETE trial")
@@ -197,16 +201,16 @@ def candidates(
                 f"the studies {study.name!r} and {other.name!r} have other loss terms: "
                 f"{', '.join(study.config.base.loss)} and {', '.join(weights)}"
             )
-        searched = {path for one in (summary, other.summary) if one.best for path in one.best.params}
+        searched = {path for each in (summary, other.summary) if each.best for path in each.best.params}
         theirs = _loss_of(other.config.configuration(other.summary.best.params))
         carried = {path: value for path, value in theirs.items() if is_weight(path) or path in searched}
-        found[f"best of {other.name}"] = {**summary.best.params, **carried}
-    return found
+        configurations[f"best of {other.name}"] = {**summary.best.params, **carried}
+    return configurations
 
 
 def _loss_of(configuration: Configuration) -> dict[str, Any]:
-    """The weights and the options of the loss by their paths: those of the file and the defaults, but not what follows
-    from the data."""
+    """The weights and options of the loss by their paths: options of the file and defaults, without values that come
+    from the data section."""
     terms: dict[str, Any] = {}
     context = configuration.loss_context
     for name, term in configuration.loss.items():
@@ -226,8 +230,9 @@ def trained_anew(
     *,
     carry: bool = False,
 ) -> list[Entry]:
-    """Each study's best trial and its baselines (these, or all), trained with so many seeds that no search had. carry:
-    also the best weights of the other studies. Raises SearchError, and DataError, before anything is trained."""
+    """Train each study's best trial and its baselines (the given ones, or all) with fresh seeds. seeds: their number.
+    carry: also train with the best weights of the other studies. Raises SearchError and DataError before the first
+    training."""
     chosen = [
         (study, label, values)
         for study in studies
@@ -248,41 +253,43 @@ def trained_anew(
 
 
 def fresh_seeds(study: Compared, count: int) -> list[int]:
-    """Seeds that the search did not have: its trials share the one of the study file."""
+    """Seeds that the search did not use: all its trials have the seed of the study file."""
     return [study.config.base.seed + number for number in range(1, count + 1)]
 
 
 def trivial_entries(study: Compared, objective: str) -> list[Entry]:
-    """The trivial baselines that ignore the image, which no training changes."""
-    found = []
+    """The trivial baselines that ignore the image; they need no training."""
+    entries = []
     for label in dict.fromkeys(label for of in study.summary.trivial.values() for label in of):
         values = {
             split: of[label][objective] for split, of in study.summary.trivial.items() if objective in of.get(label, {})
         }
         if values:
-            found.append(Entry(study.name, label, {}, {split: [one] for split, one in values.items()}, trivial=True))
-    return found
+            entries.append(
+                Entry(study.name, label, {}, {split: [value] for split, value in values.items()}, trivial=True)
+            )
+    return entries
 
 
 def with_trivial(study: Compared, progress: Progress | None = None) -> Compared:
-    """A study with the trivial baselines measured on both splits: studies of older versions lack the test split.
-    New measurements are stored if the study may be written."""
+    """The study with its trivial baselines measured on both splits; databases of older versions lack the test split.
+    New measurements are stored if `study.keep` is set."""
     base, config = study.config.base, study.store.config
     missing = [split for split, name in NOTED.items() if name not in config]
     if not missing:
         return study
     dataset = open_dataset(base, progress=progress)
-    known = study.summary.trivial
+    trivial = study.summary.trivial
     for split in missing:
-        known[split] = trivial_baselines(dataset, base, split, study.summary.directions, progress)
+        trivial[split] = trivial_baselines(dataset, base, split, study.summary.directions, progress)
         if study.keep:
-            study.store.note(NOTED[split], known[split])
-    return replace(study, summary=replace(study.summary, naive=known["validation"], naive_test=known["test"]))
+            study.store.note(NOTED[split], trivial[split])
+    return replace(study, summary=replace(study.summary, naive=trivial["validation"], naive_test=trivial["test"]))
 
 
 def verdict_of(study: Compared, entries: Sequence[Entry], objective: str) -> Verdict | None:
-    """The verdict on a study's best trial, from its database and the entries that were trained now; None without a
-    COMPLETE trial."""
+    """The verdict on a study's best trial, from its database and from the entries trained by this command; None without
+    a COMPLETE trial."""
     summary = study.summary
     if summary.best is None:
         return None
@@ -298,7 +305,7 @@ def verdict_of(study: Compared, entries: Sequence[Entry], objective: str) -> Ver
 
 
 def _with_fresh(contender: Contender, entry: Entry | None, objective: str) -> Contender:
-    """The contender with the values of the seeds that were trained now."""
+    """The contender with the values of the seeds trained by this command."""
     if entry is None or not entry.seeds:
         return contender
     fresh: dict[str, Mapping[str, Mapping[int, float]]] = dict(contender.fresh)
@@ -318,45 +325,45 @@ def train_candidate(
     device: str,
     listener: Listener,
 ) -> Entry:
-    """Train one set of values on a study's data, once for each seed, and measure it on validation and test. What was
-    trained before, on the same data, is not trained again."""
+    """Train one set of values on a study's data, once for each seed, and measure it on validation and test. A training
+    that was finished before, on the same data, is not repeated."""
     base = study.config.configuration(values)
     content = open_dataset(base, progress=listener.progress).content
-    place = Path(base.resources.run_dir) / study.summary.study / "compared"
+    folder = Path(base.resources.run_dir) / study.summary.study / "compared"
     weights = {name: term.weight for name, term in base.loss.items()}
-    found: dict[str, list[float]] = {split: [] for split in SPLITS}
+    measured: dict[str, list[float]] = {split: [] for split in SPLITS}
     problem: str | None = None
     done: list[int] = []
     for seed in seeds:
         listener.begin(f"{study.name}, {label}, seed {seed}")
         configuration = base.model_copy(update={"seed": seed})
         try:
-            metrics = _trained(configuration, _folder(place, configuration, content), device, objective, listener)
+            metrics = _trained(configuration, _folder(folder, configuration, content), device, objective, listener)
         except TrialFailure as failure:
             problem = f"seed {seed}: {failure}"
             continue
         done.append(seed)
-        for split, one in metrics.items():
-            found[split].append(one[objective])
+        for split, split_metrics in metrics.items():
+            measured[split].append(split_metrics[objective])
         if study.keep and (trial := _trial_of(study.summary, label)) is not None:
             study.store.confirm(trial.number, seed, metrics)
-    known = {split: values for split, values in found.items() if values}
-    return Entry(study.name, label, weights, known, problem, _others(values), done)
+    by_split = {split: values for split, values in measured.items() if values}
+    return Entry(study.name, label, weights, by_split, problem, _others(values), done)
 
 
 def _trial_of(summary: StudySummary, label: str) -> TrialSummary | None:
-    """The trial whose values a candidate has; None for those of another study."""
+    """The trial that a candidate repeats; None for a candidate with the weights of another study."""
     return summary.best if label == BEST else summary.baselines.get(label)
 
 
-def _folder(place: Path, configuration: Configuration, content: Mapping[str, float]) -> Path:
-    """The folder of a training, named by its data and by every setting that its numbers depend on. Older versions named
-    it by all settings; a folder of theirs is used if it is there."""
+def _folder(parent: Path, configuration: Configuration, content: Mapping[str, float]) -> Path:
+    """The folder of a training, named by its data and by every setting that its results depend on. Older versions named
+    it by all settings; such a folder is used if it exists."""
     held = [f"{name} {value:.{3 if 'picture' in name else 6}g}" for name, value in content.items()]
-    older = place / _digest([configuration.model_dump_json(), *held])
+    older = parent / _digest([configuration.model_dump_json(), *held])
     if older.exists():
         return older
-    return place / _digest([json.dumps(essentials(configuration), sort_keys=True), *held])
+    return parent / _digest([json.dumps(essentials(configuration), sort_keys=True), *held])
 
 
 def _digest(texts: Sequence[str]) -> str:

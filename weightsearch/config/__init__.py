@@ -1,4 +1,4 @@
-"""Study files: reading, checking, ranges. Knows no network, no data set, no Ray."""
+"""Study files: reading, checking, ranges. Imports no network, no data set and no Ray."""
 
 from weightsearch.config.ranges import Choices, FloatRange, IntRange, Range
 from weightsearch.config.schema import Configuration

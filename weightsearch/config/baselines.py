@@ -1,4 +1,4 @@
-"""The baselines of a study: which values they must give, and which they may."""
+"""Checks of a study's baselines: the values that they must and may set."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from weightsearch.plugins import known_words
 
 
 def check_baselines(config: StudyConfig) -> None:
-    """Raise ConfigError for a baseline that leaves a searched value open, or sets what it may not."""
+    """Raise ConfigError for a baseline that leaves a searched parameter open, or sets a value that it may not set."""
     yaml_source = config.yaml_source
     section = ("search", "baselines")
     if len(config.search.baselines) > config.search.trials:
@@ -23,27 +23,27 @@ def check_baselines(config: StudyConfig) -> None:
             f"{counted(config.search.trials, 'trial')} cannot hold the "
             f"{counted(len(config.search.baselines), 'baseline')}",
         )
-    known = flat(config.tree)
+    tree_paths = flat(config.tree)
     for name, values in config.search.baselines.items():
-        place = (*section, name)
+        keys = (*section, name)
         for path, value in values.items():
             weight = f"{path}.weight"
             if path.count(".") == 1 and path.startswith("loss.") and not isinstance(value, dict):
-                raise yaml_source.error((*place, path), f"is a loss term, not a value; did you mean {weight}: {value}?")
+                raise yaml_source.error((*keys, path), f"is a loss term, not a value; did you mean {weight}: {value}?")
             if path.split(".")[0] not in RANGE_SECTIONS:
-                raise yaml_source.error((*place, path), f"a baseline may set values in {', '.join(RANGE_SECTIONS)}")
+                raise yaml_source.error((*keys, path), f"a baseline may set values in {', '.join(RANGE_SECTIONS)}")
             if is_range(value) or (isinstance(value, dict) and any(find_ranges(value))):
-                raise yaml_source.error((*place, path), "a baseline needs a value, not a range")
+                raise yaml_source.error((*keys, path), "a baseline needs a value, not a range")
         for path in config.space:
             if path not in values:
-                unknown = [one for one in values if one not in config.space and one not in known]
+                unknown = [given for given in values if given not in config.space and given not in tree_paths]
                 if close := difflib.get_close_matches(path, unknown, n=1, cutoff=0.8):
-                    raise yaml_source.error((*place, close[0]), f"unknown; did you mean {path!r}?")
-                raise yaml_source.error(place, f"leaves the searched {path} open; give it a value")
+                    raise yaml_source.error((*keys, close[0]), f"unknown; did you mean {path!r}?")
+                raise yaml_source.error(keys, f"leaves the searched {path} open; give it a value")
         try:
             fill(config.tree, values)
         except Unsettable as error:
-            raise yaml_source.error(place, f"sets a value below {describe(error.value)}") from None
+            raise yaml_source.error(keys, f"sets a value below {describe(error.value)}") from None
 
 
 def check_terms(config: StudyConfig) -> None:

@@ -16,15 +16,15 @@ def first_sentence(text: str) -> str:
 def descriptions(target: Callable[..., Any], names: Iterable[str]) -> dict[str, str]:
     """Option -> its description in the docstring of a class or function; options without one are left out."""
     text = " ".join(inspect.cleandoc(target.__doc__ or "").split())
-    known = sorted(names, key=len, reverse=True)
-    if not known:
+    ordered = sorted(names, key=len, reverse=True)
+    if not ordered:
         return {}
-    one = "|".join(map(re.escape, known))
-    marks = list(re.finditer(rf"(?:(?<=\. )|(?<=; )|^)((?:{one})(?:, (?:{one}))*): ", text))
-    found: dict[str, str] = {}
+    any_name = "|".join(map(re.escape, ordered))
+    marks = list(re.finditer(rf"(?:(?<=\. )|(?<=; )|^)((?:{any_name})(?:, (?:{any_name}))*): ", text))
+    texts: dict[str, str] = {}
     for mark, following in zip(marks, [*marks[1:], None], strict=False):
         end = len(text) if following is None else following.start()
         sentence = re.split(r"\s(?=Sources?: |Raises )", text[mark.end() : end])[0].strip().rstrip(";")
         for name in mark[1].split(", "):
-            found.setdefault(name, sentence[:1].upper() + sentence[1:])
-    return found
+            texts.setdefault(name, sentence[:1].upper() + sentence[1:])
+    return texts

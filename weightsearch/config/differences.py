@@ -1,4 +1,4 @@
-"""Where two configurations differ."""
+"""The differences of two configurations."""
 
 from __future__ import annotations
 

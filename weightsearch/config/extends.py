@@ -1,4 +1,4 @@
-"""`extends`: a study file that states only what differs from another one."""
+"""`extends`: a study file that contains only its differences from another study file."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from weightsearch.errors import ConfigError
 from weightsearch.plugins import known_words
 
 KEY: Final = "extends"
-DEEPEST: Final = 10  # files that extend one another
+DEEPEST: Final = 10  # files in a chain of `extends`
 OF_THE_FILE: Final = ("name", "storage")  # never inherited
 REMOVABLE: Final[tuple[Keys, ...]] = (("loss",), ("search", "baselines"))  # null removes an inherited entry there
-WHOLE: Final[Keys] = ("search", "baselines")  # entries are replaced whole: a baseline gives every value
-REPLACED: Final[tuple[Keys, ...]] = (("search", "objectives"),)  # sections that are replaced whole
-# Keys that stay when a section names another plug-in; its options do not.
+WHOLE: Final[Keys] = ("search", "baselines")  # entries are replaced as a whole: a baseline gives every value
+REPLACED: Final[tuple[Keys, ...]] = (("search", "objectives"),)  # sections that are replaced as a whole
+# Keys that are inherited when a section names another plug-in; the plug-in's options are not.
 STAYS: Final[Mapping[str, tuple[str, ...]]] = {
     "data": ("size", "min_depth", "max_depth", "neighbours"),
     "loss": ("weight",),
@@ -81,25 +81,26 @@ def _extended(own: YamlSource, path: Path, chain: tuple[Path, ...]) -> YamlSourc
 
 def _located(own: YamlSource, path: Path, target: str) -> Path:
     """The file that is extended: a shipped study, or a path relative to this file."""
-    if target in (known := shipped()):
-        return known[target]
+    if target in (studies := shipped()):
+        return studies[target]
     file = path.parent / target
     if file.suffix not in (".yaml", ".yml"):
         raise own.error(
-            (KEY,), f"no shipped study {target!r}{known_words(target, known)}, or a file that ends in .yaml"
+            (KEY,), f"no shipped study {target!r}{known_words(target, studies)}, or a file that ends in .yaml"
         )
     return file
 
 
 def _merged(base: Mapping[str, Any], own: Mapping[str, Any], path: Keys, places: dict[Keys, str]) -> dict[str, Any]:
-    """Both trees as one. A range, a list and a baseline are values: they are replaced whole."""
+    """Merge both trees; `own` overrides `base`. Ranges, lists and baselines are replaced as a whole. places: lines of
+    the base's values; replaced values are removed from it."""
     result = dict(base)
     for key, value in own.items():
         here, old = (*path, key), base.get(key)
         if value is None and path in REMOVABLE:
             result.pop(key, None)
         elif path != WHOLE and here not in REPLACED and _is_section(old) and _is_section(value):
-            result[key] = _merged(_kept(old, value, here), value, here, places)
+            result[key] = _merged(_inherited(old, value, here), value, here, places)
             continue
         else:
             result[key] = value
@@ -111,7 +112,7 @@ def _is_section(value: object) -> TypeGuard[dict[str, Any]]:
     return isinstance(value, dict) and not is_range(value)
 
 
-def _kept(old: Mapping[str, Any], new: Mapping[str, Any], path: Keys) -> Mapping[str, Any]:
+def _inherited(old: Mapping[str, Any], new: Mapping[str, Any], path: Keys) -> Mapping[str, Any]:
     """The part of a section that is inherited: all of it or, if the file names another plug-in, the keys in STAYS."""
     plugin = path in (("data",), ("model",), ("search", "sampler"), ("search", "pruner"))
     key = "name" if plugin else "term" if len(path) == 2 and path[0] == "loss" else None

@@ -18,14 +18,14 @@ TermName = Annotated[str, Field(pattern=TERM_NAME)]
 
 
 def named(value: object) -> object:
-    """`tpe` is short for `{name: tpe}`; an unquoted `none` is a name and YAML's null means it too."""
+    """The long form of a plug-in's section: `tpe` is short for `{name: tpe}`, and null means `none`."""
     if value is None:
         return {"name": "none"}
     return {"name": value} if isinstance(value, str) else value
 
 
 def as_tuple(value: object) -> object:
-    """JSON's lists are taken for tuples, but not behind a validator of the whole section."""
+    """A list as a tuple. Pydantic converts JSON's lists itself, but not after a validator of the whole section."""
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -47,7 +47,7 @@ class PluginSection(BaseModel):
 
     @property
     def options(self) -> dict[str, Any]:
-        """The keys that the section itself does not know: they go to the plug-in's constructor."""
+        """The keys that are not the section's own: the arguments of the plug-in's constructor."""
         return dict(self.model_extra or {})
 
 

@@ -1,4 +1,4 @@
-"""Hints for errors: the form of a study file nearest to a form of another tool or a habit."""
+"""Hints in error messages: the study file's form for a value that is written as in another tool."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ LOW: Final = ("low", "min", "lower", "lo", "from", "start", "minimum", "lower_bo
 HIGH: Final = ("high", "max", "upper", "hi", "to", "stop", "end", "maximum", "upper_bound", "max_value", "maxval")
 KIND: Final = ("distribution", "type", "_type", "dist", "scale", "prior", "sampling")
 LOG: Final = ("log", "log_scale", "logscale")
-ENDS: Final = ("range", "interval", "bounds", "limits", "_value")  # lists of the two ends
-EXPONENTS: Final = ("log_uniform", "q_log_uniform")  # of W&B: the ends are exponents of e
+ENDS: Final = ("range", "interval", "bounds", "limits", "_value")  # keys whose value is a list of two ends
+EXPONENTS: Final = ("log_uniform", "q_log_uniform")  # distributions of W&B whose ends are exponents of e
 LISTED: Final = ("values", "_value", "options", "categories", "choice", "choices", "grid_search", "categorical")
 WORDS: Final = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 WORDS_OF_OTHERS: Final = re.compile(
@@ -21,37 +21,38 @@ WORDS_OF_OTHERS: Final = re.compile(
 NUMBER: Final = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 LONGEST: Final = 100  # characters of a name
 GENERAL: Final = "a range is written {low: 0.1, high: 10, log: true}, a choice {choices: [a, b]}"
-# Unknown key -> what to write with its value.
+# Unknown key -> its replacement, with {} for its value.
 OTHER_KEYS: Final[Mapping[tuple[str, ...], str]] = {
     ("train", "patience"): "early_stopping: {{patience: {}}}",
     ("train", "learning_rate"): "lr: {}",
     ("search", "n_trials"): "trials: {}",
     ("search", "num_samples"): "trials: {}",
 }
-IN_LISTS: Final = ("tuple", "list", "too_long", "too_short")  # pydantic's words where a list is wanted
+IN_LISTS: Final = ("tuple", "list", "too_long", "too_short")  # beginnings of pydantic's error types for lists
 MAPPINGS: Final = ("model_type", "model_attributes_type", "dict_type")
 
 
 def nearest(value: Any, kind: str, *, ranges: bool, path: Sequence[str] = ()) -> str:
-    """`; write ...` if a value has a known equivalent in a study file; else empty. kind: pydantic's word for the
-    mistake. ranges: whether the field may hold a range. path: the field's."""
-    found = None
+    """`; write ...` if a value has a known equivalent in a study file; else empty. kind: pydantic's error type. ranges:
+    whether the field may hold a range. path: the field's path."""
+    hint = None
     if kind in MAPPINGS:
-        found = _section(value, path)
+        hint = _section(value, path)
     elif isinstance(value, str) and kind.startswith(IN_LISTS):
         size = re.fullmatch(r"\s*[(\[]?\s*(\d+)\s*[xX×,; ]\s*(\d+)\s*[)\]]?\s*", value)
-        found = size and f"write [{size[1]}, {size[2]}]"
+        hint = size and f"write [{size[1]}, {size[2]}]"
     elif isinstance(value, str):
-        found = _text(value, kind, ranges=ranges)
+        hint = _text(value, kind, ranges=ranges)
     elif kind.startswith("int") and isinstance(value, float) and value.is_integer():
-        found = f"write {int(value)}"
+        hint = f"write {int(value)}"
     elif ranges and not kind.startswith(IN_LISTS):
-        found = _list(value) if isinstance(value, list) else _mapping(value, path) if isinstance(value, dict) else None
-    return "" if found is None else f"; {found}"
+        hint = _list(value) if isinstance(value, list) else _mapping(value, path) if isinstance(value, dict) else None
+    return "" if hint is None else f"; {hint}"
 
 
 def elsewhere(path: Sequence[str], value: Any) -> str:
-    """`; write ...` for an unknown key that has another name or place in a study file; else empty. value: the key's."""
+    """`; write ...` for an unknown key that has another name or place in a study file; else empty. value: the key's
+    value."""
     form = OTHER_KEYS.get(tuple(path))
     if form is None or isinstance(value, (dict, list)):
         return ""
@@ -65,7 +66,7 @@ def database_url(text: str) -> str:
 
 
 def name_like(value: str, allowed: str, first: str) -> str:
-    """`; write my_study` for `my study`. allowed: the characters of a name. first: those of its beginning."""
+    """`; write my_study` for `my study`. allowed: the characters of a name. first: the allowed first characters."""
     close = re.sub(rf"[^{allowed}]+", "_", value.strip())
     close = re.sub(rf"^[^{first}]+", "", close)[:LONGEST]
     return f"; write {close}" if close and close != value else ""
@@ -82,8 +83,8 @@ def _section(value: Any, path: Sequence[str]) -> str | None:
         names = [value] if isinstance(value, str) else value if isinstance(value, list) else []
         from weightsearch.config.metrics import direction_of
 
-        known = {str(name): way for name in names if (way := direction_of(str(name))) is not None}
-        return f"write {{{', '.join(f'{name}: {way}' for name, way in known.items())}}}" if known else None
+        directions = {str(name): way for name in names if (way := direction_of(str(name))) is not None}
+        return f"write {{{', '.join(f'{name}: {way}' for name, way in directions.items())}}}" if directions else None
     if tuple(path) == ("train", "early_stopping") and isinstance(value, int) and not isinstance(value, bool):
         return f"write {{patience: {value}}}"
     if tuple(path) == ("ray",) and isinstance(value, str):
@@ -110,15 +111,16 @@ def _text(text: str, kind: str, *, ranges: bool) -> str | None:
 
 
 def _words_of_others(text: str) -> str | None:
-    """The form for `tune.loguniform(1e-4, 1e-1)`, `suggest_float('w', 0.1, 10, log=True)` or `0.1 to 10`."""
+    """The study file's form of `tune.loguniform(1e-4, 1e-1)`, `suggest_float('w', 0.1, 10, log=True)` or `0.1 to
+    10`."""
     ends = re.fullmatch(rf"({NUMBER})\s*(?:\.\.+|to|:|-|~)\s*({NUMBER})", text)
     if ends is not None:
         return _range(ends[1], ends[2])
-    found = WORDS_OF_OTHERS.match(text)
-    if found is None:
+    match = WORDS_OF_OTHERS.match(text)
+    if match is None:
         return None
-    name, arguments = found[1], text[found.end() :]
-    if "normal" in name:  # a mean and a deviation; no range
+    name, arguments = match[1], text[match.end() :]
+    if "normal" in name:  # its numbers are mean and deviation, not the ends of a range
         return GENERAL
     if "choice" in name or "categorical" in name or name == "grid_search":
         listed = re.search(r"\[[^\]]*\]", arguments)
@@ -128,7 +130,7 @@ def _words_of_others(text: str) -> str | None:
     if len(numbers) < 2:
         return GENERAL
     low, high = numbers[:2]
-    if name in ("randint", "lograndint"):  # Ray's leave the upper end out
+    if name in ("randint", "lograndint"):  # Ray excludes the upper end
         high = str(int(float(high)) - 1)
     log = "log" in name or bool(re.search(r"log\s*=\s*True", arguments))
     if text.startswith("hp.") and log:  # of Hyperopt: the ends are exponents of e
@@ -141,7 +143,7 @@ def _list(values: list[Any]) -> str | None:
     if len(values) < 2:
         return f"write the value itself: {_plain(values[0])}" if values else None
     text = f"[{', '.join(map(_plain, values))}]"
-    if len(values) == 2 and all(_is_number(one) for one in values) and values[0] < values[1]:
+    if len(values) == 2 and all(_is_number(number) for number in values) and values[0] < values[1]:
         low, high = map(_plain, values)
         return f"for a range write {{low: {low}, high: {high}}}, for these two values {{choices: {text}}}"
     return f"for a choice write {{choices: {text}}}"
@@ -160,7 +162,7 @@ def _mapping(value: Mapping[str, Any], path: Sequence[str] = ()) -> str | None:
             log = log or (step is None and not kind and not any(name in keys for name in LOG))
         return _range(_plain(low), _plain(high), log=log, step=step)
     for name, item in keys.items():
-        numbers = isinstance(item, list) and len(item) >= 2 and all(_is_number(one) for one in item[:2])
+        numbers = isinstance(item, list) and len(item) >= 2 and all(_is_number(number) for number in item[:2])
         named = name in ENDS and kind not in ("choice", "randint")
         if numbers and "normal" not in name + kind and (named or (WORDS_OF_OTHERS.match(name) and name not in LISTED)):
             return _range(_plain(item[0]), _plain(item[1]), log=log or "log" in name)
@@ -173,7 +175,7 @@ def _mapping(value: Mapping[str, Any], path: Sequence[str] = ()) -> str | None:
 
 
 def _range(low: str, high: str, *, log: bool = False, step: Any = None) -> str:
-    """The form of a range between two ends in any order."""
+    """The study file's form of a range between two ends in any order."""
     low, high = sorted((low, high), key=float)
     if float(low) == float(high):
         return f"write the value itself: {low}"

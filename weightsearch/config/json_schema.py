@@ -35,7 +35,8 @@ STORAGE: Final = "URL of the study's database: sqlite:///FILE or postgresql://..
 
 
 def write_schema(folder: Path) -> None:
-    """Write the schema into the folder of a study file. A file that another program wrote stays. Raises WriteError."""
+    """Write the schema into the folder of a study file. A file of this name from another program is not replaced.
+    Raises WriteError."""
     path, text = folder / SCHEMA_FILE, json.dumps(json_schema(), indent=1)
     if not path.exists() or f'"title": "{TITLE}"' in path.read_text(encoding="utf-8", errors="replace"):
         write_text(path, text + "\n")
@@ -45,7 +46,7 @@ def option_descriptions(kind: str, name: str) -> dict[str, str]:
     """Option -> description, of every option of a plug-in that weightsearch ships."""
     target = resolve(kind, name)
     fields = options_model(target).model_fields
-    own = descriptions(target, fields) | {key: one.description for key, one in fields.items() if one.description}
+    own = descriptions(target, fields) | {key: field.description for key, field in fields.items() if field.description}
     return {key: own.get(key) or SHARED.get(key, "") for key in fields}
 
 
@@ -89,7 +90,7 @@ def json_schema() -> dict[str, Any]:
             "search": {"required": properties["search"].pop("required")},
         },
     }
-    schema |= {"if": {"not": {"required": ["extends"]}}, "then": required}  # an extending file states what differs
+    schema |= {"if": {"not": {"required": ["extends"]}}, "then": required}  # a file that extends another needs none
     for unused in ("Data", "Model", "Term", "PluginSection"):
         definitions.pop(unused, None)
     definitions["Range"] = RANGE
@@ -129,7 +130,7 @@ RANGE: Final[dict[str, Any]] = {
 
 
 def _sections_of(annotation: Any) -> set[type[BaseModel]]:
-    """The sections that a type holds, those below them included."""
+    """The sections in a type, with their subsections."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         below = (_sections_of(field.annotation) for field in annotation.model_fields.values())
         return {annotation}.union(*below)
@@ -137,7 +138,7 @@ def _sections_of(annotation: Any) -> set[type[BaseModel]]:
 
 
 def _section(model: type[BaseModel]) -> dict[str, Any]:
-    """A section's schema with the descriptions of its docstring, those of the sections below included."""
+    """A section's schema with the descriptions of its docstring; the same for its subsections."""
     schema = model.model_json_schema(ref_template="#/$defs/{model}")
     for name, definition in [(model.__name__, schema), *schema.get("$defs", {}).items()]:
         section = getattr(sections, name)
@@ -146,18 +147,18 @@ def _section(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def _describe(schema: dict[str, Any], texts: Mapping[str, str]) -> None:
-    schema.pop("description", None)  # the docstring, whose parts describe the properties
-    for name, one in schema.get("properties", {}).items():
+    schema.pop("description", None)  # the whole docstring; its parts describe the properties
+    for name, entry in schema.get("properties", {}).items():
         if name in texts:
-            one["description"] = texts[name]
-        one.pop("title", None)
+            entry["description"] = texts[name]
+        entry.pop("title", None)
 
 
 def _plugin(kind: str, section: type[BaseModel] | None, definitions: dict[str, Any]) -> dict[str, Any]:
-    """A section that names a plug-in: its own keys, and for each shipped plug-in its options."""
+    """The schema of a section that names a plug-in: its own keys, and the options of each shipped plug-in."""
     own = {} if section is None else _section(section)
     definitions |= own.pop("$defs", {})
-    fixed = {key: one for key, one in own.get("properties", {}).items() if key != "name"}
+    fixed = {key: entry for key, entry in own.get("properties", {}).items() if key != "name"}
     shipped = [
         {
             "type": "object",
@@ -172,19 +173,19 @@ def _plugin(kind: str, section: type[BaseModel] | None, definitions: dict[str, A
         for name in names(kind)
     ]
     other = {"type": "object", "properties": {"name": NAMED, **fixed}, "required": ["name"]}
-    unnamed = {"type": "object", "not": {"required": ["name"]}}  # of a file that extends another one
+    unnamed = {"type": "object", "not": {"required": ["name"]}}  # in a file that extends another file
     return {"anyOf": [*shipped, other, unnamed]}
 
 
 def _terms(definitions: dict[str, Any]) -> dict[str, Any]:
-    """Any loss term: the union of all options."""
+    """The schema of any loss term: the union of all terms' options."""
     own = _section(Term)
     definitions |= own.pop("$defs", {})
     fixed: dict[str, Any] = own["properties"]
     options: dict[str, Any] = {}
     for name in names("loss"):
-        for key, one in _options("loss", name, definitions).items():
-            options.setdefault(key, one)
+        for key, entry in _options("loss", name, definitions).items():
+            options.setdefault(key, entry)
     section = {"type": "object", "properties": {**fixed, **options}}
     return {"anyOf": [section, {"type": "null", "description": "Remove a term that is inherited."}]}
 
@@ -198,19 +199,22 @@ def _options(kind: str, name: str, definitions: dict[str, Any]) -> dict[str, Any
 
 def _or_preset(section: dict[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
     preset = definitions["Evaluation"]["properties"]["preset"]
-    allowed = next(one for one in preset["anyOf"] if "enum" in one)
+    allowed = next(part for part in preset["anyOf"] if "enum" in part)
     return {"description": section.get("description", ""), "anyOf": [allowed, {"$ref": "#/$defs/Evaluation"}]}
 
 
 def _with_ranges(schema: Any) -> Any:
-    """A schema in which every property that is no section may be a range too."""
+    """A schema in which every property, except sections, may also be a range."""
     if not isinstance(schema, dict):
         return schema
-    result = {key: [_with_ranges(one) for one in value] if key == "anyOf" else value for key, value in schema.items()}
+    result = {
+        key: [_with_ranges(alternative) for alternative in value] if key == "anyOf" else value
+        for key, value in schema.items()
+    }
     if isinstance(extra := schema.get("additionalProperties"), dict):
         result["additionalProperties"] = _with_ranges(extra)
     if "properties" in schema:
-        result["properties"] = {name: _or_range(name, one) for name, one in schema["properties"].items()}
+        result["properties"] = {name: _or_range(name, entry) for name, entry in schema["properties"].items()}
     return result
 
 

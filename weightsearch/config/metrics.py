@@ -32,23 +32,23 @@ def direction_of(name: str) -> Direction | None:
 
 
 def possible_metrics(configuration: Configuration) -> tuple[str, ...]:
-    """The metrics that a configuration's network and data set can have, and the user's own. A network or data set that
-    does not say what it predicts or knows may have all."""
+    """The metrics that are possible with a configuration's network and data set, and the user's own. All metrics are
+    possible if network and data set do not declare their predictions and ground truth."""
     from weightsearch.metrics.registry import METRICS
 
     predicted = _declared("model", configuration.model.name, "predicts")
-    known = _declared("data", configuration.data.name, "ground_truth")
+    ground_truth = _declared("data", configuration.data.name, "ground_truth")
     if not configuration.data.neighbours:
-        predicted, known = predicted & {"depth"}, known - {"moving"}
-    own = configuration.evaluation.metrics if "depth" in predicted & known else {}
+        predicted, ground_truth = predicted & {"depth"}, ground_truth - {"moving"}
+    own = configuration.evaluation.metrics if "depth" in predicted & ground_truth else {}
     shipped = (
-        name for name, metric in METRICS.items() if metric.predicts in predicted and metric.ground_truth <= known
+        name for name, metric in METRICS.items() if metric.predicts in predicted and metric.ground_truth <= ground_truth
     )
     return (*shipped, *own)
 
 
 def _declared(kind: str, name: str, key: str) -> set[str]:
-    """The quantities that a network predicts or a data set knows; all of them if it does not say."""
+    """The quantities that a network predicts or a data set knows; all of them if it does not declare any."""
     declared = attribute(kind, name, key, ALL)
     return set(declared) if isinstance(declared, (tuple, list, set, frozenset)) else set(ALL)
 
@@ -100,9 +100,11 @@ def check_early_stopping(yaml_source: YamlSource, configuration: Configuration) 
         return
     path, possible = ("train", "early_stopping", "metric"), possible_metrics(configuration)
     if stopping.metric not in possible:
-        known = find(stopping.metric) is not None
+        exists = find(stopping.metric) is not None
         unknown = f"unknown metric {stopping.metric!r}{known_words(stopping.metric, possible)}"
-        raise yaml_source.error(path, f"{stopping.metric!r} {refusal(stopping.metric, possible)}" if known else unknown)
+        raise yaml_source.error(
+            path, f"{stopping.metric!r} {refusal(stopping.metric, possible)}" if exists else unknown
+        )
     if stopping.better is None:
         raise yaml_source.error(
             path, f"{stopping.metric!r} is your own metric; add early_stopping.direction: minimize or maximize"

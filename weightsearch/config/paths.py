@@ -8,7 +8,8 @@ from typing import Any
 
 
 class Unsettable(Exception):
-    """A value lies where a path needs a mapping. depth: the number of keys that lead to it. value: the value there."""
+    """A path leads through a value that is not a mapping. depth: the number of keys that lead to it. value: the value
+    there."""
 
     def __init__(self, depth: int, value: object) -> None:
         super().__init__(depth, value)
@@ -17,7 +18,7 @@ class Unsettable(Exception):
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one: dotted path -> value."""
+    """Flatten nested mappings: dotted path -> value."""
     pairs: dict[str, Any] = {}
     for key, value in tree.items():
         pairs |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
@@ -25,8 +26,8 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def put(tree: dict[str, Any], keys: Sequence[str], value: Any) -> None:
-    """Set the value at a path, in place. Missing mappings are made; the short form of a section (`sampler: tpe`,
-    `evaluation: nyu`) becomes its long form first. Raises Unsettable for any other value on the way."""
+    """Set the value at a path, in place. Missing mappings are created; the short form of a section (`sampler: tpe`,
+    `evaluation: nyu`) becomes its long form first. Raises Unsettable for any other value along the path."""
     branch = tree
     for depth, key in enumerate(keys[:-1], start=1):
         child = branch.get(key)

@@ -1,4 +1,4 @@
-"""Ranges: what may stand in a study file wherever a value may."""
+"""Ranges, which a study file may have in place of values."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ MAX_STEPS: Final = 1_000_000
 
 @dataclass(frozen=True)
 class FloatRange:
-    """Real numbers from `low` to `high`, both included; evenly on a log scale, or in steps, if asked."""
+    """Real numbers from `low` to `high`, both included. log: searched on a log scale. step: only multiples of a step
+    above `low`."""
 
     low: float
     high: float
@@ -32,7 +33,7 @@ class FloatRange:
 
 @dataclass(frozen=True)
 class IntRange:
-    """Whole numbers from `low` to `high`, both included."""
+    """Integers from `low` to `high`, both included. log, step: see FloatRange."""
 
     low: int
     high: int
@@ -45,7 +46,7 @@ class IntRange:
 
 @dataclass(frozen=True)
 class Choices:
-    """A finite set of values. Lists and mappings are allowed: in the database they are their JSON text."""
+    """A finite set of values. Lists and mappings are allowed; the database stores their JSON text."""
 
     values: tuple[Any, ...]
 
@@ -58,7 +59,7 @@ class Choices:
 
     def index(self, value: Any) -> int | None:
         """The index of the choice that equals a value, None without one."""
-        return next((place for place, choice in enumerate(self.values) if same(choice, value)), None)
+        return next((position for position, choice in enumerate(self.values) if same(choice, value)), None)
 
 
 Range = FloatRange | IntRange | Choices
@@ -79,32 +80,32 @@ def text_of(value: Any) -> str:
     return str(value)
 
 
-def same(one: Any, other: Any) -> bool:
+def same(value: Any, other: Any) -> bool:
     """True if two values of a study file are equal: `10` equals `10.0`, `1` does not equal `true`. Lists and mappings
-    are compared part by part."""
-    if isinstance(one, bool) or isinstance(other, bool):
-        return one is other
-    if isinstance(one, (int, float)) and isinstance(other, (int, float)):
-        return one == other
-    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
-        return len(one) == len(other) and all(map(same, one, other))
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    return type(one) is type(other) and bool(one == other)
+    are compared element by element."""
+    if isinstance(value, bool) or isinstance(other, bool):
+        return value is other
+    if isinstance(value, (int, float)) and isinstance(other, (int, float)):
+        return value == other
+    if isinstance(value, (list, tuple)) and isinstance(other, (list, tuple)):
+        return len(value) == len(other) and all(map(same, value, other))
+    if isinstance(value, Mapping) and isinstance(other, Mapping):
+        return value.keys() == other.keys() and all(same(value[key], other[key]) for key in value)
+    return type(value) is type(other) and bool(value == other)
 
 
-def as_written(found: Range, value: Any) -> Any:
-    """A value in its range's form: the equal choice, or an int in a range of whole numbers. Other values are returned
+def as_written(range_: Range, value: Any) -> Any:
+    """A value in its range's form: the equal choice, or an int for a range of integers. Other values are returned
     unchanged."""
-    if isinstance(found, Choices):
-        place = found.index(value)
-        return value if place is None else found.values[place]
-    whole = isinstance(found, IntRange) and isinstance(value, float) and value.is_integer()
+    if isinstance(range_, Choices):
+        index = range_.index(value)
+        return value if index is None else range_.values[index]
+    whole = isinstance(range_, IntRange) and isinstance(value, float) and value.is_integer()
     return int(value) if whole else value
 
 
 def is_range(value: object) -> bool:
-    """A mapping with a range's keys, unless it is a section of a plug-in whose options happen to have such names."""
+    """True for a mapping with a range's keys, unless it is a plug-in's section with options of the same names."""
     if not isinstance(value, dict) or any(key in value for key in ("name", "term", "weight")):
         return False
     return any(key in value for key in ("low", "high", "choices"))
@@ -120,7 +121,8 @@ def find_ranges(tree: Mapping[str, Any], path: Keys = ()) -> Iterator[tuple[Keys
 
 
 def parse_range(yaml_source: YamlSource, path: Keys, value: dict[str, Any]) -> FloatRange | Choices:
-    """Check one range and return it. A numeric range is real here; the field it stands in makes it whole."""
+    """Check one range and return it. Numeric ranges are returned as ranges of real numbers; `as_whole` converts the
+    range of an integer field."""
     if "choices" in value:
         return _choices(yaml_source, path, value)
     for key in value:
@@ -133,13 +135,13 @@ def parse_range(yaml_source: YamlSource, path: Keys, value: dict[str, Any]) -> F
         if not _is_number(value[key]):
             hint = nearest(value[key], "float_type", ranges=False)
             raise yaml_source.error((*path, key), f"expected a finite number, found {describe(value[key])}{hint}")
-    found = FloatRange(value["low"], value["high"], value.get("log", False), value.get("step"))
-    _check_order(yaml_source, path, found)
-    return found
+    parsed = FloatRange(value["low"], value["high"], value.get("log", False), value.get("step"))
+    _check_order(yaml_source, path, parsed)
+    return parsed
 
 
-def _check_order(yaml_source: YamlSource, path: Keys, found: FloatRange) -> None:
-    low, high, log, step = found.low, found.high, found.log, found.step
+def _check_order(yaml_source: YamlSource, path: Keys, range_: FloatRange) -> None:
+    low, high, log, step = range_.low, range_.high, range_.log, range_.step
     if not isinstance(log, bool):
         hint = nearest(log, "bool_type", ranges=False)
         raise yaml_source.error((*path, "log"), f"expected true or false, found {describe(log)}{hint}")
@@ -163,19 +165,21 @@ def _check_order(yaml_source: YamlSource, path: Keys, found: FloatRange) -> None
             raise yaml_source.error((*path, "step"), f"steps of {step} from {low} do not reach high {high}")
 
 
-def as_whole(yaml_source: YamlSource, path: Keys, found: FloatRange) -> IntRange:
+def as_whole(yaml_source: YamlSource, path: Keys, range_: FloatRange) -> IntRange:
     """A copy of a range for a field that takes integers."""
-    numbers = {"low": found.low, "high": found.high, "step": 1 if found.step is None else found.step}
+    numbers = {"low": range_.low, "high": range_.high, "step": 1 if range_.step is None else range_.step}
     for key, number in numbers.items():
         if number != int(number):
             raise yaml_source.error((*path, key), f"expected a whole number, found {number}")
-    if found.log and found.low < 1:
-        raise yaml_source.error(path, f"a log range of whole numbers must start at 1 or above, found low {found.low}")
-    return IntRange(int(found.low), int(found.high), found.log, int(numbers["step"]))
+    if range_.log and range_.low < 1:
+        raise yaml_source.error(path, f"a log range of whole numbers must start at 1 or above, found low {range_.low}")
+    return IntRange(int(range_.low), int(range_.high), range_.log, int(numbers["step"]))
 
 
-def as_real(found: FloatRange) -> FloatRange:
-    return FloatRange(float(found.low), float(found.high), found.log, None if found.step is None else float(found.step))
+def as_real(range_: FloatRange) -> FloatRange:
+    return FloatRange(
+        float(range_.low), float(range_.high), range_.log, None if range_.step is None else float(range_.step)
+    )
 
 
 def _choices(yaml_source: YamlSource, path: Keys, value: dict[str, Any]) -> Choices:
@@ -185,8 +189,8 @@ def _choices(yaml_source: YamlSource, path: Keys, value: dict[str, Any]) -> Choi
     values = value["choices"]
     if not isinstance(values, list) or len(values) < 2:
         raise yaml_source.error(path, f"choices must be a list of two values or more, found {describe(values)}")
-    for place, item in enumerate(values):
-        for other in values[:place]:
+    for position, item in enumerate(values):
+        for other in values[:position]:
             if same(item, other):
                 raise yaml_source.error(path, f"the choice {describe(item)} is written twice")
             if item == other:  # true equals 1 in the database

@@ -26,19 +26,19 @@ NOT_FILES: Final = ("none", "pretrained")
 
 
 def resolve_study(config: StudyConfig) -> StudyConfig:
-    """A parsed study with absolute paths, ranges of the right kind, and everything checked. Raises ConfigError."""
+    """A parsed study with absolute paths and ranges of the right kind, fully checked. Raises ConfigError."""
     yaml_source = config.yaml_source
     if not config.space:
         raise yaml_source.error((), "nothing to search: no value is a range such as {low: 0.1, high: 10, log: true}")
     tree = absolute(yaml_source)
-    parsed = {name: _with_paths(found, name, tree) for name, found in config.space.items()}
-    first = {name: found.ends()[0] for name, found in parsed.items()}
+    parsed = {name: _with_paths(range_, name, tree) for name, range_ in config.space.items()}
+    first = {name: range_.ends()[0] for name, range_ in parsed.items()}
     base = _check(yaml_source, fill(tree, first))
     options = _plugin_arguments(yaml_source, base)
     space: dict[str, Range] = {}
-    for name, found in parsed.items():
+    for name, range_ in parsed.items():
         path = tuple(name.split("."))
-        space[name] = _typed(yaml_source, path, found, base, options)
+        space[name] = _typed(yaml_source, path, range_, base, options)
         for value in space[name].ends():
             other = _check(yaml_source, fill(tree, first | {name: value}))
             _check_comparable(yaml_source, path, base, other)
@@ -56,10 +56,10 @@ def resolve_study(config: StudyConfig) -> StudyConfig:
     return resolved
 
 
-def _with_paths(found: Range, name: str, tree: Mapping[str, Any]) -> Range:
-    """Choices with the absolute paths of the tree."""
-    if not isinstance(found, Choices):
-        return found
+def _with_paths(range_: Range, name: str, tree: Mapping[str, Any]) -> Range:
+    """Choices with the absolute paths of the tree; other ranges as they are."""
+    if not isinstance(range_, Choices):
+        return range_
     value: Any = tree
     for key in name.split("."):
         value = value[key]
@@ -67,7 +67,7 @@ def _with_paths(found: Range, name: str, tree: Mapping[str, Any]) -> Range:
 
 
 def resolve_configuration(yaml_source: YamlSource, values: Mapping[str, Any]) -> Configuration:
-    """The configuration of a file with these values at their dotted paths, checked whole. Raises ConfigError."""
+    """The configuration of a file with these values at their dotted paths, fully checked. Raises ConfigError."""
     return _check(yaml_source, fill(absolute(yaml_source), values))
 
 
@@ -87,11 +87,11 @@ def _plugin_arguments(yaml_source: YamlSource, configuration: Configuration) -> 
     """The checked options of every plug-in by the path of its section."""
     data, model, context = configuration.data, configuration.model, configuration.context
     of_loss = configuration.loss_context
-    found = {
+    checked = {
         ("data",): check_plugin(yaml_source, "data", data.name, data.options, context, ("data",)),
         ("model",): check_plugin(yaml_source, "model", model.name, model.options, context, ("model",)),
     }
-    return found | {
+    return checked | {
         ("loss", name): check_plugin(yaml_source, "loss", term.term or name, term.options, of_loss, ("loss", name))
         for name, term in configuration.loss.items()
     }
@@ -100,19 +100,19 @@ def _plugin_arguments(yaml_source: YamlSource, configuration: Configuration) -> 
 def _typed(
     yaml_source: YamlSource,
     path: Keys,
-    found: Range,
+    range_: Range,
     base: Configuration,
     options: Mapping[Keys, Mapping[str, Any]],
 ) -> Range:
-    """A numeric range of whole numbers in a field that takes whole numbers is an IntRange."""
-    if isinstance(found, (Choices, IntRange)):
-        return found
+    """The range with the type of its field: an IntRange if the ends and the field's value are integers."""
+    if isinstance(range_, (Choices, IntRange)):
+        return range_
     value: Any = base.model_dump()
     for depth, key in enumerate(path):
         checked = options.get(path[:depth], {})
         value = checked[key] if key in checked else value.get(key) if isinstance(value, dict) else None
-    whole = isinstance(value, int) and all(isinstance(end, int) for end in found.ends())
-    return as_whole(yaml_source, path, found) if whole else as_real(found)
+    whole = isinstance(value, int) and all(isinstance(end, int) for end in range_.ends())
+    return as_whole(yaml_source, path, range_) if whole else as_real(range_)
 
 
 def _as_written(space: Mapping[str, Range], baselines: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -126,17 +126,17 @@ def _as_written(space: Mapping[str, Range], baselines: Mapping[str, Mapping[str,
 def _check_values_of_baselines(config: StudyConfig) -> None:
     yaml_source = config.yaml_source
     for name, values in config.search.baselines.items():
-        place = ("search", "baselines", name)
+        keys = ("search", "baselines", name)
         try:
             other = _check(yaml_source, fill(config.tree, values))
             _check_comparable(yaml_source, (), config.base, other)
         except ConfigError as error:
             problem = error.problems[0]
-            raise yaml_source.error((*place, *filter(None, [problem.path])), problem.message) from None
+            raise yaml_source.error((*keys, *filter(None, [problem.path])), problem.message) from None
 
 
 def _check_comparable(yaml_source: YamlSource, path: Keys, base: Configuration, other: Configuration) -> None:
-    if other.measured_on != base.measured_on:  # flow's errors are in pixels of evaluation.size
+    if other.measured_on != base.measured_on:  # it includes evaluation.size: errors of flow are in its pixels
         changed = next(key for key, value in base.measured_on.items() if other.measured_on[key] != value)
         way_out = "; set evaluation.size" if changed == "size" else ""
         raise yaml_source.error(
@@ -152,18 +152,18 @@ def storage_of(yaml_source: YamlSource) -> str:
         return f"sqlite:///{yaml_source.tree.get('name')}.db"
     if not isinstance(value, str) or not value:
         kinds = {dict: "a mapping", list: "a list", bool: "true or false", str: "nothing"}
-        found = kinds.get(type(value), "a number")
-        text = f"expected a database URL, found {found}; write the URL itself: storage: sqlite:///study.db"
+        type_name = kinds.get(type(value), "a number")
+        text = f"expected a database URL, found {type_name}; write the URL itself: storage: sqlite:///study.db"
         raise yaml_source.error(("storage",), text)
     url = Secret(_variables(yaml_source, ("storage",), Secret(value)))
     if not url.isprintable():
         raise yaml_source.error(("storage",), "a database URL has no such characters")
     if not re.match(r"^(sqlite|postgresql)(\+[a-z0-9_]+)?://", url):
         scheme = re.match(r"[a-z][a-z0-9+.-]*(?=://)", url)
-        found = scheme.group() if scheme else "no scheme"
+        start = scheme.group() if scheme else "no scheme"
         raise yaml_source.error(
             ("storage",),
-            f"expected a URL that starts with sqlite:/// or postgresql://, found {found}{database_url(value)}",
+            f"expected a URL that starts with sqlite:/// or postgresql://, found {start}{database_url(value)}",
         )
     sqlite = re.match(r"(sqlite(?:\+[a-z0-9_]+)?)://(/?)(.*)", url, re.DOTALL)
     if sqlite is None:
@@ -178,8 +178,8 @@ def storage_of(yaml_source: YamlSource) -> str:
 
 
 def absolute(yaml_source: YamlSource) -> dict[str, Any]:
-    """The sections of the configuration with absolute paths, so that it trains from any folder and on a worker; `~` is
-    the home folder wherever a path may stand."""
+    """The sections of the configuration with absolute paths, so that it can be trained from any folder and on a worker.
+    `~` is the home folder in every path."""
     tree = {key: yaml_source.tree[key] for key in CONFIGURATION_KEYS if key in yaml_source.tree}
     for section in ("data", "model", "resources"):
         if isinstance(tree.get(section), dict):
@@ -203,7 +203,7 @@ def _absolute_path(value: Any) -> Any:
 
 
 def _at_home(value: Any) -> Any:
-    """A value of a section in which each text that begins with `~` is a path in the home folder."""
+    """A value of a section, with `~` at the beginning of texts replaced by the home folder."""
     if isinstance(value, dict):
         return {key: _at_home(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -212,7 +212,7 @@ def _at_home(value: Any) -> Any:
 
 
 def with_variables(yaml_source: YamlSource, tree: Mapping[str, Any]) -> dict[str, Any]:
-    """The tree with `${VAR}` replaced where that is allowed."""
+    """The tree with `${VAR}` replaced in the values that allow it."""
     result = dict(tree)
     for path in PATHS:
         section, key = path
@@ -226,9 +226,9 @@ def _variables(yaml_source: YamlSource, path: Keys, text: str) -> str:
     def value(match: re.Match[str]) -> str:
         name = match.group(1)
         if name not in os.environ:
-            # a word in capitals is a variable's name; another word may be a password
-            known = name if path != ("storage",) or re.fullmatch(r"[A-Z][A-Z0-9_]*", name) else "between ${ and }"
-            raise yaml_source.error(path, f"the environment variable {known} is not set")
+            # A word in capitals is a variable's name; any other word may be a password.
+            shown = name if path != ("storage",) or re.fullmatch(r"[A-Z][A-Z0-9_]*", name) else "between ${ and }"
+            raise yaml_source.error(path, f"the environment variable {shown} is not set")
         return os.environ[name]
 
     return re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", value, text)

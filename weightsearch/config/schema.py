@@ -103,10 +103,10 @@ class Term(BaseModel):
 
 
 class EarlyStopping(Section):
-    """A training ends when a metric of the validation split no longer improves. What counts is its best epoch: the
-    trial's values, the checkpoint's network and the export are that epoch's. patience: epochs without improvement.
-    metric: in a study its first objective unless given. direction: whether smaller or larger values are better; only
-    for a metric of your own."""
+    """A training ends when a metric of the validation split no longer improves. The best epoch counts: it gives the
+    trial's values, the checkpoint's network and the export. patience: epochs without improvement. metric: metric to
+    watch; default in a study: its first objective. direction: whether smaller or larger values are better; only for a
+    metric of your own."""
 
     patience: Count
     metric: str = "abs_rel"
@@ -120,7 +120,7 @@ class EarlyStopping(Section):
         return self.direction or direction_of(self.metric)
 
     def best(self, curve: Sequence[float]) -> int:
-        """The best epoch, counted from 1, of the metric's values, one an epoch; of equal ones the first."""
+        """The best epoch, counted from 1; the first of equal ones. curve: the metric's value at each epoch."""
         sign = -1 if self.better == "maximize" else 1
         return 1 + min(range(len(curve)), key=lambda index: sign * curve[index])
 
@@ -130,15 +130,14 @@ class EarlyStopping(Section):
 
 
 class Train(Section):
-    """The training loop. epochs: number of epochs. batch_size: images of a step. optimizer: Adam, AdamW or SGD.
+    """The training loop. epochs: number of epochs. batch_size: images per step. optimizer: Adam, AdamW or SGD.
     weight_decay: of the optimizer. momentum: of SGD. schedule: of the learning rate over all steps. early_stopping:
-    when to end before the last epoch; null for never. lr: learning rate; encoder_lr: of the encoder's parameters,
-    null for the same one. freeze_encoder: the encoder learns nothing, nor do its batch-norm statistics. clip_norm:
-    largest gradient norm over all parameters, null for no clipping. amp: automatic mixed precision on a GPU (on a
-    CPU training is always float32). channels_last: colours lie side by side in memory, which is faster on CPUs and
-    GPUs; false for a network that cannot have it (one that calls `view` on its feature maps). start_epochs: the
-    epoch, counted from 1, at which a part of the network begins to learn, by its attribute's name, such as {depth:
-    4}."""
+    when to end before the last epoch; null for never. lr: learning rate; encoder_lr: learning rate of the encoder, null
+    for the same as lr. freeze_encoder: keep the encoder's parameters and batch-norm statistics fixed. clip_norm:
+    largest gradient norm over all parameters, null for no clipping. amp: automatic mixed precision on a GPU (training
+    on a CPU is always float32). channels_last: channels-last memory format, which is faster on CPUs and GPUs; false for
+    a network that cannot use it (it calls `view` on its feature maps). start_epochs: the epoch, counted from 1, at
+    which a part of the network begins to learn, by its attribute's name, such as {depth: 4}."""
 
     epochs: Count
     batch_size: Count = 8
@@ -161,24 +160,26 @@ class Train(Section):
         return None if self.early_stopping is None else self.early_stopping.metric
 
     def over(self, epochs: int, curve: Sequence[float]) -> bool:
-        """True if a training is at its end after so many epochs. curve: the watched metric, a value an epoch."""
+        """True if a training ends after so many epochs. curve: the watched metric's value at each epoch."""
         return epochs >= self.epochs or (self.early_stopping is not None and self.early_stopping.over(curve))
 
     def epoch_that_counts(self, epochs: int, curve: Sequence[float]) -> int:
-        """The epoch whose network and metrics are the training's: the last of so many or, under early stopping, the
-        best. curve: see `over`."""
+        """The epoch that gives the training's network and metrics: the last one or, with early stopping, the best.
+        epochs: the number of finished epochs. curve: see `over`."""
         return epochs if self.early_stopping is None else self.early_stopping.best(curve)
 
 
 class Rebalance(Section):
-    """Which pixels depth and pose learn from, by Delta, the photometric error by depth and pose less that by flow.
+    """The pixels that depth and pose learn from, selected by Delta: the photometric error by depth and pose minus the
+    photometric error by flow.
 
-    method: `none` all; `negative` Delta < 0; `minimum` the same, and flow from all others, so that each pixel counts
-    with the smaller of its two errors; `neighbourhood` |Delta - mode| <= eta; `one_sided` Delta - mode <= eta; `oracle`
-    those that truly stand still, where the data set knows. eta: in units of the photometric error, which lies in
-    [0, 1]. mode_estimator: of the batch's Delta. flow_pixels: that flow learns from: all, those that are seen in both
-    pictures, or those that depth and pose do not learn from (all, under `none`); `minimum` goes its own way.
-    warmup_epochs: in which all learn from all."""
+    method: `none`: all pixels; `negative`: Delta < 0; `minimum`: the same, and flow learns from all other pixels, so
+    that each pixel counts with the smaller of its two errors; `neighbourhood`: |Delta - mode| <= eta; `one_sided`:
+    Delta - mode <= eta; `oracle`: the truly static pixels, for data sets that know them. eta: threshold in units of the
+    photometric error, which lies in [0, 1]. mode_estimator: estimator of the mode of the batch's Delta. flow_pixels:
+    pixels that flow learns from: `all`, those that are `visible` in both images, or the `complement` of the pixels that
+    depth and pose learn from (all, under `none`); not used by `minimum`. warmup_epochs: epochs in which all learn from
+    all pixels."""
 
     method: Literal["none", "minimum", "negative", "neighbourhood", "one_sided", "oracle"] = "none"
     eta: Positive = 0.05
@@ -188,10 +189,10 @@ class Rebalance(Section):
 
 
 class Augmentation(Section):
-    """Random changes of training pictures. mirror: probability of left and right exchanged. rotation: largest angle in
-    degrees about the picture's centre. crop: height, width in pixels of a window at a random place. brightness,
-    contrast, saturation, gamma: a factor (gamma: an exponent) from 1 - x to 1 + x. hue: largest change, as a share of
-    the colour circle. permute_channels: probability of a random order of red, green and blue."""
+    """Random changes of training images. mirror: probability of a horizontal flip. rotation: largest angle in degrees
+    about the image centre. crop: height, width in pixels of a window at a random position. brightness, contrast,
+    saturation, gamma: a factor (gamma: an exponent) from 1 - x to 1 + x. hue: largest change, as a share of the colour
+    circle. permute_channels: probability of a random order of red, green and blue."""
 
     mirror: Probability = 0.0
     rotation: Annotated[float, Field(ge=0, le=45)] = 0.0
@@ -208,10 +209,10 @@ class Augmentation(Section):
         return self != Augmentation()
 
 
-# What published numbers were taken under. NYU: the Eigen split as BTS and its followers evaluate it. KITTI: the Eigen
-# split with Garg's crop, each image at its own size (175 of the 697 are not 375x1242). DenseDepth: its own crop of NYU,
-# all pixels pooled, predictions of at least a hundredth of the range, and an abs_rel that divides by the prediction,
-# since its evaluation swaps the two.
+# Protocols of published results. NYU: the Eigen split as BTS and later work evaluate it. KITTI: the Eigen split with
+# Garg's crop, each image at its own size (175 of the 697 are not 375x1242). DenseDepth: its own crop of NYU, all pixels
+# pooled, predictions of at least a hundredth of the range, and an abs_rel that divides by the prediction, since its
+# evaluation swaps prediction and truth.
 PRESETS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
     {
         "nyu": {"crop": "nyu", "min_depth": 1e-3, "max_depth": 10.0, "size": [480, 640]},
@@ -230,7 +231,7 @@ PRESETS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
 
 
 def _preset(value: object) -> object:
-    """`nyu` is short for `{preset: nyu}`; what a preset sets can be set otherwise beside it."""
+    """The long form of the section: `nyu` is short for `{preset: nyu}`. Keys beside a preset override its values."""
     if isinstance(value, str):
         value = {"preset": value}
     if isinstance(value, dict) and isinstance(value.get("preset"), str):
@@ -241,8 +242,8 @@ def _preset(value: object) -> object:
 class Evaluation(Section):
     """The protocol of metrics. preset: see PRESETS. crop: the part of the image that counts. min_depth, max_depth:
     metres (null: the data's). size: height, width in pixels at which prediction and truth are compared, of depth and of
-    flow (null: the data's), or `native`: each picture at the size of its own files, which may differ within a data set.
-    bits: of the network's quantised outputs, null for none. flip_average: mean of the predictions of
+    flow (null: the data's), or `native`: each image at the size of its own files, which may differ within a data set.
+    bits: bits of the network's quantised outputs, null for no quantisation. flip_average: average the predictions of
     the image and of its mirror image. median_scaling: scale each prediction by the ratio of the median depths, true to
     predicted. metrics: your own metrics, {name: package.module:function}; the function maps predicted and true depth of
     one image's valid pixels (metres, float64, [N]) to a number. aggregation: mean over images of each image's value, or
@@ -262,8 +263,8 @@ class Evaluation(Section):
 
     @model_serializer(mode="wrap")
     def _short(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """The differences from the preset, or from the defaults: so that another preset can be set over a stored
-        one."""
+        """The values that differ from the preset, or from the defaults, so that a stored section can get another
+        preset."""
         usual = {name: field.get_default(call_default_factory=True) for name, field in type(self).model_fields.items()}
         preset = {**usual, **PRESETS.get(self.preset or "", {}), "preset": None}
         return {name: value for name, value in whole(self).items() if as_tuple(value) != as_tuple(preset[name])}
@@ -271,8 +272,8 @@ class Evaluation(Section):
 
 class Search(Section):
     """The search. objectives: metric -> minimize or maximize. sampler: what proposes values. pruner: what stops trials
-    early. trials: number of trials, baselines included. baselines: name -> values of all searched parameters, trained
-    first to compare with. max_consecutive_failures: so many failed trials in a row stop the search; null for never."""
+    early. trials: number of trials, baselines included. baselines: name -> values of all searched parameters; they are
+    trained first. max_consecutive_failures: number of failed trials in a row that stops the search; null for never."""
 
     objectives: dict[str, Direction]
     sampler: Named = PluginSection(name="tpe")
@@ -283,9 +284,9 @@ class Search(Section):
 
 
 class Analysis(Section):
-    """Measurements beside the training, which they do not change. budget: the share of its time that probes of the
-    terms' gradients may cost, 0 for none. pictures: frames of the validation split whose depth is kept as pictures.
-    check_units: warn if depth seems to be in another unit than it is read in; false if the unit is right."""
+    """Measurements during the training, which they do not change. budget: share of the training time for probes of the
+    terms' gradients, 0 for none. pictures: number of validation frames whose depth is stored as images. check_units:
+    warn if depth seems to be in another unit than it is read in; false if the unit is right."""
 
     budget: Probability = 0.02
     pictures: Annotated[int, Field(ge=0, le=16)] = 4
@@ -348,20 +349,21 @@ class Configuration(Section):
 
     @property
     def loss_context(self) -> dict[str, Any]:
-        """The context of loss terms: where the model's own options set a value, such as the largest depth that a head
-        can say, its loss means the same one."""
+        """The context of loss terms. Options of the model, such as the largest depth of a head, override the values of
+        the data section, so that network and loss agree."""
         own = {key: value for key, value in self.model.options.items() if key in self.context}
         return self.context | own
 
     @property
     def depth_range(self) -> tuple[float, float]:
-        """Metres: truth outside is not evaluated, predictions are clamped to it."""
+        """The depth range of the evaluation, metres: truth outside is not evaluated, predictions are clamped to it."""
         data, evaluation = self.data, self.evaluation
         return evaluation.min_depth or data.min_depth, evaluation.max_depth or data.max_depth
 
     @property
     def measured_on(self) -> dict[str, Any]:
-        """The settings besides the network on which an objective's value depends: equal for all trials of a study."""
+        """The settings, apart from the network, that an objective's value depends on: equal for all trials of a
+        study."""
         data = self.data.model_dump(exclude={"size", "min_depth", "max_depth"})
         size = self.evaluation.size or self.data.size
         evaluation = self.evaluation.model_dump()

@@ -1,6 +1,6 @@
 """A study file -> StudyConfig: one configuration, the ranges in it, and how to search them.
 
-Two steps: `parse` turns text into typed records, without a look at the disk, the environment or any plug-in; `resolve`
+Two steps: `parse` turns text into typed records, without access to the disk, the environment or any plug-in; `resolve`
 (in resolve.py) then checks plug-ins and their options, paths, environment variables and metrics.
 """
 
@@ -32,9 +32,9 @@ class StudyConfig:
     """A study file.
 
     tree: the configuration's sections as written, with overrides, ranges and `${VAR}`; after `resolve` paths are
-    absolute. space: the range of every searched parameter by its dotted path, in the order of the file; whether a range
-    is one of integers is known after `resolve`. base: the configuration at the first value of every range. storage: the
-    database's URL; before `resolve` as it is written, empty if it is not.
+    absolute. space: the range of every searched parameter by its dotted path, in the order of the file; ranges of
+    integers get their type in `resolve`. base: the configuration at the first value of every range. storage: the
+    database's URL; before `resolve` as written in the file, empty if the file has none.
     """
 
     yaml_source: YamlSource
@@ -50,7 +50,7 @@ class StudyConfig:
         return self.base.name
 
     def configuration(self, values: Mapping[str, Any]) -> Configuration:
-        """The configuration with every range replaced. values: dotted path -> value; may also override others."""
+        """The configuration with every range replaced. values: dotted path -> value; may also override other values."""
         from weightsearch.config.resolve import with_variables
 
         return validate(self.yaml_source, Configuration, with_variables(self.yaml_source, fill(self.tree, values)))
@@ -60,7 +60,7 @@ def parse_study(yaml_source: YamlSource) -> StudyConfig:
     """A study from a file's YAML. Raises ConfigError."""
     tree = sections_of(yaml_source)
     space = _ranges(yaml_source)
-    first = {name: found.ends()[0] for name, found in space.items()}
+    first = {name: range_.ends()[0] for name, range_ in space.items()}
     base = validate(yaml_source, Configuration, fill(tree, first))
     if "search" not in yaml_source.tree:
         raise yaml_source.error(
@@ -76,7 +76,8 @@ def parse_study(yaml_source: YamlSource) -> StudyConfig:
 
 
 def parse_stored(source: str, stored: Mapping[str, Any], trials: int = 1) -> StudyConfig:
-    """A study from what its database keeps of its file. source: its name in errors. Raises ConfigError."""
+    """A study from the sections of its file that its database stores. source: its name in errors. Raises
+    ConfigError."""
     baselines = {label: dict(values) for label, values in stored["baselines"].items()}
     search = {
         "objectives": dict(stored["objectives"]),
@@ -87,7 +88,7 @@ def parse_stored(source: str, stored: Mapping[str, Any], trials: int = 1) -> Stu
 
 
 def load_study(source: Source, overrides: Iterable[str] = ()) -> StudyConfig:
-    """Read and check a study file whole, its plug-ins and paths included. Raises ConfigError."""
+    """Read and fully check a study file, with its plug-ins and paths. Raises ConfigError."""
     from weightsearch.config.baselines import check_terms
     from weightsearch.config.resolve import resolve_study
 
@@ -101,7 +102,7 @@ def load_configuration(source: Source, overrides: Iterable[str] = ()) -> Configu
     from weightsearch.config.resolve import resolve_configuration
 
     yaml_source = read_study(source, overrides)
-    ranges = [".".join(found) for found, _ in find_ranges(sections_of(yaml_source))]
+    ranges = [".".join(path) for path, _ in find_ranges(sections_of(yaml_source))]
     if ranges:
         first = tuple(ranges[0].split("."))
         more = f" ({len(ranges)} ranges: {', '.join(ranges)})" if len(ranges) > 1 else ""
@@ -112,20 +113,19 @@ def load_configuration(source: Source, overrides: Iterable[str] = ()) -> Configu
 
 
 def load_base(source: Source, overrides: Iterable[str] = ()) -> Configuration:
-    """The configuration of a study file with each range at a value of it, or that of a file without ranges. Raises
-    ConfigError."""
+    """The configuration of a file, with each range replaced by its first value. Raises ConfigError."""
     from weightsearch.config.resolve import resolve_configuration
 
     yaml_source = read_study(source, overrides)
     sections_of(yaml_source)
     space = _ranges(yaml_source)
-    return resolve_configuration(yaml_source, {name: found.ends()[0] for name, found in space.items()})
+    return resolve_configuration(yaml_source, {name: range_.ends()[0] for name, range_ in space.items()})
 
 
 @dataclass(frozen=True)
 class StudyIdentity:
-    """The values that find a study in its database. trials: the number in the file, if any. place: the file and line of
-    the storage."""
+    """The values that identify a study in its database. trials: the number of trials in the file, if any. place:
+    `file:line` of the storage."""
 
     name: str
     trials: int | None
@@ -134,7 +134,8 @@ class StudyIdentity:
 
 
 def load_identity(source: Source, overrides: Iterable[str] = ()) -> StudyIdentity:
-    """Only the name and storage of a study file: enough to read its database, whatever else has changed."""
+    """Read only the name, storage and number of trials of a study file: enough to open its database, even if other
+    parts of the file are no longer valid."""
     from weightsearch.config.resolve import storage_of
 
     yaml_source = read_study(source, overrides)
@@ -143,8 +144,8 @@ def load_identity(source: Source, overrides: Iterable[str] = ()) -> StudyIdentit
         raise yaml_source.error(("name",), f"expected the study's name, found {describe(name)}")
     search = yaml_source.tree.get("search")
     trials = search.get("trials") if isinstance(search, dict) else None
-    place = yaml_source.place(("storage",))
-    return StudyIdentity(name, trials if type(trials) is int else None, storage_of(yaml_source), place)
+    location = yaml_source.place(("storage",))
+    return StudyIdentity(name, trials if type(trials) is int else None, storage_of(yaml_source), location)
 
 
 def locate(source: Source, overrides: Iterable[str], error: OptionError) -> ConfigError:
@@ -153,7 +154,7 @@ def locate(source: Source, overrides: Iterable[str], error: OptionError) -> Conf
 
 
 def sections_of(yaml_source: YamlSource) -> dict[str, Any]:
-    """The sections of a file that make its configuration. Raises ConfigError for a key that no file has."""
+    """The sections of a file that belong to its configuration. Raises ConfigError for an unknown key."""
     for key in yaml_source.tree:
         if key not in KNOWN_KEYS:
             if key == KEY:
@@ -164,7 +165,7 @@ def sections_of(yaml_source: YamlSource) -> dict[str, Any]:
 
 
 def _stop_by_objective(tree: Mapping[str, Any]) -> None:
-    """Early stopping that names no metric uses the first objective."""
+    """Let early stopping use the first objective if it names no metric, and its direction for an own metric."""
     train = tree.get("train")
     stopping = train.get("early_stopping") if isinstance(train, dict) else None
     name, direction = next(iter(_objectives(tree).items()), (None, None))
@@ -181,14 +182,14 @@ def _is_own(tree: Mapping[str, Any], metric: Any) -> bool:
 
 
 def _objectives(tree: Mapping[str, Any]) -> Mapping[str, Any]:
-    """As they are written, before they are checked; none where there is no such section."""
+    """The objectives as written, unchecked; empty without such a section."""
     search = tree.get("search")
     objectives = search.get("objectives") if isinstance(search, dict) else None
     return objectives if isinstance(objectives, dict) else {}
 
 
 def _ranges(yaml_source: YamlSource) -> dict[str, Range]:
-    """Every range of the file by its dotted path; numeric ones are of real numbers until `resolve`."""
+    """Every range of the file by its dotted path; numeric ranges are FloatRanges until `resolve`."""
     space: dict[str, Range] = {}
     for path, written in find_ranges(yaml_source.tree):
         if path[0] not in RANGE_SECTIONS:

@@ -1,4 +1,4 @@
-"""Plain values -> typed sections, with every mistake named by its path and line."""
+"""Validation: plain values -> typed sections, with path and line of every mistake."""
 
 from __future__ import annotations
 
@@ -55,12 +55,14 @@ def check_plugin(
     except ConfigError as error:
         if kind == "loss":
             hint = about_function(target)
-            raise ConfigError(tuple(_hinted(one, "is missing", hint) for one in error.problems)) from None
+            raise ConfigError(tuple(_hinted(problem, "is missing", hint) for problem in error.problems)) from None
         if kind in ("data", "model"):
             raise
         whose = f"unknown key of the {kind} {name}"
         raise ConfigError(
-            tuple(replace(one, message=one.message.replace("unknown key", whose, 1)) for one in error.problems)
+            tuple(
+                replace(problem, message=problem.message.replace("unknown key", whose, 1)) for problem in error.problems
+            )
         ) from None
 
 
@@ -71,9 +73,9 @@ def _hinted(problem: Problem, words: str, hint: str) -> Problem:
 def _problems(
     yaml_source: YamlSource, model: type[BaseModel], tree: Any, path: Keys, error: ValidationError
 ) -> tuple[Problem, ...]:
-    """One for each mistake: a misspelt key is not also a missing one; all that a section lacks is one problem, and so
-    is what stands in one line."""
-    found: dict[Keys, Problem] = {}
+    """A problem for each mistake. A misspelt key is not also reported as missing; the missing keys of a section are one
+    problem; a line of the file has at most one problem."""
+    problems: dict[Keys, Problem] = {}
     missing: dict[Keys, list[str]] = {}
     for detail in error.errors(include_url=False):
         absent = detail["type"] == "missing"
@@ -84,30 +86,31 @@ def _problems(
                 missing.setdefault(section, []).append(keys[-1])
             else:
                 message = f"unknown key; did you mean {keys[-1]!r}?"
-                found[(*section, written)] = yaml_source.problem((*section, written), message)
+                problems[(*section, written)] = yaml_source.problem((*section, written), message)
             continue
         keys, message = _named(model, keys, _message(model, keys, detail, path))
         full = (*path, *keys)
         problem = yaml_source.problem(full, message)
-        if full in found and detail["type"] != "extra_forbidden":  # alternatives of a value, such as a number or 'auto'
+        # Alternatives of a value, such as a number or 'auto', give an error each.
+        if full in problems and detail["type"] != "extra_forbidden":
             problem = Problem(
-                problem.path, f"{found[full].message.split(', found')[0]}; or {problem.message}", problem.place
+                problem.path, f"{problems[full].message.split(', found')[0]}; or {problem.message}", problem.place
             )
-        found[full] = problem
+        problems[full] = problem
     for section, names in missing.items():
-        if not any(full[:-1] == section and "unknown key" in problem.message for full, problem in found.items()):
+        if not any(full[:-1] == section and "unknown key" in problem.message for full, problem in problems.items()):
             where = (*section, names[0]) if len(names) == 1 else section
             message = "is missing" if len(names) == 1 else f"{', '.join(names)} are missing"
-            found[(*section, "is missing")] = yaml_source.problem(where, message)
+            problems[(*section, "is missing")] = yaml_source.problem(where, message)
     by_place: dict[str, Problem] = {}
-    for problem in found.values():
+    for problem in problems.values():
         by_place.setdefault(problem.place, problem)
     return tuple(by_place.values())
 
 
 def _written(tree: Any, loc: Iterable[str | int], *, absent: bool) -> Keys:
-    """The part of pydantic's location that is a path in the file: it also names alternatives of a union. absent: the
-    last part is a key that is not there."""
+    """The part of pydantic's location that is a path in the file, without the alternatives of a union. absent: the last
+    part is a missing key."""
     keys: list[str] = []
     branch = tree
     parts = list(loc)
@@ -123,11 +126,11 @@ def _written(tree: Any, loc: Iterable[str | int], *, absent: bool) -> Keys:
 
 
 def _named(model: type[BaseModel], keys: Keys, message: str) -> tuple[Keys, str]:
-    """The path that the check of a whole section names at the beginning of its message, and the rest of that; the
-    section's own path and the message where it names none."""
+    """Split the message of a check of a whole section into the path at its beginning and the rest; without a path,
+    return the section's own path and the message."""
     name, colon, rest = message.partition(": ")
     deeper = tuple(name.split("."))
-    if colon and deeper[0] in _known_keys(model, keys):
+    if colon and deeper[0] in _section_keys(model, keys):
         return (*keys, *deeper), rest
     return keys, message
 
@@ -136,7 +139,7 @@ def _misspelt(model: type[BaseModel], tree: Any, keys: Keys) -> str | None:
     """An unknown key that resembles a missing one, such as `wieght` for `weight`."""
     for key in keys[:-1]:
         tree = tree[key] if isinstance(tree, dict) else {}
-    others = [key for key in tree if key not in _known_keys(model, keys[:-1])] if isinstance(tree, dict) else []
+    others = [key for key in tree if key not in _section_keys(model, keys[:-1])] if isinstance(tree, dict) else []
     return next(iter(difflib.get_close_matches(keys[-1], others, n=1, cutoff=0.7)), None)
 
 
@@ -145,10 +148,10 @@ def _message(model: type[BaseModel], keys: Keys, detail: Any, path: Keys) -> str
     whole = (*path, *keys)
     if kind == "extra_forbidden":
         own = OWN_KEYS.get(path[0], ()) if path and len(keys) == 1 else ()
-        known = [*_known_keys(model, keys[:-1]), *own]
+        valid_keys = [*_section_keys(model, keys[:-1]), *own]
         if hint := elsewhere(whole, detail["input"]):
             return f"unknown key{hint}"
-        return f"unknown key{known_words(keys[-1], known)}" if known else "unknown key; there are no options"
+        return f"unknown key{known_words(keys[-1], valid_keys)}" if valid_keys else "unknown key; there are no options"
     if kind == "value_error":
         return str(detail["ctx"]["error"])
     if kind == "string_pattern_mismatch":
@@ -163,7 +166,7 @@ def _message(model: type[BaseModel], keys: Keys, detail: Any, path: Keys) -> str
     return f"{expected}, found {describe(detail['input'])}{hint}"
 
 
-def _known_keys(model: type[BaseModel], keys: Keys) -> list[str]:
+def _section_keys(model: type[BaseModel], keys: Keys) -> list[str]:
     """The keys of the section that a path leads to."""
     current: Any = model
     for key in keys:

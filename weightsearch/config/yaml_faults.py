@@ -1,4 +1,4 @@
-"""PyYAML's errors in plain words. The user's own text is never repeated: it may hold a password."""
+"""PyYAML's errors in plain words. The user's own text is never repeated, since it may hold a password."""
 
 from __future__ import annotations
 

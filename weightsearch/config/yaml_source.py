@@ -1,4 +1,4 @@
-"""YAML text -> a plain tree that remembers the line of every value."""
+"""YAML text -> a plain tree, with the line of every value."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class YamlSource:
     places: dict[Keys, str] = field(default_factory=dict, repr=False)
 
     def place(self, keys: Iterable[object]) -> str:
-        """`file:line` of a value, or of the nearest thing around it that was written."""
+        """`file:line` of a value; if the file does not contain it, of the innermost section around it."""
         path = tuple(str(key) for key in keys)
         while path and path not in self.places:
             path = path[:-1]
@@ -169,7 +169,7 @@ def _load(text: str, source: str) -> tuple[Any, dict[Keys, str]]:
 
 
 class _Walker:
-    """Turns YAML nodes into Python values, one at a time, so that every mistake has its line."""
+    """Converts YAML nodes to Python values one at a time, so that every mistake has its line."""
 
     def __init__(self, loader: _Loader, source: str, places: dict[Keys, str]) -> None:
         self.loader = loader
@@ -197,8 +197,8 @@ class _Walker:
             value = self.loader.construct_object(node)
         except (ValueError, OverflowError, yaml.YAMLError) as error:
             what = explain(getattr(error, "problem", None) or str(error).splitlines()[0])
-            found = "the value" if path[:1] == ("storage",) else describe(node.value)
-            raise self.fail(path, f"cannot read {found}: {what}", node) from None
+            shown = "the value" if path[:1] == ("storage",) else describe(node.value)
+            raise self.fail(path, f"cannot read {shown}: {what}", node) from None
         if isinstance(value, str) and not value.isascii():
             try:
                 value.encode()
@@ -228,15 +228,16 @@ class _Walker:
         return result
 
     def check_commas(self, path: Keys, own: list[tuple[yaml.Node, yaml.Node]], number: int) -> None:
-        """Raise ConfigError where a comma, in braces, cut a value in two: `{low: 0,001}`, `{weight: uniform(1, 2)}`.
-        own: the mapping's keys and values. number: the first key without a value that may be the rest of a value."""
+        """Raise ConfigError if a comma in braces has split a value in two: `{low: 0,001}`, `{weight: uniform(1, 2)}`.
+        own: the mapping's keys and values. number: index of the first key without a value; it may be the rest of a
+        value."""
         (key, before), (rest, _) = own[number - 1], own[number]
         name = (*path, key.value)
         if name[0] == "storage" or not all(isinstance(node, yaml.ScalarNode) for node in (key, before, rest)):
             return
         if before.tag.endswith((":int", ":float")) and re.fullmatch(r"\d+(?:[eE][-+]?\d+)?", rest.value):
-            found = f"found {before.value},{rest.value}; a decimal comma? write {before.value}.{rest.value}"
-            raise self.fail(name, found, rest)
+            message = f"found {before.value},{rest.value}; a decimal comma? write {before.value}.{rest.value}"
+            raise self.fail(name, message, rest)
         parts = [before.value]
         for piece, value in own[number:]:
             if not isinstance(piece, yaml.ScalarNode) or not value.tag.endswith(":null"):
@@ -261,32 +262,32 @@ class _Walker:
 
 def _apply(yaml_source: YamlSource, override: str) -> None:
     name, equals, text = override.partition("=")
-    place = f"--set {override if len(override) <= LONGEST_SET else name}"
+    location = f"--set {override if len(override) <= LONGEST_SET else name}"
     if name.strip().split(".")[0] == "storage":  # it may hold a password
-        place = "--set storage=..."
+        location = "--set storage=..."
     keys = tuple(name.strip().split("."))
     if not equals or not all(keys):
-        raise ConfigError((Problem("", "expected path=value, such as train.epochs=4", place),))
+        raise ConfigError((Problem("", "expected path=value, such as train.epochs=4", location),))
     try:
         value: Any = text.strip() if keys == ("storage",) and not text.strip().startswith(("'", '"')) else None
         if value is None:  # an unquoted URL may be something else to YAML
-            value, _ = _load(text, place)
+            value, _ = _load(text, location)
     except ConfigError as error:
         whole = ".".join(filter(None, [name, error.problems[0].path]))
-        raise ConfigError((Problem(whole, error.problems[0].message, place),)) from None
+        raise ConfigError((Problem(whole, error.problems[0].message, location),)) from None
     try:
         put(yaml_source.tree, keys, value)
     except Unsettable as error:
         there = keys[: error.depth]
         if isinstance(error.value, list):
-            raise ConfigError((Problem(name, f"{'.'.join(there)} is a list; set it whole", place),)) from None
+            raise ConfigError((Problem(name, f"{'.'.join(there)} is a list; set it whole", location),)) from None
         message = f"is {describe(error.value)}, nothing can be set below it"
-        raise ConfigError((Problem(".".join(there), message, place),)) from None
+        raise ConfigError((Problem(".".join(there), message, location),)) from None
     forget(yaml_source.places, keys)
-    yaml_source.places[keys] = place
+    yaml_source.places[keys] = location
 
 
 def forget(places: dict[Keys, str], keys: Keys) -> None:
-    """Remove the lines of a value, and of everything below it, that is replaced or removed."""
-    for known in [path for path in places if path[: len(keys)] == keys]:
-        del places[known]
+    """Remove the lines of a replaced or removed value, and of everything below it."""
+    for old in [path for path in places if path[: len(keys)] == keys]:
+        del places[old]

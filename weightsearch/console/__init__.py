@@ -1,4 +1,4 @@
-"""Progress, results and tables on the screen. Besides the commands the only package that prints."""
+"""Progress, results and tables on the screen. Apart from the commands, this is the only package that prints."""
 
 from weightsearch.console.live import View, follow, progress_group
 from weightsearch.console.results import (

@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from weightsearch.search.status import Status
     from weightsearch.study.progress import Counts, Progress, RunningTrial
 
-SHARE_OF_LOOKS = 10  # seconds of pause for each second that a look takes
-SHARE_OF_COUNTS = 50  # seconds without counting for each second that a count of all drivers' trials takes
+SHARE_OF_LOOKS = 10  # seconds of pause for each second that reading the progress takes
+SHARE_OF_COUNTS = 50  # seconds of pause for each second that counting all drivers' trials takes
 DETAILED = 4  # running trials whose terms are shown
-SILENCE = 30.0  # seconds without a line before an epoch is worth one, where there is no terminal
+SILENCE = 30.0  # seconds without output before an epoch prints a line, if there is no terminal
 
 
 class View:
-    """Progress on the screen: a live view on a terminal, a line for each thing that happens elsewhere. to: where lines
-    go; to `err` where the output proper is a table."""
+    """Progress on the screen: a live view on a terminal, otherwise a line for each event. quiet: print errors only. to:
+    the console for lines; `err` for commands whose output is a table."""
 
     def __init__(self, *, quiet: bool, to: Console = out) -> None:
         self.quiet = quiet
@@ -51,7 +51,7 @@ class View:
             self.to.print(text, markup=False)
 
     def seldom(self, text: str) -> None:
-        """A line, unless there was one a short while ago."""
+        """Print a line, unless the last one is less than SILENCE seconds old."""
         now = time.monotonic()
         if now - self.last >= SILENCE:
             self.last = now
@@ -59,7 +59,8 @@ class View:
 
     @contextmanager
     def progress(self, what: str) -> Iterator[Any]:
-        """A callable for (done, total) that says how far something long is, once it takes longer than a second."""
+        """A callable (done, total) that prints the progress of a long step, once it takes longer than a second. what:
+        the step's name."""
         started = time.monotonic()
 
         def show_progress(done: int, total: int) -> None:
@@ -71,7 +72,8 @@ class View:
         yield show_progress
 
     def begin(self, status: Status, study: str, counts: Callable[[Collection[int]], Counts] | None = None) -> None:
-        """counts: reads the trials of all drivers, but for the COMPLETE ones that are given."""
+        """Start the view of a study. counts: reads the numbers of trials of all drivers, given the COMPLETE trials that
+        need not be read again."""
         self.status, self.study, self.counts = status, study, counts
         if not self.quiet and out.is_terminal:
             self.live = Live(get_renderable=self._render, console=out, refresh_per_second=2)
@@ -83,7 +85,7 @@ class View:
             self.live = None
 
     def __call__(self, event: Event) -> None:
-        """Take an event of the search; without a terminal, print the ends of trials and now and then an epoch."""
+        """Take an event of the search; without a terminal, print the ends of trials and some of the epochs."""
         told = {
             "waiting": f"{event.reason}; the workers continue, their reports are kept until the database is back",
             "back": "the database is back",
@@ -97,7 +99,7 @@ class View:
         if told is not None:
             err.print(told, markup=False)
         status = self.status
-        if status is None or event.kind == "warning":  # which may come from another thread
+        if status is None or event.kind == "warning":  # a warning may come from another thread
             return
         status.take(event)
         self._count(status)
@@ -126,11 +128,11 @@ class View:
         self.line(f"[{status.ended}/{status.total}] {name} {what}{value}{reason}; {so_far}{time_left}")
 
     def _count(self, status: Status) -> None:
-        """Take over what other drivers have done, unless that was read a short while ago."""
+        """Read the results of other drivers, unless they were read a short while ago."""
         started = time.monotonic()
         if self.counts is None or status.away or started < self.due:
             return
-        with suppress(StoreError):  # the next event reads it
+        with suppress(StoreError):  # the next event tries again
             status.recount(self.counts(status.full))
         self.due = time.monotonic() + SHARE_OF_COUNTS * (time.monotonic() - started)
 
@@ -139,8 +141,8 @@ class View:
 
 
 def progress_group(now: Progress) -> Group:
-    """A study's progress: what has ended, the best so far against the baselines, and of each running trial how much
-    every loss term contributes, and its gradient ratio with the place of the measurement."""
+    """A study's progress: ended trials, the best value so far compared with the baselines and, for running trials, the
+    contribution and gradient ratio of every loss term."""
     states = now.states
     head = f"{now.ended}{'' if now.total is None else f'/{now.total}'} trials: {states['COMPLETE']} done, "
     head += f"{states['PRUNED']} pruned, {states['FAIL']} failed; {states['RUNNING']} running"
@@ -162,7 +164,7 @@ def progress_group(now: Progress) -> Group:
         lines += _running_lines(trial, now)
     if len(now.running) > DETAILED:
         others = now.running[DETAILED:]
-        lines.append(Text("  also running: " + ", ".join(_in_short(one, now) for one in others)))
+        lines.append(Text("  also running: " + ", ".join(_in_short(trial, now) for trial in others)))
     return Group(*lines)
 
 
@@ -196,15 +198,16 @@ def _pull(ratio: float, pull: Pull) -> str:
 
 
 def _bar(share: float) -> str:
-    """A share of 1 as a bar of ten places."""
+    """A share in [0, 1] as a bar of ten characters."""
     eighths = round(80 * min(max(share, 0.0), 1.0)) if math.isfinite(share) else 0
     whole, rest = divmod(eighths, 8)
     return ("█" * whole + (" ▏▎▍▌▋▊▉"[rest] if rest else "")).ljust(10, "░")
 
 
 def follow(look: Callable[[], Progress], every: float, *, once: bool) -> None:
-    """Show a study's progress until Ctrl-C, or until nothing is left to be done: live on a terminal, elsewhere a block
-    of lines whenever something has changed. Raises WeightsearchError if the first look does; later ones may fail."""
+    """Show a study's progress until Ctrl-C or until the study has ended: live on a terminal, otherwise a block of lines
+    after each change. look: reads the progress. every: seconds between reads. once: show the progress once and return.
+    Raises WeightsearchError if the first read does; later reads may fail."""
     now = look()
     if once or not out.is_terminal:
         shown: Progress | None = None
@@ -222,8 +225,8 @@ def follow(look: Callable[[], Progress], every: float, *, once: bool) -> None:
 
 
 def _next_look(look: Callable[[], Progress], before: Progress, every: float) -> Progress:
-    """After a pause, longer where a look takes long: a large study is not read all the time. A database that is away
-    comes back, or does not: the last that was seen stays on the screen, with the reason."""
+    """Read the progress after a pause, which is longer if reading is slow, as for a large study. If the database does
+    not answer, return the last progress with the reason."""
     time.sleep(max(every, SHARE_OF_LOOKS * before.seconds))
     try:
         now = look()
@@ -233,5 +236,5 @@ def _next_look(look: Callable[[], Progress], before: Progress, every: float) -> 
 
 
 def _over(now: Progress) -> bool:
-    """True if nobody works on the study and nothing is left to be done."""
+    """True if no driver runs the study and no trial is running or waiting."""
     return now.ended > 0 and not now.drivers and not now.states["RUNNING"] and not now.states["WAITING"]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from weightsearch.training.cost import Cost
 
 SPREAD = "± is the standard deviation over the seeds"
-FAILURES = 5  # failed trials that are told one by one
+FAILURES = 5  # failed trials that are listed with their reasons
 
 
 def print_claims(claims: Sequence[Claim]) -> None:
@@ -38,13 +38,13 @@ def print_claims(claims: Sequence[Claim]) -> None:
     out.print(table, soft_wrap=False)
 
 
-def print_quantisation(found: Sequence[Quantisation]) -> None:
-    """A row for each number of levels; errors in millimetres."""
-    first = found[0]
+def print_quantisation(rows: Sequence[Quantisation]) -> None:
+    """Print the errors of quantised outputs in millimetres, a row for each number of levels."""
+    first = rows[0]
     table = _table("levels", "bits", "one output: step", "largest", "mean", "two outputs: largest", "mean", "mm")
-    for one in found:
-        errors = (one.single.step, one.single.largest_error, one.single.mean_error, one.largest_error, one.mean_error)
-        _add(table, str(one.single.levels), f"{one.single.bits:.2f}", *(f"{1000 * error:.4g}" for error in errors), "")
+    for row in rows:
+        errors = (row.single.step, row.single.largest_error, row.single.mean_error, row.largest_error, row.mean_error)
+        _add(table, str(row.single.levels), f"{row.single.bits:.2f}", *(f"{1000 * error:.4g}" for error in errors), "")
     out.print(table)
     out.print(
         f"depth {first.min_depth:g} to {first.max_depth:g} m; the integer target has {first.targets} values, "
@@ -53,17 +53,17 @@ def print_quantisation(found: Sequence[Quantisation]) -> None:
     )
     depths = [depth for depth in (0.5, 1, 2, 3, 5, 10, 15, 20, 40, 80) if first.min_depth <= depth <= first.max_depth]
     table = _table("largest relative error at", *(f"{depth:g} m" for depth in depths))
-    for one in found:
-        for name, error in (("one output", one.single.largest_error), ("two outputs", one.largest_error)):
+    for row in rows:
+        for name, error in (("one output", row.single.largest_error), ("two outputs", row.largest_error)):
             cells = (f"{100 * error / depth:.3g} %" for depth in depths if depth)
-            _add(table, f"{name}, {one.single.levels} levels", *cells)
+            _add(table, f"{name}, {row.single.levels} levels", *cells)
     out.print(table)
 
 
 def print_result(summary: StudySummary, best_file: Path | None) -> None:
     counts = ", ".join(f"{count} {state}" for state, count in summary.states.items() if count) or "no trials"
     out.print(f"study {summary.study}: {counts}", markup=False)
-    for trial in (one for one in summary.trials if one.state == "RUNNING"):
+    for trial in (trial for trial in summary.trials if trial.state == "RUNNING"):
         name = f"  trial {trial.number}" + (f" ({trial.baseline})" if trial.baseline else "")
         host = summary.hosts.get(trial.number)
         where = f" on {host}" if host else ""
@@ -107,8 +107,8 @@ def print_verdict(said: Sequence[Sentence], study: str = "") -> None:
 
 
 def print_compared(objective: str, entries: Sequence[Entry]) -> None:
-    """A row for each set of weights on a study's data: mean and spread of the objective, the weights, and what else is
-    searched."""
+    """Print a row for each set of weights on a study's data: mean and spread of the objective, the weights, and the
+    other searched parameters."""
     splits = [split for split in SPLITS if any(entry.values.get(split) for entry in entries)]
     table = _table("study", "weights of", *(f"{objective} {split}" for split in splits), "weights")
     study = ""
@@ -163,24 +163,24 @@ def print_costs(costs: Sequence[Cost]) -> None:
         out.print(f"on {costs[0].device}; multiply-adds of one image forward; memory of the training", markup=False)
 
 
-def print_metrics(found: Mapping[str, Mapping[str, float]], split: str) -> None:
-    """A row for every metric, a column for whoever predicts."""
-    table = _table(f"on {split}", *found)
-    for name in dict.fromkeys(name for metrics in found.values() for name in metrics):
-        _add(table, name, *(f"{metrics[name]:.4g}" if name in metrics else "-" for metrics in found.values()))
+def print_metrics(columns: Mapping[str, Mapping[str, float]], split: str) -> None:
+    """Print a row for every metric, a column for each predictor. columns: predictor -> metric -> value."""
+    table = _table(f"on {split}", *columns)
+    for name in dict.fromkeys(name for metrics in columns.values() for name in metrics):
+        _add(table, name, *(f"{metrics[name]:.4g}" if name in metrics else "-" for metrics in columns.values()))
     out.print(table)
 
 
-def print_data_check(found: DataCheck, configuration: Configuration) -> None:
-    """Print a row for each video, then the splits and the frames in no split, then a line for every problem. A data set
-    without depth shows its flow."""
+def print_data_check(check: DataCheck, configuration: Configuration) -> None:
+    """Print a row for each video, then the splits and the frames in no split, then a line for every problem. The rows
+    show depth, or flow if the data set has no depth."""
     from weightsearch.data.listing import example_noun
 
     low, high = configuration.data.min_depth, configuration.data.max_depth
-    of_flow = any(video.flow is not None for video in found.videos) and all(video.known == 0 for video in found.videos)
+    of_flow = any(video.flow is not None for video in check.videos) and all(video.known == 0 for video in check.videos)
     depth = ("depth from", "median", "to", "known", f"in {low:g}-{high:g} m")
     table = _table("video", "frames", "size", *(("median flow", "longest", "known") if of_flow else depth), "poses")
-    for video in found.videos:
+    for video in check.videos:
         sizes = ", ".join(f"{height}x{width}" for height, width in video.sizes[:3])
         _add(
             table,
@@ -191,22 +191,22 @@ def print_data_check(found: DataCheck, configuration: Configuration) -> None:
             "yes" if video.poses else "no",
         )
     out.print(table)
-    if found.splits is not None:
+    if check.splits is not None:
         noun = example_noun(configuration)
-        out.print(", ".join(f"{name} {count}" for name, count in found.splits.items()) + f" {noun}s", markup=False)
+        out.print(", ".join(f"{name} {count}" for name, count in check.splits.items()) + f" {noun}s", markup=False)
         unused = {
-            f"left out at the cuts (data.split.gap {configuration.data.split.gap})": found.in_gaps,
-            "in no split (the fractions of data.split add up to less than 1)": found.beyond,
-            "left out: a neighbour is missing (data.neighbours)": found.alone,
-            "left out: their depth is missing": found.left_out,
+            f"left out at the cuts (data.split.gap {configuration.data.split.gap})": check.in_gaps,
+            "in no split (the fractions of data.split add up to less than 1)": check.beyond,
+            "left out: a neighbour is missing (data.neighbours)": check.alone,
+            "left out: their depth is missing": check.left_out,
         }
         for why, count in unused.items():
             if count:
                 out.print(f"{count} {f'{noun} is' if count == 1 else f'{noun}s are'} {why}", markup=False)
-        out.print(f"{sum(found.splits.values()) + sum(unused.values())} {noun}s in all", markup=False)
-    some = f"; depth is measured on one frame in {found.every} of each video" if found.every > 1 else ""
-    out.print(f"{found.files} files read" if found.files else f"computed, no files{some}", markup=False)
-    for problem in found.problems:
+        out.print(f"{sum(check.splits.values()) + sum(unused.values())} {noun}s in all", markup=False)
+    some = f"; depth is measured on one frame in {check.every} of each video" if check.every > 1 else ""
+    out.print(f"{check.files} files read" if check.files else f"computed, no files{some}", markup=False)
+    for problem in check.problems:
         err.print(problem, markup=False)
 
 
@@ -231,13 +231,13 @@ def _table(first: str, *columns: str) -> Table:
 
 
 def _add(table: Table, *cells: str) -> None:
-    """A row of plain text: names may hold what rich would take for markup."""
+    """Add a row of plain text; rich must not read names as markup."""
     table.add_row(*map(Text, cells))
 
 
 def _comparison(summary: StudySummary, best: TrialSummary) -> Iterator[Table]:
-    """A table for each objective, and another for means over fresh seeds: the best trial against every baseline and
-    against trivial baselines that ignore the image, on both splits; the change is the best's against theirs."""
+    """A table for each objective, and another for its means over fresh seeds: the best trial compared with every
+    baseline and with the trivial baselines that ignore the image, on both splits."""
     for name in summary.directions:
         for fresh in (False, True):
             splits = [split for split in SPLITS if not fresh or summary.contender(best).seeds(name, split)]
@@ -267,9 +267,9 @@ def _compared(
         values = [_value(summary.contender(trial), objective, split, fresh) for split in splits]
         add(label, values, "-" if trial.state == "COMPLETE" else trial.state)
     for label in dict.fromkeys(label for of in summary.trivial.values() for label in of):
-        known = [summary.trivial[split].get(label, {}).get(objective) for split in splits]
-        if any(value is not None for value in known):
-            add(label, known)
+        trivial = [summary.trivial[split].get(label, {}).get(objective) for split in splits]
+        if any(value is not None for value in trivial):
+            add(label, trivial)
     return table
 
 

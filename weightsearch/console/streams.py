@@ -1,4 +1,4 @@
-"""Where text goes, and how changes and times are written."""
+"""The output streams, and the format of changes and durations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def change(mine: float, other: float) -> str:
-    """By how much `mine` is higher or lower than the other."""
+    """The relative difference of `mine` from `other`, in words; empty if `other` is 0."""
     return difference((mine - other) / abs(other)) if other else ""
 
 

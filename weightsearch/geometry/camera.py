@@ -1,4 +1,4 @@
-"""A pinhole camera: pixels to points and back. Pixel centres lie at whole numbers."""
+"""A pinhole camera: pixels to points and back. Pixel centres are at integers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-NEAREST: Final = 1e-3  # metres before a camera; what lies nearer, or behind it, cannot be seen
+NEAREST: Final = 1e-3  # metres in front of a camera; nearer points, and points behind it, are not visible
 
 
 def pixel_grid(size: tuple[int, int], like: Tensor) -> Tensor:
@@ -20,11 +20,12 @@ def pixel_grid(size: tuple[int, int], like: Tensor) -> Tensor:
 
 
 def inverse_intrinsics(intrinsics: Tensor) -> Tensor:
-    """[..., 3, 3]. In closed form: a general inverse waits for a GPU to look for singular matrices."""
+    """The inverse of intrinsics, [..., 3, 3], in closed form: a general inverse waits for the GPU, to check for
+    singular matrices."""
     fx, skew, cx = intrinsics[..., 0, 0], intrinsics[..., 0, 1], intrinsics[..., 0, 2]
     fy, cy = intrinsics[..., 1, 1], intrinsics[..., 1, 2]
-    zero, one = torch.zeros_like(fx), torch.ones_like(fx)
-    numbers = [1 / fx, -skew / (fx * fy), (skew * cy - cx * fy) / (fx * fy), zero, 1 / fy, -cy / fy, zero, zero, one]
+    zero, ones = torch.zeros_like(fx), torch.ones_like(fx)
+    numbers = [1 / fx, -skew / (fx * fy), (skew * cy - cx * fy) / (fx * fy), zero, 1 / fy, -cy / fy, zero, zero, ones]
     return torch.stack(numbers, dim=-1).reshape(*fx.shape, 3, 3)
 
 
@@ -38,16 +39,16 @@ def back_project(depth: Tensor, intrinsics: Tensor) -> Tensor:
 
 
 def project(points: Tensor, intrinsics: Tensor) -> Tensor:
-    """Where points in a camera's coordinates are drawn, pixels, [B, 2, P]; of those that are not before the camera it
-    has no meaning, but is finite. points: metres, [B, 3, P]. intrinsics: pixels, [B, 3, 3]."""
+    """Project points to pixels, [B, 2, P]; for points that are not in front of the camera the result has no meaning,
+    but is finite. points: in the camera's coordinates, metres, [B, 3, P]. intrinsics: pixels, [B, 3, 3]."""
     return (intrinsics @ points)[:, :2] / points[:, 2:].clamp(min=NEAREST)
 
 
 def rigid_flow(depth: Tensor, pose: Tensor, intrinsics: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the pixels of a still scene go when the camera moves: flow in pixels, [B, 2, H, W], and the points' depth
-    in the other camera, metres, [B, 1, H, W]. depth: metres, [B, 1, H, W]. pose: the camera's coordinates to the
-    other's, [B, 4, 4]. intrinsics: of both, pixels, [B, 3, 3]. Of points that are not before the other camera the flow
-    has no meaning, but is finite."""
+    """Optical flow of a static scene under a camera motion, pixels, [B, 2, H, W], and the points' depth in the other
+    camera, metres, [B, 1, H, W]. depth: metres, [B, 1, H, W]. pose: from the camera's coordinates to the other's,
+    [B, 4, 4]. intrinsics: of both cameras, pixels, [B, 3, 3]. For points that are not in front of the other camera the
+    flow has no meaning, but is finite."""
     points = pose[:, :3, :3] @ back_project(depth, intrinsics).flatten(2) + pose[:, :3, 3:]
     size = (depth.shape[-2], depth.shape[-1])
     pixels = project(points, intrinsics).reshape(-1, 2, *size)

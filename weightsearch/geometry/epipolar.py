@@ -1,4 +1,4 @@
-"""The distance of a flow from the epipolar lines of a camera's motion."""
+"""The distance of optical flow from the epipolar lines of a camera motion."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from torch import Tensor
 from weightsearch.geometry.camera import inverse_intrinsics, pixel_grid
 from weightsearch.geometry.pose import cross_matrix
 
-FLOOR: Final = 1e-6  # metres: a motion without translation has no lines
-NEAREST: Final = 1e-2  # pixels of a point from the epipole, through which all lines go
+FLOOR: Final = 1e-6  # metres of translation below which a motion has no epipolar lines
+NEAREST: Final = 1e-2  # pixels from the epipole below which a point has no line of its own
 
 
 def essential_matrix(pose: Tensor) -> Tensor:
-    """E = [t]x R, [..., 3, 3], of poses from one camera's coordinates to the other's, [..., 4, 4]. The length of t is
-    taken out: distances do not depend on it. Without a translation, which has no epipolar lines, it is 0."""
+    """E = [t]x R, [..., 3, 3], of poses from one camera's coordinates to the other's, [..., 4, 4]. t is normalised,
+    since distances do not depend on its length. Without translation there are no epipolar lines, and E is 0."""
     translation = pose[..., :3, 3]
     square = (translation**2).sum(dim=-1, keepdim=True)
     none = square <= FLOOR**2
@@ -24,15 +24,16 @@ def essential_matrix(pose: Tensor) -> Tensor:
 
 
 def fundamental_matrix(pose: Tensor, intrinsics: Tensor) -> Tensor:
-    """F = K^-T E K^-1, [..., 3, 3]: p'ᵀ F p = 0 for a still point's pixels p and p' in the two pictures."""
+    """F = K^-T E K^-1, [..., 3, 3]: p'ᵀ F p = 0 for the pixels p and p' of a static point in the two images."""
     back = inverse_intrinsics(intrinsics)
     return back.mT @ essential_matrix(pose) @ back
 
 
 def epipolar_distance(flow: Tensor, pose: Tensor, intrinsics: Tensor) -> tuple[Tensor, Tensor]:
-    """Distance in pixels of p + flow(p) from the epipolar line of p, [B, 1, H, W], not signed, and the pixels that have
-    such a line, bool: none where the camera only turns, and not the epipole; the distance is 0 there. flow: pixels,
-    [B, 2, H, W]. pose: [B, 4, 4]. intrinsics: pixels, [B, 3, 3]. It is blind to motion along the line."""
+    """Unsigned distance in pixels of p + flow(p) from the epipolar line of p, [B, 1, H, W], and the mask of the pixels
+    that have such a line, bool. The epipole has no line, nor has any pixel if the camera only rotates; the distance is
+    0 there. flow: pixels, [B, 2, H, W]. pose: [B, 4, 4]. intrinsics: pixels, [B, 3, 3]. Motion along the line does not
+    change the distance."""
     size = (flow.shape[-2], flow.shape[-1])
     grid = pixel_grid(size, flow)
     lines = (fundamental_matrix(pose, intrinsics) @ grid.flatten(1)).reshape(-1, 3, *size)

@@ -1,4 +1,4 @@
-"""The camera's motion that explains an optical flow best, where depth is known."""
+"""The camera motion that explains optical flow best, given depth."""
 
 from __future__ import annotations
 
@@ -13,55 +13,55 @@ from weightsearch.geometry.occlusion import ABSOLUTE, RELATIVE, visible
 from weightsearch.geometry.pose import axis_angle
 from weightsearch.geometry.rigid import Motion, least_squares, median_of, slopes, thinned
 
-PIXELS: Final = 1500  # of a picture that are looked at, about
-FEWEST: Final = 16  # from which a motion is worked out
-GUESSES: Final = 64
-EACH: Final = 4  # pixels that a guess is made from: three would do
-FIRST_STEPS: Final = 4
-STEPS: Final = 8
-SPREAD: Final = 1.5  # of the Cauchy distribution's scale to the median distance
-SHARPEST: Final = 0.05  # of a flow's own deviation: residuals are not weighed by a finer scale
-FLOOR: Final = 1e-3  # of the normal equations' diagonal: points behind the camera leave nothing else
+PIXELS: Final = 1500  # sampled pixels of an image, about
+FEWEST: Final = 16  # valid pixels that a motion needs
+GUESSES: Final = 64  # candidate motions
+EACH: Final = 4  # pixels of a candidate motion: three would be enough
+FIRST_STEPS: Final = 4  # Gauss-Newton steps of a candidate motion
+STEPS: Final = 8  # Gauss-Newton steps over all pixels
+SPREAD: Final = 1.5  # scale of the Cauchy distribution over the median distance
+SHARPEST: Final = 0.05  # smallest scale of the residuals, in standard deviations of the flow
+FLOOR: Final = 1e-3  # added to the normal equations' diagonal, which is 0 if all points are behind the camera
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """Pixels of N pairs. points: in the first camera, [N, 3, P]. places: where the other camera sees them, pixels,
-    [N, 2, P]. deviation: how far a flow of that length may be off, pixels, [N, P]. weights: 0 or 1, [N, P].
-    intrinsics: [N, 3, 3]."""
+    """Sampled pixels of N pairs of images. points: in the first camera's coordinates, [N, 3, P]. pixels: their pixels
+    in the other image by the flow, [N, 2, P]. deviation: expected error of a flow of that length, pixels, [N, P].
+    weights: 0 or 1, [N, P]. intrinsics: [N, 3, 3]."""
 
     points: Tensor
-    places: Tensor
+    pixels: Tensor
     deviation: Tensor
     weights: Tensor
     intrinsics: Tensor
 
     def at(self, chosen: Tensor) -> _Seen:
-        """N G pairs: every pair with each of the G choices of pixels, [G, E]."""
+        """N G pairs: every pair with each of G selections of E pixels. chosen: pixel indices, [G, E]."""
 
         def of(values: Tensor) -> Tensor:
             return values[..., chosen].movedim(-2, 1).flatten(0, 1)
 
         intrinsics = self.intrinsics.repeat_interleave(len(chosen), dim=0)
-        return _Seen(of(self.points), of(self.places), of(self.deviation), of(self.weights), intrinsics)
+        return _Seen(of(self.points), of(self.pixels), of(self.deviation), of(self.weights), intrinsics)
 
     def repeated(self, count: int) -> _Seen:
-        parts = (self.points, self.places, self.deviation, self.weights, self.intrinsics)
-        return _Seen(*(one.repeat_interleave(count, dim=0) for one in parts))
+        parts = (self.points, self.pixels, self.deviation, self.weights, self.intrinsics)
+        return _Seen(*(part.repeat_interleave(count, dim=0) for part in parts))
 
 
 def camera_motion(flow: Tensor, backward: Tensor, depth: Tensor, intrinsics: Tensor) -> Tensor:
     """Rotation vector (radians) and translation (metres, in the scale of depth) from a camera's coordinates to the
-    other's, [B, 6]. flow, backward: pixels there and back, [B, 2, H, W]. depth: metres, [B, 1, H, W]. intrinsics:
-    pixels, [B, 3, 3].
+    other's, [B, 6]. flow, backward: forward and backward flow, pixels, [B, 2, H, W]. depth: metres, [B, 1, H, W].
+    intrinsics: pixels, [B, 3, 3].
 
-    The motion makes the distances small between where the flow leads and where the motion would lead. What moves by
-    itself must not count: of GUESSES motions, each from a few pixels that are always the same ones, the one with the
-    least median distance (Rousseeuw 1984) is made better by Gauss and Newton's steps over all pixels, weighed as by a
-    Cauchy distribution with the scale of that median (Holland and Welsch 1977). So a third of the pixels may move by
-    themselves, even all of them as one. Distances count in the deviations that Meister et al. 2018 allow a flow, which
-    grow with its length. Pixels whose flow there and back does not meet, or is not finite, do not count. Where fewer
-    than FEWEST do, the motion is 0.
+    Minimises the distance between each pixel moved by the flow and the same pixel moved by the camera motion, robustly
+    against moving objects. Of GUESSES candidate motions, each computed from a few pixels (with a fixed random seed),
+    the one with the least median distance (Rousseeuw 1984) is refined by Gauss-Newton steps over all pixels, with the
+    weights of a Cauchy distribution whose scale is that median (Holland and Welsch 1977). So a third of the pixels may
+    belong to moving objects, even to a single one. Distances are in units of the deviation that Meister et al. 2018
+    allow a flow, which grows with its length. Pixels whose forward and backward flow disagree, or are not finite, do
+    not count. With fewer than FEWEST valid pixels the motion is 0.
 
     Backpropagates through the last IRLS step, whose weights are held constant, into depth alone (after Smith et al.
     2024, FlowMap, who use a closed form). The gradient is exact where flow and depth agree, and approximate elsewhere.
@@ -78,17 +78,17 @@ def camera_motion(flow: Tensor, backward: Tensor, depth: Tensor, intrinsics: Ten
 
 
 def _seen(flow: Tensor, backward: Tensor, depth: Tensor, intrinsics: Tensor) -> tuple[_Seen, Tensor]:
-    """The pixels that are looked at, points in units of their median depth, and that in metres, [B, 1]."""
+    """The sampled pixels, with points in units of their median depth, and that median in metres, [B, 1]."""
     finite = flow.isfinite().all(dim=1, keepdim=True)
     flow = flow.masked_fill(~finite, 0)
-    kept = visible(flow, backward) & finite & depth.isfinite() & (depth > 0)
+    mask = visible(flow, backward) & finite & depth.isfinite() & (depth > 0)
     size = (flow.shape[-2], flow.shape[-1])
     rows, columns = thinned(size, PIXELS)
 
     def some(values: Tensor) -> Tensor:
         return values[..., rows, columns].flatten(-2)
 
-    counts, steps, far = some(kept)[:, 0], some(flow), some(depth)[:, 0]
+    counts, steps, far = some(mask)[:, 0], some(flow), some(depth)[:, 0]
     counts = counts & (counts.sum(dim=1, keepdim=True) >= FEWEST)
     grid = some(pixel_grid(size, flow))
     unit = median_of(far.detach(), counts).nan_to_num(1.0)
@@ -113,26 +113,26 @@ def _best_guess(seen: _Seen) -> Motion:
 
 
 def _robust(motion: Motion, seen: _Seen) -> Tensor:
-    """The weight of each pixel in a step, [N, P]."""
+    """The robust weight of each pixel in a step, [N, P]."""
     typical, length = _typical(motion, seen)
     scale = (SPREAD * typical).nan_to_num(1.0).clamp(min=SHARPEST)
     return seen.weights / seen.deviation**2 / (1 + (length / scale) ** 2)
 
 
 def _typical(motion: Motion, seen: _Seen) -> tuple[Tensor, Tensor]:
-    """The median over the pixels that count of the distance from where the motion leads to where they are seen, in
-    deviations, [N, 1], and each one's, [N, P]."""
+    """The median residual length of the pixels that count, in deviations, [N, 1], and that of each pixel, [N, P]."""
     length = _residual(motion, seen).norm(dim=1) / seen.deviation
     return median_of(length, seen.weights > 0), length
 
 
 def _residual(motion: Motion, seen: _Seen) -> Tensor:
-    """From where the motion leads to where the pixels are seen, pixels, [N, 2, P]."""
-    return seen.places - project(motion.moved(seen.points), seen.intrinsics)
+    """The residual: each pixel by the flow minus the same pixel by the motion, pixels, [N, 2, P]."""
+    return seen.pixels - project(motion.moved(seen.points), seen.intrinsics)
 
 
 def _step(motion: Motion, seen: _Seen, weights: Tensor) -> Tensor:
-    """A further rotation vector and translation, [N, 6]: one step of least squares. weights: [N, P]."""
-    points, one, none = motion.moved(seen.points), torch.ones_like(weights), torch.zeros_like(weights)
-    jacobian = torch.cat([slopes(points, seen.intrinsics, *along) for along in ((one, none), (none, one))], dim=2)
+    """A pose increment by one step of weighted least squares: rotation vector and translation, [N, 6]. weights:
+    [N, P]."""
+    points, ones, zeros = motion.moved(seen.points), torch.ones_like(weights), torch.zeros_like(weights)
+    jacobian = torch.cat([slopes(points, seen.intrinsics, *along) for along in ((ones, zeros), (zeros, ones))], dim=2)
     return least_squares(jacobian, weights.repeat(1, 2), _residual(motion, seen).flatten(1), FLOOR)

@@ -1,4 +1,4 @@
-"""Which pixels are seen in both pictures, by their flow there and back."""
+"""Visibility of pixels in both images, by the consistency of forward and backward flow."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ ABSOLUTE: Final = 0.5  # square pixels
 
 
 def visible(flow: Tensor, backward: Tensor) -> Tensor:
-    """The pixels that come back to where they left, [B, 1, H, W] bool: |f + b|² < .01 (|f|² + |b|²) + .5, b taken where
-    f leads, which must be in the picture. flow, backward: pixels, [B, 2, H, W]. Source: Meister et al. 2018, eq. 1."""
+    """The mask of the pixels whose forward flow f and backward flow b cancel, [B, 1, H, W] bool:
+    |f + b|² < .01 (|f|² + |b|²) + .5, with b at p + f(p), which must be inside the image. flow, backward: pixels,
+    [B, 2, H, W]. Source: Meister et al. 2018, eq. 1."""
     back = warp(backward, flow)
     gap = ((flow + back) ** 2).sum(dim=1, keepdim=True)
     size = (flow**2).sum(dim=1, keepdim=True) + (back**2).sum(dim=1, keepdim=True)

@@ -11,7 +11,8 @@ SMALL = 1e-8  # squared angle below which the series' first terms are exact in f
 
 def axis_angle_matrix(vector: Tensor) -> Tensor:
     """Rotation matrices [..., 3, 3] of rotation vectors [..., 3], whose length is the angle in radians (Rodrigues).
-    The gradient is finite at 0 too. 1 - cos is taken as 2 sin² of half the angle: in float32 it is 0 up to 2e-4 rad."""
+    The gradient is finite at 0 too. 1 - cos is computed as 2 sin² of half the angle: in float32, 1 - cos itself is 0 up
+    to 2e-4 rad."""
     square = (vector**2).sum(dim=-1, keepdim=True)[..., None]
     near = square < SMALL
     angle = torch.where(near, 1, square).sqrt()
@@ -23,9 +24,8 @@ def axis_angle_matrix(vector: Tensor) -> Tensor:
 
 def axis_angle(matrix: Tensor) -> Tensor:
     """Rotation vectors [..., 3], of angles up to pi radians, of rotation matrices [..., 3, 3]: the inverse of
-    axis_angle_matrix. Precise, with a finite gradient, at every angle: near 0, near pi and at pi, where of the two
-    vectors ±pi n one is given. By way of quaternions (Shepperd 1978), since the sine of an angle near pi says nothing
-    of it."""
+    axis_angle_matrix. Precise, with a finite gradient, at every angle, 0 and pi included; at pi it is one of the two
+    vectors ±pi n. Computed through quaternions (Shepperd 1978), since near pi the sine does not determine the angle."""
     quaternion = _quaternion(matrix)
     # q and -q are the same rotation; with a part w >= 0 the angle is at most pi.
     quaternion = torch.where(quaternion[..., :1] < 0, -quaternion, quaternion)
@@ -38,8 +38,8 @@ def axis_angle(matrix: Tensor) -> Tensor:
 
 
 def _quaternion(matrix: Tensor) -> Tensor:
-    """Unit quaternions (w, x, y, z) [..., 4] of rotation matrices [..., 3, 3], of either sign. Of the four rows of
-    4 q qᵀ, which is linear in the matrix, the one with the largest diagonal is taken: it is at least 1."""
+    """Unit quaternions (w, x, y, z) [..., 4] of rotation matrices [..., 3, 3], of either sign: the row of 4 q qᵀ (which
+    is linear in the matrix) with the largest diagonal element, which is at least 1."""
     (a, b, c), (d, e, f), (g, h, i) = (row.unbind(dim=-1) for row in matrix.unbind(dim=-2))
     rows = [
         [1 + a + e + i, h - f, c - g, d - b],
