@@ -1,4 +1,4 @@
-"""The records of a study, read once; the report and the dashboard's notes are made from them."""
+"""Data of a study, read once, from which the report and the dashboard's notes are made."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from weightsearch.study.frames import Frames
 from weightsearch.study.store import CONTENT, StudyStore
 from weightsearch.study.summary import StudySummary, TrialSummary, summarise
 
-ENOUGH: Final = 30  # trials from which something can be concluded
+ENOUGH: Final = 30  # trials that suffice for conclusions
 
 
 @dataclass(frozen=True)
 class Comparable:
-    """values: the objective's, by trial number. epoch: at which; None for the trials' final values."""
+    """Comparable values of the objective, by trial number. epoch: the values' epoch; None for final values."""
 
     values: pd.Series[float]
     epoch: int | None
@@ -38,10 +38,13 @@ class Comparable:
 
 @dataclass(frozen=True)
 class ReportData:
-    """objective: the first one. shown: label -> number of the trials that are looked at closely: the best, then the
-    baselines that reported anything. space: distributions of the searched values. params: of the trials, as Optuna
-    stores them, by number. protocol, environment: of the best trial, or of the last that reported. pictures: by
-    trial. frames_of_splits: split -> number of frames."""
+    """Data of a study.
+
+    objective: the first objective. shown: label -> number of each trial that is examined closely: the best trial, then
+    the baselines that reported an epoch. space: distributions of the searched values. params: trial number ->
+    parameters as Optuna stores them. protocol, environment: of the best trial, or of the last trial that reported.
+    pictures: trial number -> pictures. frames_of_splits: split -> number of frames.
+    """
 
     name: str
     config: StudyConfig
@@ -68,32 +71,35 @@ class ReportData:
 
     @property
     def terms(self) -> list[str]:
-        """The names of the loss terms, in the order of the study file."""
+        """Names of the loss terms, in the order of the study file."""
         return list(self.config.base.loss)
 
     @property
     def epochs(self) -> int:
-        """The number of epochs of a full trial; 0 if that is searched."""
+        """Number of epochs of a full trial; 0 if it is searched."""
         return 0 if "train.epochs" in self.config.space else self.config.base.train.epochs
 
     @property
     def fixed_weights(self) -> dict[str, float]:
-        """The weights that the search does not change, by term."""
+        """Term -> weight, of the weights that are not searched."""
         loss = self.config.base.loss
         return {name: term.weight for name, term in loss.items() if f"loss.{name}.weight" not in self.config.space}
 
     @property
     def ranges(self) -> dict[str, tuple[float, float, bool]]:
-        """low, high, log of the searched numbers."""
+        """Parameter -> (low, high, log scale), of the searched numbers."""
         return {
-            name: (float(found.low), float(found.high), found.log)
-            for name, found in self.space.items()
-            if isinstance(found, (FloatDistribution, IntDistribution))
+            name: (float(distribution.low), float(distribution.high), distribution.log)
+            for name, distribution in self.space.items()
+            if isinstance(distribution, (FloatDistribution, IntDistribution))
         }
 
     def comparable(self) -> Comparable:
-        """Values of as many trials as can be compared: those of the trials that trained to the end, if there are
-        enough of them; else, since pruning leaves few, those at the last epoch that enough trials have reached."""
+        """Select comparable values of the objective.
+
+        Final values if enough trials are complete; otherwise (pruning leaves few complete trials) values at the last
+        epoch that enough trials have reached.
+        """
         complete = self.complete.set_index("number")[self.objective].astype(float)
         if len(complete) >= ENOUGH:
             return Comparable(complete, None)
@@ -107,33 +113,33 @@ class ReportData:
 
     @cached_property
     def _weights(self) -> dict[int, dict[str, float]]:
-        """The weights of the loss terms of every trial that reported."""
-        known: dict[int, dict[str, float]] = {}
+        """Trial number -> term -> weight, of every trial that reported."""
+        weights: dict[int, dict[str, float]] = {}
         rows = self.frames.rows("weight", "term").drop_duplicates(["number", "term"])
-        for one, term, weight in zip(rows["number"], rows["term"], rows["value"], strict=True):
-            known.setdefault(int(one), {})[str(term)] = float(weight)
-        return known
+        for number, term, weight in zip(rows["number"], rows["term"], rows["value"], strict=True):
+            weights.setdefault(int(number), {})[str(term)] = float(weight)
+        return weights
 
     def configuration(self, number: int) -> dict[str, Any]:
-        """The sections of the study file as a trial was trained with them."""
+        """The study file's sections with a trial's values filled in."""
         params = next(trial.params for trial in self.summary.trials if trial.number == number)
         return fill(self.config.tree, params)
 
     def weights(self, number: int) -> dict[str, float]:
-        """The weight of every loss term with which a trial was trained; empty for a trial that never reported."""
-        known = self._weights.get(number, {})
-        return {term: known[term] for term in self.terms if term in known}
+        """Term -> weight of a trial; empty for a trial that never reported."""
+        weights = self._weights.get(number, {})
+        return {term: weights[term] for term in self.terms if term in weights}
 
 
 def _frames_of_splits(store: StudyStore) -> dict[str, int]:
-    """The number of frames of each split; empty for a study that has not looked at its data yet."""
+    """Split -> number of frames; empty for a study that has not read its dataset yet."""
     content: Mapping[str, float] = store.config.get(CONTENT, {})
     counts = {split: content.get(f"{split} frames") for split in ("train", "validation", "test")}
     return {split: int(count) for split, count in counts.items() if count}
 
 
 def read_report_data(store: StudyStore, *, pictures: bool = True) -> ReportData:
-    """Read a study. Works for one that runs, is empty or has failed altogether."""
+    """Read a study; it may be running, be empty, or have failed trials only."""
     summary = summarise(store)
     frames = Frames.read(store, summary)
     objective, direction = next(iter(summary.directions.items()))
@@ -145,12 +151,12 @@ def read_report_data(store: StudyStore, *, pictures: bool = True) -> ReportData:
     for name, trial in summary.baselines.items():
         if trial.number in reported and trial.number not in shown.values():
             shown[name] = trial.number
-    frozen = store.trials()
+    frozen_trials = store.trials()
     space: dict[str, BaseDistribution] = {}
-    for one in frozen:
-        space |= one.distributions
-    known = summary.best.number if summary.best is not None else max(reported, default=None)
-    protocol, environment = ({}, {}) if known is None else store.protocol_and_environment(int(known))
+    for frozen in frozen_trials:
+        space |= frozen.distributions
+    source = summary.best.number if summary.best is not None else max(reported, default=None)
+    protocol, environment = ({}, {}) if source is None else store.protocol_and_environment(int(source))
     return ReportData(
         name=summary.study,
         config=store.study_config,
@@ -160,7 +166,7 @@ def read_report_data(store: StudyStore, *, pictures: bool = True) -> ReportData:
         minimize=direction == "minimize",
         shown=shown,
         space=space,
-        params={one.number: dict(one.params) for one in frozen},
+        params={frozen.number: dict(frozen.params) for frozen in frozen_trials},
         protocol=protocol,
         environment=environment,
         pictures={number: store.pictures(number) for number in shown.values()} if pictures else {},

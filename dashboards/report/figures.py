@@ -1,4 +1,4 @@
-"""The style of figures: one palette that colour-blind readers can read, on light and on dark."""
+"""Style of the figures: a palette for colour-blind readers, on light and dark backgrounds."""
 
 from __future__ import annotations
 
@@ -9,39 +9,38 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-# Okabe and Ito's colours without black and yellow, which one of the two backgrounds swallows.
+# Okabe and Ito's colours without black (invisible on dark) and yellow (invisible on light).
 PALETTE: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES: Final = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 SYMBOLS: Final = ("circle", "square", "diamond", "triangle-up", "x", "cross")
 GREY: Final = "#8a8f98"
 OPPOSED: Final = [[0.0, "#e28a4a"], [0.5, "#f4f4f4"], [1.0, "#5aa9dd"]]  # a scale from -1 to 1
 HEIGHT: Final = 340
-PANEL: Final = 230  # of one of several
+PANEL: Final = 230  # height of a panel
 COLUMNS: Final = 3
-MARGINS: Final = 116  # above and below, together
+MARGINS: Final = 116  # top and bottom margin, together
 
 
 def plain(text: str) -> str:
-    """Text that plotly takes for text, whatever is in it."""
+    """Escape text for plotly."""
     for sign, word in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("$", "&#36;")):  # $ is MathJax's
         text = text.replace(sign, word)
     return text
 
 
 def figure(*, x: str, y: str, height: int = HEIGHT) -> go.Figure:
-    found = go.Figure()
-    found.update_layout(height=height, xaxis_title=plain(x), yaxis_title=plain(y))
-    return dressed(found)
+    fig = go.Figure()
+    fig.update_layout(height=height, xaxis_title=plain(x), yaxis_title=plain(y))
+    return dressed(fig)
 
 
 def panels(titles: Sequence[str], *, shared_y: bool = True, height: int = PANEL) -> go.Figure:
-    """A figure of several panels; `cell` says where the n-th is. The page puts them below each other where it is
-    narrow."""
+    """Create a figure of several panels; `cell` gives the position of the n-th. Narrow pages stack them."""
     columns = min(COLUMNS, len(titles))
     rows = -(-len(titles) // columns)
     whole = height * rows + MARGINS
     gap = 64 / (whole - MARGINS) if rows > 1 else 0.0
-    found = make_subplots(
+    fig = make_subplots(
         rows=rows,
         cols=columns,
         subplot_titles=[plain(title) for title in titles],
@@ -49,19 +48,19 @@ def panels(titles: Sequence[str], *, shared_y: bool = True, height: int = PANEL)
         vertical_spacing=gap,
         horizontal_spacing=0.06 if shared_y else 0.1,
     )
-    found.update_layout(height=whole, meta={"panels": len(titles), "height": height, "shared": shared_y})
-    return dressed(found)
+    fig.update_layout(height=whole, meta={"panels": len(titles), "height": height, "shared": shared_y})
+    return dressed(fig)
 
 
 def cell(position: int, count: int) -> dict[str, int]:
-    """Row and column of one of so many panels."""
+    """Row and column of a panel. count: number of panels."""
     columns = min(COLUMNS, count)
     return {"row": position // columns + 1, "col": position % columns + 1}
 
 
-def dressed(found: go.Figure) -> go.Figure:
-    """Without a background of its own: the page gives it, and the colour of text and lines."""
-    found.update_layout(
+def dressed(fig: go.Figure) -> go.Figure:
+    """Style a figure. Its background is transparent; the page sets the colours of background, text and lines."""
+    fig.update_layout(
         template="none",
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
@@ -70,38 +69,38 @@ def dressed(found: go.Figure) -> go.Figure:
         legend={"orientation": "h", "yref": "container", "y": 1, "yanchor": "top", "x": 0},
         hovermode="closest",
     )
-    found.update_xaxes(automargin=True, zeroline=False, showline=True, ticks="outside")
-    found.update_yaxes(automargin=True, zeroline=False)
-    return found
+    fig.update_xaxes(automargin=True, zeroline=False, showline=True, ticks="outside")
+    fig.update_yaxes(automargin=True, zeroline=False)
+    return fig
 
 
-def epochs_on_x(found: go.Figure, epochs: int) -> None:
-    """Whole epochs, and not too many of them."""
-    found.update_xaxes(tick0=1, dtick=max(1, -(-epochs // 10)), range=[0.5, epochs + 0.5])
+def epochs_on_x(fig: go.Figure, epochs: int) -> None:
+    """Put at most about ten ticks on the x axis, at whole epochs."""
+    fig.update_xaxes(tick0=1, dtick=max(1, -(-epochs // 10)), range=[0.5, epochs + 0.5])
 
 
-def whole_on_x(found: go.Figure, count: int) -> None:
-    """Ticks at whole numbers only. count: the number of values; with many of them plotly does so by itself."""
+def whole_on_x(fig: go.Figure, count: int) -> None:
+    """Put ticks at whole numbers only. count: number of values; with more than ten, plotly does so by itself."""
     if count <= 10:
-        found.update_xaxes(tick0=0, dtick=1)
+        fig.update_xaxes(tick0=0, dtick=1)
 
 
-def ratios_on_y(found: go.Figure) -> None:
-    """A logarithmic axis with 1, 2 and 5 of each decade, written out."""
+def ratios_on_y(fig: go.Figure) -> None:
+    """Make the y axis logarithmic, with ticks at 1, 2 and 5 of each decade."""
     steps = [digit * 10.0**decade for decade in range(-6, 7) for digit in (1, 2, 5)]
-    found.update_yaxes(type="log", tickvals=steps, ticktext=[f"{step:g}" for step in steps])
+    fig.update_yaxes(type="log", tickvals=steps, ticktext=[f"{step:g}" for step in steps])
 
 
 def small(text: str) -> go.Figure:
-    """A few words where a figure would be."""
-    found = dressed(go.Figure())
-    found.update_xaxes(visible=False).update_yaxes(visible=False)
-    return found.add_annotation(text=plain(text), showarrow=False)
+    """Create a figure that only shows a text, in place of a figure that is too large."""
+    fig = dressed(go.Figure())
+    fig.update_xaxes(visible=False).update_yaxes(visible=False)
+    return fig.add_annotation(text=plain(text), showarrow=False)
 
 
-def on_paper(found: go.Figure, title: str = "") -> go.Figure:
-    """A copy of a figure on white, for a file of its own."""
-    copy = go.Figure(found)
+def on_paper(fig: go.Figure, title: str = "") -> go.Figure:
+    """Copy a figure onto white, for a file."""
+    copy = go.Figure(fig)
     if title:
         copy.update_layout(title={"text": plain(title), "y": 0.99, "yanchor": "top"}, margin={"t": 100})
         copy.update_layout(legend={"y": 0.93}, height=copy.layout.height + 32)
@@ -112,7 +111,7 @@ def on_paper(found: go.Figure, title: str = "") -> go.Figure:
 
 
 def line(x: Any, y: Any, name: str, position: int, **options: Any) -> go.Scatter:
-    """One of several lines: each with a colour, a dash and a symbol of its own."""
+    """Create a line; its position selects the colour, dash and symbol."""
     position %= len(PALETTE)
     style = {"color": PALETTE[position], "dash": DASHES[position], "width": 2}
     marker = {"symbol": SYMBOLS[position], "size": 6, "color": PALETTE[position]}
@@ -133,7 +132,7 @@ def bars(x: Any, y: Any, name: str, position: int, **options: Any) -> go.Bar:
 
 
 def matrix(values: pd.DataFrame, **options: Any) -> go.Heatmap:
-    """Cosines, with their numbers."""
+    """Create a heat map of cosines, with numbers in the cells."""
     names = [plain(str(name)) for name in values.columns]
     return go.Heatmap(
         z=[[None if value != value else round(float(value), 4) for value in row] for row in values.to_numpy()],
@@ -150,5 +149,5 @@ def matrix(values: pd.DataFrame, **options: Any) -> go.Heatmap:
 
 
 def _plain_list(values: Any) -> list[Any]:
-    """Numbers rounded to what a picture can show: a report of thousands of trials stays small."""
+    """List of values with floats rounded to six digits, so that a report of thousands of trials stays small."""
     return [float(f"{value:.6g}") if isinstance(value, float) else value for value in list(values)]

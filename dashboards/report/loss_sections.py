@@ -1,4 +1,4 @@
-"""The sections of a report about the loss: contributions, gradient ratios, conflicts, convergence, redundancy."""
+"""Sections of a report about the loss: contributions, gradient ratios, conflicts, convergence, redundancy."""
 
 from __future__ import annotations
 
@@ -20,46 +20,46 @@ from weightsearch.records import HEADS, SHARED, pixel_warnings
 NOTHING: Final = "No epoch of the best trial or of a baseline has been trained yet."
 MEANS: Final = "Means over the epochs with a measurement; – is a term of weight 0, or a trial without a measurement."
 OPPOSED: Final = 0.1  # a cosine below its negative is called a conflict
-FEW: Final = 3  # probes that say little
-FEW_WARNINGS: Final = 6  # warnings that are written out
-LOOKED_AT: Final = 6  # trials that are drawn side by side
-PLACES: Final = (SHARED, HEADS)  # the most informative one first
+FEW: Final = 3  # fewer probes than this are called single batches
+FEW_WARNINGS: Final = 6  # most warnings in the text; the rest is counted
+LOOKED_AT: Final = 6  # most trials drawn side by side
+PLACES: Final = (SHARED, HEADS)  # the most informative first
 
 
-def _looked_at(found: ReportData) -> dict[str, int]:
-    return dict(list(found.shown.items())[:LOOKED_AT])
+def _looked_at(report: ReportData) -> dict[str, int]:
+    return dict(list(report.shown.items())[:LOOKED_AT])
 
 
-def contributions_section(found: ReportData) -> Section:
+def contributions_section(report: ReportData) -> Section:
     title = "Contributions"
-    trials = _looked_at(found)
+    trials = _looked_at(report)
     if not trials:
         return Section("contributions", title, [NOTHING])
     figure = figures.panels(list(trials))
     rows, data = [], []
     for position, (label, trial) in enumerate(trials.items()):
-        terms = found.frames.terms(trial)
-        shares = contributions(terms)[found.terms]
-        place = figures.cell(position, len(trials))
-        for which, term in enumerate(found.terms):
+        terms = report.frames.terms(trial)
+        shares = contributions(terms)[report.terms]
+        panel = figures.cell(position, len(trials))
+        for which, term in enumerate(report.terms):
             bar = figures.bars(
                 shares.index, shares[term].astype(float), term, which, legendgroup=term, showlegend=position == 0
             )
-            figure.add_trace(bar.update(hovertemplate=f"{term}, epoch %{{x}}: %{{y:.1%}}<extra></extra>"), **place)
+            figure.add_trace(bar.update(hovertemplate=f"{term}, epoch %{{x}}: %{{y:.1%}}<extra></extra>"), **panel)
         last = terms[terms["epoch"] == terms["epoch"].max()].set_index("term")
-        for term in found.terms:
+        for term in report.terms:
             row = last.loc[term]
             share = shares[term].iloc[-1]
             rows.append([label, term, number(row["weight"]), number(row["value"]), f"{100 * share:.1f} %"])
         data.append(shares.reset_index().assign(trial=label))
     figure.update_layout(barmode="stack")
     figure.update_yaxes(range=[0, 1], tickformat=".0%")
-    figures.epochs_on_x(figure, _last_epoch(found))
+    figures.epochs_on_x(figure, _last_epoch(report))
     text = [
         "Each term's share of the weighted sum, |weight × term| over the sum of all, an epoch a bar. A share says how "
         "much a term adds to the number that is printed; its influence is its gradient, below."
     ]
-    text += _without_pixels(found)
+    text += _without_pixels(report)
     table = Table(
         ["", "term", "weight", "term (unweighted)", "contribution"],
         rows,
@@ -68,66 +68,66 @@ def contributions_section(found: ReportData) -> Section:
     return Section("contributions", title, text, {"contributions": figure}, [table], data=pd.concat(data))
 
 
-def _without_pixels(found: ReportData) -> list[str]:
-    """A warning for each trial in which a term had no pixel to learn from at many steps."""
-    steps = found.frames.epochs.groupby("number")["steps"].sum()
-    counts = found.frames.rows("without_pixels", "term").groupby(["number", "term"], sort=False)["value"].sum()
+def _without_pixels(report: ReportData) -> list[str]:
+    """Warnings of trials in which a term had no valid pixel at many steps."""
+    steps = report.frames.epochs.groupby("number")["steps"].sum()
+    counts = report.frames.rows("without_pixels", "term").groupby(["number", "term"], sort=False)["value"].sum()
     said = []
     for trial in dict.fromkeys(counts.index.get_level_values("number")):
-        warnings = pixel_warnings(counts[trial].to_dict(), int(steps[trial]), found.weights(trial))
+        warnings = pixel_warnings(counts[trial].to_dict(), int(steps[trial]), report.weights(trial))
         said += [f"Trial {trial}: {warning}." for warning in warnings]
     more = f"The same holds for {len(said) - FEW_WARNINGS} more."
     return said if len(said) <= FEW_WARNINGS + 1 else [*said[:FEW_WARNINGS], more]
 
 
-def gradients_section(found: ReportData) -> Section:
+def gradients_section(report: ReportData) -> Section:
     title = "Gradient ratios"
-    trials = _looked_at(found)
+    trials = _looked_at(report)
     if not trials:
         return Section("gradients", title, [NOTHING])
     measured = {
-        where: {label: norm for label, trial in trials.items() if not (norm := _norms(found, trial, where)).empty}
+        where: {label: norm for label, trial in trials.items() if not (norm := _norms(report, trial, where)).empty}
         for where in PLACES
     }
     drawn = {where: figures.panels(list(norms)) for where, norms in measured.items() if norms}
     data: list[pd.DataFrame] = []
-    cells: dict[tuple[str, str], dict[str, str]] = {(label, term): {} for label in trials for term in found.terms}
-    told: set[tuple[str, str]] = set()  # terms that stand in a legend
+    cells: dict[tuple[str, str], dict[str, str]] = {(label, term): {} for label in trials for term in report.terms}
+    told: set[tuple[str, str]] = set()  # terms that are in a legend already
     for where, norms in measured.items():
         for position, (label, table) in enumerate(norms.items()):
             ratios = gradient_ratios(table)
             data.append(ratios.reset_index().melt("epoch", value_name="ratio").assign(trial=label, place=where))
-            for which, term in enumerate(found.terms):
-                kept = ratios[term].dropna() if term in ratios else pd.Series(dtype=float)
-                if kept.empty:
+            for which, term in enumerate(report.terms):
+                curve = ratios[term].dropna() if term in ratios else pd.Series(dtype=float)
+                if curve.empty:
                     continue
-                cells[label, term][where] = number(float(kept.mean()), 3)
+                cells[label, term][where] = number(float(curve.mean()), 3)
                 first = (where, term) not in told
                 told.add((where, term))
-                line = figures.line(kept.index, kept.astype(float), term, which, legendgroup=term, showlegend=first)
+                line = figures.line(curve.index, curve.astype(float), term, which, legendgroup=term, showlegend=first)
                 line.update(hovertemplate=f"{term}, epoch %{{x}}: %{{y:.3g}}<extra></extra>")
                 drawn[where].add_trace(line, **figures.cell(position, len(norms)))
-    for one in drawn.values():
-        figures.ratios_on_y(one)
-        figures.epochs_on_x(one, _last_epoch(found))
-        one.update_yaxes(title_text="norm / mean norm", col=1)
+    for figure in drawn.values():
+        figures.ratios_on_y(figure)
+        figures.epochs_on_x(figure, _last_epoch(report))
+        figure.update_yaxes(title_text="norm / mean norm", col=1)
     columns = ["", "term", *(WORDS[where] for where in drawn)]
-    rows = [[label, term, *(known.get(where, "–") for where in drawn)] for (label, term), known in cells.items()]
+    rows = [[label, term, *(means.get(where, "–") for where in drawn)] for (label, term), means in cells.items()]
     tables = [Table(columns, rows, MEANS)] if drawn else []
     captions = {where: WORDS[where].capitalize() for where in drawn}
     table = pd.concat(data) if data else pd.DataFrame(columns=["epoch", "term", "ratio", "trial", "place"])
     return Section(
-        "gradients", title, _about_gradients(found, list(drawn)), drawn, tables, captions=captions, data=table
+        "gradients", title, _about_gradients(report, list(drawn)), drawn, tables, captions=captions, data=table
     )
 
 
-def _norms(found: ReportData, trial: int, where: str) -> pd.DataFrame:
-    rows = found.frames.rows("gradient", "place", "term", number=trial)
+def _norms(report: ReportData, trial: int, where: str) -> pd.DataFrame:
+    rows = report.frames.rows("gradient", "place", "term", number=trial)
     return rows[rows["place"] == where].drop(columns="place")
 
 
-def _about_gradients(found: ReportData, drawn: Sequence[str]) -> list[str]:
-    """Explanations of the ratios, and of the places of measurement."""
+def _about_gradients(report: ReportData, drawn: Sequence[str]) -> list[str]:
+    """Explanations of the ratios and of where they are measured."""
     text = [
         "The norm of each weighted term's gradient divided by the mean norm of all terms: at 1 a term pulls as "
         "strongly as the average one. Ratios at different places are ratios of different gradients: each place has a "
@@ -136,16 +136,16 @@ def _about_gradients(found: ReportData, drawn: Sequence[str]) -> list[str]:
     if SHARED in drawn:
         text.append(
             "The shared parameters are where all terms meet: these ratios say which term decides what the network "
-            f"learns. Probes measure them as often as their budget ({100 * _budget(found):g} % of the time) allows."
+            f"learns. Probes measure them as often as their budget ({100 * _budget(report):g} % of the time) allows."
         )
     else:
-        text.append(f"Nothing was measured at the shared parameters{_why(found)}.")
+        text.append(f"Nothing was measured at the shared parameters{_why(report)}.")
     if HEADS in drawn:
         text.append(
             "Heads are outputs that are not computed from other outputs: the gradient of a term on the combined depth "
             "is propagated to both heads."
         )
-    elif found.config.base.data.neighbours:
+    elif report.config.base.data.neighbours:
         text.append(
             "Gradients at different heads are not compared: the heads of a network that predicts depth, motion and "
             "flow have several units (metres, radians, pixels)."
@@ -153,10 +153,10 @@ def _about_gradients(found: ReportData, drawn: Sequence[str]) -> list[str]:
     return text
 
 
-def conflicts_section(found: ReportData) -> Section:
+def conflicts_section(report: ReportData) -> Section:
     title = "Conflicts"
-    trials = _looked_at(found)
-    if len(found.terms) < 2:
+    trials = _looked_at(report)
+    if len(report.terms) < 2:
         return Section("conflicts", title, ["The loss has one term."])
     if not trials:
         return Section("conflicts", title, [NOTHING])
@@ -164,10 +164,10 @@ def conflicts_section(found: ReportData) -> Section:
     for where in PLACES:
         matrices = {}
         for label, trial in trials.items():
-            cosines = found.frames.rows("cosine", "place", "term", "other", number=trial)
+            cosines = report.frames.rows("cosine", "place", "term", "other", number=trial)
             cosines = cosines.rename(columns={"value": "cosine"})[cosines["place"] == where]
             if not cosines.empty:
-                matrices[label] = conflict_matrix(cosines, found.terms)
+                matrices[label] = conflict_matrix(cosines, report.terms)
                 data.append(
                     cosines.groupby(["term", "other"])["cosine"].mean().reset_index().assign(trial=label, place=where)
                 )
@@ -178,17 +178,17 @@ def conflicts_section(found: ReportData) -> Section:
             figure.add_trace(figures.matrix(matrix, showscale=False), **figures.cell(position, len(matrices)))
             opposed = strongest_conflict(matrix)
             if where == "shared":
-                probes = int(found.frames.probe_cost("probes", trials[label]))
-                known = f"{label}, {probes} probe{'s' if probes != 1 else ''}"
+                probes = int(report.frames.probe_cost("probes", trials[label]))
+                prefix = f"{label}, {probes} probe{'s' if probes != 1 else ''}"
                 if opposed is None or opposed[2] > -OPPOSED:
-                    text.append(f"{known}: no cosine below -{OPPOSED:g}.")
+                    text.append(f"{prefix}: no cosine below -{OPPOSED:g}.")
                 else:
                     words = f"{opposed[0]} and {opposed[1]} oppose each other most, cosine {opposed[2]:.2f}"
-                    text.append(f"{known}: {words}{', of single batches' if probes < FEW else ''}.")
+                    text.append(f"{prefix}: {words}{', of single batches' if probes < FEW else ''}.")
         figure.update_yaxes(autorange="reversed")
         drawn[where] = figure
     if not drawn:
-        return Section("conflicts", title, [f"Nothing was measured{_why(found)}."])
+        return Section("conflicts", title, [f"Nothing was measured{_why(report)}."])
     names = " and then ".join(WORDS[where] for where in drawn)
     intro = (
         f"Cosines between the terms' gradients, {names}: 1 is the same direction, -1 the opposite, 0 neither. "
@@ -200,12 +200,12 @@ def conflicts_section(found: ReportData) -> Section:
     return Section("conflicts", title, [intro, *text], drawn, captions=captions, data=pd.concat(data))
 
 
-def convergence_section(found: ReportData) -> Section:
+def convergence_section(report: ReportData) -> Section:
     title = "Convergence of each term"
     rows = []
-    for label, trial in _looked_at(found).items():
-        table = values(found.frames.terms(trial))
-        for term in found.terms:
+    for label, trial in _looked_at(report).items():
+        table = values(report.frames.terms(trial))
+        for term in report.terms:
             result = convergence(list(table[term]))
             if result is None:
                 continue
@@ -222,9 +222,9 @@ def convergence_section(found: ReportData) -> Section:
     return Section("convergence", title, text, tables=[Table(columns, rows)], data=data)
 
 
-def redundancy_section(found: ReportData) -> Section:
+def redundancy_section(report: ReportData) -> Section:
     title = "Redundant weights"
-    terms = found.terms
+    terms = report.terms
     if len(terms) < 2:
         return Section(
             "redundancy",
@@ -235,21 +235,21 @@ def redundancy_section(found: ReportData) -> Section:
         f"{len(terms)} weights have {len(terms) - 1} degrees of freedom: a common factor of all of them "
         "changes next to nothing under Adam, and is a learning rate under SGD."
     ]
-    compared = found.comparable()
-    searched = set(found.frames.trials[found.frames.trials["baseline"].isna()]["number"])
-    rows = {int(one): found.weights(int(one)) for one in compared.values.index if one in searched}
+    compared = report.comparable()
+    searched = set(report.frames.trials[report.frames.trials["baseline"].isna()]["number"])
+    rows = {int(trial): report.weights(int(trial)) for trial in compared.values.index if trial in searched}
     weights = pd.DataFrame.from_dict(rows, orient="index")
     result = None
     if not weights.empty and set(terms) <= set(weights.columns):
-        result = redundancy(weights[terms], [float(compared.values[one]) for one in weights.index])
-    fixed = list(found.fixed_weights)
+        result = redundancy(weights[terms], [float(compared.values[trial]) for trial in weights.index])
+    fixed = list(report.fixed_weights)
     if fixed:
         text.append(
             f"Here {', '.join(fixed)} {'is' if len(fixed) == 1 else 'are'} fixed, which takes that freedom away."
         )
     elif len(terms) > 1:
         text.append("Here no weight is fixed: fix one, and the search has a dimension less.")
-    if found.config.base.data.neighbours:
+    if report.config.base.data.neighbours:
         text.append(
             "Subnetworks without shared parameters each have their own common factor: one weight among the terms that "
             "train only flow can be fixed, too."
@@ -259,12 +259,13 @@ def redundancy_section(found: ReportData) -> Section:
         return Section("redundancy", title, text)
     lines = [["all weights", f"{result.all_weights:.2f}"]]
     if result.ratio is not None:
-        one, other, share = result.ratio
-        lines.append([f"the ratio {one} / {other} alone", f"{share:.2f}"])
+        numerator, denominator, share = result.ratio
+        lines.append([f"the ratio {numerator} / {denominator} alone", f"{share:.2f}"])
         if share > 0.5 and share > 0.9 * result.all_weights:
             when = "" if compared.epoch is None else f" at epoch {compared.epoch}"
             text.append(
-                f"The objective{when} depends mainly on one ratio, {one} / {other}; other weights add little to it."
+                f"The objective{when} depends mainly on one ratio, {numerator} / {denominator}; other weights "
+                "add little to it."
             )
     if result.common_factor is not None:
         lines.append(["the common factor, beyond the ratios", f"{result.common_factor:+.2f}"])
@@ -277,24 +278,24 @@ def redundancy_section(found: ReportData) -> Section:
     return Section("redundancy", title, text, tables=[table], data=pd.DataFrame(lines, columns=columns))
 
 
-def _last_epoch(found: ReportData) -> int:
-    """The last epoch of the trials that the report examines."""
-    epochs = found.frames.epochs
-    return int(epochs[epochs["number"].isin(found.shown.values())]["epoch"].max())
+def _last_epoch(report: ReportData) -> int:
+    """Last epoch of the examined trials."""
+    epochs = report.frames.epochs
+    return int(epochs[epochs["number"].isin(report.shown.values())]["epoch"].max())
 
 
-def _budget(found: ReportData) -> float:
-    return found.config.base.analysis.budget
+def _budget(report: ReportData) -> float:
+    return report.config.base.analysis.budget
 
 
-def _why(found: ReportData) -> str:
-    """Why there are no probes."""
-    problems = found.frames.epochs["problem"].dropna()
+def _why(report: ReportData) -> str:
+    """Reason for missing probes, as the end of a sentence."""
+    problems = report.frames.epochs["problem"].dropna()
     if len(problems):
         return f": {problems.iloc[0]}"
-    if not _budget(found):
+    if not _budget(report):
         return ": analysis.budget is 0"
-    if not any(sum(weight > 0 for weight in found.weights(trial).values()) > 1 for trial in found.shown.values()):
+    if not any(sum(weight > 0 for weight in report.weights(trial).values()) > 1 for trial in report.shown.values()):
         return ": with one term of weight above 0 there is nothing to compare"
     return ": the trainings were too short for the budget of probes (analysis.budget)"
 

@@ -1,4 +1,4 @@
-"""The findings where people look already: notes, figures and pictures in optuna-dashboard."""
+"""Notes, figures and pictures in optuna-dashboard."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from weightsearch.records import TermRecord
 from weightsearch.study.store import BASELINE, REASON, StudyStore
 from weightsearch.study.writer import Writer
 
-SECONDS: Final = 30.0  # between notes of the study, while it runs
-SHARE: Final = 0.02  # of the time that they may take: those of a large study are written less often
-CONSTRAINT: Final = "constraints:"  # before the name, in Optuna's attributes of a trial
-MIRRORED: Final = "constraints"  # the one that optuna-dashboard reads
-FIGURE_BYTES: Final = 250_000  # of one figure: each 2 kB of it are a row of the database
+SECONDS: Final = 30.0  # between updates of a running study's note
+SHARE: Final = 0.02  # most of the run time spent on notes: large studies update less often
+CONSTRAINT: Final = "constraints:"  # prefix of names, in Optuna's attributes of a trial
+MIRRORED: Final = "constraints"  # the attribute that optuna-dashboard reads
+FIGURE_BYTES: Final = 250_000  # largest figure: each 2 kB are a row of the database
 NOTED: Final = (contributions_section, gradients_section, conflicts_section, importance_section)
 
 
 class Notes:
-    """Writes what is known of a study and of its trials. A trial's is written in the transaction that ends it."""
+    """Writer of the notes of a study and its trials. A trial's note is written in the transaction that ends it."""
 
     def __init__(self, store: StudyStore, clock: Callable[[], float] = time.monotonic) -> None:
         self.store = store
@@ -42,25 +42,25 @@ class Notes:
         self.due = 0.0
 
     def before_end(self, trial: int, state: TrialState) -> None:
-        """A running trial is about to end. Call it inside a Writer's act."""
+        """Write the note of a trial that is about to end. Call inside a Writer's transaction."""
         storage, trial_id = self.store.storage, self.store.trial_id(trial)
-        found = storage.get_trial_system_attrs(trial_id)
-        values = [value for name, value in found.items() if name.startswith(CONSTRAINT)]
-        if values and MIRRORED not in found:
+        attributes = storage.get_trial_system_attrs(trial_id)
+        values = [value for name, value in attributes.items() if name.startswith(CONSTRAINT)]
+        if values and MIRRORED not in attributes:
             storage.set_trial_system_attr(trial_id, MIRRORED, values)
         if (meta := artifact_meta(self.store, trial)) is not None:
             storage.set_trial_system_attr(trial_id, *meta)
         if state != TrialState.PRUNED and (text := self._text(trial, state)):
-            place = SimpleNamespace(storage=storage, study=self.store.study, _trial_id=trial_id)
-            save_note(place, text)
+            target = SimpleNamespace(storage=storage, study=self.store.study, _trial_id=trial_id)
+            save_note(target, text)
 
     def study(self, writer: Writer, *, now: bool = False) -> None:
-        """Write the study's note and figures, if it is time to, or at once."""
+        """Write the study's note and figures if they are due. now: write them in any case."""
         started = self.clock()
         if not now and started < self.due:
             return
-        found = read_report_data(self.store, pictures=False)
-        note, figures = study_note(found), study_figures(found)
+        report = read_report_data(self.store, pictures=False)
+        note, figures = study_note(report), study_figures(report)
         with writer.transaction():
             save_note(self.store.study, note)
             for name, figure in figures.items():
@@ -68,7 +68,7 @@ class Notes:
         self.due = self.clock() + max(SECONDS, (self.clock() - started) / SHARE)
 
     def _text(self, trial: int, state: TrialState) -> str:
-        """A trial ends with or without a note: empty if there is a fault in making it."""
+        """Text of a trial's note; empty on an unexpected error, since the trial must end with or without a note."""
         try:
             return self._of_trial(trial, state)
         except (WeightsearchError, SQLAlchemyError, StorageInternalError):
@@ -99,23 +99,23 @@ def _term_row(name: str, term: TermRecord, pull: Pull | None) -> list[str]:
     return [name, number(term.weight), number(term.value), f"{100 * term.contribution:.1f} %", shown]
 
 
-def study_note(found: ReportData) -> str:
-    """A study's summary as Markdown."""
-    section = summary_section(found)
+def study_note(report: ReportData) -> str:
+    """Format a study's summary as Markdown."""
+    section = summary_section(report)
     lines = [f"**{value}** {what}" for value, what in section.facts]
     blocks = [
         " · ".join(lines),
         *(plain(sentence) for sentence in section.text),
-        *(markdown(one) for one in section.tables),
+        *(markdown(table) for table in section.tables),
     ]
     return "\n\n".join(blocks) + "\n"
 
 
-def study_figures(found: ReportData) -> dict[str, Any]:
-    """Small figures by the name under which they are kept."""
+def study_figures(report: ReportData) -> dict[str, Any]:
+    """Small figures, by the id under which optuna-dashboard stores them."""
     drawn: dict[str, Any] = {}
     for make in NOTED:
-        section = make(found)
+        section = make(report)
         for name, figure in section.figures.items():
             caption = section.captions.get(name, name)
             title = section.title if name == section.name else f"{section.title}: {caption[:1].lower()}{caption[1:]}"
@@ -133,9 +133,9 @@ def markdown(table: Table) -> str:
 
 
 def plain(text: str) -> str:
-    """Text that Markdown and HTML take for text."""
+    """Escape text for Markdown and HTML."""
     for sign, word in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
         text = text.replace(sign, word)
     for sign in "\\`*_[]":
         text = text.replace(sign, f"\\{sign}")
-    return text.replace("://", "&#58;//").replace("www.", "www&#46;").replace("\n", " ")  # or they become links
+    return text.replace("://", "&#58;//").replace("www.", "www&#46;").replace("\n", " ")  # otherwise they become links

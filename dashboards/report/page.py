@@ -1,4 +1,4 @@
-"""A study as one page that opens anywhere, or its figures and tables as files."""
+"""The report of a study as one HTML page without external files."""
 
 from __future__ import annotations
 
@@ -23,35 +23,37 @@ FOLDERS: Final = ("weightsearch.dashboards.report", "weightsearch.systems")
 Make = Callable[[ReportData], Section | None]
 
 
-def _found() -> Mapping[str, Make]:
-    """The sections of all modules of FOLDERS that end with `_section` or `_sections`, by the position that their
-    table SECTIONS gives. `cost_section` makes the section `cost`."""
+def _discover() -> Mapping[str, Make]:
+    """Collect the section functions of the modules in FOLDERS whose names end with `_section` or `_sections`.
+
+    Each module's SECTIONS maps positions in the report to functions. `cost_section` makes the section `cost`.
+    """
     makers: dict[int, Make] = {}
     for package in FOLDERS:
         folder = importlib.import_module(package)
-        for one in pkgutil.walk_packages(folder.__path__, f"{package}."):
-            if one.name.endswith(("_section", "_sections")):
-                module = importlib.import_module(one.name)
+        for info in pkgutil.walk_packages(folder.__path__, f"{package}."):
+            if info.name.endswith(("_section", "_sections")):
+                module = importlib.import_module(info.name)
                 if twice := makers.keys() & module.SECTIONS.keys():
-                    raise ValueError(f"{one.name}: another section has the position {min(twice)}")
+                    raise ValueError(f"{info.name}: another section has the position {min(twice)}")
                 makers |= module.SECTIONS
     return {makers[position].__name__.removesuffix("_section"): makers[position] for position in sorted(makers)}
 
 
-SECTIONS: Final = _found()
+SECTIONS: Final = _discover()
 
 
-def chosen_sections(found: ReportData, select: Sequence[str] = ()) -> list[Section]:
-    """The sections of a report, or those that are named. Raises WeightsearchError for a name that is none."""
+def chosen_sections(report: ReportData, select: Sequence[str] = ()) -> list[Section]:
+    """Make the sections of a report: all, or those in `select`. Raises WeightsearchError for an unknown name."""
     for name in select:
         if name not in SECTIONS:
             raise WeightsearchError(f"--select: unknown section {name!r}; known: {', '.join(SECTIONS)}")
-    made = (make(found) for name, make in SECTIONS.items() if not select or name in select)
+    made = (make(report) for name, make in SECTIONS.items() if not select or name in select)
     return [section for section in made if section is not None]
 
 
 def render(name: str, sections: Sequence[Section], now: datetime) -> str:
-    """One HTML page with everything in it: no part of it is fetched from anywhere. name: above it."""
+    """Render sections as one HTML page that loads nothing from elsewhere. name: title of the page."""
     page = Environment(
         loader=PackageLoader("weightsearch.dashboards.report"),
         autoescape=True,
@@ -73,13 +75,13 @@ def render(name: str, sections: Sequence[Section], now: datetime) -> str:
 
 
 def _plain(figure: Any) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(figure.to_json())
-    found["layout"].pop("template", None)
-    return found
+    content: dict[str, Any] = json.loads(figure.to_json())
+    content["layout"].pop("template", None)
+    return content
 
 
 def _script(text: str) -> Markup:
-    """JSON that may stand in a script element whatever is in its strings."""
+    """Escape JSON for a script element, whatever its strings contain."""
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
-    return Markup(text)  # noqa: S704 - no sign is left that HTML could take for its own
+    return Markup(text)  # noqa: S704 - all characters with a meaning in HTML are escaped

@@ -1,4 +1,4 @@
-"""The sections of a report that tell how its numbers came about: pictures, protocol, cost, environment, failures."""
+"""Sections of a report about its records: pictures, protocol, cost, environment, failures."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ PICTURED: Final = 3  # trials beside the best
 OWN: Final = [kind for kind in PICTURES if kind not in SHARED_PICTURES]
 
 
-def pictures_section(found: ReportData) -> Section:
+def pictures_section(report: ReportData) -> Section:
     title = "Depth pictures"
-    shown = {label: found.pictures.get(trial, []) for label, trial in found.shown.items()}
+    shown = {label: report.pictures.get(trial, []) for label, trial in report.shown.items()}
     shown = {label: pictures for label, pictures in shown.items() if pictures}
     if not shown:
         return Section("pictures", title, ["No trial that trained to the end has left pictures (analysis.pictures)."])
@@ -27,7 +27,9 @@ def pictures_section(found: ReportData) -> Section:
     first = shown[labels[0]]
     strips = []
     for frame in sorted({picture.frame for picture in first}):
-        of_frame = {label: {one.kind: one for one in shown[label] if one.frame == frame} for label in labels}
+        of_frame = {
+            label: {picture.kind: picture for picture in shown[label] if picture.frame == frame} for label in labels
+        }
         mine = of_frame[labels[0]]
         columns = [_column("", mine, SHARED_PICTURES)]
         columns += [_column(f"{label}: ", kinds, OWN) for label, kinds in of_frame.items() if kinds]
@@ -54,29 +56,29 @@ def _tile(label: str, picture: Picture) -> Tile:
     return Tile(label, "data:image/webp;base64," + base64.b64encode(picture.content).decode())
 
 
-def protocol_section(found: ReportData) -> Section:
-    if not found.protocol:
+def protocol_section(report: ReportData) -> Section:
+    if not report.protocol:
         return Section("protocol", "Protocol", ["No trial has reported yet."])
-    rows = [[name, _cell(value)] for name, value in found.protocol.items()]
+    rows = [[name, _cell(value)] for name, value in report.protocol.items()]
     text = ["How all metrics were evaluated. Only values under the same protocol can be compared."]
     return Section(
         "protocol", "Protocol", text, tables=[Table(["", ""], rows)], data=pd.DataFrame(rows, columns=["key", "value"])
     )
 
 
-def cost_section(found: ReportData) -> Section:
-    epochs, trials = found.frames.epochs, found.frames.trials
+def cost_section(report: ReportData) -> Section:
+    epochs, trials = report.frames.epochs, report.frames.trials
     if epochs.empty:
         return Section("cost", "Cost", ["No epoch has been trained yet."])
     seconds = float(epochs["seconds"].sum())
     per_epoch = float(epochs["seconds"].median())
     pruned = trials[trials["state"] == "PRUNED"]
-    saved_epochs = int((found.epochs - pruned["epochs"]).clip(lower=0).sum()) if found.epochs else 0
+    saved_epochs = int((report.epochs - pruned["epochs"]).clip(lower=0).sum()) if report.epochs else 0
     started, ended = trials["start"].min(), trials["end"].max()
     wall = (ended - started).total_seconds() if pd.notna(started) and pd.notna(ended) else None
-    cpus = found.config.base.resources.cpus_per_trial
-    device = found.environment.get("device", "")
-    probes = found.frames.probe_cost("seconds")
+    cpus = report.config.base.resources.cpus_per_trial
+    device = report.environment.get("device", "")
+    probes = report.frames.probe_cost("seconds")
     rows = [
         ["epochs trained", str(len(epochs))],
         ["seconds an epoch (median)", f"{per_epoch:.2f}"],
@@ -92,12 +94,12 @@ def cost_section(found: ReportData) -> Section:
     return Section("cost", "Cost", tables=[Table(["", ""], rows)], data=pd.DataFrame(rows, columns=["what", "value"]))
 
 
-def environment_section(found: ReportData) -> Section:
-    known = found.environment
-    if not known:
+def environment_section(report: ReportData) -> Section:
+    environment = report.environment
+    if not environment:
         return Section("environment", "Environment", ["No trial has reported yet."])
-    rows = [[name, _cell(value)] for name, value in known.items() if name != "versions"]
-    rows += [[name, str(version)] for name, version in known.get("versions", {}).items()]
+    rows = [[name, _cell(value)] for name, value in environment.items() if name != "versions"]
+    rows += [[name, str(version)] for name, version in environment.get("versions", {}).items()]
     text = [
         "On a CPU the same configuration gives the same numbers bit for bit with these versions, this number of "
         "threads and this kind of CPU; on another kind the last digits may differ."
@@ -111,8 +113,8 @@ def environment_section(found: ReportData) -> Section:
     )
 
 
-def failures_section(found: ReportData) -> Section:
-    failed = [trial for trial in found.summary.trials if trial.state == "FAIL"]
+def failures_section(report: ReportData) -> Section:
+    failed = [trial for trial in report.summary.trials if trial.state == "FAIL"]
     if not failed:
         return Section("failures", "Failures", ["No trial failed."])
     rows = [[f"trial {trial.number}", str(trial.epochs), trial.reason or "–"] for trial in failed]
@@ -125,7 +127,7 @@ def failures_section(found: ReportData) -> Section:
 
 def _cell(value: Any) -> str:
     if isinstance(value, list):
-        return " × ".join(number(one) for one in value)
+        return " × ".join(number(item) for item in value)
     return "none" if value is None else "yes" if value is True else "no" if value is False else number(value, 6)
 
 

@@ -14,7 +14,7 @@ from weightsearch.config.ranges import text_of
 
 @dataclass(frozen=True)
 class Table:
-    """rows: cells as text, the first one of each row its head. strong: rows that are set off."""
+    """A table. rows: cells as text; the first cell of a row is its header. strong: indices of highlighted rows."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -24,7 +24,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Tile:
-    """A picture. source: a data URL. label: above it."""
+    """A picture. label: text above it. source: a data URL."""
 
     label: str
     source: str
@@ -32,8 +32,8 @@ class Tile:
 
 @dataclass(frozen=True)
 class Strip:
-    """Pictures of the same frame. name: the frame's. note: what its colours stand for. columns: the pictures of each,
-    one above another."""
+    """Pictures of the same frame. name: the frame's name. note: explanation of the colours. columns: pictures of each
+    column, from top to bottom."""
 
     name: str
     note: str
@@ -42,9 +42,12 @@ class Strip:
 
 @dataclass(frozen=True)
 class Section:
-    """name: the section's name for `--select`. text: sentences, a paragraph each. warnings: highlighted sentences of
-    the text. figures: name -> figure. data: the numbers behind the section, for CSV. facts: a few large numbers, each
-    with its label. captions: figure name -> caption, of sections with several figures."""
+    """A section of a report.
+
+    name: for `--select`. text: sentences, a paragraph each. warnings: highlighted sentences of the text. figures:
+    name -> figure. facts: a few large numbers, each with its label. captions: figure name -> caption, of sections with
+    several figures. data: numbers of the section, for CSV.
+    """
 
     name: str
     title: str
@@ -59,12 +62,12 @@ class Section:
 
     @property
     def short(self) -> bool:
-        """True if the section is a sentence or two without anything to see."""
+        """True if the section is at most one paragraph without figures, tables, pictures, facts or warnings."""
         return not (self.figures or self.tables or self.strips or self.facts or self.warnings) and len(self.text) < 2
 
 
 def number(value: Any, digits: int = 4) -> str:
-    """A value as a cell: four significant digits, an en dash for what is not there."""
+    """Format a value as a cell: floats with four significant digits, an en dash for a missing value."""
     if value is None or (isinstance(value, float) and value != value):
         return "–"
     if isinstance(value, bool) or not isinstance(value, (int, float)):

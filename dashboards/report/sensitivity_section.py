@@ -1,4 +1,4 @@
-"""The section of a report that says how far the weights may be changed."""
+"""Section of a report on the sensitivity to the weights: ranges of the trials near the best."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from weightsearch.dashboards.report.data import ReportData
 from weightsearch.dashboards.report.section import Section, Table
 from weightsearch.errors import called, counted
 
-NEAR: Final = 0.01  # of the best value: what still counts as equally good
+NEAR: Final = 0.01  # relative to the best value: differences up to this count as equally good
 
 
-def sensitivity_section(found: ReportData) -> Section:
+def sensitivity_section(report: ReportData) -> Section:
     title = "How far the weights may be changed"
-    complete = found.complete
+    complete = report.complete
     if len(complete) < 3:
         return Section("sensitivity", title, ["At least three trials must have trained to the end."])
-    within, noise = near_best(found)
+    within, noise = near_best(report)
     rows = []
     for plateau in within:
-        wide = next((one for one in noise or () if one.parameter == plateau.parameter), None)
+        wide = next((other for other in noise or () if other.parameter == plateau.parameter), None)
         rows.append(
             [
                 plateau.parameter,
@@ -32,10 +32,10 @@ def sensitivity_section(found: ReportData) -> Section:
                 "–" if wide is None else f"{100 * wide.share:.0f} %",
             ]
         )
-    values = complete[found.objective].astype(float)
-    best = values.min() if found.minimize else values.max()
+    values = complete[report.objective].astype(float)
+    best = values.min() if report.minimize else values.max()
     near = int(((values - best).abs() <= NEAR * abs(best)).sum())
-    spread = noise_of(found)
+    spread = noise_of(report)
     text = [
         f"{near} of {counted(len(complete), 'trial')} {'lies' if near == 1 else 'lie'} within 1 % of the best; below "
         "are the ranges of their searched values. The values of a trial belong together: a corner of these ranges may "
@@ -45,11 +45,11 @@ def sensitivity_section(found: ReportData) -> Section:
         text = ["Only the best trial lies within 1 % of the best: one trial shows no range."]
         rows = [[name, "–", "–", *rest] for name, _, _, *rest in rows]
     if spread is None:
-        compare = called(found.summary.call, "compare", "--seeds", 3)
+        compare = called(report.summary.call, "compare", "--seeds", 3)
         text.append(f"Seed noise is not known: {compare} measures it.")
     else:
         text.append(
-            f"The standard deviation between seeds is {spread:.3g} ({found.objective}); the ranges on the right are "
+            f"The standard deviation between seeds is {spread:.3g} ({report.objective}); the ranges on the right are "
             "those of the trials within two standard deviations of the best."
         )
     columns = ["", "within 1 %", "of the searched range", "within seed noise", "of the searched range"]
@@ -57,26 +57,27 @@ def sensitivity_section(found: ReportData) -> Section:
     return Section("sensitivity", title, text, tables=[Table(columns, rows)], data=data)
 
 
-def noise_of(found: ReportData) -> float | None:
-    rows = found.frames.confirmations
+def noise_of(report: ReportData) -> float | None:
+    rows = report.frames.confirmations
     if rows.empty:
         return None
-    rows = rows[(rows["metric"] == found.objective) & (rows["split"] == "validation")]
+    rows = rows[(rows["metric"] == report.objective) & (rows["split"] == "validation")]
     return seed_noise([list(group["value"].astype(float)) for _, group in rows.groupby("number")])
 
 
-def near_best(found: ReportData) -> tuple[list[Plateau], list[Plateau] | None]:
-    """Within 1 % of the best, and within two standard deviations between seeds where they are known."""
-    complete = found.complete
-    if complete.empty or found.best is None:
+def near_best(report: ReportData) -> tuple[list[Plateau], list[Plateau] | None]:
+    """Ranges of the trials within 1 % of the best, and within two standard deviations between seeds (None if not
+    measured)."""
+    complete = report.complete
+    if complete.empty or report.best is None:
         return [], None
-    best = abs(found.best.values[found.objective])
-    options: dict[str, Any] = {"minimize": found.minimize}
-    within = plateaus(complete, found.objective, found.ranges, margin=NEAR * best, **options)
-    spread = noise_of(found)
+    best = abs(report.best.values[report.objective])
+    options: dict[str, Any] = {"minimize": report.minimize}
+    within = plateaus(complete, report.objective, report.ranges, margin=NEAR * best, **options)
+    spread = noise_of(report)
     if spread is None:
         return within, None
-    return within, plateaus(complete, found.objective, found.ranges, margin=2 * spread, **options)
+    return within, plateaus(complete, report.objective, report.ranges, margin=2 * spread, **options)
 
 
 SECTIONS: Final = {70: sensitivity_section}

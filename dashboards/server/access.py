@@ -1,4 +1,4 @@
-"""Who may come in to the dashboard, and what may go out: optuna-dashboard itself asks nobody."""
+"""Access control for optuna-dashboard, which has none: host names, origins, token, read-only mode, safe headers."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Headers = list[tuple[str, str]]
 
 READS: Final = ("GET", "HEAD")
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-# Of every answer: no other page may frame it, read it or learn its address.
+# Headers of every response: other pages cannot frame it, read it or learn its address.
 SAFE: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-# Of an artifact, which anybody who may write a study has written: a file to save, never a page of this origin.
+# Headers of artifacts, whose content is not trusted: the browser saves them and never shows them as a page.
 DOWNLOAD: Final = {
     "Content-Disposition": "attachment",
     "Content-Security-Policy": "default-src 'none'; sandbox",
@@ -36,10 +36,10 @@ DOWNLOAD: Final = {
 
 @dataclass(frozen=True)
 class AccessControl:
-    """Wraps a WSGI application.
+    """WSGI middleware that refuses requests without the right host name, origin, token or method.
 
-    hosts: names under which it may be addressed, so that no other site's name can be made to lead here (DNS rebinding).
-    numeric: addresses in numbers are names too. token: asked for if set. write: requests that change something pass.
+    hosts: allowed host names (protects against DNS rebinding). numeric: also allow IP addresses as host names.
+    token: required in every request if set. write: allow requests that change the database.
     """
 
     app: App
@@ -60,7 +60,7 @@ class AccessControl:
             return [b"" if environ["REQUEST_METHOD"] == "HEAD" else body]
 
         host = environ.get("HTTP_HOST", "")
-        if not self._known(host):
+        if not self._allowed(host):
             return answer("403 Forbidden", "this dashboard is not served under that name; see --allow-host")
         origin = environ.get("HTTP_ORIGIN")
         if origin is not None and not _same(origin, host):
@@ -70,20 +70,20 @@ class AccessControl:
             given = [value for name, value in words if name == "token"]
             if given and self._fits(given[-1]):
                 rest = urlencode([(name, value) for name, value in words if name != "token"])
-                place = quote(environ.get("PATH_INFO", "")) or "/"
-                place = "/" + place.lstrip("/") + (f"?{rest}" if rest else "")
-                kept = f"{self._cookie(environ)}={quote(given[-1], safe='')}; Path=/; HttpOnly; SameSite=Lax"
-                return answer("303 See Other", "come in", ("Location", place), ("Set-Cookie", kept))
+                location = quote(environ.get("PATH_INFO", "")) or "/"
+                location = "/" + location.lstrip("/") + (f"?{rest}" if rest else "")
+                cookie = f"{self._cookie(environ)}={quote(given[-1], safe='')}; Path=/; HttpOnly; SameSite=Lax"
+                return answer("303 See Other", "come in", ("Location", location), ("Set-Cookie", cookie))
             if not self._fits(self._shown(environ)):
                 hint = "this dashboard asks for its token: open /?token=TOKEN, or send it as a bearer token"
                 return answer("401 Unauthorized", hint, ("WWW-Authenticate", 'Bearer realm="weightsearch"'))
         if environ["REQUEST_METHOD"] not in READS and not self.write:
             return answer("403 Forbidden", "this dashboard is read-only; --write allows changes")
-        environ.setdefault("HTTP_ACCEPT_ENCODING", "")  # optuna-dashboard takes it for granted
-        environ["wsgi.errors"] = io.StringIO()  # what a bad request breaks in it is no use on the terminal
+        environ.setdefault("HTTP_ACCEPT_ENCODING", "")  # optuna-dashboard needs this key
+        environ["wsgi.errors"] = io.StringIO()  # keeps tracebacks of bad requests off the terminal
         return self.app(environ, self._safe(environ, start_response))
 
-    def _known(self, host: str) -> bool:
+    def _allowed(self, host: str) -> bool:
         name = _name(host)
         return name in self.hosts or (self.numeric and _is_address(name))
 
@@ -91,11 +91,11 @@ class AccessControl:
         return self.token is not None and hmac.compare_digest(given.encode(), self.token.encode())
 
     def _shown(self, environ: dict[str, Any]) -> str:
-        """The token that a request brings, empty if it brings none."""
+        """The token of a request, from its header or cookie; empty if it has none."""
         scheme, _, bearer = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
         if scheme.lower() == "bearer":
             return str(bearer.strip())
-        for cookie in environ.get("HTTP_COOKIE", "").split(";"):  # others' cookies may be of any form
+        for cookie in environ.get("HTTP_COOKIE", "").split(";"):  # cookies of other sites may be malformed
             name, _, value = cookie.strip().partition("=")
             if name == self._cookie(environ):
                 return unquote(value)
@@ -109,25 +109,25 @@ class AccessControl:
         replaced = {name.lower() for name in extra} | {"access-control-allow-origin"}
 
         def start(status: str, headers: Headers, *more: Any) -> Any:
-            kept = [(name, value) for name, value in headers if name.lower() not in replaced]
-            return start_response(status, [*kept, *extra.items()], *more)
+            remaining = [(name, value) for name, value in headers if name.lower() not in replaced]
+            return start_response(status, [*remaining, *extra.items()], *more)
 
         return start
 
 
 def is_loopback(host: str) -> bool:
-    """True if only this machine can reach an address that a server listens on."""
+    """Return True if a server that listens on `host` is reachable from this machine only."""
     return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
 
 
 def own_names(host: str) -> frozenset[str]:
-    """The names by which this machine is reached when it listens on `host`."""
+    """Host names of this machine when it listens on `host`."""
     names = LOOPBACK | {host.lower()}
     return names if is_loopback(host) else names | {socket.gethostname().lower(), socket.getfqdn().lower()}
 
 
 def _name(host: str) -> str:
-    """`name:port`, `[::1]:port` -> the name alone. The port may be a tunnel's."""
+    """Remove the port: `name:port` -> `name`, `[::1]:port` -> `::1`. The port is ignored: it may be a tunnel's."""
     if host.startswith("["):
         return host[1:].partition("]")[0].lower()
     return host.partition(":")[0].lower()

@@ -1,4 +1,4 @@
-"""Trials' depth pictures as artifacts: one PNG a trial, put together from what the database holds."""
+"""Depth pictures of trials as artifacts: one PNG per trial, composed of the pictures in the database."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from weightsearch.study import tables
 from weightsearch.study.database import Database
 from weightsearch.study.store import UID, StudyStore, read_pictures
 
-PREFIX: Final = "artifacts:"  # before the id, in Optuna's attributes of a trial
-HEAD: Final = 14  # pixels, for the names above the columns
+PREFIX: Final = "artifacts:"  # of the key, in Optuna's attributes of a trial
+HEAD: Final = 14  # height in pixels of the column names
 GAP: Final = 4
 
 
 def artifact_meta(store: StudyStore, trial: int) -> tuple[str, str] | None:
-    """The attribute by which a trial has its pictures, key and value; None if it has none."""
+    """Key and value of the Optuna attribute that links a trial to its pictures; None for a trial without pictures."""
     table = tables.pictures
     mine = (table.c.study_id == store.study_id) & (table.c.number == trial)
     with store.database.reading() as connection:
@@ -33,16 +33,16 @@ def artifact_meta(store: StudyStore, trial: int) -> tuple[str, str] | None:
 
 
 class Pictures:
-    """An artifact store (Optuna's protocol) over the database's pictures; other artifacts come from `others`."""
+    """Artifact store (Optuna's protocol) that serves the database's pictures; `others` stores other artifacts."""
 
     def __init__(self, database: Database, others: Any = None) -> None:
         self.database = database
         self.others = others
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
-        found = self._read(artifact_id)
-        if found is not None:
-            return io.BytesIO(found)
+        content = self._read(artifact_id)
+        if content is not None:
+            return io.BytesIO(content)
         if self.others is None:
             raise ArtifactNotFound("not found")
         reader: BinaryIO = self.others.open_reader(artifact_id)
@@ -67,7 +67,7 @@ class Pictures:
             if config is None or config[UID] != uid:
                 return None
             pictures = read_pictures(connection, study_id, trial)
-        return montage({(one.frame, one.kind): one.content for one in pictures}) if pictures else None
+        return montage({(picture.frame, picture.kind): picture.content for picture in pictures}) if pictures else None
 
     @staticmethod
     def _key(artifact_id: str) -> tuple[str, int, int] | None:
@@ -79,12 +79,12 @@ class Pictures:
 
 
 def montage(pictures: dict[tuple[int, str], bytes]) -> bytes:
-    """PNG: a row a frame, a column a kind that any frame has."""
+    """Compose pictures to a PNG: one row per frame, one column per kind. Cells of missing pictures stay white."""
     opened = {key: Image.open(io.BytesIO(content)).convert("RGB") for key, content in pictures.items()}
     width = max(picture.width for picture in opened.values())
     height = max(picture.height for picture in opened.values())
     frames = sorted({frame for frame, _ in opened})
-    kinds = [kind for kind in PICTURES if any(kind == one for _, one in opened)]
+    kinds = [kind for kind in PICTURES if any(kind == other for _, other in opened)]
     whole = Image.new("RGB", (len(kinds) * (width + GAP) - GAP, HEAD + len(frames) * (height + GAP) - GAP), "white")
     pen = ImageDraw.Draw(whole)
     for column, kind in enumerate(kinds):

@@ -1,4 +1,4 @@
-"""optuna-dashboard over a study's database, behind a door."""
+"""Server of optuna-dashboard for a study's database, behind access control."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
     def server_bind(self) -> None:
-        """Without the base class's look-up of this machine's name, which may take long."""
+        """Bind without the base class's look-up of this machine's name, which may take long."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
         self.setup_environ()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Nothing: a client that breaks off is no news."""
+        """Ignore clients that break the connection."""
 
 
 class _Server6(_Server):
@@ -35,10 +35,10 @@ class _Server6(_Server):
 
 
 class _Quiet(WSGIRequestHandler):
-    timeout = 30  # seconds of a client that says nothing
+    timeout = 30  # seconds without data from a client
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """Nothing: a line a request is no use to anybody, and an address may hold the token."""
+        """Log nothing: the address of a request may contain the token."""
 
 
 def make_dashboard(
@@ -51,11 +51,11 @@ def make_dashboard(
     allow_hosts: Iterable[str] = (),
     artifacts: Path | None = None,
 ) -> WSGIServer:
-    """A server that shows the database; port 0 takes a free one. Raises StoreError.
+    """Create the server of the dashboard; port 0 takes a free port. Raises StoreError.
 
-    write: allow changes; otherwise the database itself is opened read-only. token: asked of every request; must be set
-    unless `host` is a loopback address. allow_hosts: further names under which it is reached, such as a proxy's.
-    artifacts: folder of other artifacts than the pictures that the database has.
+    write: allow changes; otherwise the database itself is opened read-only. token: required in every request; must be
+    set unless `host` is a loopback address. allow_hosts: further host names of the server, such as a proxy's.
+    artifacts: folder of artifacts other than the database's pictures.
     """
     from optuna_dashboard import wsgi
 
@@ -67,9 +67,9 @@ def make_dashboard(
     store = Pictures(database, None if artifacts is None else FileSystemArtifactStore(artifacts))
     hosts = own_names(host) | {name.lower() for name in others}
     try:
-        door = AccessControl(wsgi(database.storage, artifact_store=store), hosts, not alone, token, write)
+        application = AccessControl(wsgi(database.storage, artifact_store=store), hosts, not alone, token, write)
         kind = _Server6 if ":" in host else _Server
-        return make_server(host, port, door, server_class=kind, handler_class=_Quiet)
+        return make_server(host, port, application, server_class=kind, handler_class=_Quiet)
     except (OSError, OverflowError) as error:
         database.close()
         reason = getattr(error, "strerror", None) or error

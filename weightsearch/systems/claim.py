@@ -20,9 +20,12 @@ NOT_CHECKED: Final = "not checked: the printed form is not known here"
 
 @dataclass(frozen=True)
 class Claim:
-    """name: short, unique. claimed, right: the claim and the correct statement, in words with figures. numbers: the
-    computed figures, by name. how: the computation. where: the document, and the form assumed where its print could not
-    be read. evidence: measurements of a study."""
+    """A published claim, with its verdict and correction.
+
+    name: short, unique. claimed, right: the claim and the correct statement, in words with figures. numbers: computed
+    figures, by name. how: the computation. where: the document, and the form assumed if it could not be read.
+    evidence: measurements of a study.
+    """
 
     name: str
     source: str
@@ -36,7 +39,7 @@ class Claim:
 
     @property
     def with_place(self) -> str:
-        """The claim with its place in the document."""
+        """The claim, with its location in the document."""
         return f"{self.claimed} [{self.where}]" if self.where else self.claimed
 
     @property
@@ -50,7 +53,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Rows:
-    """Builds the claims of one source."""
+    """Builder of the claims of one source."""
 
     source: str
 
@@ -64,28 +67,28 @@ class Rows:
         numbers: Mapping[str, float],
         where: str,
     ) -> Claim:
-        """verdict: True is `holds`, False is `wrong`."""
+        """Build a claim. verdict: words, or True for `holds` and False for `wrong`."""
         words = verdict if isinstance(verdict, str) else HOLDS if verdict else WRONG
         return Claim(name, self.source, claimed, words, right, how, dict(numbers), where)
 
     def by_training(self, name: str, claimed: str, right: str, where: str) -> Claim:
-        """A claim that only the trials of a study can judge."""
+        """Build a claim that only the trials of a study can verify."""
         return self(name, claimed, UNSUPPORTED, right, called(CALL, "analyse claims"), {}, where)
 
 
 def rounds_to(claimed: str, right: Sequence[float]) -> bool:
-    """True if these values round to the figures claimed, `.97/.49/8.00`: each to as many digits as are given."""
+    """Return True if values round to the claimed figures, such as `.97/.49/8.00`, at each figure's decimals."""
     figures = claimed.split("/")
     digits = [len(figure.partition(".")[2]) for figure in figures]
     pairs = zip(figures, right, digits, strict=True)
     return all(abs(float(figure) - value) <= 0.5 * 10**-count * (1 + 1e-9) for figure, value, count in pairs)
 
 
-def at(form: str, places: Sequence[float], values: Sequence[float]) -> dict[str, float]:
-    """Numbers of a claim by a format of their names, such as `at_{:g}_m` for depths."""
-    return {form.format(place): value for place, value in zip(places, values, strict=True)}
+def at(form: str, labels: Sequence[float], values: Sequence[float]) -> dict[str, float]:
+    """Name -> value. form: format of the names, such as `at_{:g}_m` for depths."""
+    return {form.format(label): value for label, value in zip(labels, values, strict=True)}
 
 
 def listed(values: Sequence[float], form: str) -> str:
-    """Values by a format such as `.2f`, separated by slashes."""
+    """Format values, separated by slashes. form: such as `.2f`."""
     return "/".join(f"{value:{form}}" for value in values)

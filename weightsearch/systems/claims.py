@@ -17,9 +17,11 @@ SYSTEMS: Final = ("dual_head", "silog", "transfer", "cotraining")  # in the orde
 
 
 def all_claims(evidence: Mapping[str, str] = MappingProxyType({}), call: Sequence[str] = CALL) -> list[Claim]:
-    """All claims, in the order of their systems. evidence: a study's measurements for the claims that only training can
-    judge, by name. call: the study's file and overrides, for the command that prints them. Raises KeyError for another
-    name."""
+    """All claims, in the order of their systems.
+
+    evidence: claim name -> a study's measurements, for claims that only training can verify; other names raise
+    KeyError. call: the study's file and overrides, for the command that prints them.
+    """
     unknown = set(evidence) - set(by_training())
     if unknown:
         raise KeyError(f"no claim that training decides: {', '.join(sorted(unknown))}")
@@ -31,20 +33,22 @@ def all_claims(evidence: Mapping[str, str] = MappingProxyType({}), call: Sequenc
 
 
 def by_training() -> list[str]:
-    """The claims that only training can judge, one of each system: the trials of a study are their evidence."""
+    """Names of the claims that only training can verify, one per system; a study's trials are their evidence."""
     return [str(part(system, "claims").BY_TRAINING) for system in SYSTEMS]
 
 
 def part(system: str, name: str) -> ModuleType:
-    """A module of a system's folder."""
+    """Import a module of a system's folder."""
     return importlib.import_module(f"weightsearch.systems.{system}.{name}")
 
 
 @cache
 def _computed() -> tuple[Claim, ...]:
-    found: list[Claim] = []
+    claims: list[Claim] = []
     for system in SYSTEMS:
         folder = importlib.import_module(f"weightsearch.systems.{system}")
-        names = sorted(one.name for one in pkgutil.iter_modules(folder.__path__) if one.name.startswith("claims"))
-        found += [make() for name in names for make in part(system, name).CLAIMS]
-    return tuple(found)
+        names = sorted(
+            module.name for module in pkgutil.iter_modules(folder.__path__) if module.name.startswith("claims")
+        )
+        claims += [make() for name in names for make in part(system, name).CLAIMS]
+    return tuple(claims)

@@ -1,4 +1,4 @@
-"""The section of a report that compares published claims with computed figures and with the study's own trials."""
+"""Section of a report that compares published claims with computed figures and with the study's trials."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from weightsearch.systems.claim import Claim
 from weightsearch.systems.claims import SYSTEMS, all_claims, part
 
 
-def claims_section(found: ReportData) -> Section | None:
-    """Published claims about this kind of loss, with recomputed figures and the study's own evidence."""
-    about = {part(system, "claims").SOURCE for system in SYSTEMS if part(system, "evidence").is_about(found)}
-    claims = [claim for claim in all_claims(evidence(found), found.summary.call) if claim.source in about]
+def claims_section(report: ReportData) -> Section | None:
+    """Published claims about the study's kind of loss, with recomputed figures and the study's evidence."""
+    about = {part(system, "claims").SOURCE for system in SYSTEMS if part(system, "evidence").is_about(report)}
+    claims = [claim for claim in all_claims(evidence(report), report.summary.call) if claim.source in about]
     return section_of_claims(claims) if claims else None
 
 
 def section_of_claims(claims: list[Claim]) -> Section:
-    """Published claims as a section."""
+    """Make a section of claims."""
     plain = [{key: value for key, value in claim.to_plain().items() if key != "numbers"} for claim in claims]
     text = ["Every figure is computed again; a verdict follows from the figures. In brackets: where the claim is made."]
     return Section("claims", "Published claims", text, tables=[claims_table(claims)], data=pd.DataFrame(plain))
@@ -31,10 +31,9 @@ def claims_table(claims: list[Claim]) -> Table:
     return Table(["source", "claim", "verdict", "correct", "computation"], rows)
 
 
-def evidence(found: ReportData) -> dict[str, str]:
-    """The study's evidence for claims that training decides, by the claim's name. Claims without matching trials are
-    left out."""
-    said = {part(system, "claims").BY_TRAINING: part(system, "evidence").evidence(found) for system in SYSTEMS}
+def evidence(report: ReportData) -> dict[str, str]:
+    """Claim name -> the study's evidence, for claims that only training can verify and that have matching trials."""
+    said = {part(system, "claims").BY_TRAINING: part(system, "evidence").evidence(report) for system in SYSTEMS}
     return {str(name): str(text) for name, text in said.items() if text}
 
 

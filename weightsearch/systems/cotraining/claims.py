@@ -1,4 +1,4 @@
-"""Claims of the supplementary of CoopNet (WACV 2023) on gradient rebalancing, each figure computed again."""
+"""Claims of the supplementary of CoopNet (WACV 2023) on gradient rebalancing, with recomputed figures."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ def _sums_alike() -> Claim:
     """Eq 1 as printed: both errors are computed from the same warp."""
     flow = np.random.default_rng(0).uniform(0, 1, 10_000)
     delta = flow - flow
-    kept = 100 * float((np.abs(delta) <= 0.05).mean())
+    share = 100 * float((np.abs(delta) <= 0.05).mean())
     return row(
         "errors_of_eq_1",
         "eq 1 defines the errors by depth and by flow alike",
         bool(delta.any()),
         f"a misprint: the difference Delta would be {np.abs(delta).max():g} at every pixel and V would keep "
-        f"{kept:.0f} %; the error by flow must use the frame warped by the flow",
+        f"{share:.0f} %; the error by flow must use the frame warped by the flow",
         "Delta of two equal errors",
-        {"largest_delta": float(np.abs(delta).max()), "kept_percent": kept},
+        {"largest_delta": float(np.abs(delta).max()), "kept_percent": share},
         f"{SUPPLEMENT}; taken as printed: the same warp in both errors",
     )
 
 
 def _last_index() -> Claim:
-    """Eq 7: n steps of a recursion from i = 1 give a sum whose last index is n."""
+    """Eq 7: n steps of a recursion from i = 1 are a sum whose last index is n."""
     steps = 10
 
     def summed(last: int) -> float:
@@ -155,7 +155,7 @@ def _conditional_mean() -> Claim:
     undivided = [
         mean * (below(reach / sigma) - below(-reach / sigma)) for mean, reach in zip(means, reaches, strict=True)
     ]
-    without, found = (
+    undivided_words, mean_words = (
         ", ".join(f"{value:.3g} at eta {reach:g}" for value, reach in zip(values, reaches, strict=True))
         for values in (undivided, means)
     )
@@ -163,8 +163,8 @@ def _conditional_mean() -> Claim:
         "conditional_mean",
         "the mean shift inside the neighbourhood vanishes with its width eta (eqs 13, 16-18, 24, 25)",
         means[-1] < 0.1 * mu,
-        f"eq 13's integral vanishes since it lacks the division by P(Delta in V): {without}; divided by it the "
-        f"mean is mu for every eta ({found}; mu = {mu:g}), so that eqs 16-18, 24 and 25 do not follow",
+        f"eq 13's integral vanishes since it lacks the division by P(Delta in V): {undivided_words}; divided by it the "
+        f"mean is mu for every eta ({mean_words}; mu = {mu:g}), so that eqs 16-18, 24 and 25 do not follow",
         f"quadrature of E[Delta | |Delta - mu| <= eta] for N(mu, sigma²), sigma = {sigma:g}, and that times P",
         at("at_eta_{:g}", reaches, means) | at("undivided_at_eta_{:g}", reaches, undivided),
         SUPPLEMENT,
@@ -225,7 +225,7 @@ def _epipolar() -> Claim:
     )
 
 
-# Of models trained on Cityscapes alone, lower is better, as table 1 prints them: column -> model -> value.
+# Table 1, models trained on Cityscapes alone: column -> model -> value; lower is better.
 TABLE_1: Final[Mapping[str, Mapping[str, float]]] = MappingProxyType(
     {"Sq Rel": MappingProxyType({"CoopNet": 1.157, "GLNet": 1.044, "Struct2Depth": 1.109})}
 )

@@ -1,4 +1,4 @@
-"""The section of a report that tells how well Delta finds what moves, where the data set knows it."""
+"""Section of a report on motion detection by Delta, for datasets with ground truth of moving pixels."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ ETAS: Final = {
 }
 LAST: Final = "last epoch"
 
-Measured = Mapping[str, pd.DataFrame]  # by the trial's label, see _measured
+Measured = Mapping[str, pd.DataFrame]  # trial label -> see _measured
 
 
-def detection_section(found: ReportData) -> Section | None:
+def detection_section(report: ReportData) -> Section | None:
     title = "Motion detection by Delta (ROC)"
-    trials = looked_at(found)
+    trials = looked_at(report)
     if trials is None:
         return None
     if not trials:
         return Section("detection", title, [NOTHING])
-    if not all(trial.knows for trial in trials):
+    if not all(trial.has_moving for trial in trials):
         return Section("detection", title, ["The data set has no ground truth of moving pixels."])
     measured = {trial.label: _measured(trial) for trial in trials}
     text = [
         "A pixel is detected as moving if Delta - mode > eta or, by distance, if |Delta - mode| > eta. AUC, the area "
         "under the curve, is the probability that this score is larger at a moving pixel than at a static one: 0.5 is "
         "chance.",
-        _found(trials[0], measured[trials[0].label]),
+        _detected(trials[0], measured[trials[0].label]),
     ]
     drawn = {
         "roc": _roc(trials),
@@ -69,14 +69,14 @@ def detection_section(found: ReportData) -> Section | None:
 
 
 def _measured(trial: Trial) -> pd.DataFrame:
-    """epoch, and for either score the area and the best eta; spread of the static pixels, eta of the trial."""
+    """One row per epoch: epoch, AUC and best eta of each score, spread of the static pixels, eta of the trial."""
     rows = []
     for _, row in trial.rows.iterrows():
-        found: dict[str, Any] = {"epoch": int(row["epoch"])}
+        values: dict[str, Any] = {"epoch": int(row["epoch"])}
         for score in SCORES:
             curve = _curve(row, score)
-            found |= {f"{score}_auc": detection.area(curve.fpr, curve.tpr), f"{score}_eta": detection.best_eta(curve)}
-        rows.append(found | {"spread": detection.spread(row["static"]), "eta": trial.options.eta})
+            values |= {f"{score}_auc": detection.area(curve.fpr, curve.tpr), f"{score}_eta": detection.best_eta(curve)}
+        rows.append(values | {"spread": detection.spread(row["static"]), "eta": trial.options.eta})
     return pd.DataFrame(rows)
 
 
@@ -84,7 +84,7 @@ def _curve(row: Any, score: detection.Score) -> detection.Roc:
     return detection.roc(row["static"], row["moving"], score, row["mode"])
 
 
-def _found(trial: Trial, measured: pd.DataFrame) -> str:
+def _detected(trial: Trial, measured: pd.DataFrame) -> str:
     first, last = measured.iloc[0], measured.iloc[-1]
     if last["signed_auc"] != last["signed_auc"]:
         return f"{trial.label}: nothing moved in the last epoch."
@@ -104,23 +104,23 @@ def _found(trial: Trial, measured: pd.DataFrame) -> str:
 def _roc(trials: Sequence[Trial]) -> go.Figure:
     figure = figures.panels([trial.label for trial in trials])
     for position, trial in enumerate(trials):
-        place = figures.cell(position, len(trials))
+        panel = figures.cell(position, len(trials))
         chance = go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": figures.GREY, "width": 1})
         chance.update(name="chance", legendgroup="chance", showlegend=position == 0, hoverinfo="skip")
-        figure.add_trace(chance, **place)
+        figure.add_trace(chance, **panel)
         for which, (when, row) in enumerate(_moments(trial).items()):
             for score in SCORES:
-                figure.add_trace(_roc_line(row, score, when, which, told=position == 0), **place)
+                figure.add_trace(_roc_line(row, score, when, which, told=position == 0), **panel)
         if (left_out := _left_out(trial)) is not None:
             name, (fpr, tpr) = "left out", left_out
             mark = figures.points([fpr], [tpr], name, colour=MARKED, symbol="diamond", size=11, legendgroup=name)
-            figure.add_trace(mark.update(showlegend=position == 0, cliponaxis=False), **place)
+            figure.add_trace(mark.update(showlegend=position == 0, cliponaxis=False), **panel)
     figure.update_xaxes(range=[0, 1], tickformat=".0%")
     return figure.update_yaxes(range=[0, 1.01], tickformat=".0%")
 
 
 def _roc_line(row: Any, score: detection.Score, when: str, which: int, *, told: bool) -> go.Scatter:
-    """told: in the legend, which has one of the dotted lines for all."""
+    """ROC of an epoch as a line. told: show it in the legend, which has one entry for all dotted lines."""
     curve, signed = _curve(row, score), score == "signed"
     name = when if signed else "dotted: by distance"
     line = figures.line(curve.fpr, curve.tpr, name, which, legendgroup=name)
@@ -134,15 +134,15 @@ def _roc_line(row: Any, score: detection.Score, when: str, which: int, *, told: 
 
 
 def _moments(trial: Trial) -> dict[str, Any]:
-    """The rows of the first, the middle and the last epoch, as far as there are so many."""
+    """Rows of the first, middle and last epoch, fewer if the trial has fewer than three."""
     count = len(trial.rows)
-    places = {"first epoch": 0, "middle": (count - 1) // 2, LAST: count - 1}
-    names = [LAST] if count == 1 else ["first epoch", LAST] if count == 2 else list(places)
-    return {name: trial.rows.iloc[places[name]] for name in names}
+    positions = {"first epoch": 0, "middle": (count - 1) // 2, LAST: count - 1}
+    names = [LAST] if count == 1 else ["first epoch", LAST] if count == 2 else list(positions)
+    return {name: trial.rows.iloc[positions[name]] for name in names}
 
 
 def _left_out(trial: Trial) -> tuple[float, float] | None:
-    """The shares of what stands still and of what moves that lay outside the limits in the last epoch."""
+    """Shares of the static and of the moving pixels outside the limits in the last epoch (fpr, tpr)."""
     limits = [float(limit.iloc[-1]) for limit in trial.limits]
     if not limits or any(limit != limit for limit in limits):
         return None
@@ -159,8 +159,8 @@ def _areas(trials: Sequence[Trial], measured: Measured) -> go.Figure:
             line.update(hovertemplate=f"{figures.plain(trial.label)}, epoch %{{x}}: %{{y:.3f}}<extra></extra>")
             figure.add_trace(line.update(showlegend=panel == 0), **figures.cell(panel, len(AREAS)))
     figures.epochs_on_x(figure, last_epoch(trials))
-    known = [float(area) for epochs in measured.values() for name in AREAS for area in epochs[name].dropna()]
-    figure.update_yaxes(range=[min([0.5, *known]) - 0.02, 1.0])
+    values = [float(area) for epochs in measured.values() for name in AREAS for area in epochs[name].dropna()]
+    figure.update_yaxes(range=[min([0.5, *values]) - 0.02, 1.0])
     return figure.update_yaxes(title_text="AUC", col=1)
 
 

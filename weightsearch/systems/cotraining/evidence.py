@@ -1,4 +1,4 @@
-"""The evidence of a study for the claims about this system."""
+"""Evidence of a study for the claims about gradient rebalancing."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from weightsearch.dashboards.report.data import ReportData
 from weightsearch.systems.evidence import complete, shown_value
 
 
-def is_about(found: ReportData) -> bool:
-    """True if a study is one of this system."""
-    return found.config.base.rebalance is not None
+def is_about(report: ReportData) -> bool:
+    """Return True if the study rebalances."""
+    return report.config.base.rebalance is not None
 
 
-def evidence(found: ReportData) -> str:
-    """The study's values with and without rebalancing; empty without both."""
-    if not is_about(found):
+def evidence(report: ReportData) -> str:
+    """Values of trials with and without rebalancing; empty unless the study has both."""
+    if not is_about(report):
         return ""
     methods = {
-        label: str(found.configuration(trial)["rebalance"]["method"]) for label, trial in complete(found).items()
+        label: str(report.configuration(trial)["rebalance"]["method"]) for label, trial in complete(report).items()
     }
     if "none" not in methods.values() or set(methods.values()) == {"none"}:
         return ""
     values = [
         f"{label} ({method}) "
-        + ", ".join(f"{name} {shown_value(found, found.shown[label], name)}" for name in found.summary.directions)
+        + ", ".join(f"{name} {shown_value(report, report.shown[label], name)}" for name in report.summary.directions)
         for label, method in methods.items()
     ]
-    return f"the study {found.name!r} on the validation split: {'; '.join(values)}."
+    return f"the study {report.name!r} on the validation split: {'; '.join(values)}."

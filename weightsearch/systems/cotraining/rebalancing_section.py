@@ -1,6 +1,6 @@
-"""The section of a report that tells of rebalancing: how Delta is distributed, and what depth and pose learned from.
+"""Section of a report on rebalancing: the distribution of Delta, and the pixels that depth and pose learned from.
 
-Delta is the photometric error by depth and pose less that by flow.
+Delta is the photometric error by depth and pose minus the photometric error by flow.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ NOTHING: Final = "No epoch of the best trial or of a baseline has been trained w
 QUANTITIES: Final = (
     "mode", "kept", "flow_kept", "mean", "deviation", "below", "near", "moving_known", "precision", "recall",
 )  # fmt: skip
-LOOKED_AT: Final = 6  # trials that are drawn side by side
+LOOKED_AT: Final = 6  # most trials drawn side by side
 KINDS: Final[Mapping[str, str]] = {"static": "pixels that stand still", "moving": "pixels that move"}
-FAINTEST, LARGEST = -5.0, -0.5  # powers of ten of the shares at the ends of the colours
-MARKED: Final = figures.PALETTE[1]  # what is seen on every colour of a share
+FAINTEST, LARGEST = -5.0, -0.5  # ends of the colour scale, as powers of ten of a share
+MARKED: Final = figures.PALETTE[1]  # a colour visible on the whole colour scale
 
 
 @dataclass(frozen=True)
 class Trial:
-    """label: its name in the report. rows: see `rebalanced`."""
+    """A trial of the section. label: name in the report. rows: see `rebalanced`."""
 
     label: str
     options: Rebalance
@@ -50,8 +50,8 @@ class Trial:
 
     @property
     def limits(self) -> list[pd.Series[float]]:
-        """Delta between which, or below which, pixels were kept, in each epoch; NaN while all were. None of a method
-        that does not go by Delta."""
+        """Limits of Delta per epoch: both limits, or the upper limit, of the pixels used by depth and pose; NaN during
+        warm-up. Empty for methods that do not use Delta."""
         mode, eta = self.rows["mode"], self.options.eta
         of_method = {
             "neighbourhood": [mode - eta, mode + eta],
@@ -63,12 +63,12 @@ class Trial:
         return [limit.where(after) for limit in of_method.get(self.options.method, [])]
 
     @property
-    def knows(self) -> bool:
-        """True if it is known what moves."""
+    def has_moving(self) -> bool:
+        """True if ground truth of moving pixels is available in every epoch."""
         return bool((self.rows["moving_known"] > 0).all())
 
     def histogram(self, kind: str) -> NDArray[np.float64]:
-        """Counts of one kind of pixels, [epochs, bins]."""
+        """Counts of static or moving pixels, [epochs, bins]."""
         return np.array(list(self.rows[kind]), dtype=float)
 
     @property
@@ -78,36 +78,35 @@ class Trial:
 
 
 def rebalanced(frames: Frames, number: int) -> pd.DataFrame:
-    """The measurements of rebalancing of one trial, a row an epoch: epoch, the quantities of
-    training/measures/rebalancing.py, NaN for those that are not known, and the histograms `static` and `moving`,
-    lists."""
+    """Rebalancing measurements of a trial, one row per epoch: epoch, the quantities of
+    training/measures/rebalancing.py (NaN if not measured), and the histograms `static` and `moving` as lists."""
     rows = frames.rows("rebalancing", "quantity", number=number)
     wide = rows.pivot(index="epoch", columns="quantity", values="value").reindex(columns=QUANTITIES)
     counts = {kind: np.zeros((len(wide), DELTA_BINS), int) for kind in KINDS}
-    places = {epoch: row for row, epoch in enumerate(wide.index)}
+    positions = {epoch: row for row, epoch in enumerate(wide.index)}
     delta = frames.rows("delta", "kind", "bin", number=number)
     for epoch, kind, bin_, count in zip(delta["epoch"], delta["kind"], delta["bin"], delta["value"], strict=True):
-        counts[kind][places[epoch], int(bin_)] = count
+        counts[kind][positions[epoch], int(bin_)] = count
     for kind, table in counts.items():
         wide[kind] = pd.Series(table.tolist(), index=wide.index)
     return wide.reset_index()
 
 
-def looked_at(found: ReportData) -> list[Trial] | None:
-    """The trials to draw that have a rebalanced epoch; None if the study does not rebalance."""
-    if found.config.base.rebalance is None and found.frames.rows("rebalancing", "quantity").empty:
+def looked_at(report: ReportData) -> list[Trial] | None:
+    """Trials to draw: those with a rebalanced epoch; None if the study does not rebalance."""
+    if report.config.base.rebalance is None and report.frames.rows("rebalancing", "quantity").empty:
         return None
     trials = []
-    for label, one in found.shown.items():
-        rows = rebalanced(found.frames, one)
+    for label, trial in report.shown.items():
+        rows = rebalanced(report.frames, trial)
         if not rows.empty:
-            section = found.configuration(one).get("rebalance") or {}
+            section = report.configuration(trial).get("rebalance") or {}
             trials.append(Trial(label, Rebalance(**section), rows))
     return trials[:LOOKED_AT]
 
 
 def curves(trials: Sequence[Trial], of: Callable[[Trial], Mapping[str, Any]], y: str) -> go.Figure:
-    """A panel for each trial, with a line over its epochs for each name."""
+    """Draw a panel per trial, with a line over epochs for each entry of `of(trial)`."""
     figure = figures.panels([trial.label for trial in trials])
     for position, trial in enumerate(trials):
         for which, (name, values) in enumerate(of(trial).items()):
@@ -124,9 +123,9 @@ def last_epoch(trials: Sequence[Trial]) -> int:
     return max(max(trial.epochs) for trial in trials)
 
 
-def rebalancing_section(found: ReportData) -> Section | None:
+def rebalancing_section(report: ReportData) -> Section | None:
     title = "Rebalancing"
-    trials = looked_at(found)
+    trials = looked_at(report)
     if trials is None:
         return None
     if not trials:
@@ -134,17 +133,17 @@ def rebalancing_section(found: ReportData) -> Section | None:
     text = [
         "Delta is the photometric error by depth and pose less that by flow: above 0 flow explains a pixel better, as "
         "it does where something moves by itself. Depth and pose learn from the pixels that the method keeps.",
-        _kept(trials[0]),
+        _learned_from(trials[0]),
     ]
-    known = all(trial.knows for trial in trials)
+    labelled = all(trial.has_moving for trial in trials)
     drawn: dict[str, go.Figure] = {}
     captions: dict[str, str] = {}
-    for name, words in KINDS.items() if known else [("all", "all pixels")]:
-        drawn[name] = _distribution(trials, name if known else "static")
+    for name, words in KINDS.items() if labelled else [("all", "all pixels")]:
+        drawn[name] = _distribution(trials, name if labelled else "static")
         captions[name] = f"Delta over training: {words}"
     drawn["kept"] = _shares(trials, {"kept": "depth and pose learn from", "flow_kept": "flow learns from"})
     captions["kept"] = "Shares of the pixels"
-    if known:
+    if labelled:
         drawn["found"] = _shares(
             trials, {"precision": "of these, what moves (precision)", "recall": "of what moves, these (recall)"}
         )
@@ -155,15 +154,15 @@ def rebalancing_section(found: ReportData) -> Section | None:
     return Section("rebalancing", title, text, drawn, [table], captions=captions, data=data)
 
 
-def _kept(trial: Trial) -> str:
+def _learned_from(trial: Trial) -> str:
     first, last = trial.rows.iloc[0], trial.last
     said = (
         f"{trial.label} ({trial.options.method}): depth and pose learned from {_percent(last['kept'])} of the pixels "
         f"in the last epoch, {_percent(first['kept'])} in the first"
     )
-    if trial.knows and last["recall"] == last["recall"]:
+    if trial.has_moving and last["recall"] == last["recall"]:
         said += f"; {_percent(last['recall'])} of what moves was left out"
-    if trial.knows and last["precision"] == last["precision"]:
+    if trial.has_moving and last["precision"] == last["precision"]:
         said += f", and of what was left out {_percent(last['precision'])} moved"
     return f"{said}."
 
@@ -175,11 +174,11 @@ def _row(trial: Trial) -> list[str]:
 
 
 def _distribution(trials: Sequence[Trial], kind: str) -> go.Figure:
-    """Shares of one kind of pixels over epochs and Delta, the mode, and the limits of what is kept."""
+    """Draw shares of static or moving pixels over epochs and Delta, with the mode and the method's limits."""
     figure = figures.panels([trial.label for trial in trials])
     low, high = window(trials)
     for position, trial in enumerate(trials):
-        place = figures.cell(position, len(trials))
+        panel = figures.cell(position, len(trials))
         counts = trial.histogram(kind)
         centres = detection.centres(counts.shape[1])
         inside = (centres > low) & (centres < high)
@@ -194,10 +193,10 @@ def _distribution(trials: Sequence[Trial], kind: str) -> go.Figure:
                 coloraxis="coloraxis",
                 hovertemplate="epoch %{x}, Delta %{y:.3f}: %{customdata:.2%}<extra></extra>",
             ),
-            **place,
+            **panel,
         )
         for trace in _marks(trial, told=position == 0):
-            figure.add_trace(trace, **place)
+            figure.add_trace(trace, **panel)
     ticks = np.arange(FAINTEST, LARGEST)
     figure.update_layout(
         coloraxis={
@@ -224,27 +223,26 @@ def _marks(trial: Trial, *, told: bool) -> list[go.Scatter]:
     lines = [("mode", trial.rows["mode"], "solid", told)]
     for which, limit in enumerate(trial.limits):
         lines.append(("limit of what is kept", limit, "dash", told and which == 0))
-    found = []
+    marks = []
     for name, values, dash, shown in lines:
         line = figures.line(trial.epochs, values, name, 0, legendgroup=name, showlegend=shown)
         line.update(mode="lines", line={"color": MARKED, "dash": dash, "width": 2})
-        found.append(line.update(hovertemplate=f"{name}, epoch %{{x}}: %{{y:.3f}}<extra></extra>"))
-    return found
+        marks.append(line.update(hovertemplate=f"{name}, epoch %{{x}}: %{{y:.3f}}<extra></extra>"))
+    return marks
 
 
 def window(trials: Sequence[Trial]) -> tuple[float, float]:
-    """The range of Delta to draw: all but a thousandth of the pixels and the limits of the kept ones, with some
-    room."""
+    """Range of Delta to draw: 99.9 % of the pixels and the methods' limits, with a margin."""
     pooled = np.sum([trial.all_pixels.sum(axis=0) for trial in trials], axis=0)
     ends = [detection.quantile(pooled, share) for share in (0.0005, 0.9995)]
     ends += [float(end) for trial in trials for limit in trial.limits for end in (limit.min(), limit.max())]
-    known = [end for end in ends if end == end] or [-1.0, 1.0]
-    room = 0.05 * (max(known) - min(known)) + 0.01
-    return max(-1.0, min(known) - room), min(1.0, max(known) + room)
+    finite = [end for end in ends if end == end] or [-1.0, 1.0]
+    room = 0.05 * (max(finite) - min(finite)) + 0.01
+    return max(-1.0, min(finite) - room), min(1.0, max(finite) + room)
 
 
 def _shares(trials: Sequence[Trial], columns: Mapping[str, str]) -> go.Figure:
-    """A panel for each column, with a line for each trial."""
+    """Draw a panel per column, with a line per trial."""
     figure = figures.panels(list(columns.values()))
     for panel, column in enumerate(columns):
         for position, trial in enumerate(trials):
@@ -263,7 +261,7 @@ def _shares(trials: Sequence[Trial], columns: Mapping[str, str]) -> go.Figure:
 
 
 def power_of_ten(power: float) -> str:
-    """A share as it stands on an axis."""
+    """Format a power of ten as a percentage for an axis."""
     return f"{10.0 ** (power + 2):g} %"
 
 

@@ -1,6 +1,6 @@
-"""The section of a report that weighs what theory says of rebalancing against what was measured.
+"""Section of a report that compares the theory of rebalancing with measurements.
 
-V, the neighbourhood, is where Delta lies within eta of its mode.
+V, the neighbourhood, is the set of pixels whose Delta lies within eta of its mode.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from weightsearch.dashboards.report.section import Section, Table, number
 from weightsearch.systems.cotraining import detection, rebalancing
 from weightsearch.systems.cotraining.rebalancing_section import NOTHING, Trial, curves, looked_at, power_of_ten, window
 
-FAINTEST: Final = -6.0  # power of ten of the smallest share that is drawn
+FAINTEST: Final = -6.0  # power of ten of the smallest share drawn
 SIDES: Final = {
     "found": "flow's errors differ by",
     "needed": "needed, if Delta is normal",
@@ -34,9 +34,9 @@ STATEMENT: Final = (
 )
 
 
-def rebalancing_theory_section(found: ReportData) -> Section | None:
+def rebalancing_theory_section(report: ReportData) -> Section | None:
     name, title = "rebalancing_theory", "Rebalancing: theory against measurement"
-    trials = looked_at(found)
+    trials = looked_at(report)
     if trials is None:
         return None
     if not trials:
@@ -56,7 +56,7 @@ def rebalancing_theory_section(found: ReportData) -> Section | None:
     rows = []
     for label, sides in measured.items():
         last = sides.iloc[-1]
-        values = [number(float(last[one]), 3) for one in ("mean", "deviation", "m", *SIDES)]
+        values = [number(float(last[key]), 3) for key in ("mean", "deviation", "m", *SIDES)]
         rows.append([label, *values, *(_choice(_better(last, side)) for side in ("needed", "needed_measured"))])
     text = [STATEMENT, *_weighed(trials[0].label, measured[trials[0].label])]
     table = Table(columns, rows, "In the last epoch.")
@@ -65,9 +65,9 @@ def rebalancing_theory_section(found: ReportData) -> Section | None:
 
 
 def _sides(trial: Trial) -> pd.DataFrame:
-    """A row an epoch: mean, deviation, m; found, needed, needed_measured: the sides of the statement, the last one
-    without the normal distribution; inside, inside_normal: E[Delta | V]; off: the share of the pixels by which the
-    histogram of Delta differs from the normal distribution."""
+    """One row per epoch: mean, deviation, m; found, needed, needed_measured: sides of the statement, the last without
+    assuming a normal distribution; inside, inside_normal: E[Delta | V], measured and for a normal distribution; off:
+    total variation distance of Delta's histogram from the normal distribution."""
     rows, eta = [], trial.options.eta
     for (_, row), counts in zip(trial.rows.iterrows(), trial.all_pixels, strict=True):
         mean, deviation, mode = (float(row[name]) for name in ("mean", "deviation", "mode"))
@@ -136,7 +136,7 @@ def _named(sides: pd.DataFrame, names: dict[str, str]) -> dict[str, pd.Series[fl
 
 
 def _normal(trials: Sequence[Trial]) -> go.Figure:
-    """Shares of the last epoch's pixels by Delta, on a logarithmic axis."""
+    """Draw shares of the last epoch's pixels by Delta, on a logarithmic axis."""
     figure = figures.panels([trial.label for trial in trials])
     low, high = window(trials)
     for position, trial in enumerate(trials):
@@ -156,7 +156,7 @@ def _normal(trials: Sequence[Trial]) -> go.Figure:
             figure.add_trace(line, **figures.cell(position, len(trials)))
     ticks = np.arange(FAINTEST, 1)
     figure.update_yaxes(
-        type="log", range=[FAINTEST, 0], tickvals=10**ticks, ticktext=[power_of_ten(one) for one in ticks]
+        type="log", range=[FAINTEST, 0], tickvals=10**ticks, ticktext=[power_of_ten(tick) for tick in ticks]
     )
     figure.update_xaxes(range=[low, high])
     return figure.update_yaxes(title_text="share of the pixels", col=1)

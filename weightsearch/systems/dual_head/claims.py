@@ -1,4 +1,4 @@
-"""Claims of a weight justification of a dual-head depth network (1 : 10 : 0.5), each figure computed again.
+"""Claims of a weight justification of a dual-head depth network (1 : 10 : 0.5), with recomputed figures.
 
 Documents: those of the public repository packnet-sfm-resnet-san, November 2025."""
 
@@ -32,7 +32,7 @@ row: Final = Rows(SOURCE)
 BY_TRAINING: Final = "best_weights"
 DOCUMENT: Final = "DUAL_HEAD_LOSS_WEIGHT_JUSTIFICATION"
 
-# The published system: depth range in metres, error that a head is assumed to make, noise of the simulation, weights.
+# The published system: depth range in metres, assumed error of a head, noise of the simulation, weights.
 MAX_DEPTH: Final = 15.0
 MIN_DEPTH: Final = 0.5
 HEAD_ERROR: Final = 0.01
@@ -58,22 +58,22 @@ def _sensitivity() -> Claim:
 
 
 def _integer_interval() -> Claim:
-    found = quantisation(max_depth=MAX_DEPTH, min_depth=MIN_DEPTH, bits=8)
-    step = found.single.step * 1000
-    holds = rounds_to("312.5/5.58", [step, found.target_bits])
+    quantised = quantisation(max_depth=MAX_DEPTH, min_depth=MIN_DEPTH, bits=8)
+    step = quantised.single.step * 1000
+    holds = rounds_to("312.5/5.58", [step, quantised.target_bits])
     return row(
         "integer_interval",
         "the integer head has 48 levels: intervals of 312.5 mm, 5.58 bits",
         holds,
         f"48 is the height of a feature map, not a number of levels; an 8-bit step is {step:.1f} mm; the integer "
-        f"target has {found.targets} values, of entropy {found.target_bits:.2f} bits for evenly spread depth",
+        f"target has {quantised.targets} values, of entropy {quantised.target_bits:.2f} bits for evenly spread depth",
         "15 m / 48 and log2 48 give the claimed figures; 15 m / 255, and the entropy of floor(y) for y over .5-15 m",
         {
             "claimed_mm": MAX_DEPTH / 48 * 1000,
             "claimed_bits": math.log2(48),
             "step_mm": step,
-            "targets": found.targets,
-            "bits": found.target_bits,
+            "targets": quantised.targets,
+            "bits": quantised.target_bits,
         },
         f"{DOCUMENT}, sections 2 and 6.1; 48 is explained as 384 / 8 rows of a feature map in another document there",
     )
@@ -105,7 +105,7 @@ def _fractional_relative() -> Claim:
 
 
 def _relative(name: str, claim: str, claimed: str, metres: float, digits: int) -> Claim:
-    """A head's relative errors in per cent, if its error is so many metres at every depth."""
+    """A claim about a head's relative errors in percent. metres: the head's error, equal at every depth."""
     right = [100 * error for error in relative_errors(metres, DEPTHS)]
     return row(
         name,
@@ -180,7 +180,7 @@ def _simulated_losses() -> Claim:
 
 
 def _split_of(weight: float, losses: tuple[float, float] = PUBLISHED_LOSSES) -> tuple[float, float]:
-    """Contributions in % of the integer and the weighted fractional term, by default at the published losses."""
+    """Contributions in % of the integer and the weighted fractional term. losses: by default the published ones."""
     integer, fractional = losses[0], weight * losses[1]
     return 100 * integer / (integer + fractional), 100 * fractional / (integer + fractional)
 
@@ -234,7 +234,7 @@ def _gradients() -> Claim:
     pixels = 1000
     random = np.random.default_rng(0)
     ratios: list[float] = []
-    for size in (SIGMA, SIGMA / 10):  # the fractional loss as it is, and a tenth of it
+    for size in (SIGMA, SIGMA / 10):  # the fractional loss itself, and a tenth of it
         integer = WEIGHTS[0] * np.sign(random.normal(0, SIGMA, pixels)) / pixels
         fractional = WEIGHTS[1] * np.sign(random.normal(0, size, pixels)) / pixels
         ratios.append(float(np.linalg.norm(fractional) / np.linalg.norm(integer)))
@@ -289,35 +289,35 @@ def _bits() -> Claim:
 
 @cache
 def simulated() -> Losses:
-    """The published simulation with a million pixels."""
+    """Run the published simulation with a million pixels."""
     return simulate(1_000_000, sigma=SIGMA, max_depth=MAX_DEPTH, min_depth=MIN_DEPTH, weights=WEIGHTS, seed=0)
 
 
 def shares_with_consistency() -> list[float]:
-    """Contributions in % of integer, fractional and consistency term: the published losses and the simulated third."""
+    """Contributions in % of the integer, fractional (published losses) and consistency term (simulated loss)."""
     terms = (*PUBLISHED_LOSSES, simulated().consistency)
     weighted = [weight * term for weight, term in zip(WEIGHTS, terms, strict=True)]
     return [100 * value / sum(weighted) for value in weighted]
 
 
 def _consistency() -> Claim:
-    found, shares = simulated(), shares_with_consistency()
+    losses, shares = simulated(), shares_with_consistency()
     left_out = shares[2] < 5
     return row(
         "consistency_left_out",
         "the consistency term can be left out of the balance",
         left_out,
-        f"it is {found.consistency:.3f} m in that simulation: shares {listed(shares, '.1f')} %; the "
-        f"gradients at the heads are {found.gradients[0]:.2f} : {found.gradients[1]:.2f}, since it sends "
+        f"it is {losses.consistency:.3f} m in that simulation: shares {listed(shares, '.1f')} %; the "
+        f"gradients at the heads are {losses.gradients[0]:.2f} : {losses.gradients[1]:.2f}, since it sends "
         f"{WEIGHTS[2]:g} * {MAX_DEPTH:g} into the integer head",
         "the same simulation with a million pixels and linear decoding; mean size of the gradient at a pixel",
         {
-            "consistency_m": found.consistency,
+            "consistency_m": losses.consistency,
             "integer_percent": shares[0],
             "fractional_percent": shares[1],
             "consistency_percent": shares[2],
-            "integer_gradient": found.gradients[0],
-            "fractional_gradient": found.gradients[1],
+            "integer_gradient": losses.gradients[0],
+            "fractional_gradient": losses.gradients[1],
         },
         f"{DOCUMENT}, sections 4 and 10, which weigh the two heads alone",
     )
@@ -334,12 +334,12 @@ def _convergence() -> Claim:
 
 
 def _drawn(pixels: int, seed: int) -> tuple[float, float]:
-    found = simulate(pixels, sigma=SIGMA, max_depth=MAX_DEPTH, min_depth=MIN_DEPTH, weights=WEIGHTS, seed=seed)
-    return found.integer, found.fractional
+    losses = simulate(pixels, sigma=SIGMA, max_depth=MAX_DEPTH, min_depth=MIN_DEPTH, weights=WEIGHTS, seed=seed)
+    return losses.integer, losses.fractional
 
 
 def _small(value: float) -> str:
-    """Four decimals without the zero before them."""
+    """Format with four decimals and no leading zero."""
     return f"{value:.4f}".lstrip("0")
 
 

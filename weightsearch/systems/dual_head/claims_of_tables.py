@@ -1,4 +1,4 @@
-"""Claims in the tables and summaries of the dual head's weight justification, compared with its own other figures."""
+"""Claims in tables and summaries of the dual head's weight justification, compared with its other figures."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ VALIDATION: Final = "NUMERICAL_VALIDATION_RESULTS"
 INTEGER_COLUMN: Final = (0.97, 0.49, 0.33, 0.20, 0.10, 0.07)
 FRACTIONAL_COLUMN: Final = (1.00, 0.50, 0.33, 0.20, 0.10, 0.07)
 RATIO_COLUMN: Final = ".97/.98/.99/.99/1.00/1.00"
-# The table of performance by the fractional weight: abs_rel, RMSE in metres.
+# Table of performance: fractional weight -> (abs_rel, RMSE in metres).
 PERFORMANCE: Final[Mapping[float, tuple[float, float]]] = MappingProxyType(
     {
         1.0: (0.052, 0.22),
@@ -40,7 +40,7 @@ PERFORMANCE: Final[Mapping[float, tuple[float, float]]] = MappingProxyType(
         30.0: (0.048, 0.20),
     }
 )
-THRESHOLD: Final = 0.105  # RMSE, metres, up to which a weight is called acceptable
+THRESHOLD: Final = 0.105  # RMSE in metres up to which the document calls a weight acceptable
 RANGE: Final = (5.0, 15.0)
 
 
@@ -63,8 +63,8 @@ def _ratio_column() -> Claim:
     )
 
 
-def _range(name: str, claimed: str, claim: str, metres: float, column: Sequence[float], place: str) -> Claim:
-    """A claimed range of relative errors, compared with the document's table and with the error in metres."""
+def _range(name: str, claimed: str, claim: str, metres: float, column: Sequence[float], where: str) -> Claim:
+    """Compare a claimed range of relative errors with the document's table and with the error in metres."""
     largest, smallest = (100 * error for error in relative_errors(metres, [MIN_DEPTH, MAX_DEPTH]))
     low, high = min(column), max(column)
     return row(
@@ -75,7 +75,7 @@ def _range(name: str, claimed: str, claim: str, metres: float, column: Sequence[
         f"{high:g} %",
         f"{1000 * metres:.0f} mm (a change of {HEAD_ERROR:g}) over the depth",
         {"smallest_percent": smallest, "largest_percent": largest, "own_smallest": low, "own_largest": high},
-        place,
+        where,
     )
 
 
@@ -165,7 +165,7 @@ def _consistency_shares() -> Claim:
     """The worked example of 8.5 m: heads .534 and .49 against .533 (8 / 15) and .5, errors as printed."""
     terms = (0.001, 0.01, 0.01)
     weighted = [weight * term for weight, term in zip(WEIGHTS, terms, strict=True)]
-    shares = [100 * one / sum(weighted) for one in weighted]
+    shares = [100 * value / sum(weighted) for value in weighted]
     return row(
         "consistency_shares",
         "integer, fractional and consistency contribute about 9/87/4 %",

@@ -1,4 +1,4 @@
-"""The evidence of a study for the claims about this system."""
+"""Evidence of a study for the claims about the dual-head loss."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from weightsearch.dashboards.report.data import ReportData
 from weightsearch.systems.evidence import complete, said, shown_value
 
 HEADS: Final = ("integer", "fractional")
-PUBLISHED: Final = 10.0  # of the fractional weight to the integer one's
+PUBLISHED: Final = 10.0  # ratio of the fractional to the integer weight
 
 
-def is_about(found: ReportData) -> bool:
-    """True if a study is one of this system."""
-    return set(HEADS) <= set(found.terms)
+def is_about(report: ReportData) -> bool:
+    """Return True if the study's loss has the two heads' terms."""
+    return set(HEADS) <= set(report.terms)
 
 
-def evidence(found: ReportData) -> str:
-    """The study's values of fixed weights 1 : 10 and of the others; empty without 1 : 10."""
-    if not is_about(found):
+def evidence(report: ReportData) -> str:
+    """Values of trials with weights 1 : 10 and of others; empty without a trial of 1 : 10."""
+    if not is_about(report):
         return ""
     values: list[str] = []
     published = False
-    for label, trial in complete(found).items():
-        weights = found.weights(trial)
-        if not set(found.terms) <= set(weights):
+    for label, trial in complete(report).items():
+        weights = report.weights(trial)
+        if not set(report.terms) <= set(weights):
             continue
-        ratio = " : ".join(f"{weights[term]:.3g}" for term in found.terms)
+        ratio = " : ".join(f"{weights[term]:.3g}" for term in report.terms)
         near = abs(weights["fractional"] - PUBLISHED * weights["integer"]) < 1e-9 * weights["fractional"]
         published = published or near
-        values.append(f"{label} ({ratio}) {shown_value(found, trial, found.objective)}")
-    return said(found, "; ".join(values)) if published and len(values) > 1 else ""
+        values.append(f"{label} ({ratio}) {shown_value(report, trial, report.objective)}")
+    return said(report, "; ".join(values)) if published and len(values) > 1 else ""

@@ -1,4 +1,4 @@
-"""The simulation that the dual head's published weights rest on: errors of its heads, drawn at random."""
+"""Simulation behind the dual head's published weights: random errors of its heads."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from weightsearch.analysis.normal import below, density
 
 @dataclass(frozen=True)
 class Losses:
-    """Means over pixels of the three terms: integer and fractional in units of the heads' outputs, consistency in
-    metres. gradients: mean size of the weighted loss's gradient at each of the two heads at a pixel, times the number
-    of pixels."""
+    """Means of the three terms over pixels: integer and fractional in units of the heads' outputs, consistency in
+    metres. gradients: mean absolute gradient of the weighted loss per pixel at each head, times the number of pixels.
+    """
 
     integer: float
     fractional: float
@@ -25,7 +25,8 @@ class Losses:
 def simulate(
     pixels: int, *, sigma: float, max_depth: float, min_depth: float, weights: tuple[float, float, float], seed: int
 ) -> Losses:
-    """Depth evenly spread, the heads' outputs their targets plus N(0, sigma), clipped to [0, 1]; linear decoding."""
+    """Simulate uniformly distributed depth. Head outputs are targets plus N(0, sigma), clipped to [0, 1]; linear
+    decoding."""
     random = np.random.default_rng(seed)
     depth = random.uniform(min_depth, max_depth, pixels)
     whole = np.floor(depth)

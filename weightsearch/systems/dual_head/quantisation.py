@@ -1,4 +1,4 @@
-"""The quantisation error of depth by the number of levels: of the dual head's two outputs, and of a single output."""
+"""Quantisation error of depth by the number of levels, for the dual head's two outputs and for a single output."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ DEEPEST: Final = 10_000  # metres
 
 @dataclass(frozen=True)
 class Head:
-    """One output whose values are quantised. levels: how many it can have. step: metres between two of them.
-    largest_error, mean_error: metres, of a depth that is rounded to the nearest. bits: log2 of the levels."""
+    """A quantised output. levels: number of levels. step: metres between neighbouring levels. largest_error,
+    mean_error: metres, for depth rounded to the nearest level. bits: log2 of levels."""
 
     levels: int
     step: float
@@ -34,11 +34,14 @@ class Head:
 
 @dataclass(frozen=True)
 class Quantisation:
-    """single: one output for the whole range. integer, fractional: each output of the dual head by itself; the integer
-    one's errors are those of its targets floor(y) / max_depth before decoding. largest_error, mean_error: metres, of
-    the two heads together as they are decoded. Mean errors are for depth evenly spread from 0 to max_depth. targets:
-    values that the integer target can have; target_bits: its entropy for depth evenly spread over min_depth to
-    max_depth."""
+    """Quantisation errors of a dual head and of a single output.
+
+    single: one output for the whole range. integer, fractional: each output of the dual head alone; the integer
+    output's errors are those of its targets floor(y) / max_depth before decoding. largest_error, mean_error: metres,
+    of both heads together after decoding. Mean errors are for depth uniformly distributed from 0 to max_depth.
+    targets: number of values of the integer target. target_bits: its entropy for depth uniformly distributed from
+    min_depth to max_depth.
+    """
 
     max_depth: float
     min_depth: float
@@ -60,8 +63,8 @@ def quantisation(
     min_depth: float = 0.0,
     decode: Decode = "linear",
 ) -> Quantisation:
-    """Error and information of quantised heads, exact for any depth range. levels: in place of 2 ** bits. decode: see
-    models.dual_head.decode_depth. Raises WeightsearchError."""
+    """Compute error and information of quantised heads, exactly, for any depth range. levels: replaces 2 ** bits.
+    decode: see models.dual_head.decode_depth. Raises WeightsearchError."""
     if not (0 <= min_depth < max_depth <= DEEPEST):
         raise WeightsearchError(
             f"depth from {min_depth:g} to {max_depth:g} m: expected 0 <= min_depth < max_depth <= {DEEPEST}"
@@ -74,7 +77,7 @@ def quantisation(
     decoded = np.round(whole / max_depth * top) / top * max_depth
     off = decoded - whole
     decoded_off = np.round(decoded) - whole if decode == "rounded" else off
-    ends = np.minimum(1.0, max_depth - whole)  # the last metre may end early
+    ends = np.minimum(1.0, max_depth - whole)  # the last metre may be shorter than 1 m
     means, largest = _with_fraction(decoded_off, ends, top)
     metres = np.array(interval_shares(0.0, max_depth))
     shares = interval_shares(min_depth, max_depth)
@@ -95,11 +98,11 @@ def quantisation(
 
 
 def _with_fraction(off: Array, ends: Array, top: int) -> tuple[Array, Array]:
-    """Mean and largest size of off + q(f) - f over a fraction f that is evenly spread from 0 to end, where q rounds to
+    """Mean and maximum of |off + q(f) - f| for a fraction f uniformly distributed from 0 to `ends`, where q rounds to
     multiples of 1 / top. off, ends: metres, [N].
 
-    As f grows, q(f) - f falls from 0 to -half of a step, then jumps to +half and falls again: the integral of its size
-    is a sum of whole steps and of the two parts at the ends.
+    As f grows, q(f) - f falls from 0 to -half of a step, then jumps to +half and falls again: the integral of the
+    absolute value is a sum over whole steps plus the two parts at the ends.
     """
     step, half = 1 / top, 0.5 / top
     first = np.minimum(ends, half)  # up to the first jump
@@ -113,23 +116,23 @@ def _with_fraction(off: Array, ends: Array, top: int) -> tuple[Array, Array]:
 
 
 def _area(low: Array, high: Array) -> Array:
-    """The integral of |u| from low to high."""
+    """Integral of |u| from low to high."""
     return (high * np.abs(high) - low * np.abs(low)) / 2
 
 
 def interval_shares(low: float, high: float) -> list[float]:
-    """The share of depths, evenly spread over low to high in metres, that lies in each whole metre."""
+    """Shares of depth in each whole metre, for depth uniformly distributed from low to high (metres)."""
     edges = [low, *range(math.floor(low) + 1, math.ceil(high)), high]
     return [(end - start) / (high - low) for start, end in pairwise(edges) if end > start]
 
 
 def entropy(shares: Sequence[float]) -> float:
-    """Bits of a distribution."""
+    """Entropy of a distribution in bits."""
     return sum(-share * math.log2(share) for share in shares if 0 < share < 1)
 
 
 def relative_errors(error: float, depths: Sequence[float]) -> list[float]:
-    """An error in metres as a share of each depth."""
+    """An error in metres relative to each depth."""
     return [error / depth for depth in depths]
 
 

@@ -1,4 +1,4 @@
-"""The section of a report about the quantisation errors of the two heads."""
+"""Section of a report about the quantisation errors of the two heads."""
 
 from __future__ import annotations
 
@@ -15,35 +15,38 @@ QUANTISED: Final = ["bits", "one_largest", "one_mean", "two_largest", "two_mean"
 DEPTHS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0)
 
 
-def quantisation_section(found: ReportData) -> Section | None:
-    """The quantisation errors of a dual head's levels."""
-    if not is_about(found):
+def quantisation_section(report: ReportData) -> Section | None:
+    """Quantisation errors of the dual head; None for studies without it."""
+    if not is_about(report):
         return None
-    data, model = found.config.base.data, found.config.base.model.options
+    data, model = report.config.base.data, report.config.base.model.options
     deepest, low = float(model.get("max_depth", data.max_depth)), data.min_depth
     decode: Decode = "rounded" if model.get("decode") == "rounded" else "linear"
     rows = []
     for bits in (6, 8, 10, 12):
-        one = quantisation(max_depth=float(deepest), min_depth=float(low), bits=bits, decode=decode)
+        quantised = quantisation(max_depth=float(deepest), min_depth=float(low), bits=bits, decode=decode)
         rows.append(
             [
                 f"{bits} bits",
-                f"{1000 * one.single.largest_error:.3g} mm",
-                f"{1000 * one.single.mean_error:.3g} mm",
-                f"{1000 * one.largest_error:.3g} mm",
-                f"{1000 * one.mean_error:.3g} mm",
+                f"{1000 * quantised.single.largest_error:.3g} mm",
+                f"{1000 * quantised.single.mean_error:.3g} mm",
+                f"{1000 * quantised.largest_error:.3g} mm",
+                f"{1000 * quantised.mean_error:.3g} mm",
             ]
         )
-    one = quantisation(max_depth=float(deepest), min_depth=float(low), bits=8, decode=decode)
+    quantised = quantisation(max_depth=float(deepest), min_depth=float(low), bits=8, decode=decode)
     depths = [depth for depth in DEPTHS if low <= depth <= deepest]
     errors = [
         [name, *(f"{100 * share:.2g} %" for share in relative_errors(error, depths))]
-        for name, error in (("one 8-bit head", one.single.largest_error), ("two 8-bit heads", one.largest_error))
+        for name, error in (
+            ("one 8-bit head", quantised.single.largest_error),
+            ("two 8-bit heads", quantised.largest_error),
+        )
     ]
     text = [
-        f"Two heads over 0 to {deepest:g} m: the integer target has {one.targets} values "
-        f"({one.target_bits:.2f} bits for evenly spread depth). Errors are those of rounding to the levels alone; "
-        f"decoding is {decode}."
+        f"Two heads over 0 to {deepest:g} m: the integer target has {quantised.targets} values "
+        f"({quantised.target_bits:.2f} bits for evenly spread depth). Errors are those of rounding to the levels "
+        f"alone; decoding is {decode}."
     ]
     columns = ["", "one head, largest", "mean", "two heads, largest", "mean"]
     tables = [Table(columns, rows)]

@@ -1,4 +1,4 @@
-"""Claims about the scale-invariant logarithmic loss, and a published proof of its invariance line by line.
+"""Claims about the scale-invariant logarithmic loss, and a published proof of its invariance, line by line.
 
 With d the predicted, y the true depth, r = ln d - ln y and b = ln s:
 L(s d, y) = mean (r + b)² - focus * mean(r + b)² = L(d, y) + (1 - focus) (b² + 2 b mean r).
@@ -33,7 +33,7 @@ def loss(ratios: Array, focus: float) -> float:
     return float((ratios**2).mean() - focus * ratios.mean() ** 2)
 
 
-# The right-hand sides of the proof, at focus 1, from its second display on: functions of r and b = ln s.
+# Right-hand sides of the proof at focus 1, from its second display on, as functions of r and b = ln s.
 LINES: Final[Mapping[str, Callable[[Array, float], float]]] = MappingProxyType(
     {
         "the prediction is multiplied by s": lambda r, b: float(
@@ -71,7 +71,7 @@ LINES: Final[Mapping[str, Callable[[Array, float], float]]] = MappingProxyType(
 
 
 def cases() -> list[tuple[Array, float]]:
-    """Ratios of random pictures, and the logarithm of a random factor."""
+    """Random cases: ratios of an image's pixels, and the logarithm of a factor."""
     random = np.random.default_rng(0)
     return [
         (random.normal(random.normal(0, 0.5), 0.3, int(random.integers(2, 50))), float(random.normal(0, 1)))
@@ -80,7 +80,7 @@ def cases() -> list[tuple[Array, float]]:
 
 
 def largest_gap(line: Callable[[Array, float], float]) -> float:
-    """The largest difference between a line of the proof and L(s d, y) at focus 1, over all cases."""
+    """Largest difference between a line of the proof and L(s d, y) at focus 1, over all cases."""
     return max(abs(line(ratios, shift) - loss(ratios + shift, 1.0)) for ratios, shift in cases())
 
 
@@ -90,7 +90,7 @@ def _within(gap: float) -> str:
 
 
 def _equal(name: str, claimed: str, gap: float, right: str, where: str, of: str = "") -> Claim:
-    """A claim that two sides are equal. gap: the largest difference found. of: the cases."""
+    """A claim that two sides are equal. gap: the largest difference. of: the cases, in words."""
     return row(name, claimed, gap < SAME, right, f"both sides in numbers{of}", {"largest_gap": gap}, where)
 
 
@@ -131,7 +131,7 @@ def _ignores_scale() -> Claim:
     return row(
         "silog_ignores_scale",
         "the scale of the prediction does not change the loss",
-        all(abs(one) < SAME for one in change.values()),
+        all(abs(value) < SAME for value in change.values()),
         f"only at variance focus 1; a factor of {factor:g} on a prediction whose scale is right adds {figures}: "
         "(1 - focus) (ln s)²",
         "L(s d, y) - L(d, y), which is (1 - focus) (b² + 2 b mean r) with b = ln s",

@@ -1,4 +1,4 @@
-"""The evidence of a study for the claims about this system."""
+"""Evidence of a study for the claims about the scale-invariant loss."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from typing import Final
 from weightsearch.dashboards.report.data import ReportData
 from weightsearch.systems.evidence import complete, said, shown_value, used_terms
 
-FOCUS: Final = 0.85  # silog's, where a study file gives none
+FOCUS: Final = 0.85  # silog's default
 
 
-def is_about(found: ReportData) -> bool:
-    """True if a study is one of this system."""
-    return "silog" in found.terms
+def is_about(report: ReportData) -> bool:
+    """Return True if the study's loss has the silog term."""
+    return "silog" in report.terms
 
 
-def evidence(found: ReportData) -> str:
-    """The study's values by variance focus, of trials with silog alone; empty if all have the same focus."""
-    if not is_about(found):
+def evidence(report: ReportData) -> str:
+    """Values by variance focus, of trials whose only term is silog; empty if all have the same focus."""
+    if not is_about(report):
         return ""
-    known: dict[str, tuple[float, int]] = {}
-    for label, trial in complete(found).items():
-        if used_terms(found.weights(trial)) == {"silog"}:
-            options = found.configuration(trial)["loss"]["silog"]
-            known[label] = float(options.get("variance_focus", FOCUS)), trial
-    if len({focus for focus, _ in known.values()}) < 2:
+    trials: dict[str, tuple[float, int]] = {}
+    for label, trial in complete(report).items():
+        if used_terms(report.weights(trial)) == {"silog"}:
+            options = report.configuration(trial)["loss"]["silog"]
+            trials[label] = float(options.get("variance_focus", FOCUS)), trial
+    if len({focus for focus, _ in trials.values()}) < 2:
         return ""
-    ordered = sorted(known.items(), key=lambda item: item[1][0])
+    ordered = sorted(trials.items(), key=lambda item: item[1][0])
     values = [
-        f"{label} (focus {focus:g}) {shown_value(found, trial, found.objective)}" for label, (focus, trial) in ordered
+        f"{label} (focus {focus:g}) {shown_value(report, trial, report.objective)}" for label, (focus, trial) in ordered
     ]
-    return said(found, "; ".join(values))
+    return said(report, "; ".join(values))

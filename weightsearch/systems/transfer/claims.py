@@ -27,7 +27,7 @@ WEIGHTS: Final = (0.6, 0.2, 1.0)  # of MAE, edge, SSIM
 
 
 def _changes() -> list[float]:
-    """The relative difference of EfficientNet from DenseNet169 in percent (positive: lower), by metric."""
+    """Relative differences of EfficientNet from DenseNet169 in percent (positive: lower), by metric."""
     best, other = RESULTS["EfficientNet"], RESULTS["DenseNet169"]
     return [100 * (b - a) / b for a, b in zip(best, other, strict=True)]
 
@@ -46,7 +46,7 @@ def _best_encoder() -> Claim:
 
 
 def _rounding() -> Claim:
-    """The smallest and largest differences that agree with the rounded figures."""
+    """Smallest and largest differences that are consistent with the rounded figures."""
     half = 0.0005
     spans = {
         metric: tuple(100 * ((b + sign * half) - (a - sign * half)) / (b + sign * half) for sign in (-1, 1))
@@ -87,7 +87,7 @@ def _columns_agree() -> Claim:
 def _three_weights() -> Claim:
     """Three weights have two degrees of freedom: a common factor changes next to nothing under Adam."""
     doubled = [2 * weight for weight in WEIGHTS]
-    shares = [[weight / sum(one) for weight in one] for one in (WEIGHTS, doubled)]
+    shares = [[weight / sum(weights) for weight in weights] for weights in (WEIGHTS, doubled)]
     same = all(math.isclose(a, b) for a, b in zip(*shares, strict=True))
     words = f"{WEIGHTS[0] / WEIGHTS[2]:g} and {WEIGHTS[1] / WEIGHTS[2]:g}"
     return row(

@@ -1,4 +1,4 @@
-"""The evidence of a study for the claims about this system."""
+"""Evidence of a study for the claims about the MAE/edge/SSIM loss."""
 
 from __future__ import annotations
 
@@ -19,41 +19,41 @@ WORDS: Final[Mapping[Outcome, str]] = {
 }
 
 
-def is_about(found: ReportData) -> bool:
-    """True if a study is one of this system."""
-    return set(TRANSFER) <= set(found.terms)
+def is_about(report: ReportData) -> bool:
+    """Return True if the study's loss has all three terms."""
+    return set(TRANSFER) <= set(report.terms)
 
 
-def evidence(found: ReportData) -> str:
-    """The study's comparison of the weighted loss with each term alone; empty without both."""
-    if set(found.terms) != set(TRANSFER):
+def evidence(report: ReportData) -> str:
+    """Comparison of the weighted loss with each term alone; empty unless the study has both."""
+    if set(report.terms) != set(TRANSFER):
         return ""
-    used = {label: used_terms(found.weights(trial)) for label, trial in complete(found).items()}
+    used = {label: used_terms(report.weights(trial)) for label, trial in complete(report).items()}
     weighted = next((label for label in ("published", *used) if used.get(label) == set(TRANSFER)), None)
     single = [label for label, terms in used.items() if len(terms) == 1]
     if weighted is None or not single:
         return ""
-    sections = [f"{weighted} {shown_value(found, found.shown[weighted], found.objective)}"]
-    verdicts = _against(found, found.shown[weighted], {label: found.shown[label] for label in single})
+    sections = [f"{weighted} {shown_value(report, report.shown[weighted], report.objective)}"]
+    verdicts = _against(report, report.shown[weighted], {label: report.shown[label] for label in single})
     for label, verdict in verdicts.items():
         (term,) = used[label]
         sections.append(
-            f"{term} alone {shown_value(found, found.shown[label], found.objective)} ({weighted} is {verdict})"
+            f"{term} alone {shown_value(report, report.shown[label], report.objective)} ({weighted} is {verdict})"
         )
     best = sum(verdict.startswith("better") for verdict in verdicts.values())
-    return said(found, f"{'; '.join(sections)}; better than {best} of {len(single)} single terms")
+    return said(report, f"{'; '.join(sections)}; better than {best} of {len(single)} single terms")
 
 
-def _against(found: ReportData, one: int, others: Mapping[str, int]) -> dict[str, str]:
-    """Compare a trial with others, by label: over two or more common fresh seeds, corrected for all comparisons
-    together, or by the search's one seed."""
-    mine = fresh_values(found, one, found.objective)
-    seeds = {label: fresh_values(found, other, found.objective) for label, other in others.items()}
-    compared = compare_all({label: Pair(mine, theirs, found.minimize) for label, theirs in seeds.items()})
-    values = {trial.number: trial.values[found.objective] for trial in found.summary.trials if trial.values}
+def _against(report: ReportData, trial: int, others: Mapping[str, int]) -> dict[str, str]:
+    """Label -> verdict on a trial compared with another trial: over two or more common fresh seeds, corrected for all
+    comparisons together, else by the single seed of the search."""
+    mine = fresh_values(report, trial, report.objective)
+    seeds = {label: fresh_values(report, other, report.objective) for label, other in others.items()}
+    compared = compare_all({label: Pair(mine, theirs, report.minimize) for label, theirs in seeds.items()})
+    values = {trial.number: trial.values[report.objective] for trial in report.summary.trials if trial.values}
     said = {}
     for label, other in others.items():
-        better = values[one] < values[other] if found.minimize else values[one] > values[other]
+        better = values[trial] < values[other] if report.minimize else values[trial] > values[other]
         said[label] = f"{'better' if better else 'no better'} by one seed"
         if label in compared and compared[label].p is not None:
             said[label] = WORDS[compared[label].verdict]
