@@ -93,7 +93,7 @@ def test_what_was_left_out_is_what_the_distributions_say(sections, label, low, h
     row = rows(sections["rebalancing"])[label]
     static, moving = within(low, high), max(0.0, moved(low, high))
     kept = 0.9 * static + 0.1 * moving
-    assert percent(row["kept"]) == pytest.approx(kept, abs=0.02)
+    assert percent(row["pixels of depth"]) == pytest.approx(kept, abs=0.02)
     assert percent(row["recall"]) == pytest.approx(1 - moving, abs=0.03)
     assert percent(row["precision"]) == pytest.approx(0.1 * (1 - moving) / (1 - kept), abs=0.03)
 
@@ -104,10 +104,10 @@ def test_what_was_left_out_is_told_in_words(found, sections):
     assert text.startswith(
         f"best (neighbourhood): depth and pose learned from {100 * last['kept']:.0f} % of the pixels"
     )
-    assert f"{100 * last['recall']:.0f} % of what moves was left out" in text
-    assert f"of what was left out {100 * last['precision']:.0f} % moved." in text
+    assert f"{100 * last['recall']:.0f} % of the moving pixels were excluded" in text
+    assert f"{100 * last['precision']:.0f} % of the excluded pixels moved." in text
     none = rows(section)["none"]
-    assert (none["kept"], none["precision"], none["recall"]) == ("100 %", "–", "0 %")
+    assert (none["pixels of depth"], none["precision"], none["recall"]) == ("100 %", "–", "0 %")
 
 
 def test_the_distributions_are_drawn_with_their_mode_and_limits(sections):
@@ -123,7 +123,7 @@ def test_the_distributions_are_drawn_with_their_mode_and_limits(sections):
         assert shares.sum(axis=0) == pytest.approx(np.ones(EPOCHS), abs=2e-3)
         mean = MU if kind == "static" else REACH / 2
         assert (shares[:, -1] * centres).sum() == pytest.approx(mean, abs=0.01)
-    limits = [trace for trace in figure.data if trace.name == "limit of what is kept"]
+    limits = [trace for trace in figure.data if trace.name == "limit"]
     found = [tuple(round(value, 6) for value in set(trace.y)) for trace in limits]
     assert found[2:] == [(-0.04,), (0.06,), (0.0,), (0.09,)]  # after the best trial's two
     assert [trace.y[0] for trace in figure.data if trace.name == "mode"] == [MU] * 6
@@ -142,8 +142,8 @@ def test_the_area_is_that_of_the_two_distributions(sections):
     best = section.data[section.data["trial"] == "best"]
     first, last = best.iloc[0], best.iloc[-1]
     assert (
-        f"best: Delta found moving pixels with AUC {last['signed_auc']:.2f} at the last epoch "
-        f"({last['absolute_auc']:.2f} by |Delta - mode|), {first['signed_auc']:.2f} at the first"
+        f"best: Delta detected moving pixels with an AUC of {last['signed_auc']:.2f} in the last epoch "
+        f"({last['absolute_auc']:.2f} by |Delta - mode|), {first['signed_auc']:.2f} in the first"
     ) in section.text[1]
 
 
@@ -157,7 +157,7 @@ def test_the_best_eta_is_where_the_densities_cross_and_the_spread_is_sigma(secti
 
 def test_the_point_of_what_was_left_out_lies_on_its_curve(sections):
     figure = sections["detection"].figures["roc"]
-    points = {trace.xaxis: (trace.x[0], trace.y[0]) for trace in figure.data if trace.name == "left out"}
+    points = {trace.xaxis: (trace.x[0], trace.y[0]) for trace in figure.data if trace.name == "excluded by the trial"}
     places = {trace.xaxis: place for place, trace in enumerate(one for one in figure.data if one.name == "chance")}
     labels = ["best", "wide", "none", "negative", "one_sided", "oracle"]
     by_label = {labels[places[axis]]: point for axis, point in points.items()}
@@ -180,9 +180,9 @@ def test_theory_is_weighed_against_what_was_measured(sections):
     )
     assert (data["needed"] > data["needed_measured"]).all()
     row = rows(section)["wide"]
-    assert row["better, if Delta is normal"] == row["better, as measured"] == "Delta < 0"
+    assert row["better by the normal threshold"] == row["better by the measured one"] == "Delta < 0"
     text = " ".join(section.text)
-    assert "so that the rule Delta < 0 is predicted to leave depth the lower error" in text
+    assert "says that the rule Delta < 0 leaves the lower error" in text
     assert f"V was the better choice in 0 of {EPOCHS} epochs" in text
 
 
@@ -219,7 +219,7 @@ def test_without_the_truth_there_is_one_distribution_and_no_detection(tmp_path):
     sections = {section.name: section for section in chosen_sections(findings(url), OF_REBALANCING)}
     assert list(sections["rebalancing"].figures) == ["all", "kept"]
     assert sections["rebalancing"].captions["all"] == "Delta over training: all pixels"
-    assert "left out" not in sections["rebalancing"].text[1]
+    assert "excluded" not in sections["rebalancing"].text[1]
     assert rows(sections["rebalancing"])["best"]["recall"] == "–"
     assert sections["detection"].text == ["The data set has no ground truth of moving pixels."]
     assert sections["detection"].figures == {}
@@ -263,7 +263,7 @@ def test_epochs_without_a_single_pixel_leave_gaps(tmp_path):
         render("gaps", list(sections.values()), NOW)
         told = " ".join(text for section in sections.values() for text in section.text)
         assert "nan" not in told
-        assert ("nothing moved in the last epoch" in told) is (records[-1] is not some)
+        assert ("no pixel moved in the last epoch" in told) is (records[-1] is not some)
         assert ("nothing can be compared" in told) is (records[-1] is none)
 
 

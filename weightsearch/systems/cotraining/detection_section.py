@@ -87,17 +87,17 @@ def _curve(row: Any, score: detection.Score) -> detection.Roc:
 def _detected(trial: Trial, measured: pd.DataFrame) -> str:
     first, last = measured.iloc[0], measured.iloc[-1]
     if last["signed_auc"] != last["signed_auc"]:
-        return f"{trial.label}: nothing moved in the last epoch."
+        return f"{trial.label}: no pixel moved in the last epoch."
     said = (
-        f"{trial.label}: Delta found moving pixels with AUC {last['signed_auc']:.2f} at the last epoch "
+        f"{trial.label}: Delta detected moving pixels with an AUC of {last['signed_auc']:.2f} in the last epoch "
         f"({last['absolute_auc']:.2f} by |Delta - mode|)"
     )
     if len(measured) > 1 and first["signed_auc"] == first["signed_auc"]:
-        said += f", {first['signed_auc']:.2f} at the first ({first['absolute_auc']:.2f})"
+        said += f", {first['signed_auc']:.2f} in the first ({first['absolute_auc']:.2f})"
     best, distance, spread = (number(float(last[name]), 2) for name in ("signed_eta", "absolute_eta", "spread"))
     return (
-        f"{said}. The best eta was {best} there, {distance} by |Delta - mode|; Delta of what stands still spread by "
-        f"{spread}, and the trial's eta was {number(trial.options.eta, 2)}."
+        f"{said}. The best eta was then {best} ({distance} by |Delta - mode|), the static spread of Delta {spread}; "
+        f"the trial's eta was {number(trial.options.eta, 2)}."
     )
 
 
@@ -111,8 +111,8 @@ def _roc(trials: Sequence[Trial]) -> go.Figure:
         for which, (when, row) in enumerate(_moments(trial).items()):
             for score in SCORES:
                 figure.add_trace(_roc_line(row, score, when, which, told=position == 0), **panel)
-        if (left_out := _left_out(trial)) is not None:
-            name, (fpr, tpr) = "left out", left_out
+        if (excluded := _left_out(trial)) is not None:
+            name, (fpr, tpr) = "excluded by the trial", excluded
             mark = figures.points([fpr], [tpr], name, colour=MARKED, symbol="diamond", size=11, legendgroup=name)
             figure.add_trace(mark.update(showlegend=position == 0, cliponaxis=False), **panel)
     figure.update_xaxes(range=[0, 1], tickformat=".0%")
@@ -129,7 +129,7 @@ def _roc_line(row: Any, score: detection.Score, when: str, which: int, *, told: 
     return line.update(
         showlegend=told and (signed or when == LAST),
         text=[f"{eta:.3f}" for eta in curve.eta],
-        hovertemplate=f"{where}: %{{y:.0%}} of what moves, %{{x:.0%}} of what stands still<extra></extra>",
+        hovertemplate=f"{where}: %{{y:.0%}} of the moving pixels, %{{x:.0%}} of the static pixels<extra></extra>",
     )
 
 

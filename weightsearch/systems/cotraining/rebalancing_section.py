@@ -27,7 +27,7 @@ QUANTITIES: Final = (
     "mode", "kept", "flow_kept", "mean", "deviation", "below", "near", "moving_known", "precision", "recall",
 )  # fmt: skip
 LOOKED_AT: Final = 6  # most trials drawn side by side
-KINDS: Final[Mapping[str, str]] = {"static": "pixels that stand still", "moving": "pixels that move"}
+KINDS: Final[Mapping[str, str]] = {"static": "static pixels", "moving": "moving pixels"}
 FAINTEST, LARGEST = -5.0, -0.5  # ends of the colour scale, as powers of ten of a share
 MARKED: Final = figures.PALETTE[1]  # a colour visible on the whole colour scale
 
@@ -131,8 +131,8 @@ def rebalancing_section(report: ReportData) -> Section | None:
     if not trials:
         return Section("rebalancing", title, [NOTHING])
     text = [
-        "Delta is the photometric error by depth and pose less that by flow: above 0 flow explains a pixel better, as "
-        "it does where something moves by itself. Depth and pose learn from the pixels that the method keeps.",
+        "Delta is the photometric error by depth and pose minus the photometric error by flow. Above 0, flow explains "
+        "a pixel better, as at moving objects. Depth and pose learn from the pixels that the method does not exclude.",
         _learned_from(trials[0]),
     ]
     labelled = all(trial.has_moving for trial in trials)
@@ -141,14 +141,18 @@ def rebalancing_section(report: ReportData) -> Section | None:
     for name, words in KINDS.items() if labelled else [("all", "all pixels")]:
         drawn[name] = _distribution(trials, name if labelled else "static")
         captions[name] = f"Delta over training: {words}"
-    drawn["kept"] = _shares(trials, {"kept": "depth and pose learn from", "flow_kept": "flow learns from"})
+    drawn["kept"] = _shares(trials, {"kept": "pixels of depth and pose", "flow_kept": "pixels of flow"})
     captions["kept"] = "Shares of the pixels"
     if labelled:
         drawn["found"] = _shares(
-            trials, {"precision": "of these, what moves (precision)", "recall": "of what moves, these (recall)"}
+            trials,
+            {
+                "precision": "excluded pixels that move (precision)",
+                "recall": "moving pixels that are excluded (recall)",
+            },
         )
-        captions["found"] = "The pixels left out"
-    columns = ["", "method", "eta", "mode", "kept", "flow learns from", "precision", "recall"]
+        captions["found"] = "Excluded pixels"
+    columns = ["", "method", "eta", "mode", "pixels of depth", "pixels of flow", "precision", "recall"]
     table = Table(columns, [_row(trial) for trial in trials], "In the last epoch.")
     data = pd.concat([trial.rows.assign(trial=trial.label, method=trial.options.method) for trial in trials])
     return Section("rebalancing", title, text, drawn, [table], captions=captions, data=data)
@@ -161,9 +165,9 @@ def _learned_from(trial: Trial) -> str:
         f"in the last epoch, {_percent(first['kept'])} in the first"
     )
     if trial.has_moving and last["recall"] == last["recall"]:
-        said += f"; {_percent(last['recall'])} of what moves was left out"
+        said += f"; {_percent(last['recall'])} of the moving pixels were excluded"
     if trial.has_moving and last["precision"] == last["precision"]:
-        said += f", and of what was left out {_percent(last['precision'])} moved"
+        said += f", and {_percent(last['precision'])} of the excluded pixels moved"
     return f"{said}."
 
 
@@ -222,7 +226,7 @@ def _distribution(trials: Sequence[Trial], kind: str) -> go.Figure:
 def _marks(trial: Trial, *, told: bool) -> list[go.Scatter]:
     lines = [("mode", trial.rows["mode"], "solid", told)]
     for which, limit in enumerate(trial.limits):
-        lines.append(("limit of what is kept", limit, "dash", told and which == 0))
+        lines.append(("limit", limit, "dash", told and which == 0))
     marks = []
     for name, values, dash, shown in lines:
         line = figures.line(trial.epochs, values, name, 0, legendgroup=name, showlegend=shown)

@@ -21,16 +21,17 @@ from weightsearch.systems.cotraining.rebalancing_section import NOTHING, Trial, 
 
 FAINTEST: Final = -6.0  # power of ten of the smallest share drawn
 SIDES: Final = {
-    "found": "flow's errors differ by",
-    "needed": "needed, if Delta is normal",
-    "needed_measured": "needed, as measured",
+    "found": "difference of flow's errors",
+    "needed": "threshold for a normal Delta",
+    "needed_measured": "measured threshold",
 }
-INSIDE: Final = {"inside": "E[Delta | V]", "inside_normal": "the same, if Delta is normal", "mean": "mu"}
+INSIDE: Final = {"inside": "E[Delta | V]", "inside_normal": "E[Delta | V] of a normal Delta", "mean": "mu"}
 STATEMENT: Final = (
-    "Depth's error is flow's error plus Delta. Is its mean lower in the neighbourhood V, |Delta - mode| ≤ eta, than "
-    "where Delta < 0? For a normal Delta of mean mu and deviation sigma, with its mode at mu, it is if, and only if, "
-    "E[flow's error | Delta < 0] - E[flow's error | V] lies above sigma phi(m) / Phi(-m), m = mu / sigma: a larger "
-    "shift makes that harder, not easier. As measured, what is needed is E[Delta | V] - E[Delta | Delta < 0]."
+    "Two sets of pixels are compared: the neighbourhood V, |Delta - mode| ≤ eta, and the pixels with Delta < 0. Which "
+    "set has the lower mean photometric error by depth, which is flow's error plus Delta? If Delta is normal with mean "
+    "mu, mode mu and standard deviation sigma, V has it if, and only if, the difference E[flow's error | Delta < 0] - "
+    "E[flow's error | V] is above the threshold sigma phi(m) / Phi(-m), with m = mu / sigma. The threshold grows with "
+    "mu. For the measured Delta the threshold is E[Delta | V] - E[Delta | Delta < 0]."
 )
 
 
@@ -48,11 +49,11 @@ def rebalancing_theory_section(report: ReportData) -> Section | None:
         "inside": curves(trials, lambda trial: _named(measured[trial.label], INSIDE), "Delta"),
     }
     captions = {
-        "margin": "The two sides: V is the better choice where the first line is the higher one",
-        "normal": "Delta in the last epoch, and the normal distribution of equal mean and deviation",
+        "margin": "V is the better choice where the difference of flow's errors is above the threshold",
+        "normal": "Delta in the last epoch, and the normal distribution with the same mean and standard deviation",
         "inside": "The mean of Delta inside V",
     }
-    columns = ["", "mu", "sigma", "m", *SIDES.values(), "better, if Delta is normal", "better, as measured"]
+    columns = ["", "mu", "sigma", "m", *SIDES.values(), "better by the normal threshold", "better by the measured one"]
     rows = []
     for label, sides in measured.items():
         last = sides.iloc[-1]
@@ -105,20 +106,20 @@ def _weighed(label: str, sides: pd.DataFrame) -> list[str]:
     last = sides.iloc[-1]
     predicted, seen = (_better(last, side) for side in ("needed", "needed_measured"))
     if predicted is None or seen is None:
-        return [f"{label}: in the last epoch no pixel lay in V, or none below 0, so that nothing can be compared."]
+        return [f"{label}: in the last epoch no pixel was in V, or none had Delta < 0: nothing can be compared."]
     verdicts = [_better(row, "needed_measured") for _, row in sides.iterrows()]
     differ, needed, measured, m = (_signed(last[name]) for name in (*SIDES, "m"))
-    agrees = "which says the same" if predicted == seen else f"by which it is {_words(seen)}"
+    agrees = "which says the same" if predicted == seen else f"which says {_words(seen)}"
     said = (
-        f"{label}: in the last epoch flow's errors differed by {differ}, and {needed} was needed (m = {m}), so that "
-        f"{_words(predicted)} is predicted to leave depth the lower error; as measured {measured} was needed, "
-        f"{agrees}. By what was measured V was the better choice in {sum(verdict is True for verdict in verdicts)} of "
-        f"{len(verdicts)} epochs."
+        f"{label}: in the last epoch the difference of flow's errors was {differ}. The threshold for a normal Delta "
+        f"was {needed} (m = {m}), which says that {_words(predicted)} leaves the lower error; the measured threshold "
+        f"was {measured}, {agrees}. By the measured threshold V was the better choice in "
+        f"{sum(verdict is True for verdict in verdicts)} of {len(verdicts)} epochs."
     )
     inside = (
-        f"Inside V the mean of Delta was {_signed(last['inside'])}, where the normal distribution has "
-        f"{_signed(last['inside_normal'])} and mu is {_signed(last['mean'])}. That distribution has "
-        f"{100 * (1 - last['off']):.0f} % of its mass in common with the measured one."
+        f"Inside V the mean of Delta was {_signed(last['inside'])}; a normal Delta would have "
+        f"{_signed(last['inside_normal'])} there; mu was {_signed(last['mean'])}. The measured and the normal "
+        f"distribution have {100 * (1 - last['off']):.0f} % of their mass in common."
     )
     return [said, inside]
 
