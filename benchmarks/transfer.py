@@ -4,7 +4,7 @@
         [--output FILE]
 
 samplers: `studies/transfer_7scenes.yaml` by tpe, grid and random, 40 trials each; then the winner of each, the published
-weights and equal weights trained with fresh seeds. ablation: each term removed in turn, and alone. carry: the best
+weights and equal weights trained with new seeds. ablation: each term removed in turn, and alone. carry: the best
 weights of 7-Scenes on KITTI's drive, and the other way round. pretrained: the same training with a pretrained and with a
 random encoder, the curves. --data: a folder with `7scenes`, `kitti_raw` and `weights` (WEIGHTSEARCH_DATA). What was
 trained before in --folder is not trained again.
@@ -28,7 +28,7 @@ from typing import Any
 
 import torch
 
-from weightsearch.compare.studies import Compared, Listener, candidates, fresh_seeds, train_candidate
+from weightsearch.compare.studies import Compared, Listener, candidates, new_seeds, train_candidate
 from weightsearch.config import load_study
 from weightsearch.study.store import StudyStore
 from weightsearch.training.device import choose_device
@@ -70,8 +70,8 @@ class Studies:
 
 
 def trained(study: Compared, label: str, values: Mapping[str, Any], seeds: int) -> dict[str, Any]:
-    """Every metric of a set of values over fresh seeds, mean and spread."""
-    fresh = fresh_seeds(study, seeds)
+    """Every metric of a set of values over new seeds, mean and spread."""
+    fresh = new_seeds(study, seeds)
     row: dict[str, Any] = {"study": study.summary.study, "label": label}
     for metric in METRICS:
         entry = train_candidate(study, label, values, metric, fresh, "auto", Listener(partial(print, flush=True)))
@@ -131,7 +131,7 @@ def pretrained(studies: Studies, seeds: int) -> list[dict[str, Any]]:
         values = {**one.summary.baselines["published"].params, "model.weights": weights, "train.early_stopping": None}
         label = "random encoder" if weights == "none" else "pretrained encoder"
         curves: list[list[float]] = []
-        for seed in fresh_seeds(one, seeds):
+        for seed in new_seeds(one, seeds):
             print(f"{label}, seed {seed}", flush=True)
             configuration = one.config.configuration(values).model_copy(update={"seed": seed})
             folder = Path("curves") / f"{label.replace(' ', '-')}-{seed}"

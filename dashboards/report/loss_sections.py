@@ -56,8 +56,8 @@ def contributions_section(report: ReportData) -> Section:
     figure.update_yaxes(range=[0, 1], tickformat=".0%")
     figures.epochs_on_x(figure, _last_epoch(report))
     text = [
-        "Each term's share of the weighted sum, |weight × term| over the sum of all, an epoch a bar. A share says how "
-        "much a term adds to the number that is printed; its influence is its gradient, below."
+        "Each term's share of the weighted sum, |weight × term| over the sum of all terms; one bar per epoch. A share "
+        "says how much a term adds to the loss; its influence is its gradient, below."
     ]
     text += _without_pixels(report)
     table = Table(

@@ -22,7 +22,7 @@ def pictures_section(report: ReportData) -> Section:
     shown = {label: report.pictures.get(trial, []) for label, trial in report.shown.items()}
     shown = {label: pictures for label, pictures in shown.items() if pictures}
     if not shown:
-        return Section("pictures", title, ["No trial that trained to the end has left pictures (analysis.pictures)."])
+        return Section("pictures", title, ["No completed trial has stored pictures (analysis.pictures)."])
     labels = list(shown)[: PICTURED + 1]
     first = shown[labels[0]]
     strips = []

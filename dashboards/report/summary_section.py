@@ -147,7 +147,7 @@ def _best_table(report: ReportData) -> Table:
     splits = [split for split in SPLITS if report.summary.fresh and verdict.best.seeds(objective, split)]
     compared = {split: verdict.on(split) for split in splits or [VALIDATION]}
     columns = ["", f"{objective} in the search", "test"]
-    columns += [f"fresh seeds, {split}" for split in splits]
+    columns += [f"new seeds, {split}" for split in splits]
     columns += [f"best vs baseline, {split}" for split in compared] + ["weights and other parameters"]
     rows: list[list[str]] = []
     for name, trial in (("best", best), *((name, baseline) for name, baseline in report.summary.baselines.items())):

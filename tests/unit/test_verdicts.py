@@ -25,7 +25,7 @@ WEIGHTS = {"integer": 1.0, "fractional": 10.0, "consistency": 0.5}
 
 LOSES = (
     "is no better than constant_depth, a trivial baseline that ignores the image: abs_rel 0.28 against 0.224 on the "
-    "validation split (mean of 3 fresh seeds), 0.47 against 0.332 on the test split. Until it is better, comparing "
+    "validation split (mean of 3 new seeds), 0.47 against 0.332 on the test split. Until it is better, comparing "
     "weights means little"
 )
 
@@ -38,7 +38,7 @@ def said(*words: str) -> str:
 
 @pytest.fixture
 def study(tmp_path, monkeypatch) -> str:
-    """The search's values lie below that of constant depth, those of fresh seeds above."""
+    """The search's values lie below that of constant depth, those of new seeds above."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "s.yaml").write_text("name: synthetic\nstorage: sqlite:///s.db\n")
     synthetic("sqlite:///s.db", 4, states=["COMPLETE"])
@@ -76,7 +76,7 @@ def test_compare_and_show_list_the_trivial_baselines_on_both_splits(study):
     assert "0.2240" in shown["constant_depth"]
     assert "0.3320" in shown["constant_depth"]
     tables = [line for line in said("show", study).splitlines() if line.count("  ") > 2]
-    assert [line.split("  ")[0].strip() for line in tables if "abs_rel validation" in line] == ["", "fresh seeds"]
+    assert [line.split("  ")[0].strip() for line in tables if "abs_rel validation" in line] == ["", "new seeds"]
     assert max(len(line.rstrip()) for line in tables) <= 80  # with its names in full on a terminal of 80 columns
 
 

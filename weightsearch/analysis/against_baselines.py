@@ -1,4 +1,4 @@
-"""Compare the best trial with baselines over fresh seeds: significance of the differences."""
+"""Compare the best trial with baselines over new seeds: significance of the differences."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ Naive = Mapping[str, Mapping[str, Mapping[str, float]]]  # split -> trivial base
 @dataclass(frozen=True)
 class Contender:
     """A set of weights. search: split -> objective -> value of its trial. fresh: split -> objective -> seed -> value of
-    its trainings with fresh seeds, which took no part in the selection."""
+    its trainings with new seeds, which took no part in the selection."""
 
     search: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     fresh: Mapping[str, Mapping[str, Mapping[int, float]]] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class Contender:
         return self.search.get(split, {}).get(objective)
 
     def expected(self, objective: str, split: str = VALIDATION) -> float | None:
-        """The mean over fresh seeds or, without any, the value of the search."""
+        """The mean over new seeds or, without any, the value of the search."""
         fresh = list(self.seeds(objective, split).values())
         return float(np.mean(fresh)) if fresh else self.searched(objective, split)
 
@@ -84,7 +84,7 @@ class Verdict:
 
     @property
     def seeds(self) -> int:
-        """The number of fresh seeds of the best trial on the validation split."""
+        """The number of new seeds of the best trial on the validation split."""
         return len(self.best.seeds(self.objective))
 
     @property
@@ -107,7 +107,7 @@ class Verdict:
     ) -> list[Sentence]:
         """The verdict in plain words, warnings first. name: the best trial's name in a sentence. remark: text to add
         after the name. trials: the number of trials from which the best was selected, None if unknown. compare: the
-        command that trains the best trial and the baselines with fresh seeds."""
+        command that trains the best trial and the baselines with new seeds."""
         lost = [comparison for comparison in self.naive if not comparison.beaten]
         said = [self._of_naive(comparison, name, remark, first=comparison in lost[:1]) for comparison in self.naive]
         if self.seeds > 1 or not lost:  # else the comparison with the trivial baseline gives the advice
@@ -117,7 +117,7 @@ class Verdict:
             family = f" for all {self.tests} comparisons together (Holm's correction)" if self.tests > 1 else ""
             said.append(
                 Sentence(
-                    "Verdicts are from the validation split: differences over fresh seeds, ± half of their 95 % "
+                    "Verdicts are from the validation split: differences over new seeds, ± half of their 95 % "
                     f"confidence interval; Student's t-test, at 5 %{family}."
                 )
             )
@@ -125,7 +125,7 @@ class Verdict:
         if self.seeds > 1 and expected is not None and lucky is not None:
             said.append(
                 Sentence(
-                    f"The search found {self.objective} {lucky:.4g} on the validation split; the mean over fresh seeds "
+                    f"The search found {self.objective} {lucky:.4g} on the validation split; the mean over new seeds "
                     f"is {expected:.4g}: expect that."
                 )
             )
@@ -138,7 +138,7 @@ class Verdict:
         no better; the advice is given there."""
         compared, objective = comparison.compared, comparison.objective
         count = len(self.best.seeds(objective))
-        how = f"mean of {count} fresh seeds" if count > 1 else "one fresh seed" if count else "one seed"
+        how = f"mean of {count} new seeds" if count > 1 else "one new seed" if count else "one seed"
         values = f"{objective} {compared.best:.4g} against {compared.other:.4g} on the validation split ({how})"
         tested = self.best.expected(objective, TEST)
         theirs = self.trivial.get(TEST, {}).get(comparison.name, {}).get(objective)
@@ -168,9 +168,9 @@ class Verdict:
             if trials == 1:
                 why = "It was trained with one seed, which shows no spread"
             if self.seeds:
-                why = "It was trained with one fresh seed, which shows no spread"
-            so_far = f"{name}{f', {remark}' if remark else ''}"
-            return Sentence(f"The best so far is {so_far}. {why}; before relying on it: {compare}.")
+                why = "It was trained with one new seed, which shows no spread"
+            best_trial = f"{name}{f' ({remark})' if remark else ''}"
+            return Sentence(f"The best so far is {best_trial}. {why}; before relying on it: {compare}.")
         groups: dict[str, list[str]] = {}
         for label, comparison in self.baselines.items():
             words = f"“{label}”"
@@ -180,7 +180,7 @@ class Verdict:
         if worse := groups.get("worse"):
             verb = "is" if len(worse) == 1 else "are"
             return Sentence(
-                f"Do not use {name}: over {self.seeds} fresh seeds {_listed(worse)} {verb} better.", warning=True
+                f"Do not use {name}: over {self.seeds} new seeds {_listed(worse)} {verb} better.", warning=True
             )
         said = []
         if better := groups.get("better"):
@@ -190,13 +190,13 @@ class Verdict:
         if undecided := groups.get("undecided"):
             said.append(f"is not significantly different from {_listed(undecided)}: too few seeds")
         if alone := groups.get("one seed"):
-            said.append(f"was not compared with {_listed(alone)} over fresh seeds")
+            said.append(f"was not compared with {_listed(alone)} over new seeds")
         if not said:
             return Sentence(
-                f"{_capital(name)} was trained with {self.seeds} fresh seeds; there is no baseline to compare with."
+                f"{_capital(name)} was trained with {self.seeds} new seeds; there is no baseline to compare with."
             )
         usable = set(groups) == {"better"} and all(comparison.compared.verdict == "better" for comparison in self.naive)
-        return Sentence(f"Over {self.seeds} fresh seeds {name} {'; it '.join(said)}.{' Use it.' if usable else ''}")
+        return Sentence(f"Over {self.seeds} new seeds {name} {'; it '.join(said)}.{' Use it.' if usable else ''}")
 
     def _on_test(self) -> Sentence | None:
         """The values on the test split, without a verdict."""
@@ -212,7 +212,7 @@ class Verdict:
 
 def judge(best: Contender, others: Mapping[str, Contender], trivial: Naive, directions: Mapping[str, str]) -> Verdict:
     """Compare the best trial with the baselines in the first objective, and with the trivial baselines in each. All
-    comparisons over fresh seeds are corrected together. others: baselines by name. directions: objective -> minimize or
+    comparisons over new seeds are corrected together. others: baselines by name. directions: objective -> minimize or
     maximize."""
     objective = next(iter(directions))
     strongest = {
@@ -245,7 +245,7 @@ def _strongest(trivial: Mapping[str, Mapping[str, float]], objective: str, way: 
 def _pairs(
     best: Contender, others: Mapping[str, Contender], objective: str, split: str, *, minimize: bool
 ) -> dict[str, Pair]:
-    """Values by common fresh seeds; without a common seed, the values of the search."""
+    """Values by common new seeds; without a common seed, the values of the search."""
     pairs: dict[str, Pair] = {}
     for label, other in others.items():
         mine, theirs = best.seeds(objective, split), other.seeds(objective, split)

@@ -41,7 +41,9 @@ def init(
     kitti: Annotated[
         Path | None, typer.Option(metavar="DIR", help="KITTI raw recordings: the folder of the dates.")
     ] = None,
-    output: Annotated[Path | None, typer.Option("--out", "-o", help="The new study file. Default: NAME.yaml.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="The new study file. Default: NAME.yaml.")
+    ] = None,
 ) -> None:
     """Write a study that runs as it is into the current folder.
 

@@ -163,7 +163,7 @@ def compare(
         bool, typer.Option("--transfer", help="Also train each study with the other studies' best weights.")
     ] = False,
     seeds: Annotated[
-        int, typer.Option(min=0, max=100, help="Number of fresh seeds to train the best trial and the baselines with.")
+        int, typer.Option(min=0, max=100, help="Number of new seeds to train the best trial and the baselines with.")
     ] = 0,
     baseline: Annotated[
         list[str] | None, typer.Option(help="A baseline to train again; repeatable. Default: all.")

@@ -230,7 +230,7 @@ def trained_anew(
     *,
     carry: bool = False,
 ) -> list[Entry]:
-    """Train each study's best trial and its baselines (the given ones, or all) with fresh seeds. seeds: their number.
+    """Train each study's best trial and its baselines (the given ones, or all) with new seeds. seeds: their number.
     carry: also train with the best weights of the other studies. Raises SearchError and DataError before the first
     training."""
     chosen = [
@@ -247,12 +247,12 @@ def trained_anew(
             listener.line(f"warning: {line}")
     listener.trainings = seeds * len(chosen)
     return [
-        train_candidate(study, label, values, objective, fresh_seeds(study, seeds), device, listener)
+        train_candidate(study, label, values, objective, new_seeds(study, seeds), device, listener)
         for study, label, values in chosen
     ]
 
 
-def fresh_seeds(study: Compared, count: int) -> list[int]:
+def new_seeds(study: Compared, count: int) -> list[int]:
     """Seeds that the search did not use: all its trials have the seed of the study file."""
     return [study.config.base.seed + number for number in range(1, count + 1)]
 

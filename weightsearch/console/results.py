@@ -236,7 +236,7 @@ def _add(table: Table, *cells: str) -> None:
 
 
 def _comparison(summary: StudySummary, best: TrialSummary) -> Iterator[Table]:
-    """A table for each objective, and another for its means over fresh seeds: the best trial compared with every
+    """A table for each objective, and another for its means over new seeds: the best trial compared with every
     baseline and with the trivial baselines that ignore the image, on both splits."""
     for name in summary.directions:
         for fresh in (False, True):
@@ -249,7 +249,7 @@ def _compared(
     summary: StudySummary, best: TrialSummary, objective: str, splits: Sequence[str], *, fresh: bool
 ) -> Table:
     table = Table(box=None, pad_edge=False)
-    table.add_column("fresh seeds" if fresh else "", no_wrap=True)
+    table.add_column("new seeds" if fresh else "", no_wrap=True)
     for split in splits:
         table.add_column(f"{objective} {split}", justify="right")
         table.add_column("best vs this", justify="right")

@@ -40,7 +40,7 @@ class StudySummary:
     COMPLETE trials that no other dominates, by number (for one objective: the best alone). naive: objectives, on the
     validation split, of trivial baselines that ignore the image, by their names; naive_test: the same on the test
     split, empty in studies of older versions. tested: trial -> metrics on the test split. fresh: trial -> split ->
-    metric -> seed -> value, of trainings with fresh seeds. data_warnings: about the unit of the depth and the crop.
+    metric -> seed -> value, of trainings with new seeds. data_warnings: about the unit of the depth and the crop.
     call: how commands name the study. hosts: where each running trial is
     trained. drivers: those that run the study now."""
 
@@ -66,7 +66,7 @@ class StudySummary:
         return {VALIDATION: self.naive, TEST: self.naive_test}
 
     def contender(self, trial: TrialSummary) -> Contender:
-        """A COMPLETE trial's values in the search and with fresh seeds."""
+        """A COMPLETE trial's values in the search and with new seeds."""
         return Contender(
             {VALIDATION: trial.values, TEST: self.tested.get(trial.number, {})}, self.fresh.get(trial.number, {})
         )

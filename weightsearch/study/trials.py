@@ -159,7 +159,7 @@ class StudyTrials:
         return found
 
     def fresh(self) -> dict[int, dict[str, dict[str, dict[int, float]]]]:
-        """Trial number -> split -> metric -> seed -> value, of trials that were trained again with fresh seeds."""
+        """Trial number -> split -> metric -> seed -> value, of trials that were trained again with new seeds."""
         found: dict[int, dict[str, dict[str, dict[int, float]]]] = {}
         columns = ("split", "metric", "seed", "value")
         for number, split, metric, seed, value in self._of_trials(tables.confirmations, columns):

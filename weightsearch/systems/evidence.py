@@ -15,16 +15,16 @@ def complete(report: ReportData) -> dict[str, int]:
     return {label: trial for label, trial in report.shown.items() if states[trial] == "COMPLETE"}
 
 
-def fresh_values(report: ReportData, trial: int, objective: str) -> dict[int, float]:
-    """Seed -> objective on the validation split, of a trial that was trained again with fresh seeds."""
+def new_seed_values(report: ReportData, trial: int, objective: str) -> dict[int, float]:
+    """Seed -> objective on the validation split, of a trial that was trained again with new seeds."""
     rows = report.frames.of("confirmations", trial)
     rows = rows[(rows["split"] == "validation") & (rows["metric"] == objective)].dropna(subset="value")
     return {int(seed): float(value) for seed, value in zip(rows["seed"], rows["value"], strict=True)}
 
 
 def shown_value(report: ReportData, trial: int, objective: str) -> str:
-    """Format a trial's value of an objective: the mean over two or more fresh seeds, else the value of the search."""
-    fresh = list(fresh_values(report, trial, objective).values())
+    """Format a trial's value of an objective: the mean over two or more new seeds, else the value of the search."""
+    fresh = list(new_seed_values(report, trial, objective).values())
     if len(fresh) > 1:
         return f"{number(statistics.fmean(fresh))} ± {number(statistics.stdev(fresh), 2)} ({len(fresh)} seeds)"
     values = next(summary.values for summary in report.summary.trials if summary.number == trial)

@@ -86,13 +86,13 @@ def said(best: Contender, others: dict[str, Contender], trivial=TRIVIAL) -> str:
     return " ".join(one.text for one in sentences)
 
 
-def test_fresh_seeds_show_that_a_lucky_winner_loses_to_constant_depth():
+def test_new_seeds_show_that_a_lucky_winner_loses_to_constant_depth():
     text = said(contender(0.21, 0.28, 0.27, 0.29, on_test=(0.47, 0.46, 0.48)), {})
     assert text.startswith(
         "Trial 5 is no better than constant_depth, a trivial baseline that ignores the image: abs_rel 0.28 against "
-        "0.224 on the validation split (mean of 3 fresh seeds), 0.47 against 0.332 on the test split."
+        "0.224 on the validation split (mean of 3 new seeds), 0.47 against 0.332 on the test split."
     )
-    assert "The search found abs_rel 0.21 on the validation split; the mean over fresh seeds is 0.28" in text
+    assert "The search found abs_rel 0.21 on the validation split; the mean over new seeds is 0.28" in text
     lucky = said(contender(0.21, test=0.4), {})
     assert "had a better value than constant_depth" in lucky
     assert "0.4 against 0.332 on the test split; one seed is no proof" in lucky
@@ -112,7 +112,7 @@ def test_the_test_split_never_advises():
     better = contender(0.1, 0.1, 0.11, 0.1, 0.105, on_test=(0.5, 0.501))
     other = contender(0.2, 0.2, 0.2, 0.21, 0.205, on_test=(0.1, 0.1))
     text = said(better, {"published": other}, {})
-    assert "Over 4 fresh seeds trial 5 is better than “published”. Use it." in text
+    assert "Over 4 new seeds trial 5 is better than “published”. Use it." in text
     assert "Do not use" not in text
     assert "On the test split, for information only: abs_rel 0.5005; “published” 0.1." in text
     only_test = said(contender(0.1, on_test=(0.5, 0.501)), {"published": contender(0.2, on_test=(0.1, 0.1))}, {})
@@ -133,14 +133,14 @@ def test_use_it_requires_a_win_over_the_trivial_baseline_too():
 def test_a_loss_to_a_baseline_is_told_before_a_win_over_constant_depth():
     worse = {"published": contender(0.05, 0.05, 0.05, 0.051, 0.05)}
     text = said(contender(0.1, 0.1, 0.1, 0.11, 0.105), worse)
-    assert text.startswith("Do not use trial 5: over 4 fresh seeds “published” is better. Trial 5 is better than const")
+    assert text.startswith("Do not use trial 5: over 4 new seeds “published” is better. Trial 5 is better than const")
 
 
-def test_one_fresh_seed_is_called_one_fresh_seed():
+def test_one_new_seed_is_called_one_new_seed():
     text = said(contender(0.1, 0.12), {"published": contender(0.2, 0.2)}, {})
-    assert "trained with one fresh seed, which shows no spread; before relying on it" in text
+    assert "trained with one new seed, which shows no spread; before relying on it" in text
     assert "biased" not in text
-    assert "the mean over fresh seeds" not in text
+    assert "the mean over new seeds" not in text
 
 
 def test_within_a_percent_of_constant_depth_is_no_better_even_below_it():
@@ -160,9 +160,9 @@ def test_use_it_needs_every_baseline_to_be_worse():
     assert "Use it" not in text
 
 
-def test_a_baseline_without_fresh_seeds_is_named_as_not_compared():
+def test_a_baseline_without_new_seeds_is_named_as_not_compared():
     text = said(contender(0.1, 0.1, 0.11, 0.1), {"published": contender(0.2)}, {})
-    assert "Over 3 fresh seeds trial 5 was not compared with “published” over fresh seeds." in text
+    assert "Over 3 new seeds trial 5 was not compared with “published” over new seeds." in text
 
 
 def test_as_good_is_corrected_for_all_comparisons():

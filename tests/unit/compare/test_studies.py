@@ -247,4 +247,4 @@ def test_trivial_baselines_that_a_study_lacks_are_measured_and_kept(folder):
         best = Entry("one", "best", {}, {"validation": [5.0, 5.1]}, seeds=[4, 5])
         first, *_ = verdict_of(measured, [best], "abs_rel").sentences("trial 0")
         assert "is no better than" in first.text
-        assert "mean of 2 fresh seeds" in first.text
+        assert "mean of 2 new seeds" in first.text

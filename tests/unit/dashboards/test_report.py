@@ -74,7 +74,7 @@ def test_the_contributions_part_warns_of_terms_without_pixels(found):
 
 
 def test_the_summary_says_if_a_trivial_baseline_beats_the_best_trial(found):
-    """The best trial has 0.161 over fresh seeds on the validation split and 0.171 on the test split."""
+    """The best trial has 0.161 over new seeds on the validation split and 0.171 on the test split."""
 
     def section(factor: float) -> Section:
         naive = {"mean_depth": {"abs_rel": factor * 0.161}}, {"mean_depth": {"abs_rel": factor * 0.171}}
@@ -84,7 +84,7 @@ def test_the_summary_says_if_a_trivial_baseline_beats_the_best_trial(found):
     assert "is better than mean_depth, a trivial baseline that ignores the image" in " ".join(beats.text)
     assert (
         "is no better than mean_depth, a trivial baseline that ignores the image: abs_rel 0.161 against 0.0805 on the "
-        "validation split (mean of 3 fresh seeds), 0.171 against 0.0855 on the test split. Until it is better"
+        "validation split (mean of 3 new seeds), 0.171 against 0.0855 on the test split. Until it is better"
     ) in loses.text[2]
     assert loses.text[0].startswith("Trained: ")
     rows = {row[0]: row for row in loses.tables[0].rows}
@@ -106,12 +106,12 @@ def test_the_summary_says_what_to_use_and_how_sure_that_is(found):
     text = " ".join(section.text)
     words = "is better than “published”; it is not significantly different from “equal” (0.0 ± 2.7 %): too few seeds"
     assert words in text
-    assert "the mean over fresh seeds is 0.161: expect that" in text
+    assert "the mean over new seeds is 0.161: expect that" in text
     assert "at 5 % for all 2 comparisons together (Holm's correction)" in text
     table = section.tables[0]
     assert list(table.columns[3:7]) == [
-        "fresh seeds, validation",
-        "fresh seeds, test",
+        "new seeds, validation",
+        "new seeds, test",
         "best vs baseline, validation",
         "best vs baseline, test",
     ]
@@ -125,7 +125,7 @@ def test_the_summary_says_what_to_use_and_how_sure_that_is(found):
 
 
 def confirmed(folder: Path, best: Sequence[float], published: Sequence[float], equal: Sequence[float]) -> str:
-    """The advice of a study whose best and baselines had these values with fresh seeds."""
+    """The advice of a study whose best and baselines had these values with new seeds."""
     url = f"sqlite:///{folder}/s.db"
     synthetic(url, 30, states=["COMPLETE"])
     store = StudyStore.open(url, "synthetic", mode="write")
@@ -137,10 +137,10 @@ def confirmed(folder: Path, best: Sequence[float], published: Sequence[float], e
     return text
 
 
-def test_a_winner_that_fresh_seeds_show_to_be_worse_is_not_to_be_used(tmp_path):
+def test_a_winner_that_new_seeds_show_to_be_worse_is_not_to_be_used(tmp_path):
     text = confirmed(tmp_path, [0.301, 0.302, 0.303], [0.151, 0.152, 0.153], [0.301, 0.303, 0.302])
     assert "Do not use trial" in text
-    assert "over 3 fresh seeds “published” is better" in text
+    assert "over 3 new seeds “published” is better" in text
 
 
 def test_equally_good_means_that_the_interval_lies_within_a_percent(tmp_path):

@@ -85,7 +85,7 @@ def test_the_ablation_study_compares_the_weighted_loss_with_each_term_alone(tmp_
 
 
 def confirmed(found: ReportData, values: Mapping[int, Sequence[float]]) -> str:
-    """The evidence if trials have these values with fresh seeds."""
+    """The evidence if trials have these values with new seeds."""
     rows = [
         {"number": number, "seed": seed, "split": "validation", "metric": "abs_rel", "value": value}
         for number, fresh in values.items()
@@ -97,7 +97,7 @@ def confirmed(found: ReportData, values: Mapping[int, Sequence[float]]) -> str:
     return evidence(replace(found, frames=replace(found.frames, confirmations=table)))["weighted_beats_single"]
 
 
-def test_verdicts_over_fresh_seeds_are_corrected_together_and_put_into_words(tmp_path):
+def test_verdicts_over_new_seeds_are_corrected_together_and_put_into_words(tmp_path):
     """p = .020 by itself, .061 after Holm's correction for three comparisons."""
     single = [0.2, 0.2, 0.2]
     others = {key: [0.1, 0.11, 0.1] for key in (2, 3)}
@@ -115,7 +115,7 @@ def without(*names: str) -> dict[str, Any]:
     return {name: trial for name, trial in ABLATION.items() if name not in names}
 
 
-def test_values_over_fresh_seeds_replace_values_of_the_search(tmp_path):
+def test_values_over_new_seeds_replace_values_of_the_search(tmp_path):
     fresh = {0: [0.251, 0.252, 0.253], 4: [0.201, 0.202, 0.203]}
     text = confirmed(study(tmp_path, TRANSFER, ABLATION), fresh)
     assert "published 0.252 ± 0.001 (3 seeds)" in text

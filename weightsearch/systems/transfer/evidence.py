@@ -7,7 +7,7 @@ from typing import Final
 
 from weightsearch.analysis.against_baselines import Outcome, Pair, compare_all
 from weightsearch.dashboards.report.data import ReportData
-from weightsearch.systems.evidence import complete, fresh_values, said, shown_value, used_terms
+from weightsearch.systems.evidence import complete, new_seed_values, said, shown_value, used_terms
 
 TRANSFER: Final = ("mae", "edge", "ssim")
 WORDS: Final[Mapping[Outcome, str]] = {
@@ -45,10 +45,10 @@ def evidence(report: ReportData) -> str:
 
 
 def _against(report: ReportData, trial: int, others: Mapping[str, int]) -> dict[str, str]:
-    """Label -> verdict on a trial compared with another trial: over two or more common fresh seeds, corrected for all
+    """Label -> verdict on a trial compared with another trial: over two or more common new seeds, corrected for all
     comparisons together, else by the single seed of the search."""
-    mine = fresh_values(report, trial, report.objective)
-    seeds = {label: fresh_values(report, other, report.objective) for label, other in others.items()}
+    mine = new_seed_values(report, trial, report.objective)
+    seeds = {label: new_seed_values(report, other, report.objective) for label, other in others.items()}
     compared = compare_all({label: Pair(mine, theirs, report.minimize) for label, theirs in seeds.items()})
     values = {trial.number: trial.values[report.objective] for trial in report.summary.trials if trial.values}
     said = {}
