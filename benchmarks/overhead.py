@@ -31,6 +31,7 @@ from ray.tune.search import ConcurrencyLimiter
 from ray.tune.search.optuna import OptunaSearch
 
 from weightsearch.config import load_study
+from weightsearch.records import EpochRecord, TermRecord, measured_terms
 from weightsearch.search.driver import StudyRun
 
 REPORTS = 3
@@ -72,18 +73,17 @@ class Ours(DoNothing):
 
     def step(self) -> dict[str, Any]:
         self.epoch += 1
-        term = {"value": 0.1, "weight": 1.0, "contribution": 0.3, "gradient": 0.1}
+        terms = dict.fromkeys(self.weights, TermRecord(value=0.1, weight=1.0, contribution=0.3, gradient=0.1))
         metrics = dict.fromkeys(("sq_rel", "rmse", "rmse_log", "log10", "silog", "a1", "a2", "a3"), 0.5)
-        record = {
-            "epoch": self.epoch,
-            "seconds": 0.0,
-            "steps": 1,
-            "train_loss": 1.0,
-            "lr": 1e-3,
-            "terms": dict.fromkeys(self.weights, term),
-            "metrics": {"abs_rel": value(self.weights, self.epoch), **metrics},
-            "empty_steps": 0,
-        }
+        record = EpochRecord(
+            epoch=self.epoch,
+            seconds=0.0,
+            steps=1,
+            train_loss=1.0,
+            lr=1e-3,
+            metrics={"abs_rel": value(self.weights, self.epoch), **metrics},
+            measurements=measured_terms(terms),
+        )
         environment = {"host": "h", "device": "cpu", "threads": 1, "commit": "", "versions": {}}
         report = {
             "attempt": str(self.number),
@@ -91,7 +91,7 @@ class Ours(DoNothing):
             "resumed_from": 0,
             "protocol": {"crop": "none"},
             "environment": environment,
-            "records": [record],
+            "records": [record.to_plain()],
         }
         return {"number": self.number, "report": json.dumps(report), "done": self.epoch == self.epochs}
 
