@@ -41,6 +41,7 @@ class Naive:
     def __init__(self, parameters: list[torch.Tensor]) -> None:
         self.parameters = parameters
         self.norms: list[float] = []
+        self.problem: str | None = None
 
     def begin(self) -> None:
         pass
