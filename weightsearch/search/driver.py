@@ -103,7 +103,7 @@ class StudyRun:
             self.annotator = None if annotate is None else annotate(self.store)
             before_end = None if self.annotator is None else self.annotator.before_end
             self.writer = Writer(self.store, self.lease, before_end)
-            stack.enter_context(self.lease.kept())
+            stack.enter_context(self.lease.heartbeat())
             stack.callback(self._watch_database().close)
             self._exit = stack.pop_all()
         self.checkpoints = Checkpoints(self.store, self.folder / f"trials-{self.store.uid}")
