@@ -1,4 +1,4 @@
-"""Claiming trials: a driver takes a trial only when it has a place for it."""
+"""Claiming of trials: a driver takes a trial only when it has a place for it."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from weightsearch.search.places import Places
 
 
 class Workers(Protocol):
-    """This driver's workers as Ray Tune knows them."""
+    """This driver's workers in Ray Tune."""
 
     def idle(self) -> int:
-        """Workers that have no trial."""
+        """Number of workers without a trial."""
 
     def unplaced(self) -> int:
-        """Trials that wait for a place or an idle worker."""
+        """Number of trials that wait for a place or an idle worker."""
 
     def busy(self) -> bool:
-        """True if a trial runs, or waits for its worker."""
+        """Return True if a trial runs or waits for its worker."""
 
     def release(self) -> None:
-        """Stop the idle workers and give back their places."""
+        """Stop idle workers and return their places."""
 
 
 class Claims:
-    """Takes trials one at a time, at most `slots()` at once, each for an idle worker or a free place. Every claimed
-    trial can therefore begin at once, and no driver holds a trial that another driver could train. due: whether it is
-    time to ask the database again how many trials are left."""
+    """Claims trials one at a time, at most `slots()` at once, each for an idle worker or a free place. A claimed trial
+    can therefore start immediately, and no driver holds a trial that another driver could train. due: returns True if
+    the number of remaining trials should be read again from the database."""
 
     def __init__(self, outbox: Outbox, places: Places, slots: Callable[[], int], due: Callable[[], bool]) -> None:
         self.outbox = outbox
@@ -37,10 +37,10 @@ class Claims:
         self.places = places
         self.slots = slots
         self.due = due
-        self._look = True  # at the next call, even if it is not due
+        self._look = True  # ask at the next call, even if it is not due
 
     def next(self, workers: Workers) -> Assignment | None:
-        """A trial for a free place; None without a place or without a trial."""
+        """Claim a trial for a free place; None without a place or without a trial."""
         self.outbox.flush()
         if len(self.ledger.running) < self.slots() and self._has_place(workers):
             self._look = True
@@ -53,14 +53,14 @@ class Claims:
         return None
 
     def ready(self) -> bool:
-        """True if a driver without workers has a place and, as far as it knows, a trial for it."""
+        """Return True if a driver without workers has a place and, by its last count, a trial for it."""
         self.outbox.flush()
         self._ask()
         return self.places.refresh() > 0
 
     def _has_place(self, workers: Workers) -> bool:
-        """True if a worker or a place is free. A place that another job has a right to is given up: an idle worker is
-        then released, since no trial is claimed for it."""
+        """Return True if a worker or a place is free. A place that is due to another job is given up: its idle worker
+        is released, since no trial is claimed for it."""
         spare = self.places.refresh()
         idle = workers.idle()
         if spare + idle > 0 and self.places.give_one():
@@ -72,9 +72,9 @@ class Claims:
         return spare + idle - workers.unplaced() > 0
 
     def _ask(self, claimed: int = 0) -> None:
-        """Ask for a place for each trial that is left, at most as many as the cluster has. claimed: trials that have
-        not taken their places yet; their places stay."""
+        """Request a place for each remaining trial, at most as many as the cluster has. claimed: number of claimed
+        trials that have not used their places yet; these places are kept."""
         if self._look or self.due():
             self._look = False
-            kept = min(claimed, self.places.refresh())
-            self.places.want(kept + min(self.outbox.left(), self.slots() - len(self.ledger.running)))
+            pending = min(claimed, self.places.refresh())
+            self.places.want(pending + min(self.outbox.left(), self.slots() - len(self.ledger.running)))

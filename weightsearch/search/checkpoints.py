@@ -1,4 +1,4 @@
-"""Which checkpoints stay on the disk: those of running trials, of the baselines and of the best trial so far."""
+"""Removal of checkpoints. Running trials, baselines and the best trial so far keep their checkpoints."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from weightsearch.study.store import BASELINE, StudyStore
 
 
 class Checkpoints:
-    """A listener that removes the folders of trials that nobody will evaluate. With several objectives every trial that
-    trained to the end keeps its own: any of them may come to stand in the front."""
+    """Listener that removes the folders of trials that will not be evaluated. With several objectives all COMPLETE
+    trials keep their folders: each may become Pareto-optimal."""
 
     def __init__(self, store: StudyStore, folder: Path) -> None:
         self.store = store
@@ -34,10 +34,10 @@ class Checkpoints:
             for folder in self.folder.glob("[0-9]*"):
                 number = int(folder.name)
                 if number >= len(trials):
-                    continue  # of a study that has since been set back to an older copy
+                    continue  # the database was replaced by an older copy
                 trial = trials[number]
-                kept = number == best or (trial.state == TrialState.COMPLETE and BASELINE in trial.user_attrs)
-                if trial.state.is_finished() and not kept:
+                needed = number == best or (trial.state == TrialState.COMPLETE and BASELINE in trial.user_attrs)
+                if trial.state.is_finished() and not needed:
                     self._remove(number)
 
     def _best(self, trials: list[FrozenTrial]) -> int:

@@ -1,4 +1,4 @@
-"""Starting or joining Ray, and what it has to offer."""
+"""Starting or joining Ray, and its resources."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from weightsearch.search.connection import (
     connect,
     on_a_cluster,
     on_this_machine,
-    signals_kept,
+    preserved_signals,
 )
 from weightsearch.study.url import passwords
 
 if TYPE_CHECKING:
     from weightsearch.search.nodes import Nodes
 
-POSTGRES: Final = re.compile(r"postgres\w*(\+\w+)?://([^:/@\s]*:[^@\s]|\S*password=)")  # with a password
+POSTGRES: Final = re.compile(r"postgres\w*(\+\w+)?://([^:/@\s]*:[^@\s]|\S*password=)")  # URL with a password
 SECRET: Final = ("PGPASSWORD", "WEIGHTSEARCH_DASHBOARD_TOKEN")
 NEEDED: Final = frozenset({"raylet", "gcs_server"})
 OBJECT_STORE_BYTES: Final = 200 * 2**20
@@ -36,11 +36,11 @@ CONNECT_SECONDS: Final = 10
 
 
 class ClusterLost(SearchError):
-    """Ray's own processes on this machine died; what they ran is not lost."""
+    """Ray's own processes on this machine died; the trials are not lost."""
 
 
 class Cluster:
-    """A connection to Ray. resources: CPUs and GPUs of one trial. tell: takes warnings."""
+    """Connection to Ray. resources: CPUs and GPUs per trial. tell: called with warnings."""
 
     def __init__(self, config: StudyConfig, tell: Callable[[str], None] = lambda _: None) -> None:
         for name, value in SETTINGS.items():
@@ -72,14 +72,14 @@ class Cluster:
         self.resources = {"cpu": float(asked.cpus_per_trial), "gpu": float(gpus)}
         self.max_concurrent = asked.max_concurrent
         if self.slots() < 1:
-            cpus, found = asked.cpus_per_trial, f"{total.get('CPU', 0):g} CPUs and {total.get('GPU', 0):g} GPUs"
+            cpus, available = asked.cpus_per_trial, f"{total.get('CPU', 0):g} CPUs and {total.get('GPU', 0):g} GPUs"
             self.close()
-            raise SearchError(f"resources: one trial takes {cpus} CPUs and {gpus:g} GPUs; Ray has {found}")
+            raise SearchError(f"resources: one trial takes {cpus} CPUs and {gpus:g} GPUs; Ray has {available}")
 
     def _make_private(self) -> None:
         try:
             self._exit.enter_context(on_this_machine())
-        except OSError as error:  # no folder for temporary files, or a full one
+        except OSError as error:  # the folder for temporary files is missing or full
             raise SearchError(f"cannot start Ray on this machine: {first_line(error)}") from error
 
     def _connect(self) -> None:
@@ -87,15 +87,15 @@ class Cluster:
 
         mute()
         common: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
-        with signals_kept(), self._told():
+        with preserved_signals(), self._told():
             if self.address is None:
                 read_token_again()
-                # `local`: without it Ray would join whatever cluster happens to run on this machine.
+                # Without `local`, Ray would join any cluster that runs on this machine.
                 mine = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
-                with _without(secret_variables(self.storage)):  # which Ray's processes would inherit
+                with _without(secret_variables(self.storage)):  # Ray's processes would inherit them
                     self.ray.init(address="local", **mine, **common)
             else:
-                address = self._found(self.address)
+                address = self._resolved(self.address)
                 connect(address, CONNECT_SECONDS)  # Ray itself would try for minutes
                 self._exit.enter_context(on_a_cluster(address))
                 read_token_again()
@@ -104,23 +104,23 @@ class Cluster:
                 except ConnectionError as error:
                     raise SearchError(f"{first_line(error)}; {advice(address)}") from error
 
-    def _found(self, address: str) -> str:
-        """The host:port of an address. Raises SearchError if there is none."""
+    def _resolved(self, address: str) -> str:
+        """Resolve an address to host:port. Raises SearchError if `auto` finds no cluster."""
         from weightsearch.search.ray_internals import running_cluster
 
         try:
-            found = running_cluster() if address == "auto" else address
+            resolved = running_cluster() if address == "auto" else address
         except ConnectionError:
             raise SearchError(
                 "no Ray runs on this machine; make it a node of the cluster: ray start --address=HOST:PORT, or on the "
                 "first host ray start --head"
             ) from None
-        check_address(found)  # `auto` may be what RAY_ADDRESS holds
-        return found
+        check_address(resolved)  # `auto` may give the value of RAY_ADDRESS
+        return resolved
 
     @contextmanager
     def _told(self) -> Iterator[None]:
-        """Raise every error as a SearchError that says where Ray was to be started or joined."""
+        """Turn every error into a SearchError that names where Ray was to be started or joined."""
         where = "on this machine" if self.address is None else f"at ray.address {self.address}"
         try:
             yield
@@ -128,7 +128,7 @@ class Cluster:
             raise SearchError(f"cannot start Ray {where}: {self._reason(error)}") from error
 
     def _reason(self, error: Exception) -> str:
-        """The first line of what Ray or the system says, with a remedy where one is known."""
+        """First line of an error, with advice for common errors."""
         text = first_line(error)
         if isinstance(error, ConnectionRefusedError):
             return f"{text}; is the head running there? ray start --head prints HOST:PORT"
@@ -143,26 +143,26 @@ class Cluster:
             self._exit.callback(watch_head(self.ray.get_runtime_context().gcs_address, self.tell).close)
 
     def ask_hosts(self, missing: Callable[[], str | None]) -> None:
-        """Run a function on every host of a cluster that was joined, now and on those that join later. missing: gives
-        the fault of the host that it runs on, or None. Raises SearchError for a host with a fault."""
+        """Check every host of a joined cluster, now and when a host joins later. missing: runs on the host and returns
+        its fault, or None. Raises SearchError for a host with a fault."""
         if self.address is not None:
             from weightsearch.search.nodes import Nodes
 
             self.nodes = Nodes(lambda node: _fit(node, self.resources) > 0, missing, self.tell)
 
     def total(self) -> Mapping[str, float]:
-        found: Mapping[str, float] = self.ray.cluster_resources()
-        return found
+        resources: Mapping[str, float] = self.ray.cluster_resources()
+        return resources
 
     def slots(self) -> int:
-        """The number of trials that can run at once now: nodes may come and go, and no trial spans two of them."""
+        """Number of trials that can run at once now. Nodes may come and go; a trial never spans two nodes."""
         nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
-        found = sum(_fit(node, self.resources) for node in nodes)
-        return found if self.max_concurrent is None else min(found, self.max_concurrent)
+        count = sum(_fit(node, self.resources) for node in nodes)
+        return count if self.max_concurrent is None else min(count, self.max_concurrent)
 
     def check(self) -> None:
-        """Raise ClusterLost if the Ray that was started here has lost a process it cannot do without: Ray itself would
-        wait, or try again for ever. Raise SearchError if a node of a cluster cannot train."""
+        """Raise ClusterLost if a Ray that was started here has lost an essential process: Ray itself would wait or
+        retry for ever. Raise SearchError if a node of a cluster cannot train."""
         if self.nodes is not None:
             self.nodes.check()
         if self.owned:
@@ -179,7 +179,7 @@ class Cluster:
 
 
 def _fit(node: Mapping[str, float], trial: Mapping[str, float]) -> int:
-    """The number of trials that fit on a node. A share of a GPU lies on one GPU; more than one are whole."""
+    """Number of trials that fit on a node. A fraction of a GPU is on one GPU; more than one GPU are whole GPUs."""
     fits = int(node.get("CPU", 0) / trial["cpu"])
     gpu, gpus = trial["gpu"], int(node.get("GPU", 0))
     if gpu > 0:
@@ -188,26 +188,26 @@ def _fit(node: Mapping[str, float], trial: Mapping[str, float]) -> int:
 
 
 def secret_variables(storage: str) -> set[str]:
-    """The environment variables that a driver alone may have: those with the database's password in whatever form, and
-    any other PostgreSQL URL that has one."""
-    known = passwords(make_url(storage))
+    """Names of environment variables that only a driver may have: those with the database's password in any form, and
+    those with a PostgreSQL URL that has a password."""
+    secrets = passwords(make_url(storage))
     if given := os.environ.get("PGPASSWORD"):
-        known.append(given)
+        secrets.append(given)
 
     def tells(value: str) -> bool:
         plain = unquote(value)
-        if POSTGRES.search(value) or plain.strip(" \n'\"") in known:
+        if POSTGRES.search(value) or plain.strip(" \n'\"") in secrets:
             return True
-        return any(password in text for password in known if len(password) >= 4 for text in (plain, value))
+        return any(password in text for password in secrets if len(password) >= 4 for text in (plain, value))
 
     return {name for name, value in os.environ.items() if name in SECRET or tells(value)}
 
 
 @contextmanager
 def _without(names: set[str]) -> Iterator[None]:
-    """The environment without these variables."""
-    kept = {name: os.environ.pop(name) for name in names}
+    """Remove environment variables within the block."""
+    removed = {name: os.environ.pop(name) for name in names}
     try:
         yield
     finally:
-        os.environ.update(kept)
+        os.environ.update(removed)

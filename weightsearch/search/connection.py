@@ -1,4 +1,4 @@
-"""The environment in which Ray is started or joined: settings, token, network interface, signals."""
+"""Environment in which Ray is started or joined: settings, token, network interface, signals."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from typing import Any, Final
 
 from weightsearch.errors import SearchError
 
-# Set before Ray is imported. Our workers report little and our database is the only state, so that Tune's own loggers
-# and snapshots would only cost time; nothing leaves the machine by itself.
+# Set before Ray is imported. Workers report little and the database holds all state, so that Ray Tune's loggers and
+# snapshots would only cost time. No usage statistics are sent.
 SETTINGS: Final = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -26,18 +26,18 @@ SETTINGS: Final = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_WARN_THRESHOLD_S": "10",
-    "TUNE_MAX_PENDING_TRIALS_PG": "100000",  # the searcher keeps to the slots; Tune would start workers one by one
+    "TUNE_MAX_PENDING_TRIALS_PG": "100000",  # the searcher limits the trials; Tune would start workers one by one
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
-HEAD_TIMEOUT: Final = "RAY_gcs_rpc_server_reconnect_timeout_s"  # how long a driver waits for a head that is away
+HEAD_TIMEOUT: Final = "RAY_gcs_rpc_server_reconnect_timeout_s"  # timeout of a driver for a head that does not answer
 HERE_SECONDS: Final = 20
 HEAD_SECONDS: Final = 60
 MODE: Final = "RAY_AUTH_MODE"
 TOKEN: Final = "RAY_AUTH_TOKEN"  # noqa: S105 - a name
 TOKEN_FILE: Final = "RAY_AUTH_TOKEN_PATH"  # noqa: S105 - a name
-CLUSTERS: Final = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # 0: Ray's processes listen on the loopback interface alone
+CLUSTERS: Final = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # 0: Ray's processes listen on the loopback interface only
 ASK_SECONDS: Final = 60
 REFUSED: Final = 3
 SILENT: Final = 4
@@ -64,7 +64,7 @@ def check_address(address: str | None) -> None:
 
 
 def connect(address: str, seconds: float) -> None:
-    """Raise OSError if nobody listens at `host:port`."""
+    """Raise OSError if no process listens at `host:port`."""
     host, colon, port = address.rpartition(":")
     if colon and port.isdigit():
         socket.create_connection((host, int(port)), timeout=seconds).close()
@@ -72,9 +72,9 @@ def connect(address: str, seconds: float) -> None:
 
 @contextmanager
 def on_this_machine() -> Iterator[None]:
-    """The environment of a Ray that is started here for one study: it listens on the loopback interface and asks for a
-    token that nobody else can read. Ray by itself listens on all interfaces and writes its token into the home folder,
-    where `ray start` takes it up."""
+    """Set the environment for a Ray started here for one study: it listens on the loopback interface and requires a
+    token in a private file. By default Ray listens on all interfaces and writes its token to the home folder, where
+    `ray start` reads it."""
     with tempfile.TemporaryDirectory(prefix="weightsearch-") as folder:
         file = Path(folder, "token")
         file.touch(mode=0o600)
@@ -86,14 +86,14 @@ def on_this_machine() -> Iterator[None]:
 
 @contextmanager
 def on_a_cluster(address: str) -> Iterator[None]:
-    """The environment in which the cluster at host:port is joined: with the user's token if the cluster asks for it.
-    Ray may have left a token in the home folder, and a driver with a token refuses the calls of a cluster without.
-    Raises SearchError where no Ray answers, and for a cluster that refuses the token or its absence."""
+    """Set the environment for joining the cluster at host:port: with the user's token only if the cluster requires it,
+    since a driver with a token refuses calls of a cluster without, and Ray may have left a token in the home folder.
+    Raises SearchError if no Ray answers, or if the cluster refuses the token or its absence."""
     mode = os.environ.get(MODE)
     if mode == "token":
         _check_token_file()
     answer = ask(address, mode or "disabled")
-    if answer == REFUSED and mode is None and _token_is_known():
+    if answer == REFUSED and mode is None and _has_token():
         _check_token_file()
         mode = "token"
         answer = ask(address, mode)
@@ -108,9 +108,9 @@ def on_a_cluster(address: str) -> Iterator[None]:
 
 
 def ask(address: str, mode: str) -> int:
-    """The answer of the cluster at host:port to a client in this mode: REFUSED, SILENT if no Ray answers, or anything
-    else if Ray may be started. Asked by a process of its own: Ray keeps the mode of its first connection, and writes
-    about a refusal."""
+    """Test whether the cluster at host:port accepts a client in an authentication mode. Returns REFUSED, SILENT (no Ray
+    answers), or any other value if Ray may be started. Uses a separate process: Ray keeps the mode of its first
+    connection, and prints refusals."""
     try:
         return subprocess.run(  # noqa: S603 - our own interpreter
             [sys.executable, "-c", CLIENT, address],
@@ -125,12 +125,12 @@ def ask(address: str, mode: str) -> int:
 
 
 def advice(address: str) -> str:
-    """The remedy if the cluster at host:port answers and Ray cannot join it."""
+    """Advice if the cluster at host:port answers but cannot be joined."""
     return f"this machine must be a node of the cluster: ray start --address={address}"
 
 
 def _refusal(mode: str | None) -> str:
-    """Why a cluster refuses a client in this mode, and the remedy. mode: RAY_AUTH_MODE, None if it is not set."""
+    """Message for a refused client, with advice. mode: RAY_AUTH_MODE, None if it is not set."""
     remedy = f"name the file of the cluster's token with {TOKEN_FILE}=FILE"
     if mode == "token":
         return f"the cluster refuses the token that this machine has; {remedy}"
@@ -140,8 +140,8 @@ def _refusal(mode: str | None) -> str:
 
 
 @contextmanager
-def signals_kept() -> Iterator[None]:
-    """Put signal handlers back afterwards: Ray replaces that of SIGTERM by one that ends the process without a word."""
+def preserved_signals() -> Iterator[None]:
+    """Restore the handler of SIGTERM afterwards: Ray replaces it by a handler that ends the process silently."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -153,13 +153,13 @@ def signals_kept() -> Iterator[None]:
 
 
 def _check_token_file() -> None:
-    """Raise SearchError if the file that shall hold the token is not there."""
+    """Raise SearchError if the token file does not exist."""
     file = os.environ.get(TOKEN_FILE)
     if file and not os.environ.get(TOKEN) and not Path(file).is_file():
         raise SearchError(f"{TOKEN_FILE}: no such file: {file}")
 
 
-def _token_is_known() -> bool:
+def _has_token() -> bool:
     if os.environ.get(TOKEN) or os.environ.get(TOKEN_FILE):
         return True
     try:
@@ -170,7 +170,7 @@ def _token_is_known() -> bool:
 
 @contextmanager
 def _environment(changed: Mapping[str, str | None]) -> Iterator[None]:
-    """The environment with these variables changed; None removes one."""
+    """Change environment variables within the block; the value None removes a variable."""
     before = {name: os.environ.get(name) for name in changed}
     _set(changed)
     try:

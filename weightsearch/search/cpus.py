@@ -1,4 +1,4 @@
-"""The kind of CPU that a training in a folder began on."""
+"""Record of the CPU model that a training began on."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ ONE_KIND: Final = "results repeat bit for bit on one kind only, so that values m
 
 
 class CpuNote:
-    """Notes the kind of CPU in a training's folder, and warns when the training continues on another kind. Trainings on
-    a GPU are left out."""
+    """Records the CPU model in a training's folder, and warns if the training continues on another model. Ignored for
+    trainings on a GPU."""
 
     def __init__(self, folder: Path, device: torch.device, warn: Callable[[str], None]) -> None:
         from weightsearch.training.environment import cpu
@@ -28,7 +28,7 @@ class CpuNote:
         self.due = device.type == "cpu"
 
     def resumed(self) -> None:
-        """The training continues from its checkpoint. Trainings of older versions have no note."""
+        """Compare the CPU after resuming from a checkpoint. Trainings of older versions have no record."""
         if not self.due:
             return
         try:
@@ -40,7 +40,7 @@ class CpuNote:
             self.warn(f"the training continues on another kind of CPU ({self.kind}; it began on {before}): {ONE_KIND}")
 
     def trained(self) -> None:
-        """An epoch is in the checkpoint."""
+        """Record the CPU after the first epoch in the checkpoint."""
         if self.due:
             write_text(self.file, f"{self.kind}\n")
             self.due = False

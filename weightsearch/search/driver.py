@@ -1,4 +1,4 @@
-"""Running a study: database, Ray, trials, final comparison."""
+"""Driver of a study: database, Ray, trials, final comparison."""
 
 from __future__ import annotations
 
@@ -53,22 +53,22 @@ from weightsearch.training.preflight import learning, preflight, used_terms
 from weightsearch.training.protocols import protocol_of
 from weightsearch.training.scores import open_truths
 
-SILENT_SECONDS: Final = 20.0  # of the database: the lease is renewed every 7.5 s
-CLUSTERS_LOST: Final = 3  # in a row, without an epoch between them
+SILENT_SECONDS: Final = 20.0  # without an answer of the database; the lease is renewed every 7.5 s
+CLUSTERS_LOST: Final = 3  # consecutive losses without a new epoch
 
 
 class Annotator(Protocol):
-    """Writes notes into the database: see dashboards/notes.py."""
+    """Writer of notes in the database: see dashboards/report/notes.py."""
 
     def before_end(self, trial: int, state: TrialState) -> None:
-        """A running trial is about to end; called inside the act that ends it."""
+        """Write the note of a trial that is about to end; called inside the transaction that ends it."""
 
     def study(self, writer: Writer, *, now: bool = False) -> None:
-        """Write the study's own, if it is time to, or at once."""
+        """Write the study's note if it is due. now: write it in any case."""
 
 
 class Interrupted(SearchError):
-    """The user, or the system, stopped the driver; what was running waits for the next `run`."""
+    """The user or the system stopped the driver; its running trials wait for the next `run`."""
 
     def __init__(self, message: str, exit_status: int) -> None:
         super().__init__(message)
@@ -76,10 +76,12 @@ class Interrupted(SearchError):
 
 
 class StudyRun:
-    """A study that is being run, by this driver alone or (join) beside others. Every report is in the database before
-    the next step is taken, so that this can be killed at any moment and made again. new: the study must not be there
-    yet. annotate: makes what writes notes of the study and its trials. Raises StudyHeld if another driver runs the
-    study."""
+    """A driver's run of a study. Every report is stored in the database before the next step, so that the driver can be
+    killed at any time and started again.
+
+    join: run beside other drivers; otherwise another driver raises StudyHeld. new: the study must not exist yet.
+    annotate: creates the writer of notes.
+    """
 
     def __init__(
         self,
@@ -103,14 +105,14 @@ class StudyRun:
             self.annotator = None if annotate is None else annotate(self.store)
             before_end = None if self.annotator is None else self.annotator.before_end
             self.writer = Writer(self.store, self.lease, before_end)
-            stack.enter_context(self.lease.kept())
+            stack.enter_context(self.lease.heartbeat())
             stack.callback(self._watch_database().close)
             self._exit = stack.pop_all()
         self.checkpoints = Checkpoints(self.store, self.folder / f"trials-{self.store.uid}")
         self.retry = Retry(self.listener)
 
     def _watch_database(self) -> Watch:
-        """Warn of a database that neither answers nor refuses: an act waits for it in silence."""
+        """Warn of a database that neither answers nor refuses, while a transaction waits for it."""
         heard = 0
 
         def look() -> bool:
@@ -125,8 +127,8 @@ class StudyRun:
         return Watch(look, SILENT_SECONDS, away)
 
     def check(self, progress: Progress | None = None) -> None:
-        """Whatever would end every trial ends the study here, before Ray starts. Builds the frame cache, and measures
-        what the trials must beat."""
+        """Check the study before Ray starts: raise errors that would end every trial. Builds the frame cache, and
+        evaluates the trivial baselines."""
         check_sampler(self.config)
         base = self.config.base
         with placed(self.config.yaml_source):
@@ -143,12 +145,12 @@ class StudyRun:
             self.listener(Event("warning", reason=line))
         open_truths(dataset, "validation", protocol, progress)
         if NAIVE not in self.store.config:
-            found = trivial_baselines(dataset, base, "validation", self.config.search.objectives, progress)
+            baselines = trivial_baselines(dataset, base, "validation", self.config.search.objectives, progress)
             with self.writer.transaction() as connection:
-                self.store.keep(connection, NAIVE, found)
+                self.store.keep(connection, NAIVE, baselines)
 
     def _check_content(self, now: Mapping[str, float]) -> None:
-        """Raise StoreError if the trials so far were measured on other data."""
+        """Raise StoreError if the trials so far were trained on other data."""
         with self.writer.transaction() as connection:
             before = self.store.keep(connection, CONTENT, now)
         changed = changed_content(before, now)
@@ -160,9 +162,9 @@ class StudyRun:
             )
 
     def search(self, trainable: type | None = None, *, begins: Callable[[], None] | None = None) -> None:
-        """Train trials until the study has all of them. trainable: what trains them in place of our Worker, with its
-        configuration and results. begins: called before Ray starts, if there is something to train. Raises
-        Interrupted at Ctrl-C, SearchError, StoreError."""
+        """Train trials until the study has all of them. trainable: replaces Worker, with the same configuration and
+        results. begins: called before Ray starts, if there are trials to train. Raises Interrupted at Ctrl-C,
+        SearchError, StoreError."""
         ledger = self.retry.insist(lambda: Ledger(self.config, self.writer, self._heard))
         lost_in_a_row = 0
         if begins is not None and not self.retry.insist(ledger.done):
@@ -181,7 +183,7 @@ class StudyRun:
                 self.listener(Event("cluster", reason=str(lost)))
 
     def _search(self, ledger: Ledger, trainable: type | None) -> None:
-        """Train trials with one Ray until the study has all of them."""
+        """Train trials with one instance of Ray until the study has all of them."""
         with stoppable() as stop:
             try:
                 cluster = Cluster(self.config, lambda text: self.listener(Event("warning", reason=text)))
@@ -198,7 +200,7 @@ class StudyRun:
                     cluster.check()
                     raise SearchError(f"Ray stopped the search: {last_line(error)}") from error
             finally:
-                with suppress(StoreError):  # then they wait until the lease ends
+                with suppress(StoreError):  # otherwise the trials wait until the lease ends
                     ledger.put_back()
                 cluster.close()
         if ledger.fault is not None:
@@ -206,20 +208,20 @@ class StudyRun:
 
     def compare(self) -> list[str]:
         """Evaluate the best trial, the baselines and the trivial baselines that ignore the image on the test split,
-        once, and store the metrics. Returns a line for each trial that could not be evaluated."""
+        once, and store the metrics. Returns a message for each trial that could not be evaluated."""
         summary = self.summary()
         if summary.states["RUNNING"] or summary.states["WAITING"]:
             return []
         try:
             dataset = open_dataset(self.config.base)
             check_content(self.store.config.get(CONTENT, {}), dataset.content, f"the study {self.config.name!r}")
-        except DataError as error:  # the search itself is done
+        except DataError as error:  # the search itself is complete
             return [f"the trials have no test metrics: {error}"]
         if not len(dataset.splits["test"]):
             return []
         if NAIVE_ON_TEST not in self.store.config:
-            found = trivial_baselines(dataset, self.config.base, "test", self.config.search.objectives)
-            self.retry.insist(partial(self.store.note, NAIVE_ON_TEST, found))
+            baselines = trivial_baselines(dataset, self.config.base, "test", self.config.search.objectives)
+            self.retry.insist(partial(self.store.note, NAIVE_ON_TEST, baselines))
         best = [] if summary.best is None else [summary.best]
         chosen = {trial.number: trial for trial in (*summary.front, *best, *summary.baselines.values())}
         problems: list[str] = []
@@ -230,7 +232,7 @@ class StudyRun:
             try:
                 configuration = self.config.configuration(trial.params)
                 metrics, _ = evaluate_checkpoint(configuration, checkpoint, "test", epochs=trial.epochs)
-            except Exception as error:  # no memory, or a checkpoint that is gone
+            except Exception as error:  # out of memory, or the checkpoint is missing
                 if isinstance(error, WeightsearchError) and not isinstance(error, CheckpointError):
                     raise
                 why = str(error) if isinstance(error, CheckpointError) else fault_line(error)
@@ -240,12 +242,12 @@ class StudyRun:
         return problems
 
     def summary(self) -> StudySummary:
-        """The study's results so far."""
+        """Results of the study so far."""
         return self.retry.insist(lambda: summarise(self.store))
 
     def export(self, *, wait: bool = True) -> Path | None:
-        """Write the best configuration into the run's folder. None if no trial is COMPLETE. wait: for a database that
-        is away; otherwise raises StoreUnavailable."""
+        """Write the best configuration to the run folder. Returns None if no trial is COMPLETE. wait: wait while the
+        database is unavailable; otherwise raise StoreUnavailable."""
         path = self.folder / "best.yaml"
 
         def best() -> str | None:
@@ -262,19 +264,19 @@ class StudyRun:
         self._exit.close()
 
     def _release(self) -> None:
-        with suppress(StoreError):  # a database that is away: the lease ends by itself
+        with suppress(StoreError):  # the database is unavailable: the lease ends by itself
             self.lease.release()
-            self.store.remove_if_empty()  # a first check that failed leaves nothing that its remedy would contradict
+            self.store.remove_if_empty()  # a study whose first check failed can be changed and started again
 
     def _heard(self, event: Event) -> None:
-        with suppress(StoreUnavailable):  # the checkpoints that it would remove are removed at the next trial's end
+        with suppress(StoreUnavailable):  # superfluous checkpoints are removed at the end of the next trial
             self.checkpoints(event)
             if event.kind in OUTCOMES.values():
                 self.note()
         self.listener(event)
 
     def note(self, *, now: bool = False) -> None:
-        """Write the study's notes, if it is time to; a fault in them ends the notes, not the search. Raises
+        """Write the study's notes if they are due; an error in them ends the notes, not the search. Raises
         StoreError."""
         if self.annotator is None:
             return
@@ -287,7 +289,7 @@ class StudyRun:
             self.listener(Event("note", reason=fault_line(error)))
 
     def _scratch(self) -> Path:
-        """A folder for Ray Tune's own files; those of drivers that died are removed."""
+        """Folder for Ray Tune's files; folders of dead drivers are removed."""
         living = {holder.driver_id for holder in self.retry.insist(self.writer.others)}
         mine = f"ray-{self.store.uid}-"
         for left in self.folder.glob(f"{mine}*"):
@@ -308,7 +310,7 @@ class StudyRun:
 
     @property
     def _folders(self) -> list[str]:
-        """The folders of the user's own code."""
+        """Folders of the user's code."""
         return [str(Path.cwd()), str(Path(self.config.yaml_source.source).absolute().parent)]
 
     def _config_maker(self, cluster: Cluster, marker: Path) -> Callable[[Assignment], dict[str, Any]]:
@@ -349,16 +351,16 @@ def _how_to_go_on(ledger: Ledger) -> str:
 
 @contextmanager
 def _folder_made(folder: Path) -> Iterator[None]:
-    """Make the run folder, and remove it again if it is new and the block inside fails. Raises SearchError for a folder
-    that cannot be written."""
-    new = [one for one in (folder, *folder.parents) if not one.exists()]
+    """Create the run folder; remove it again if it is new and the block inside fails. Raises SearchError if it cannot
+    be written."""
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
     _make_folder(folder)
     try:
         yield
     except BaseException:
-        with suppress(OSError):  # others have put something into it
-            for one in new:
-                one.rmdir()
+        with suppress(OSError):  # another process has written into it
+            for path in new:
+                path.rmdir()
         raise
 
 
@@ -374,7 +376,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _open_store(config: StudyConfig, *, new: bool) -> StudyStore:
-    """The study in its database, made if it is not there. Raises StoreError if it is another one of that name."""
+    """Open the study, or create it. Raises StoreError if the stored study has other settings."""
     made = stored_config(config)
     store = StudyStore.create(config.storage, config.name, list(config.search.objectives.values()), made, new=new)
     try:
@@ -397,12 +399,12 @@ def check_unchanged(store: StudyStore, now: dict[str, Any]) -> None:
 
 
 def check_protocol(store: StudyStore, now: Mapping[str, Any]) -> None:
-    """Raise StoreError if a study's trials were measured under another protocol. An unchanged study file may mean
-    another protocol to another version, as a preset does."""
+    """Raise StoreError if a study's trials were evaluated under another protocol. The same study file can have another
+    protocol in another version, for example by a preset."""
     for row in store.states():
         before, _ = store.protocol_and_environment(row.number)
-        known = {name: value for name, value in now.items() if name in before}
-        changed = differences({name: before[name] for name in known}, known)
+        common = {name: value for name, value in now.items() if name in before}
+        changed = differences({name: before[name] for name in common}, common)
         if changed:
             raise StoreError(
                 f"the trials of the study {store.study.study_name!r} in {store.database.name} were measured under "
@@ -410,12 +412,12 @@ def check_protocol(store: StudyStore, now: Mapping[str, Any]) -> None:
                 "evaluation, in a study of its own (--force-new NAME)"
             )
         if before:
-            return  # all trials of a study have one
+            return  # all trials of a study have the same protocol
 
 
 def _compared(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a study that may not change while it goes on: all but the trials' resources and the measurements
-    beside them; their number of threads may not either, since float sums depend on it."""
+    """Part of a stored study that must not change: everything except resources and measurements of the dataset. The
+    number of threads must not change, since float sums depend on it."""
     plain: dict[str, Any] = json.loads(json.dumps(config))
     threads = plain["tree"].pop("resources", {}).get("cpus_per_trial", 1)
     plain["tree"]["resources"] = {"cpus_per_trial": threads}

@@ -1,4 +1,4 @@
-"""The files that a host must have to train: run folder, user's code, data, weights of the encoder."""
+"""Checks of the files that a host needs for training: run folder, user's code, data, weights of the encoder."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from weightsearch.config.schema import Configuration
 from weightsearch.errors import DataError, NotShared, WeightsearchError, one_line
 from weightsearch.plugins import resolve
 
-LOOKS: Final = 20  # a network's file system may show a new file late
+LOOKS: Final = 20  # a network file system may show a new file late
 PAUSE_SECONDS: Final = 0.5
 
 
 def missing_on_this_host(marker: str, configuration: str, folders: Sequence[str]) -> str | None:
-    """Run on every host of a cluster before it trains: the first thing that is missing there, one line; None if nothing
-    is. marker: see check_shared. configuration: JSON. folders: of the user's code."""
+    """Check a host of a cluster before training; runs on that host. Returns the first missing thing in one line, or
+    None. marker: see check_shared. configuration: JSON. folders: folders of the user's code."""
     from weightsearch.data.dataset import outline
 
     try:
         check_shared(Path(marker))
         add_folders(folders)
-        found = Configuration.model_validate_json(configuration)
+        parsed = Configuration.model_validate_json(configuration)
         for kind, name in (
-            ("model", found.model.name),
-            *(("loss", term.term or name) for name, term in found.loss.items()),
+            ("model", parsed.model.name),
+            *(("loss", term.term or name) for name, term in parsed.loss.items()),
         ):
             resolve(kind, name)
-        check_weights(found)
-        outline(found)
+        check_weights(parsed)
+        outline(parsed)
     except NotShared as error:
         return str(error)
     except WeightsearchError as error:
@@ -41,18 +41,18 @@ def missing_on_this_host(marker: str, configuration: str, folders: Sequence[str]
 
 
 def call(function: Callable[[], str | None]) -> str | None:
-    """The function's result: Ray's tasks are plain functions."""
+    """Call a function: a plain function for Ray's tasks."""
     return function()
 
 
 def add_folders(folders: Sequence[str]) -> None:
-    """Let this process import the user's code from these folders."""
+    """Add the folders of the user's code to the import path."""
     sys.path.extend(folder for folder in folders if folder not in sys.path)
 
 
 def check_shared(marker: Path) -> None:
-    """Raise NotShared if this host does not see the driver's marker file. Checkpoints are missing here then too, and a
-    trial that continues on another host would begin again. marker: `RUN_DIR/STUDY/ray-.../shared`."""
+    """Raise NotShared if this host does not see the driver's marker file: checkpoints would be missing, too, and trials
+    would restart from the beginning. marker: `RUN_DIR/STUDY/ray-.../shared`."""
     for _ in range(LOOKS):
         if marker.exists():
             return

@@ -1,5 +1,5 @@
-"""The driver's decisions: which trial is next, what a report means, how a trial ends. Knows the database, not Ray, and
-holds nothing that cannot be read from the database again."""
+"""The driver's decisions: which trial is next, what a report means, how a trial ends. Uses the database, not Ray; all
+its state can be read again from the database."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ OUTCOMES: Final = {TrialState.COMPLETE: COMPLETE, TrialState.PRUNED: PRUNED, Tri
 
 @dataclass(frozen=True)
 class Assignment:
-    """A trial to be trained. baseline: its name, if it is one. failures: of its workers so far. order: reports of
-    attempts with a lower one are late news."""
+    """A trial to be trained. baseline: name of the baseline, None for a searched trial. failures: number of worker
+    failures so far. order: reports of attempts with a lower order are outdated."""
 
     number: int
     configuration: Configuration
@@ -43,11 +43,13 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened. kind, of a trial: started, epoch, complete, pruned, failed; retried, when its worker
-    failed and another will take its place; given back, when it waits to be handed out anew; again, when epochs that
-    were stored are trained again. Of the study: waiting and back, when the database went away and when it came again;
-    cluster, when Ray died and is started again; warning, what a person should know of the data or the settings before
-    anything is trained; cpu, when a trial is trained on another kind of CPU than the earlier trials."""
+    """An event for listeners.
+
+    kind, of a trial: started, epoch, complete, pruned, failed; retried (its worker failed and is replaced); given back
+    (the trial waits to be assigned again); again (stored epochs are trained again); cpu (the trial is trained on
+    another CPU model than earlier trials). kind, of the study: waiting, back (the database became unavailable,
+    available); cluster (Ray died and is restarted); warning (on the data or the settings, before training).
+    """
 
     kind: str
     number: int | None = None
@@ -60,7 +62,7 @@ Listener = Callable[[Event], None]
 
 
 def stored_config(config: StudyConfig) -> dict[str, Any]:
-    """The part of a study file that the database keeps."""
+    """Part of a study file that is stored in the database."""
     return {
         "tree": dict(config.tree),
         "objectives": dict(config.search.objectives),
@@ -69,10 +71,10 @@ def stored_config(config: StudyConfig) -> dict[str, Any]:
 
 
 class Ledger:
-    """One driver's view of a study. `next` hands out trials; `report`, `worker_failed` and `fail` take what becomes of
-    them. Each may be repeated when it raised StoreUnavailable, and changes nothing the second time.
+    """A driver's decisions on a study. `next` assigns trials; `report`, `worker_failed` and `fail` process the results.
+    After StoreUnavailable each call may be repeated; a repeated call changes nothing if the first was stored.
 
-    Trials that dead drivers left RUNNING are taken up again first, under their own numbers.
+    Trials that dead drivers left RUNNING are resumed first, under their own numbers.
     """
 
     def __init__(self, config: StudyConfig, writer: Writer, listener: Listener | None = None) -> None:
@@ -89,14 +91,14 @@ class Ledger:
         self.ranges = as_stored(config.space, self.store.study_config.space)
         self.space = distributions(self.ranges)
         self.running: dict[int, Assignment] = {}
-        self.order = 0  # of attempts from now on
+        self.order = 0  # order of attempts from now on
         self.failed_in_a_row: list[str] = []
-        self.cpus: set[str] = set()  # kinds of CPU that the listener knows
+        self.cpus: set[str] = set()  # CPU models reported to the listener
         self.fault: Exception | None = None
         self._begun = False
 
     def next(self) -> Assignment | None:
-        """A trial to train now; None if there is none: see `done`."""
+        """Take a trial to train now; None if there is none: see `done`."""
         self._begin()
         with self.writer.transaction():
             frozen = self._ask()
@@ -108,7 +110,7 @@ class Ledger:
         return assignment
 
     def left(self) -> int:
-        """The number of trials that `next` would hand out now, with those of dead drivers. An upper bound for a grid,
+        """Number of trials that `next` would assign now, including trials of dead drivers. An upper bound for a grid,
         which may end earlier."""
         self._begin()
         with self.writer.transaction():
@@ -120,7 +122,7 @@ class Ledger:
         return unheard + waiting + new
 
     def done(self) -> bool:
-        """True when every trial of the study has been made and has ended, those of other drivers too."""
+        """Return True if all trials of the study exist and have ended, including trials of other drivers."""
         rows = self.store.states()
         return not self.running and all(row.state.is_finished() for row in rows) and self._spent(len(rows))
 
@@ -133,15 +135,15 @@ class Ledger:
         last: bool = False,
         pictures: Sequence[Picture] = (),
     ) -> bool:
-        """Store epochs of a running trial, one after another, each together with what it means for the trial. True if
-        the trial shall stop: it is at its end, or was pruned. last: nothing more will come. pictures: of the network
-        that is the trial's, if it is at its end."""
+        """Store epochs of a running trial, each with its outcome for the trial. Returns True if the trial must stop: it
+        is complete or pruned. last: no further report will come. pictures: of the trial's network, if it is
+        complete."""
         for record in records:
             assignment = self.running.get(number)
             if assignment is None:
-                return True  # late news of a trial that has ended
+                return True  # outdated report of a trial that has ended
             if attempt.order < assignment.order:
-                return False  # late news of a worker that was given up
+                return False  # outdated report of a worker that was replaced
             self._notice_cpu(number, attempt)
             with self.writer.transaction():
                 outcome, stored = self._take(assignment, attempt, record, pictures)
@@ -153,28 +155,30 @@ class Ledger:
             if outcome is not None:
                 self._ended(outcome, number)
         if last:
-            self.fail(number, "its worker ended before its last epoch")  # unless that was it
+            self.fail(number, "its worker ended before its last epoch")  # does nothing if the trial has ended
         return number not in self.running
 
     def _notice_cpu(self, number: int, attempt: Attempt) -> None:
-        """Send an event at the first report from a kind of CPU that no earlier trial of the study was trained on."""
+        """Send an event at the first report from a CPU model that no earlier trial of the study was trained on."""
         here = attempt.environment
         if not here.cpu or here.cpu in self.cpus or not here.device.startswith("cpu"):
             return
-        known = self.store.cpus() - {here.cpu}
+        earlier = self.store.cpus() - {here.cpu}
         self.cpus.add(here.cpu)
-        if known:
-            self.listener(Event("cpu", number, reason=f"{here.cpu}; trials before it on {', '.join(sorted(known))}"))
+        if earlier:
+            self.listener(Event("cpu", number, reason=f"{here.cpu}; trials before it on {', '.join(sorted(earlier))}"))
 
     def next_order(self) -> int:
-        """Begin a new order, above that of every attempt so far."""
+        """Begin a new order, higher than the order of every attempt so far."""
         self.order += 1
         return self.order
 
     def worker_failed(self, number: int, failures: int, reason: str, order: int | None) -> None:
-        """The worker of a running trial died or could not go on, for the `failures`-th time under all drivers. Ends the
-        trial past `resources.max_failures`. reason: one line. order: of the attempt of the worker that takes its place;
-        None if none does, and the trial waits to be handed out anew."""
+        """Process the failure of a running trial's worker. Fails the trial after more than `resources.max_failures`.
+
+        failures: number of failures, over all drivers. reason: one line. order: order of the attempt of the replacing
+        worker; None without a replacement: the trial waits to be assigned again.
+        """
         assignment = self.running.get(number)
         if assignment is None:
             return
@@ -183,7 +187,9 @@ class Ledger:
             self.fail(number, f"its worker failed {times}: {reason}", failures=failures)
             return
         with self.writer.transaction():
-            if number in self.writer.assigned():  # else this was stored before, and the trial may be another driver's
+            if (
+                number in self.writer.assigned()
+            ):  # otherwise this is stored already, and the trial may be another driver's
                 self.writer.set_failures(number, failures)
                 if order is None:
                     self.writer.put_back(number)
@@ -194,16 +200,16 @@ class Ledger:
             self.running[number] = replace(assignment, failures=failures, order=order)
 
     def give_back(self, number: int) -> None:
-        """Let a running trial wait to be handed out anew, here or by another driver."""
+        """Set a running trial to WAITING, to be assigned again by any driver."""
         if number in self.running:
             with self.writer.transaction():
-                if number in self.writer.assigned():  # else this was stored before
+                if number in self.writer.assigned():  # otherwise this is stored already
                     self.writer.put_back(number)
             self._given_back(number)
 
     def stop(self, number: int, reason: str) -> None:
-        """A running trial cannot go on for a reason that will end all others too. Raises SearchError; the trial
-        stays."""
+        """Stop the study because a trial failed for a reason that would fail all others. Raises SearchError; the trial
+        is not failed."""
         if number in self.running:
             self.writer.set_failures(number, 0)
             raise SearchError(
@@ -212,8 +218,8 @@ class Ledger:
             )
 
     def fail(self, number: int, reason: str, *, failures: int | None = None) -> None:
-        """A running trial cannot go on. reason: one line. failures: of its workers. Raises SearchError when too many
-        trials in a row have failed."""
+        """End a running trial as failed. reason: one line. failures: number of worker failures. Raises SearchError if
+        too many consecutive trials have failed."""
         if number not in self.running:
             return
         with self.writer.transaction():
@@ -231,7 +237,7 @@ class Ledger:
             )
 
     def put_back(self) -> list[int]:
-        """Let this driver's running trials wait for the next one. Returns their numbers."""
+        """Set this driver's running trials to WAITING, for the next driver. Returns their numbers."""
         self.next_order()
         self.running.clear()
         with self.writer.transaction():
@@ -242,8 +248,8 @@ class Ledger:
 
     @contextmanager
     def noting_faults(self) -> Iterator[None]:
-        """Keep what is raised inside as `fault`: Ray wraps whatever its callbacks raise in a text of its own, or takes
-        it for a failure of the trial and goes on. So once there is a fault it is raised at every further call."""
+        """Store an exception raised inside as `fault`, and raise it at every further call: Ray replaces exceptions of
+        its callbacks by a text, or counts them as failures of the trial and continues."""
         if self.fault is not None:
             raise self.fault
         try:
@@ -254,7 +260,7 @@ class Ledger:
 
     def _ask(self) -> FrozenTrial | None:
         self.writer.reclaim()
-        # An answer that never came: the trial was assigned, but this driver did not hear of it.
+        # The trial was assigned, but the answer of the database was lost.
         for number in self.writer.assigned():
             if number not in self.running:
                 return self.store.trial(number)
@@ -266,7 +272,7 @@ class Ledger:
         return self.writer.ask(self._sampler(number), self.space)
 
     def _spent(self, trials: int) -> bool:
-        """True if the study has all the trials that it will have."""
+        """Return True if the study needs no further trials."""
         if trials >= self.config.search.trials:
             return True
         with self.store.database.errors():  # `done` asks outside any transaction
@@ -278,17 +284,17 @@ class Ledger:
     def _take(
         self, assignment: Assignment, attempt: Attempt, record: EpochRecord, pictures: Sequence[Picture]
     ) -> tuple[str | None, Stored]:
-        """Store an epoch and the outcome that comes with it."""
+        """Store an epoch and the resulting outcome of the trial (None: it continues)."""
         number = assignment.number
         state = self.store.state(number)
-        if state.is_finished():  # stored before, only the answer was lost
+        if state.is_finished():  # stored already; the answer was lost
             return OUTCOMES[state], Stored(new=True, removed=0)
         stored = self.writer.record(number, attempt, record)
         train = assignment.configuration.train
         curve = [] if train.watched is None else self.store.curve(number, train.watched)
         if train.over(record.epoch, curve):
-            kept = None if train.watched is None else train.epoch_that_counts(record.epoch, curve)
-            self.writer.complete(number, kept, pictures)
+            epoch = None if train.watched is None else train.epoch_that_counts(record.epoch, curve)
+            self.writer.complete(number, epoch, pictures)
             return COMPLETE, stored
         if stored.new and self._prunes(assignment, record.epoch):
             self.writer.prune(number)
@@ -309,19 +315,18 @@ class Ledger:
         return Assignment(frozen.number, configuration, frozen.user_attrs.get(BASELINE), failures, self.order)
 
     def _begin(self) -> None:
-        """Enqueue the baselines, once: when the first trial is asked for, so that a cluster that cannot be reached
-        leaves no trials."""
+        """Enqueue the baselines once, at the first request for a trial: an unreachable cluster leaves no trials."""
         if self._begun:
             return
         baselines: Mapping[str, Mapping[str, Any]] = self.store.config["baselines"]
         with self.writer.transaction():
-            known = {trial.user_attrs.get(BASELINE): trial for trial in self.store.trials()}
+            stored = {trial.user_attrs.get(BASELINE): trial for trial in self.store.trials()}
             for name, values in baselines.items():
                 params = inside(self.ranges, values)
-                if name not in known:
+                if name not in stored:
                     self.writer.enqueue_baseline(name, params)
-                elif known[name].state == TrialState.WAITING:
-                    self.writer.correct_baseline(known[name].number, params)
+                elif stored[name].state == TrialState.WAITING:
+                    self.writer.correct_baseline(stored[name].number, params)
         self._begun = True
 
     def _given_back(self, number: int) -> None:

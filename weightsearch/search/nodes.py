@@ -1,4 +1,4 @@
-"""The nodes of a cluster that was joined: whether its head answers, and whether each host has what trials need."""
+"""Nodes of a joined cluster: checks that the head answers and that each host can train."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from weightsearch.search.connection import HEAD_SECONDS, connect
 from weightsearch.search.host import call
 from weightsearch.search.watch import Watch
 
-PROGRAM: Final = "weightsearch.errors:__name__"  # a quick import: nodes are asked before any trial begins
-FIRST_SECONDS: Final = 60.0  # for the nodes that are there when the driver comes
+PROGRAM: Final = "weightsearch.errors:__name__"  # a fast import, run on every node before any trial begins
+FIRST_SECONDS: Final = 60.0  # timeout for the nodes present at the start
 CONNECT_SECONDS: Final = 1.0
-WARN_SECONDS: Final = 10.0  # of a head that does not answer
-LOOK_SECONDS: Final = 2.0  # between two looks at nodes that came later, and at their answers
+WARN_SECONDS: Final = 10.0  # without an answer of the head
+LOOK_SECONDS: Final = 2.0  # between checks for new nodes and answers
 
 
 def watch_head(address: str, tell: Callable[[str], None]) -> Watch:
-    """Warn of a head that does not answer: after HEAD_SECONDS Ray ends the driver and says little. address: the head's,
-    host:port. tell: takes a warning."""
+    """Warn of a head that does not answer: after HEAD_SECONDS Ray ends the driver with little explanation. address:
+    host:port of the head. tell: called with a warning."""
 
     def look() -> bool:
         with suppress(OSError):
@@ -45,11 +45,11 @@ def watch_head(address: str, tell: Callable[[str], None]) -> Watch:
 
 
 class Nodes:
-    """Asks every node, once, to import the program, then for what is missing there. Without it, Ray would only say that
-    the process of a trial died, or trials would begin again on other hosts until they fail.
+    """Checks every node once: it must import weightsearch and have all files. Without these checks, Ray would only
+    report that a trial's process died, or trials would restart on other hosts until they fail.
 
-    fits: true for the resources of a node on which a trial fits; others are not asked. missing: run on each node; gives
-    the fault of its host, or None. tell: takes a warning.
+    fits: returns whether a trial fits on a node with given resources; other nodes are not checked. missing: runs on
+    each node and returns the fault of its host, or None. tell: called with warnings.
     """
 
     def __init__(
@@ -65,13 +65,15 @@ class Nodes:
         self.clock = clock
         self.asked: dict[str, str] = {}  # node -> host name
         self.lost: set[str] = set()
-        self.waiting: dict[Any, tuple[str, bool]] = {}  # the future of an answer -> node, whether it has the program
+        self.waiting: dict[
+            Any, tuple[str, bool]
+        ] = {}  # future of an answer -> (node, whether it has imported weightsearch)
         self._looked = clock()
         self._ask()
         self._hear(FIRST_SECONDS)
 
     def check(self) -> None:
-        """Raise SearchError if a node cannot train. Warn of nodes that were lost. Called all the time."""
+        """Raise SearchError if a node cannot train; warn of lost nodes. Called continuously."""
         if self.clock() - self._looked >= LOOK_SECONDS:
             self._looked = self.clock()
             self._ask()
@@ -81,7 +83,9 @@ class Nodes:
         nodes = {node["NodeID"]: node for node in ray.nodes() if node["Alive"] and self.fits(node["Resources"])}
         for node in nodes.keys() - self.asked.keys():
             self.asked[node] = nodes[node]["NodeManagerHostname"]
-            self._submit(node, pkgutil.resolve_name, PROGRAM, imports=False)  # Python's own: every node has it
+            self._submit(
+                node, pkgutil.resolve_name, PROGRAM, imports=False
+            )  # a function of the standard library: every node has it
         for node in sorted(self.asked.keys() - nodes.keys() - self.lost):
             self.lost.add(node)
             self.tell(
@@ -107,7 +111,7 @@ class Nodes:
         try:
             missing = ray.get(future)
         except RayTaskError as error:
-            if imports:  # an error that nobody expected; the trials there will say more
+            if imports:  # an unexpected error; the trials there will report more
                 return
             raise SearchError(
                 f"the host {self.asked[node]} cannot import weightsearch ({kind_and_line(error.cause)}); install the "

@@ -1,4 +1,4 @@
-"""The queue of workers' reports on their way into the database."""
+"""Queue of workers' reports for the database."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from weightsearch.search.ledger import Assignment, Ledger
 from weightsearch.search.retry import Retry
 from weightsearch.study.writer import Attempt
 
-LIMIT: Final = 1000  # reports kept while the database is away: a few megabytes
+LIMIT: Final = 1000  # most reports queued while the database is unavailable: a few megabytes
 
 
 @dataclass(frozen=True)
 class Report:
-    """Epochs of a trial. last: its worker has nothing more to say. pictures: of what the trained network predicts."""
+    """Epochs of a trial. last: no further report follows. pictures: predictions of the trained network."""
 
     number: int
     attempt: Attempt
@@ -27,8 +27,8 @@ class Report:
 
 @dataclass(frozen=True)
 class WorkerFailure:
-    """A worker died or could not go on. failures: of the trial's workers, under all drivers. order: of the attempt of
-    the worker that takes its place; None if none does. stops: the reason will end every other trial too."""
+    """A worker died or could not continue. failures: number of worker failures of the trial, over all drivers. order:
+    order of the replacing worker's attempt; None without a replacement. stops: all other trials would fail, too."""
 
     number: int
     failures: int
@@ -39,14 +39,14 @@ class WorkerFailure:
 
 @dataclass(frozen=True)
 class Return:
-    """Ray has given up a trial that may go on: it waits to be handed out anew."""
+    """Ray has given up a trial that can continue: it waits to be assigned again."""
 
     number: int
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A trial that cannot go on."""
+    """A trial that cannot continue."""
 
     number: int
     reason: str
@@ -56,8 +56,8 @@ Message = Report | WorkerFailure | Return | Failure
 
 
 class Outbox:
-    """Hands messages to the ledger, one after another. While the database is away they wait here in their order and the
-    workers go on; past `limit` the caller waits too."""
+    """Passes messages to the ledger, in order. While the database is unavailable, messages are queued and the workers
+    continue; with more than `limit` messages the caller waits."""
 
     def __init__(self, ledger: Ledger, retry: Retry, *, limit: int = LIMIT) -> None:
         self.ledger = ledger
@@ -66,7 +66,7 @@ class Outbox:
         self.waiting: deque[Message] = deque()
 
     def put(self, message: Message) -> bool:
-        """Take a message. True if its trial is known to have ended."""
+        """Queue a message and flush. Returns True if its trial is known to have ended."""
         self.waiting.append(message)
         self.flush()
         while len(self.waiting) > self.limit:
@@ -75,30 +75,30 @@ class Outbox:
         return message.number not in self.ledger.running
 
     def flush(self) -> bool:
-        """Hand over what waits, as far as the database takes it. True if nothing waits any more."""
+        """Pass queued messages to the ledger while the database is available. Returns True if the queue is empty."""
         while self.waiting:
             if not self.retry.try_now(self._hand_over):
                 return False
         return True
 
     def next(self) -> Assignment | None:
-        """The ledger's next trial, once nothing waits; None if there is none, or the database is away."""
-        found: list[Assignment | None] = []
-        if self.flush() and self.retry.try_now(lambda: found.append(self.ledger.next())):
-            return found[0]
+        """The ledger's next trial; None without a trial, while messages wait, or if the database is unavailable."""
+        results: list[Assignment | None] = []
+        if self.flush() and self.retry.try_now(lambda: results.append(self.ledger.next())):
+            return results[0]
         return None
 
     def left(self) -> int:
-        """The number of trials to hand out; 0 while messages wait or the database is away."""
-        found: list[int] = []
-        if self.flush() and self.retry.try_now(lambda: found.append(self.ledger.left())):
-            return found[0]
+        """Number of trials to assign; 0 while messages wait or the database is unavailable."""
+        results: list[int] = []
+        if self.flush() and self.retry.try_now(lambda: results.append(self.ledger.left())):
+            return results[0]
         return 0
 
     def done(self) -> bool:
-        """Nothing waits, and every trial of the study has ended."""
-        found: list[bool] = []
-        return self.flush() and self.retry.try_now(lambda: found.append(self.ledger.done())) and found[0]
+        """Return True if the queue is empty and every trial of the study has ended."""
+        results: list[bool] = []
+        return self.flush() and self.retry.try_now(lambda: results.append(self.ledger.done())) and results[0]
 
     def _hand_over(self) -> None:
         message = self.waiting[0]

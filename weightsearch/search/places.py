@@ -1,4 +1,4 @@
-"""Places on the cluster: those that this driver holds, asks for, and leaves to other jobs."""
+"""Places on the cluster (resources of one trial): places that this driver holds, requests and gives up."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-LOOK_SECONDS: Final = 2.0  # between two looks at the waiting jobs; at each look at most one place is given up
-HOLD_SECONDS: Final = 60.0  # a driver keeps its only place so long: a new worker takes seconds to start
-PATIENCE_SECONDS: Final = 20.0  # a job that has not taken the places given up for it by then waits for something else
+LOOK_SECONDS: Final = 2.0  # between checks of waiting jobs; each check gives up at most one place
+HOLD_SECONDS: Final = 60.0  # minimum time that a driver keeps its only place: workers start slowly
+PATIENCE_SECONDS: Final = 20.0  # a job that has not taken its places by then waits for something else
 
 
 @dataclass(frozen=True)
 class Request:
-    """A placement group that a job on the cluster holds (granted) or waits for. size: in places of this driver, rounded
-    up. fits: places of this driver would serve it."""
+    """A placement group that a job on the cluster holds (granted) or waits for. size: number of this driver's places
+    that it needs, rounded up. fits: whether places of this driver can serve it."""
 
     key: str
     job: str
@@ -27,29 +27,29 @@ class Request:
 
 
 class Broker(Protocol):
-    """Grants places: Ray, or its stand-in in the simulation. job: this driver's key among the jobs."""
+    """Grants places: Ray, or its replacement in simulations. job: this driver's key among the jobs."""
 
     job: str
 
     def ask(self) -> Any:
-        """Ask for one more place; returns at once, with a ticket."""
+        """Request a place; returns a ticket at once."""
 
     def granted(self, tickets: Iterable[Any]) -> list[Any]:
-        """The tickets that have been granted a place."""
+        """Tickets for which a place has been granted."""
 
     def withdraw(self, ticket: Any) -> None:
-        """Give a ticket back, and the place that it may have."""
+        """Return a ticket and its place, if granted."""
 
     def requests(self) -> list[Request]:
-        """The requests of all jobs of the cluster."""
+        """Requests of all jobs on the cluster."""
 
 
 class Places:
-    """The places that a driver has asked for and no worker uses yet, and the rule by which drivers share a cluster.
+    """Places that a driver has requested and no worker uses yet, and the rule by which drivers share a cluster.
 
-    A driver gives up a place at the end of a trial if a waiting job would still have no more places than the driver,
-    or if the waiting job has none. A job is any program that asks Ray for placement groups: a driver of this study or
-    of another study, or any other program that uses Ray Tune.
+    At the end of a trial, a driver gives up a place if the waiting job would still not have more places than the
+    driver, or if the waiting job has no place. A job is any program that requests placement groups from Ray: a driver
+    of this or another study, or any other program that uses Ray Tune.
     """
 
     def __init__(self, broker: Broker, clock: Callable[[], float] = time.monotonic) -> None:
@@ -65,7 +65,7 @@ class Places:
         self._given_at: dict[str, float] = {}
 
     def refresh(self) -> int:
-        """The number of places that wait for a worker."""
+        """Update and return the number of places that wait for a worker."""
         if self.asked:
             for ticket in self.broker.granted(self.asked):
                 self.asked.remove(ticket)
@@ -74,25 +74,25 @@ class Places:
         return len(self.spare)
 
     def want(self, number: int) -> None:
-        """Have so many tickets: ask for more, or give the surplus back. Nothing is asked for while another job has the
-        right to the next place."""
+        """Adjust the number of tickets: request more, or return the surplus. Nothing is requested while another job has
+        the right to the next place."""
         while len(self.asked) + len(self.spare) > max(0, number):
             self.broker.withdraw((self.asked or self.spare).pop())
         if len(self.asked) + len(self.spare) < number and not self.others_first():
             self.asked += [self.broker.ask() for _ in range(number - len(self.asked) - len(self.spare))]
 
     def take(self) -> Any | None:
-        """A place for a worker; None if none is left."""
+        """Take a place for a worker; None if no place is free."""
         return self.spare.pop(0) if self.spare else None
 
     def others_first(self) -> bool:
-        """True if another job has the right to the next place."""
+        """Return True if another job has the right to the next place."""
         if self.clock() - self._looked >= LOOK_SECONDS:
             self._look()
         return self._favoured is not None
 
     def give_one(self) -> bool:
-        """True if the place that has just become free goes to another job. The caller gives it back."""
+        """Return True if the place that has just become free goes to another job. The caller returns the place."""
         if not self.others_first() or not self._may_give or self._favoured is None:
             return False
         self._may_give = False
@@ -116,12 +116,12 @@ class Places:
         waiting = {request.key for request in requests if not request.granted}
         for key in self._given.keys() - waiting:
             del self._given[key], self._given_at[key]
-        rightful = [one for one in requests if self._comes_first(one, held, mine, now)]
-        self._favoured = min(rightful, key=lambda one: held[one.job], default=None)
+        rightful = [request for request in requests if self._comes_first(request, held, mine, now)]
+        self._favoured = min(rightful, key=lambda request: held[request.job], default=None)
         self._may_give = self._favoured is not None and self._given[self._favoured.key] < self._favoured.size
 
     def _comes_first(self, request: Request, held: Counter[str], mine: int, now: float) -> bool:
-        """True if the next place of this driver is for this request."""
+        """Return True if this request has the right to the driver's next place."""
         if request.granted or not request.fits or request.job == self.broker.job:
             return False
         given = self._given[request.key]

@@ -1,6 +1,6 @@
-"""Private names of Ray, each used in this file only.
+"""Private names of Ray; used in this file only.
 
-pyproject.toml admits the versions of Ray whose names tests/unit/search/test_ray_internals.py has confirmed.
+pyproject.toml allows the versions of Ray that tests/unit/search/test_ray_internals.py has confirmed.
 """
 
 from __future__ import annotations
@@ -21,39 +21,39 @@ GRANTED: Final = "CREATED"
 
 
 def connect_to_head(address: str) -> None:
-    """Connect to the head of a cluster at host:port. Raises ray.exceptions.AuthenticationError, RpcError if no head
+    """Connect to the head of a cluster at host:port. Raises ray.exceptions.AuthenticationError, or RpcError if no head
     answers."""
     ray._raylet.GcsClient(address=address)
 
 
 def read_token_again() -> None:
-    """Let Ray read RAY_AUTH_MODE and the token again: by itself it reads them at its import and first start only."""
+    """Make Ray read RAY_AUTH_MODE and the token again; by default it reads them at its import and first start only."""
     ray._raylet.Config.initialize("")
     ray._raylet.AuthenticationTokenLoader.instance().reset_cache()
 
 
 def mute() -> None:
-    """Keep Ray from writing about nodes and processes that died: the driver says it itself."""
+    """Stop Ray from printing about dead nodes and processes, which the driver reports itself."""
     ray._private.worker.print_to_stdstream = lambda *_, **__: None
 
 
 def running_cluster() -> str:
-    """The host:port that `auto` stands for: RAY_ADDRESS, or a Ray that runs on this machine. Raises ConnectionError if
-    there is none."""
-    found = ray._private.services.canonicalize_bootstrap_address("auto")
-    if found is None:  # RAY_ADDRESS is `local`
+    """Resolve `auto` to host:port: RAY_ADDRESS, or a Ray that runs on this machine. Raises ConnectionError without
+    either."""
+    address = ray._private.services.canonicalize_bootstrap_address("auto")
+    if address is None:  # RAY_ADDRESS is `local`
         raise ConnectionError
-    return str(found)
+    return str(address)
 
 
 def dead_processes() -> set[str]:
-    """The kinds of Ray's own processes on this machine that this process started and that have died."""
+    """Kinds of Ray processes that this process started on this machine and that have died."""
     node = getattr(ray._private.worker, "_global_node", None)
     return set() if node is None else {kind for kind, _ in node.dead_processes()}
 
 
 class TuneWorkers:
-    """The workers of one call of tune.run. controller: Ray Tune's, known from the first trial on."""
+    """Workers of one call of tune.run. controller: Ray Tune's controller, set with the first trial."""
 
     def __init__(self) -> None:
         self.controller: Any = None
@@ -65,17 +65,19 @@ class TuneWorkers:
         return sum(not self.has_place(trial) for trial in self.waiting())
 
     def busy(self) -> bool:
-        # Ray Tune counts trials that it gave up before they ran as live.
-        return self.controller is not None and any(not one.is_finished() for one in self.controller.get_live_trials())
+        # Ray Tune counts trials that it abandoned before they ran as live.
+        return self.controller is not None and any(
+            not trial.is_finished() for trial in self.controller.get_live_trials()
+        )
 
     def waiting(self) -> list[Trial]:
-        """Trials that do not run yet, in the order in which they came."""
+        """Trials that do not run yet, oldest first."""
         if self.controller is None:
             return []
         return [trial for trial in self.controller.get_trials() if trial.status == Trial.PENDING]
 
     def has_place(self, trial: Trial) -> bool:
-        """True if Ray has found the resources for a waiting trial's worker."""
+        """Return True if Ray has the resources for a waiting trial's worker."""
         actor = self.controller._trial_to_actor.get(trial)
         return actor is not None and bool(self.controller._actor_manager.is_actor_started(actor))
 
@@ -85,13 +87,13 @@ class TuneWorkers:
 
 
 class RayBroker:
-    """Asks Ray for places: a placement group each, as Ray Tune does for its workers. resources: of one trial."""
+    """Requests places from Ray: one placement group each, as Ray Tune does for workers. resources: of one trial."""
 
     def __init__(self, resources: dict[str, float]) -> None:
         self.bundle = {"CPU": resources["cpu"], "GPU": resources["gpu"]}
         self.bundle = {name: value for name, value in self.bundle.items() if value}
         self.job = str(ray.get_runtime_context().get_job_id())[-JOB_DIGITS:]
-        self._ready: dict[Any, Any] = {}  # ticket -> the future of its place
+        self._ready: dict[Any, Any] = {}  # ticket -> future of its place
 
     def ask(self) -> Any:
         ticket = ray.util.placement_group([self.bundle])
@@ -124,8 +126,8 @@ class RayBroker:
 
 
 class PlaceFactory(PlacementGroupFactory):  # type: ignore[misc]
-    """Gives Ray Tune's workers the places that this driver has been granted. Without a granted place, as for a trial
-    whose worker died, a new place is asked for."""
+    """Gives Ray Tune's workers the places granted to this driver. Without a granted place (a trial whose worker died),
+    a new place is requested."""
 
     def __init__(self, bundle: dict[str, float], places: Places) -> None:
         super().__init__([bundle])

@@ -1,4 +1,4 @@
-"""Waiting, with a message, while the database is away."""
+"""Retries, with a message, while the database is unavailable."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Result = TypeVar("Result")
 
 
 class Retry:
-    """Tries what needs the database, again after 0.5 s, 1 s, 2 s, ... 30 s. Tells the listener when the database went
-    away and when it came back."""
+    """Retries actions on the database after 0.5 s, 1 s, 2 s, ... 30 s. Tells the listener when the database becomes
+    unavailable and available again."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class Retry:
         self._next_try = 0.0
 
     def try_now(self, action: Callable[[], object]) -> bool:
-        """True if the action could be done now. It must be one that may be repeated."""
+        """Try a repeatable action. Returns True if it succeeded, False while the database is unavailable."""
         if self._wait and self.clock() < self._next_try:
             return False
         try:
@@ -56,8 +56,8 @@ class Retry:
         self.sleep(max(0.0, self._next_try - self.clock()))
 
     def insist(self, action: Callable[[], Result]) -> Result:
-        """The action's result, however long it takes."""
-        found: list[Result] = []
-        while not self.try_now(lambda: found.append(action())):
+        """Retry an action until it succeeds, and return its result."""
+        results: list[Result] = []
+        while not self.try_now(lambda: results.append(action())):
             self.pause()
-        return found[0]
+        return results[0]

@@ -1,4 +1,4 @@
-"""Rounds of Ray Tune. A round lasts as long as this driver has trials to train."""
+"""Rounds of Ray Tune. A round lasts while this driver has trials to train."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from weightsearch.search.outbox import Outbox
 from weightsearch.search.places import Places
 from weightsearch.search.retry import Retry
 
-SLOTS_SECONDS: Final = 5.0  # between two counts of the cluster's resources
-OTHERS_SECONDS: Final = 2.0  # between two looks at the states of other drivers' trials
-PAUSE_SECONDS: Final = 0.25  # between two looks for a place while no trial runs here
+SLOTS_SECONDS: Final = 5.0  # between updates of the cluster's resources
+OTHERS_SECONDS: Final = 2.0  # between checks of other drivers' trials
+PAUSE_SECONDS: Final = 0.25  # between checks for a free place while no trial runs here
 
 
 def train_all(
@@ -28,8 +28,8 @@ def train_all(
     scratch: Path,
     make_config: Callable[[Assignment], dict[str, Any]],
 ) -> None:
-    """Train trials until all trials of the study have ended, here or under another driver. Between rounds this driver
-    holds no place on the cluster, so that other jobs can use it. scratch: a folder for Ray Tune's own files."""
+    """Train trials until all trials of the study have ended, here or under other drivers. Between rounds this driver
+    holds no place on the cluster, so that other jobs can use it. scratch: folder for Ray Tune's files."""
     from weightsearch.search.ray_internals import PlaceFactory, RayBroker
 
     outbox = Outbox(ledger, retry)
@@ -88,20 +88,20 @@ def _round(
 
 
 def _remembered(slots: Callable[[], int]) -> Callable[[], int]:
-    """A copy of a function that is evaluated again only every few seconds."""
-    known, due = slots(), _every(SLOTS_SECONDS)
+    """Cache the result of a function for SLOTS_SECONDS."""
+    value, due = slots(), _every(SLOTS_SECONDS)
 
     def current() -> int:
-        nonlocal known
+        nonlocal value
         if due():
-            known = slots()
-        return known
+            value = slots()
+        return value
 
     return current
 
 
 def _every(seconds: float) -> Callable[[], bool]:
-    """A function that is true at most once in so many seconds."""
+    """Make a function that returns True at most once per `seconds`."""
     last = time.monotonic()
 
     def due() -> bool:

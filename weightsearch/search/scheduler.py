@@ -1,4 +1,4 @@
-"""Ray Tune's scheduler, as a thin face of the ledger."""
+"""Ray Tune scheduler that delegates to the ledger."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from weightsearch.search.ray_internals import TuneWorkers
 from weightsearch.search.trial_log import pointer
 from weightsearch.study.writer import Attempt
 
-# A full disk, data that are away or changed: every other trial would fail for the same reason.
+# A full disk, missing or changed data: every other trial would fail for the same reason.
 STOPPING: Final = (WriteError, DataError)
-LASTING: Final = (NotShared, ChangedDataError)  # another attempt would fail for the same reason too
+LASTING: Final = (NotShared, ChangedDataError)  # another attempt would fail for the same reason
 
 
 class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
-    """Puts every result into the outbox and stops the trials that have ended. workers: those of the same call of
-    tune.run. watch: called all the time; its exceptions end the search. one_host: no other host could read or write
-    the files that a worker could not."""
+    """Puts every result into the outbox and stops trials that have ended. workers: those of the same call of tune.run.
+    watch: called continuously; its exceptions end the search. one_host: there is no other host that could read or
+    write the files that a worker could not."""
 
     def __init__(
         self,
@@ -46,29 +46,31 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
         self.watch = watch
         self.one_host = one_host
         self.just_added: set[str] = set()  # trials that cannot have a worker yet
-        self.ended: list[Trial] = []  # whose last result Ray will keep
+        self.ended: list[Trial] = []  # ended trials, whose last result Ray keeps
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        """A new trial, or one whose worker failed and that goes on with another."""
+        """Register a new trial, or a trial that continues after its worker failed."""
         self.workers.controller = tune_controller
         trial.max_failures = max(0, self.max_failures - trial.config["failures"])
         self.just_added.add(trial.trial_id)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        """The trial that has waited longest for a place on the cluster; None if all have one, then Ray gives a worker
-        that is free to any of them. Ray's own schedulers choose the oldest trial, which may have a worker under way:
-        giving it one that is free stops the other while it starts, trial after trial, so that of many workers that
-        start slowly only the first would ever do anything.
+        """Choose the trial that has waited longest for a place on the cluster; None if all have a place: then Ray gives
+        a free worker to any of them.
 
-        Workers for which nothing waits are released, since they hold their place on the cluster: Ray Tune would keep
-        one for a trial that may come, though the searcher was asked for one a moment ago."""
+        Ray's own schedulers choose the oldest trial, whose worker may be starting. A free worker for that trial stops
+        the starting worker, trial after trial: with slowly starting workers only the first would ever train.
+
+        Workers without a waiting trial are released, since they hold a place on the cluster: Ray Tune would keep a
+        worker for a future trial, although the searcher has just been asked for one.
+        """
         self.workers.controller = tune_controller
         with self.outbox.ledger.noting_faults():
             self.watch()
-            self.outbox.flush()  # Ray asks all the time, however long the epochs are
+            self.outbox.flush()  # Ray calls this continuously, however long the epochs are
         self.just_added.clear()
         while self.ended:
-            self.ended.pop().last_result.pop("pictures", None)  # of thousands of trials they add up
+            self.ended.pop().last_result.pop("pictures", None)  # pictures of thousands of trials need much memory
         waiting = self.workers.waiting()
         if not waiting:
             self.workers.release()
@@ -83,30 +85,30 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
             self._put(_message(result))
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:  # noqa: ARG002
-        """Its worker died, or raised. Ray calls this when it tries a trial again, and also when it gives it up."""
-        if trial.trial_id in self.just_added:  # the death that was told just now, at once a second time
+        """Process a worker that died or raised. Ray calls this when it retries a trial and when it gives a trial up."""
+        if trial.trial_id in self.just_added:  # the same failure, reported a second time
             self._put(Return(trial.config["number"]))
             return
         left = trial.should_recover()
-        again = left and trial.status != Trial.PENDING  # one that fails before it runs is given up, whatever its count
+        again = left and trial.status != Trial.PENDING  # Ray gives up a trial that fails before it runs
         failures = trial.config["failures"] + trial.num_failures
         if left:
             failures = min(failures, self.max_failures)
         with self.outbox.ledger.noting_faults():
-            self.watch()  # a worker of a Ray that is gone did not fail
+            self.watch()  # if Ray itself died, the worker did not fail
         error = _error(trial)
         stops = isinstance(error, LASTING) or (isinstance(error, STOPPING) and (self.one_host or not again))
         if again:
-            trial.config["order"] = self.outbox.ledger.next_order()  # what the next worker gets
+            trial.config["order"] = self.outbox.ledger.next_order()  # order of the next worker
         order = trial.config["order"] if again else None
         why = _why(error) if stops else _why(error) + pointer(Path(trial.config["log"]))
         self._put(WorkerFailure(trial.config["number"], failures, why, order, stops))
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the database has it all."""
+        """Do nothing: all state is in the database."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing: the database has it all."""
+        """Do nothing: all state is in the database."""
 
     def _put(self, message: Message) -> bool:
         with self.outbox.ledger.noting_faults():
@@ -114,7 +116,7 @@ class LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
 
 
 def _message(result: dict[str, Any]) -> Message:
-    """The message in the result of a worker's step."""
+    """Convert the result of a worker's step to a message."""
     number = result["number"]
     if "failed" in result:
         return Failure(number, result["failed"])
@@ -126,24 +128,24 @@ def _message(result: dict[str, Any]) -> Message:
 
 
 def _error(trial: Trial) -> BaseException | str:
-    """The last fault of a trial's worker; a text where it cannot be had."""
+    """Last error of a trial's worker; a text if it cannot be read."""
     try:
         with Path(trial.pickled_error_file).open("rb") as file:
             error: BaseException = ray.cloudpickle.load(file)
-    except Exception as problem:  # no file, or an exception whose class cannot be found here
+    except Exception as problem:  # no file, or the exception's class cannot be imported here
         return f"its error cannot be read ({type(problem).__name__})"
     return error.cause if isinstance(error, RayTaskError) else error
 
 
 def _why(error: BaseException | str) -> str:
-    """A worker's fault in one line."""
+    """A worker's error in one line."""
     if isinstance(error, (str, *STOPPING)):
         return str(error)
     return _ray_says(error) if isinstance(error, RayError) else kind_and_line(error)
 
 
 def _ray_says(error: RayError) -> str:
-    """Ray's fault in one line: what became of the worker's process, as far as Ray knows."""
+    """An error of Ray in one line: the fate of the worker's process, as far as Ray knows."""
     text = str(error)
     if isinstance(error, ActorUnavailableError):
         return "its node could not be reached"
@@ -151,10 +153,10 @@ def _ray_says(error: RayError) -> str:
         return "its node was lost: it was switched off, or cut off for too long"
     if isinstance(error, OutOfMemoryError):
         return "its process was killed: its node ran out of memory"
-    if "connection error code 2" in text:  # the end of its socket; Ray adds a list of possible causes
+    if "connection error code 2" in text:  # the socket was closed; Ray adds a list of possible causes
         return "its process ended without an error: it was killed, crashed in compiled code, or called os._exit"
     if detail := re.search(r"Worker exit detail: ([^\n]*)", text):
         return f"its process died: {detail.group(1)[:200]}"
     if "Traceback" not in text:
         return "its process died, and Ray does not say why"
-    return last_line(error)  # an exception while the worker was set up
+    return last_line(error)  # an exception during the worker's setup

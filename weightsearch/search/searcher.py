@@ -1,4 +1,4 @@
-"""Ray Tune's searcher, as a thin face of the ledger."""
+"""Ray Tune searcher that delegates to the ledger."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ MakeConfig = Callable[[Assignment], dict[str, Any]]
 
 
 class LedgerSearcher(Searcher):  # type: ignore[misc]
-    """Hands out the trials that this driver claims. Ends Ray Tune's round when no trial runs here and no trial can be
-    claimed: while Ray Tune waits it keeps its workers and their places. `rounds.py` starts the next round."""
+    """Gives Ray Tune the trials that this driver claims. Ends the round when no trial runs here and no trial can be
+    claimed, since a waiting Ray Tune keeps its workers and their places. `rounds.py` starts the next round."""
 
     def __init__(self, claims: Claims, make_config: MakeConfig, workers: Workers) -> None:
         super().__init__()
@@ -31,10 +31,10 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
         return None if self.workers.busy() else str(Searcher.FINISHED)
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
-        """Nothing: the scheduler hears of every end first."""
+        """Do nothing: the scheduler processes the end of a trial first."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the database has it all."""
+        """Do nothing: all state is in the database."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing: the database has it all."""
+        """Do nothing: all state is in the database."""

@@ -1,4 +1,4 @@
-"""Ranges of a study file -> Optuna's distributions, and back."""
+"""Conversion between a study file's ranges and Optuna's distributions."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from weightsearch.config.ranges import Choices, FloatRange, IntRange, Range, as_
 from weightsearch.errors import SearchError
 
 
-def distribution(found: Range) -> BaseDistribution:
-    if isinstance(found, Choices):
-        return CategoricalDistribution(found.labels())
-    if isinstance(found, IntRange):
-        return IntDistribution(found.low, found.high, log=found.log, step=found.step)
-    return FloatDistribution(found.low, found.high, log=found.log, step=found.step)
+def distribution(allowed: Range) -> BaseDistribution:
+    if isinstance(allowed, Choices):
+        return CategoricalDistribution(allowed.labels())
+    if isinstance(allowed, IntRange):
+        return IntDistribution(allowed.low, allowed.high, log=allowed.log, step=allowed.step)
+    return FloatDistribution(allowed.low, allowed.high, log=allowed.log, step=allowed.step)
 
 
 def distributions(space: Mapping[str, Range]) -> dict[str, BaseDistribution]:
-    return {name: distribution(found) for name, found in space.items()}
+    return {name: distribution(allowed) for name, allowed in space.items()}
 
 
 def inside(space: Mapping[str, Range], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values that are parameters of the space and lie in it, as the database stores them. A baseline's others are
-    left out, so that no sampler takes the logarithm of 0."""
+    """Select the values that are parameters of the space and lie in it, as the database stores them. A baseline's other
+    values are omitted, so that no sampler takes the logarithm of 0."""
     return {
         name: label(as_written(space[name], value))
         for name, value in values.items()
@@ -35,40 +35,40 @@ def inside(space: Mapping[str, Range], values: Mapping[str, Any]) -> dict[str, A
 
 
 def as_stored(space: Mapping[str, Range], stored: Mapping[str, Range]) -> dict[str, Range]:
-    """The space with its choices as the study's stored space writes them: `[32, 48]` if the file now says `[32.0, 48]`.
-    The database identifies a list by its text."""
+    """The space, with choices written as in the stored space: `[32, 48]` if the file now has `[32.0, 48]`. The database
+    identifies a list by its text."""
     return {
-        name: stored[name] if isinstance(found, Choices) and isinstance(stored.get(name), Choices) else found
-        for name, found in space.items()
+        name: stored[name] if isinstance(allowed, Choices) and isinstance(stored.get(name), Choices) else allowed
+        for name, allowed in space.items()
     }
 
 
-def grid_points(name: str, found: Range, points: int | None) -> list[Any]:
-    """The values of one parameter on a grid: its choices or steps, or `points` values from low to high (evenly on a log
-    scale where the range is one), to twelve digits: .6 is .6, not .5999999999999999. Raises SearchError where a range
-    needs a number of points."""
-    if isinstance(found, Choices):
-        return list(found.labels())
-    if isinstance(found, IntRange) and (not found.log or points is None):
-        return list(range(found.low, found.high + 1, found.step))
-    if isinstance(found, FloatRange) and found.step is not None:
-        count = int((found.high - found.low) / found.step + 1e-9) + 1
-        return [found.low + index * found.step for index in range(count)]
+def grid_points(name: str, allowed: Range, points: int | None) -> list[Any]:
+    """Values of a parameter on a grid: its choices or steps, or `points` values from low to high, evenly spaced (on the
+    log scale for log ranges) and rounded to twelve digits: .6, not .5999999999999999. Raises SearchError if the range
+    needs `points`."""
+    if isinstance(allowed, Choices):
+        return list(allowed.labels())
+    if isinstance(allowed, IntRange) and (not allowed.log or points is None):
+        return list(range(allowed.low, allowed.high + 1, allowed.step))
+    if isinstance(allowed, FloatRange) and allowed.step is not None:
+        count = int((allowed.high - allowed.low) / allowed.step + 1e-9) + 1
+        return [allowed.low + index * allowed.step for index in range(count)]
     if points is None:
         raise SearchError(f"{name} is a continuous range; a grid needs points or choices")
-    low, high = (math.log(found.low), math.log(found.high)) if found.log else (found.low, found.high)
+    low, high = (math.log(allowed.low), math.log(allowed.high)) if allowed.log else (allowed.low, allowed.high)
     values = [low + (high - low) * index / (points - 1) for index in range(points)]
-    values = [float(f"{math.exp(value) if found.log else value:.12g}") for value in values]
-    values[0], values[-1] = found.low, found.high  # not a rounding away from the ends
-    if isinstance(found, IntRange):
+    values = [float(f"{math.exp(value) if allowed.log else value:.12g}") for value in values]
+    values[0], values[-1] = allowed.low, allowed.high  # exactly the ends of the range
+    if isinstance(allowed, IntRange):
         return sorted({round(value) for value in values})
     return values
 
 
-def _contains(found: Range, value: Any) -> bool:
-    if isinstance(found, Choices):
-        return found.index(value) is not None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not found.low <= value <= found.high:
-        return False  # Optuna raises for the logarithm of 0 rather than saying no
-    space = distribution(found)
+def _contains(allowed: Range, value: Any) -> bool:
+    if isinstance(allowed, Choices):
+        return allowed.index(value) is not None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not allowed.low <= value <= allowed.high:
+        return False  # Optuna would raise for the logarithm of 0
+    space = distribution(allowed)
     return bool(space._contains(space.to_internal_repr(value)))

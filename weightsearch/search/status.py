@@ -1,4 +1,4 @@
-"""The state of a search for the live view, updated by the ledger's events."""
+"""State of a search for the live view, updated by the ledger's events."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ ENDS: Final = {COMPLETE: "COMPLETE", PRUNED: "PRUNED", FAILED: "FAIL"}
 
 @dataclass
 class Status:
-    """objective: the first one, on the validation split. total: trials of the study. train: decides which
-    epoch counts.
+    """State of a search. objective: the first objective, on the validation split. total: number of trials of the study.
+    train: determines the epoch that counts.
 
-    states: ended trials by state. values: the objective's value by trial, at the epoch that counts so far. full: the
-    trials that are COMPLETE. curves: trial -> the metric that `train` watches, a value an epoch. baselines: name ->
-    trial. running: trial -> epochs done. terms: trial -> those of its last epoch. pulls: trial -> its gradient ratios.
-    lengths: epochs of the trials that ended here. elsewhere: how many trials other drivers train. counted: trials that
-    `recount` has found ended. away: why the database does not answer, while it does not.
+    states: state -> number of ended trials. values: trial -> objective at the epoch that counts so far. full: COMPLETE
+    trials. curves: trial -> the metric that `train` watches, per epoch. baselines: name -> trial. running: trial ->
+    trained epochs. terms: trial -> terms of its last epoch. pulls: trial -> gradient ratios. lengths: numbers of epochs
+    of searched trials that ended here. elsewhere: number of trials that other drivers train. counted: ended trials
+    counted by `recount`. away: error message while the database is unavailable.
     """
 
     objective: str
@@ -53,11 +53,11 @@ class Status:
 
     @classmethod
     def of(cls, summary: StudySummary, total: int, train: Train, clock: Callable[[], float] = time.monotonic) -> Status:
-        """The state at the start of a driver, of trials that earlier ones ended."""
+        """State at the start of a driver, with the trials of earlier drivers."""
         name, direction = next(iter(summary.directions.items()))
         states = {state: summary.states[state] for state in ("COMPLETE", "PRUNED", "FAIL")}
         values = {trial.number: trial.values[name] for trial in summary.trials if trial.state == "COMPLETE"}
-        baselines = {known: trial.number for known, trial in summary.baselines.items()}
+        baselines = {baseline: trial.number for baseline, trial in summary.baselines.items()}
         return cls(name, direction == "minimize", total, train, states, values, set(values), baselines, clock=clock)
 
     def take(self, event: Event) -> None:
@@ -98,9 +98,9 @@ class Status:
             self.lengths.append(length)
 
     def recount(self, counts: Counts) -> None:
-        """Take over the trials of all drivers as the database has them."""
-        found = Counter(counts.ended.values())
-        self.states = {state: found[state] for state in ENDS.values()}
+        """Update the counts with the trials of all drivers in the database."""
+        totals = Counter(counts.ended.values())
+        self.states = {state: totals[state] for state in ENDS.values()}
         self.counted = set(counts.ended)
         self.elsewhere = max(0, counts.running - sum(number not in counts.ended for number in self.running))
         for number, trial in counts.full.items():
@@ -110,14 +110,14 @@ class Status:
                 self.baselines[trial.baseline] = number
 
     def _counts(self, number: int, record: EpochRecord) -> bool:
-        """True if a trial's value is that of this epoch from now on."""
+        """Return True if this epoch is now the epoch that counts for the trial."""
         curve = self.curves.setdefault(number, [])
         del curve[record.epoch - 1 :]
         curve.append(record.metrics[self.train.watched or self.objective])
         return self.train.epoch_that_counts(len(curve), curve) == len(curve)
 
     def progress(self, study: str) -> Progress:
-        """The progress at this moment."""
+        """Progress at this moment."""
         names = {number: name for name, number in self.baselines.items()}
         return Progress(
             study=study,
@@ -151,11 +151,11 @@ class Status:
         """Number and value of the best full trial so far."""
         if not self.full:
             return None
-        number = min(self.full, key=lambda one: self.values[one] if self.minimize else -self.values[one])
+        number = min(self.full, key=lambda trial: self.values[trial] if self.minimize else -self.values[trial])
         return number, self.values[number]
 
     def baseline_values(self) -> dict[str, float]:
-        """The value of every baseline that trained to the end."""
+        """Name -> value, of baselines that trained to the end."""
         return {name: self.values[number] for name, number in self.baselines.items() if number in self.full}
 
     def elapsed(self) -> float:
@@ -163,9 +163,10 @@ class Status:
         return 0.0 if self.started is None else self.clock() - self.started
 
     def seconds_left(self) -> float | None:
-        """The epochs that are left to this driver, at its pace since its first one; None before the third: workers take
-        a while to start. A trial to come is taken to be as long as the searched ones were on average, pruning included,
-        once three have ended. Trials to come are shared with other drivers in proportion to the trials that run."""
+        """Estimated seconds until this driver is done: its remaining epochs at its pace since its first epoch; None
+        before the third epoch, since workers start slowly. After three searched trials have ended, a future trial
+        counts with their mean length, pruning included. Future trials are shared with other drivers in proportion to
+        the running trials."""
         if self.first_epoch is None or self.epochs_here < 3:
             return None
         usual = sum(self.lengths) / len(self.lengths) if len(self.lengths) >= 3 else self.train.epochs

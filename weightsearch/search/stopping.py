@@ -9,21 +9,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-INTERRUPTED: Final = 130  # the exit status after Ctrl-C: 128 + SIGINT, as shells have it
-SIGNALS: Final = ("SIGTERM", "SIGHUP")  # of batch systems and `kill`; of a terminal that is closed
+INTERRUPTED: Final = 130  # exit status after Ctrl-C: 128 + SIGINT, as in shells
+SIGNALS: Final = ("SIGTERM", "SIGHUP")  # sent by batch systems and `kill`; sent when a terminal closes
 
 
 @dataclass
 class Stop:
-    """status: the exit status of a program that was stopped now, by Ctrl-C unless a signal has come."""
+    """A stop of the program. status: exit status, by default after Ctrl-C; changed when another signal arrives."""
 
     status: int = INTERRUPTED
 
 
 @contextmanager
 def stoppable() -> Iterator[Stop]:
-    """Let SIGTERM and SIGHUP stop the block inside as Ctrl-C does: they raise KeyboardInterrupt. The exit status is not
-    in the exception, since Ray Tune raises another. Signals that are ignored stay ignored, as `nohup` asks for."""
+    """Make SIGTERM and SIGHUP raise KeyboardInterrupt within the block, as Ctrl-C does. The exit status is in the
+    yielded Stop, since Ray Tune replaces the exception. Ignored signals stay ignored, as `nohup` requires."""
     noted = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield noted
@@ -33,8 +33,8 @@ def stoppable() -> Iterator[Stop]:
         noted.status = 128 + number
         raise KeyboardInterrupt
 
-    known = [signal.Signals[name] for name in SIGNALS if hasattr(signal, name)]
-    before = {number: signal.getsignal(number) for number in known if signal.getsignal(number) != signal.SIG_IGN}
+    available = [signal.Signals[name] for name in SIGNALS if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in available if signal.getsignal(number) != signal.SIG_IGN}
     for number in before:
         signal.signal(number, stop)
     try:

@@ -1,8 +1,7 @@
-"""A trial's own log: all output of its code, of compiled code too, and the traceback of the error that ended it.
+"""Log of a trial: all output of its code, including compiled code, and the traceback of the error that ended it.
 
-The driver makes `RUN/logs/trial_0007.log` with a first line that names the study; workers append to it, each attempt
-under a header that names the host. The run folder is on a file system that all hosts share (see host.py), so that
-the path is right on each of them.
+The driver creates `RUN/logs/trial_0007.log` with a first line that names the study; workers append to it, each attempt
+under a header that names the host. All hosts share the run folder (see host.py), so that the path is valid on each.
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ def log_path(run_folder: Path, number: int) -> Path:
 
 
 def prepare_log(path: Path, study_uid: str) -> None:
-    """Make a trial's log, unless the study has made it before; the log of another study is replaced. A disk that cannot
-    be written shows itself elsewhere."""
+    """Create a trial's log unless it exists; a log of another study is replaced. Write errors are ignored: they are
+    reported elsewhere."""
     head = f"weightsearch, study {study_uid}"
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,14 +39,14 @@ def prepare_log(path: Path, study_uid: str) -> None:
 
 
 def pointer(path: Path) -> str:
-    """The end of a message, `; log: PATH`; empty if no attempt has written into the log, as where a worker could not be
-    set up."""
+    """End of a message, `; log: PATH`; empty if no attempt has written to the log, for example because the worker could
+    not be set up."""
     return f"; log: {path}" if f"\n{MARK}" in _text(path) else ""
 
 
 class TrialLog:
-    """A worker's side of a trial's log, which the driver has made. Without the log's folder nothing is written: the run
-    folder is then not shared, and the study stops."""
+    """Writer of a trial's log in the worker. Without the log's folder nothing is written: the run folder is not shared
+    then, and the study stops."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -56,18 +55,18 @@ class TrialLog:
         self.note(f"{MARK}{attempts + 1}: {when}, {socket.gethostname()}, process {os.getpid()}")
 
     def note(self, text: str) -> None:
-        """Add a line."""
+        """Append a line."""
         with suppress(OSError), self.path.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(f"{text}\n")
 
     def fault(self, error: BaseException) -> None:
-        """Add an exception's traceback, without passwords."""
+        """Append an exception's traceback, without passwords."""
         self.note(hide("".join(traceback.format_exception(error)).rstrip()))
 
     @contextmanager
     def captured(self) -> Iterator[None]:
-        """Write all output of the process into the log, of compiled code and of child processes too. Nothing changes
-        where the log cannot be opened."""
+        """Redirect all output of the process to the log, including compiled code and child processes. Does nothing if
+        the log cannot be opened."""
         try:
             log = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         except OSError:

@@ -1,4 +1,4 @@
-"""Objectives of trivial baselines that ignore the image, measured once on each split and stored with the study."""
+"""Objectives of trivial baselines that ignore the image, evaluated once per split and stored with the study."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def trivial_baselines(
     objectives: Collection[str],
     progress: Progress | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Baseline -> objective -> value, without the baselines that use the split's own ground truth. Empty for a split
-    without frames."""
+    """Evaluate the trivial baselines: baseline -> objective -> value, without baselines that use the split's own ground
+    truth. Empty for a split without frames."""
     if not len(dataset.splits[split]):
         return {}
     metrics = naive_metrics(dataset, split, protocol_of(base, split), base.train.batch_size, progress)
     return {
-        name: {one: value for one, value in known.items() if one in objectives}
-        for name, known in metrics.items()
-        if name not in TOLD and any(one in objectives for one in known)
+        name: {objective: value for objective, value in values.items() if objective in objectives}
+        for name, values in metrics.items()
+        if name not in TOLD and any(objective in objectives for objective in values)
     }

@@ -1,4 +1,4 @@
-"""A thread that warns when something does not answer."""
+"""Watchdog thread that warns when an answer is missing."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import Final
 
 LOOK_SECONDS: Final = 2.0
 JOIN_SECONDS: Final = 5.0
-STOPPED_SECONDS: Final = 5.0  # a later look than that means that the process was stopped
+STOPPED_SECONDS: Final = 5.0  # a look delayed by more than this means that the process was suspended
 
 
 class Watch:
-    """Looks every LOOK_SECONDS, in a thread of its own: what waits for an answer cannot warn that none comes.
+    """Watchdog in its own thread, for code that waits for an answer and cannot warn itself.
 
-    look: true if there was an answer since the last look. away: called from that thread, once in each silence, with the
-    seconds without an answer when they exceed `seconds`. A time in which this process did not run is no silence.
+    look: called every `pause` seconds; returns True if there was an answer since the last call. away: called from the
+    thread, once per silence, with the seconds without an answer when they exceed `seconds`. Time in which this process
+    was suspended does not count.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The Ray worker: one trainer at a time, an epoch a step. Knows neither Optuna nor the database."""
+"""Ray worker: runs one trainer at a time, one epoch per step. Uses neither Optuna nor the database."""
 
 from __future__ import annotations
 
@@ -24,25 +24,24 @@ from weightsearch.training.environment import describe_environment
 from weightsearch.training.loop import Trainer
 from weightsearch.training.probe import Account
 
-RAYS_OWN: Final = "ray_terminate_msg"  # an attribute of the SystemExit that Ray raises itself
+RAYS_OWN: Final = "ray_terminate_msg"  # attribute of a SystemExit raised by Ray
 
 
 class Superseded(Exception):
-    """Another worker has taken up the trial: this one was given up for dead."""
+    """Another worker has taken over the trial, because this worker was considered dead."""
 
 
-# DataError and WriteError are no fault of the trial. On one machine they stop the study, on a cluster if they persist:
-# see LedgerScheduler.
+# DataError and WriteError are not caused by the trial. They stop the study: on one machine at once, on a cluster if
+# they persist. See LedgerScheduler.
 RETRIED: Final = (OSError, MemoryError, torch.OutOfMemoryError, Superseded, DataError, WriteError)
 
 
 class Worker(tune.Trainable):  # type: ignore[misc]
-    """Trains the configuration it is given, from the trial's checkpoint if there is one.
+    """Trains a trial's configuration, from the trial's checkpoint if it exists.
 
-    A step's result: `number`; `report`, the attempt and the epoch just trained (or first the epochs that a checkpoint
-    brought) as JSON text; or `failed`, the reason why the trial cannot go on. Faults that may pass (memory, disk, data
-    that are away or differ from those that the study began with) are raised, so that Ray tries again from the
-    checkpoint.
+    Result of a step: `number`, and `report` (JSON: the attempt and the epoch just trained; in the first step after a
+    resume, the checkpoint's epochs) or `failed` (the reason why the trial cannot continue). Temporary faults (memory,
+    disk, missing or changed data) are raised, so that Ray retries from the checkpoint.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -59,7 +58,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         self.log = TrialLog(Path(config["log"]))
         self.trainer: Trainer | None = None
         self.resumed_from = 0
-        if not hasattr(self, "account"):  # a worker trains one trial of the study after another
+        if not hasattr(self, "account"):  # the worker is reused for further trials of the study
             self.account = Account(self.configuration.analysis.budget)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -79,7 +78,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
             if isinstance(error.__cause__, RETRIED):
                 raise self._located(error.__cause__) from None
             return self._failed(one_line(str(error)))
-        except RAISED as error:  # in a user's network, term or data set
+        except RAISED as error:  # raised by a user's network, term or dataset
             _end_as_asked(error)
             self.log.fault(error)
             return self._failed(fault_line(error))
@@ -91,7 +90,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         else:
             records = []
         trainer = self.trainer
-        if not records:  # what a checkpoint brought is reported before anything is trained on it
+        if not records:  # a checkpoint's epochs are reported before further training
             records = [trainer.train_epoch()]
             self._save(trainer)
         report = {
@@ -105,7 +104,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         result = {"number": self.number, "report": json.dumps(report), "done": trainer.done}
         if trainer.done:
             self.log.note(f"trained to the end, epoch {trainer.epoch}")
-            with suppress(Exception):  # a trial that is done does not fail for want of pictures
+            with suppress(Exception):  # a finished trial does not fail because of its pictures
                 result["pictures"] = tuple(trainer.pictures())
         return result
 
@@ -122,9 +121,9 @@ class Worker(tune.Trainable):  # type: ignore[misc]
             try:
                 trainer.resume(self.checkpoint)
             except CheckpointError as error:
-                if isinstance(error.__cause__, OSError):  # the next attempt may read it
+                if isinstance(error.__cause__, OSError):  # the next attempt may be able to read it
                     raise WriteError(str(error)) from error
-                # Damaged: better trained again than lost.
+                # A damaged checkpoint: train the trial again from the start.
                 trainer = Trainer(self.configuration, dataset, device, account=self.account)
         self.resumed_from = trainer.epoch
         if trainer.epoch:
@@ -133,7 +132,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         return trainer
 
     def _save(self, trainer: Trainer) -> None:
-        """Replace the checkpoint, unless a worker that came later has taken over the trial and its folder."""
+        """Replace the checkpoint, unless a later worker has taken over the trial and its folder."""
         try:
             owner = self.owner.read_text()
         except OSError as error:
@@ -143,7 +142,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         trainer.save(self.checkpoint)
 
     def _located(self, error: BaseException) -> BaseException:
-        """The error to raise for a fault: of missing data and unwritable files a copy that names the host."""
+        """The error to raise for a fault; for missing data and unwritable files, a copy that names the host."""
         if type(error) in (DataError, WriteError):
             return type(error)(f"{self.where}{error}")
         return error
@@ -154,10 +153,10 @@ class Worker(tune.Trainable):  # type: ignore[misc]
 
 
 def _end_as_asked(error: BaseException) -> None:
-    """Raise the SystemExit that Ray makes of SIGTERM, if it is behind an error: the process was told to end, and its
-    trial goes on in another process."""
-    found: BaseException | None = error
-    while found is not None:
-        if isinstance(found, SystemExit) and hasattr(found, RAYS_OWN):
-            raise found
-        found = found.__cause__
+    """Raise the SystemExit that Ray creates for SIGTERM, if it caused the error: the process was told to end, and its
+    trial continues in another process."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, SystemExit) and hasattr(cause, RAYS_OWN):
+            raise cause
+        cause = cause.__cause__

@@ -24,13 +24,13 @@ from weightsearch.study import migrations, optuna_internals
 from weightsearch.study.url import parse_url, passwords, shown
 
 BUSY_SECONDS = 30
-PENDING: Final = "weightsearch_writes"  # execution option of a transaction that will write
+PENDING: Final = "weightsearch_writes"  # execution option of transactions that write
 
-# Either side notices within a minute that the other's machine is gone, not when the operating system gives up.
+# Client and server notice within a minute that the other machine is gone, before the operating system would.
 KEEPALIVES: Final = {"keepalives_idle": "20", "keepalives_interval": "10", "keepalives_count": "3"}
 SERVER: Final = {"connect_timeout": "10", "tcp_user_timeout": "50000", **KEEPALIVES}
 
-# What a server that answers says of a connection that will not be made later either: libpq gives no code for it.
+# Texts of permanent connection errors: libpq gives no code for them.
 LASTING: Final = (
     "authentication failed",
     "no password supplied",
@@ -42,7 +42,7 @@ LASTING: Final = (
 )
 
 PASSING: Final = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL")
-# A driver that stops in the middle of a transaction, or whose machine does, may not hold its locks for ever.
+# Limits for locks of a driver that stops, or whose machine stops, within a transaction.
 SESSION: Final = "; ".join(
     f"SET {name} = '{value}'"
     for name, value in {
@@ -56,11 +56,13 @@ Mode = Literal["read", "write", "create"]
 
 
 class Database:
-    """url: of the database; its password is in no text that this class makes. mode: `read` changes nothing, `write`
-    may, `create` also makes what is not there. clock: seconds, in place of the database's own (for simulations).
-    study: that will be asked for; if another program made one of that name, nothing is changed either.
+    """A study database.
 
-    storage: Optuna's. engine: shared. Raises StoreError for whatever is no study database.
+    url: its password never appears in messages. mode: `read` changes nothing, `write` allows changes, `create` also
+    creates a missing database or missing tables. clock: seconds, in place of the database's own clock (for
+    simulations). study: name of the study to be used; if another program made a study of that name, nothing is changed.
+
+    storage: Optuna's storage. engine: shared with Optuna. Raises StoreError if it is not a study database.
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class Database:
         self.sqlite = self.url.get_backend_name() == "sqlite"
         if mode != "create" and self.sqlite and not Path(str(self.url.database)).exists():
             raise _missing(Path(str(self.url.database)))
-        self._optuna = sa.MetaData()  # what was read of Optuna's tables
+        self._optuna = sa.MetaData()  # definitions of Optuna's tables that were read
         self._local = threading.local()
         self._file: tuple[int, int] | None = None
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -93,8 +95,8 @@ class Database:
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Turn the database's errors into one line without the password: StoreUnavailable for those that pass when the
-        database is there again, StoreError for the others."""
+        """Turn the database's errors into one line without the password: StoreUnavailable for temporary errors,
+        StoreError for all others."""
         try:
             yield
         except optuna.exceptions.StorageInternalError as error:
@@ -117,12 +119,12 @@ class Database:
             raise StoreError(
                 f"{self.name}: the database driver is missing; pip install 'weightsearch[postgres]'"
             ) from error
-        except RuntimeError as error:  # Optuna's word for a schema of another version
+        except RuntimeError as error:  # Optuna's error for a schema of another version
             raise self._error(error) from None
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
-        """A transaction that sees one state of the database; the one that this thread writes in, if it does."""
+        """Open a transaction with a consistent view of the database, or use this thread's open write transaction."""
         if (held := self._held()) is not None:
             yield held
             return
@@ -131,8 +133,8 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
-        """A transaction for everything that this thread does inside, Optuna's own writes among it: all or nothing. Only
-        one thread of all that use an SQLite file is inside at a time. May be nested; the outermost commits."""
+        """Open a write transaction for everything that this thread does inside, including Optuna's writes: all or
+        nothing. An SQLite file has one writer at a time, over all processes. May be nested; the outermost commits."""
         if (held := self._held()) is not None:
             yield held
             return
@@ -153,7 +155,7 @@ class Database:
                     self.storage.remove_session()
 
     def now(self) -> sa.ColumnElement[float]:
-        """The time by the database's clock, in seconds since 1970: the same for all who use it."""
+        """SQL expression for the database's time in seconds since 1970, the same for all drivers."""
         if self.clock is not None:
             return sa.literal(self.clock(), sa.Float(53))
         if self.sqlite:
@@ -161,12 +163,12 @@ class Database:
         return sa.literal_column("EXTRACT(EPOCH FROM clock_timestamp())::float8", sa.Float(53))
 
     def optuna_table(self, name: str) -> sa.Table:
-        """One of Optuna's own tables, as it is in the database."""
+        """Optuna's table of this name, as it is in the database."""
         with self.reading() as connection:
             return sa.Table(name, self._optuna, autoload_with=connection, resolve_fks=False, keep_existing=True)
 
     def _check_file(self) -> None:
-        """Raise StoreError if an SQLite file was removed or replaced: what is written to it would be in no file."""
+        """Raise StoreError if the SQLite file was removed or replaced: writes would be lost."""
         if self.sqlite and self._file is not None and self._file != _identity(self.url):
             raise StoreError(
                 f"{self.name}: the file was removed or replaced while it was in use; put it back, with the "
@@ -177,8 +179,8 @@ class Database:
         return getattr(self._local, "connection", None)
 
     def _look(self, *, read: bool, study: str | None) -> tuple[int | None, bool]:
-        """Check the database before anything is written to it. Returns the version of our tables, and whether Optuna's
-        tables are there."""
+        """Check the database before anything is written. Returns the version of weightsearch's tables (None without
+        them), and whether Optuna's tables exist."""
         engine = sa.create_engine(self._url(read=read), **self._options(read=read))
         try:
             with engine.connect() as connection:
@@ -187,8 +189,8 @@ class Database:
             engine.dispose()
 
     def _make_file(self) -> None:
-        """Optuna's tables in one transaction. It makes them one by one in SQLite, so that other processes, or this one
-        after it was killed, would come upon half of them."""
+        """Create Optuna's tables in one transaction. Optuna creates them one by one in SQLite: other processes, or this
+        one after a kill, could find an incomplete set."""
         engine = sa.create_engine(self._url(read=False), **self._options(read=False))
         sa.event.listen(engine, "connect", _read_pragmas)
         sa.event.listen(engine, "begin", _begin)
@@ -202,7 +204,7 @@ class Database:
 
     def _open(self, *, read: bool) -> None:
         text = self._url(read=read).render_as_string(hide_password=False)
-        text = text.replace("{", "{{").replace("}", "}}")  # Optuna takes its URL for a template
+        text = text.replace("{", "{{").replace("}", "}}")  # Optuna uses its URL as a format string
         patience = time.monotonic() + BUSY_SECONDS
         while True:
             try:
@@ -233,13 +235,13 @@ class Database:
             return self.url
         path = Path(str(self.url.database)).absolute()
         if not read:
-            if "?" not in str(path):  # SQLAlchemy before 2.1 takes it for the beginning of options
+            if "?" not in str(path):  # SQLAlchemy before 2.1 parses `?` as the start of options
                 return self.url
             options = {**self.url.query, "uri": "true", "mode": "rwc"}
             return self.url.set(database=f"file:{quote(str(path))}", query=options)
         options = {"uri": "true", "mode": "ro"}
         if not migrations.has_log(path) and not migrations.can_be_written(path):
-            options["immutable"] = "1"  # SQLite wants to make files beside it even to read
+            options["immutable"] = "1"  # otherwise SQLite creates files beside it even to read
         return self.url.set(database=f"file:{quote(str(path))}", query=options)
 
     def _options(self, *, read: bool) -> dict[str, Any]:
@@ -265,8 +267,8 @@ class Database:
 
 
 def _passes(error: BaseException) -> bool:
-    """True if the same may succeed later: the server is gone or starting, or others hold a lock."""
-    # Optuna asks again on a connection that has just broken, which SQLAlchemy calls a pending rollback.
+    """Return True for temporary errors: the server is gone or starting, or a lock is held."""
+    # Optuna reuses a connection that has just broken, which SQLAlchemy calls a pending rollback.
     if isinstance(error, (sa.exc.TimeoutError, sa.exc.PendingRollbackError)):
         return True
     if not isinstance(error, DBAPIError):
@@ -277,19 +279,19 @@ def _passes(error: BaseException) -> bool:
     if error.connection_invalidated:
         return True
     state = getattr(original, "sqlstate", None)
-    if state is None:  # the connection could not be made, or broke
+    if state is None:  # the connection failed or broke
         lasting = any(word in str(original) for word in LASTING)
         return isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError)) and not lasting
     # connection exceptions; shutdown, crash, starting up; too many clients, no memory; serialization, deadlock, lock;
-    # a server that is read-only until it takes over
+    # a standby server, read-only until it takes over
     return state[:2] == "08" or state in (
         *("57P01", "57P02", "57P03", "25P03", "53300", "53200", "40001", "40P01", "55P03", "25006"),
     )
 
 
 def _while_reading(error: BaseException) -> bool:
-    """True if an exception comes from decoding rows: from SQLAlchemy, JSON, or Optuna's storages and distributions.
-    Damaged pages raise there; Optuna's samplers and its checks of a trial's state read nothing."""
+    """Return True if an exception comes from decoding rows: from SQLAlchemy, JSON, or Optuna's storages and
+    distributions, where damaged pages raise. Optuna's samplers and state checks do not read."""
     frames = traceback.extract_tb(error.__traceback__)
     words = Path(frames[-1].filename).parts if frames else ()
     reads = any(name in words for name in ("sqlalchemy", "json")) or (
@@ -299,7 +301,7 @@ def _while_reading(error: BaseException) -> bool:
 
 
 def _optuna_storage(url: str, options: dict[str, Any], *, made: bool) -> optuna.storages.RDBStorage:
-    """Optuna's storage. made: its tables are there. If it cannot be opened, its connections are closed."""
+    """Open Optuna's storage, or close its connections and raise. made: its tables exist."""
     storage = optuna.storages.RDBStorage.__new__(optuna.storages.RDBStorage)
     try:
         storage.__init__(url, engine_kwargs=options, skip_table_creation=made)  # type: ignore[misc]
@@ -311,13 +313,13 @@ def _optuna_storage(url: str, options: dict[str, Any], *, made: bool) -> optuna.
 
 
 def _made_already(error: BaseException) -> bool:
-    """True if another process made the same table or row at the same time."""
+    """Return True if another process created the same table or row at the same time."""
     error = error.__cause__ or error if isinstance(error, optuna.exceptions.StorageInternalError) else error
     return isinstance(error, sa.exc.IntegrityError) or "already exists" in str(error)
 
 
 def _advice(original: object, file: str, *, encoded: bool) -> str:
-    """A remedy, to end a message. encoded: the database's URL has a password."""
+    """Advice to append to an error message; may be empty. encoded: the database's URL has a password."""
     name = getattr(original, "sqlite_errorname", "")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return f"; another program has held it for {BUSY_SECONDS} s"
@@ -342,10 +344,10 @@ def _missing(path: Path) -> StoreMissing:
 
 def _identity(url: URL) -> tuple[int, int] | None:
     try:
-        found = Path(str(url.database)).stat()
+        status = Path(str(url.database)).stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 def _session(connection: Any, _: object) -> None:
@@ -354,14 +356,14 @@ def _session(connection: Any, _: object) -> None:
 
 
 def _read_pragmas(connection: Any, _: object) -> None:
-    connection.isolation_level = None  # transactions begin where `_begin` says
+    connection.isolation_level = None  # transactions are begun by `_begin`
 
 
 def _write_pragmas(connection: Any, _: object) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=FULL")  # what was stored survives a power cut
+    cursor.execute("PRAGMA synchronous=FULL")  # stored data survives a power cut
     cursor.close()
 
 

@@ -1,4 +1,4 @@
-"""A study's trials as files: configurations that train as they are, and tables."""
+"""Export of a study's trials: configurations for `train`, and tables."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from weightsearch.study.summary import StudySummary, TrialSummary, summarise
 
 HEADER: Final = "# The configuration of trial {number} of the study {study}. Train it: weightsearch train FILE\n"
 TABLE: Final = "pareto.csv"
-ONE_OF_FRONT: Final = re.compile(r"trial_\d{4,}\.yaml")
+FRONT_FILE: Final = re.compile(r"trial_\d{4,}\.yaml")
 
 
 def best_configuration(store: StudyStore, summary: StudySummary | None = None) -> str:
-    """YAML of the best COMPLETE trial's configuration with its provenance. Raises StoreError if there is none."""
+    """YAML of the best COMPLETE trial's configuration, with provenance. Raises StoreError without a COMPLETE trial."""
     summary = summary or summarise(store)
     return configuration_of(store, _best(summary))
 
 
 def configuration_of(store: StudyStore, trial: TrialSummary) -> str:
-    """YAML of one trial's configuration with its provenance."""
+    """YAML of a trial's configuration, with provenance."""
     protocol, environment = store.protocol_and_environment(trial.number)
     tree = fill(store.config["tree"], trial.params)
     tree["provenance"] = {
@@ -37,7 +37,9 @@ def configuration_of(store: StudyStore, trial: TrialSummary) -> str:
         "trial": trial.number,
         "baseline": trial.baseline,
         "objectives": dict(store.config["objectives"]),
-        "metrics": {split: found for split in ("validation", "test") if (found := store.metrics(trial.number, split))},
+        "metrics": {
+            split: metrics for split in ("validation", "test") if (metrics := store.metrics(trial.number, split))
+        },
         "protocol": protocol,
         "versions": environment.get("versions", {}),
         "commit": environment.get("commit", ""),
@@ -48,12 +50,12 @@ def configuration_of(store: StudyStore, trial: TrialSummary) -> str:
 
 
 def write_front(store: StudyStore, folder: Path, summary: StudySummary | None = None) -> tuple[Path, int]:
-    """Write the COMPLETE trials that no other dominates into a folder: a configuration each, `trial_0007.yaml`, and
-    `pareto.csv`, a row each (see front_table), the best first objective first. What an earlier call wrote of this study
-    is replaced. Returns the table's path and the number of configurations.
+    """Write the Pareto-optimal trials to a folder: a configuration per trial, such as `trial_0007.yaml`, and
+    `pareto.csv` (see front_table). Files of an earlier export of this study are replaced. Returns the table's path and
+    the number of configurations.
 
-    Raises StoreError if no trial is COMPLETE, WriteError, before anything is written, if the folder has such files that
-    are not of this study.
+    Raises StoreError if no trial is COMPLETE. Raises WriteError, before anything is written, if the folder has files of
+    these names from elsewhere.
     """
     summary = summary or summarise(store)
     _best(summary)
@@ -72,8 +74,8 @@ def write_front(store: StudyStore, folder: Path, summary: StudySummary | None = 
 
 
 def front_table(summary: StudySummary) -> pd.DataFrame:
-    """One row for each COMPLETE trial that no other dominates, the best first objective first: number, objectives on
-    the validation split, parameters, baseline, file, study."""
+    """Table of the Pareto-optimal trials, sorted by the first objective, best first: number, objectives on the
+    validation split, parameters, baseline, file, study."""
     first, way = next(iter(summary.directions.items()))
     rows = [{"number": trial.number, **trial.values, **trial.params} for trial in summary.front]
     table = pd.DataFrame(rows)
@@ -84,8 +86,8 @@ def front_table(summary: StudySummary) -> pd.DataFrame:
 
 
 def trial_table(store: StudyStore, summary: StudySummary | None = None) -> pd.DataFrame:
-    """One row a trial: number, state, baseline, epochs, reason, parameters, objectives, all validation and test
-    metrics (`test.` before their name)."""
+    """Table of all trials: number, state, baseline, epochs, reason, parameters, objectives, all validation metrics and
+    all test metrics (with the prefix `test.`)."""
     summary = summary or summarise(store)
     rows: list[dict[str, Any]] = []
     for trial in summary.trials:
@@ -111,22 +113,21 @@ def _best(summary: StudySummary) -> TrialSummary:
 
 
 def _own_files(folder: Path, study: str) -> set[Path]:
-    """The files of a folder that write_front wrote of this study. Raises WriteError if there are others of their
-    names."""
+    """Files in a folder that write_front wrote for this study. Raises WriteError if other files have such names."""
     try:
-        found = [path for path in folder.iterdir() if path.name == TABLE or ONE_OF_FRONT.fullmatch(path.name)]
+        paths = [path for path in folder.iterdir() if path.name == TABLE or FRONT_FILE.fullmatch(path.name)]
     except FileNotFoundError:
         return set()
     except OSError as error:
         raise WriteError(f"cannot write {folder}: {error.strerror or error}") from error
-    for path in sorted(found):
+    for path in sorted(paths):
         if _study_of(path) != study:
             raise WriteError(f"cannot write {path}: it is there and was not exported from the study {study!r}")
-    return set(found)
+    return set(paths)
 
 
 def _study_of(path: Path) -> str | None:
-    """The study whose name a file of a front has in it."""
+    """Name of the study that an exported file belongs to; None if the file has no such name."""
     try:
         text = path.read_text(encoding="utf-8")
         if path.name == TABLE:
@@ -137,7 +138,7 @@ def _study_of(path: Path) -> str | None:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Numbers that any YAML reader takes for numbers (`1.0e-05`, not `1e-05`), short lists on one line."""
+    """YAML dumper for floats that every YAML reader parses (`1.0e-05`, not `1e-05`); flat lists on one line."""
 
 
 def _float(dumper: yaml.SafeDumper, value: float) -> yaml.ScalarNode:

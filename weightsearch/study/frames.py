@@ -1,4 +1,4 @@
-"""A study as tables: what the analysis works on. One query a table, whatever the number of trials."""
+"""Tables of a study, for the analysis. One query per table, whatever the number of trials."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from weightsearch.study.summary import StudySummary
 
 @dataclass(frozen=True)
 class Frames:
-    """Rows of one study; `number` is the trial's.
+    """Tables of a study; the column `number` is the trial's number.
 
-    trials: number, state, baseline, reason, epochs, start, end, each parameter by its path, each objective, and
-    `test.` before the name those of the test split. epochs: number, epoch, seconds, steps, empty_steps, train_loss, lr,
-    problem. measurements: number, epoch, group, name, value, NaN where it was not finite; see `rows`. confirmations:
-    number, seed, split, metric, value. objectives: name -> direction.
+    trials: number, state, baseline, reason, epochs, start, end, each parameter by its path, each objective on the
+    validation split, and on the test split with the prefix `test.`. epochs: number, epoch, seconds, steps, empty_steps,
+    train_loss, lr, problem. measurements: number, epoch, group, name, value (NaN if not finite); see `rows`.
+    confirmations: number, seed, split, metric, value. objectives: name -> direction.
     """
 
     trials: pd.DataFrame
@@ -33,24 +33,26 @@ class Frames:
 
     @classmethod
     def read(cls, store: StudyStore, summary: StudySummary) -> Frames:
-        """summary: of the same moment."""
+        """Read the tables of a study. summary: of the same moment."""
         epochs = _read(store, tables.epochs)
-        found = _read(store, tables.measurements).merge(epochs[["number", "epoch"]])  # the study may be running
-        found = found.sort_values(["number", "epoch"], kind="stable", ignore_index=True).astype({"value": float})
+        measurements = _read(store, tables.measurements).merge(epochs[["number", "epoch"]])  # the study may be running
+        measurements = measurements.sort_values(["number", "epoch"], kind="stable", ignore_index=True).astype(
+            {"value": float}
+        )
         columns = ["number", "epoch", "group", "name", "value"]
         confirmations, objectives = _read(store, tables.confirmations), dict(summary.directions)
-        return cls(_trials(store, summary), epochs, found[columns], confirmations, objectives)
+        return cls(_trials(store, summary), epochs, measurements[columns], confirmations, objectives)
 
     def rows(self, group: str, *keys: str, number: int | None = None) -> pd.DataFrame:
-        """The rows of a group of measurements, of all trials or of one: number (of all trials only), epoch, a column
-        for each key of the group (see training/measures), value."""
-        found = self._groups.get(group, self.measurements.iloc[:0])
+        """Rows of a group of measurements, of all trials or of trial `number`. Columns: number (only for all trials),
+        epoch, each key of the group (see training/measures), value."""
+        selected = self._groups.get(group, self.measurements.iloc[:0])
         if number is not None:
-            found = found[found["number"] == number]
-        names = found["name"].astype(str).str.split("/", expand=True).reindex(columns=range(len(keys)))
-        first = {} if number is not None else {"number": found["number"]}
-        columns = {key: names[place] for place, key in enumerate(keys)}
-        table = pd.DataFrame({**first, "epoch": found["epoch"], **columns, "value": found["value"]})
+            selected = selected[selected["number"] == number]
+        names = selected["name"].astype(str).str.split("/", expand=True).reindex(columns=range(len(keys)))
+        first = {} if number is not None else {"number": selected["number"]}
+        columns = {key: names[position] for position, key in enumerate(keys)}
+        table = pd.DataFrame({**first, "epoch": selected["epoch"], **columns, "value": selected["value"]})
         return table.reset_index(drop=True)
 
     @cached_property
@@ -59,32 +61,32 @@ class Frames:
 
     @cached_property
     def curves(self) -> pd.DataFrame:
-        """number, epoch, metric, value: the objectives on the validation split."""
-        found = self.rows("metric", "split", "metric")
-        mine = (found["split"] == "validation") & found["metric"].isin(list(self.objectives))
-        return found[mine].drop(columns="split").reset_index(drop=True)
+        """Objectives on the validation split: number, epoch, metric, value."""
+        metrics = self.rows("metric", "split", "metric")
+        mine = (metrics["split"] == "validation") & metrics["metric"].isin(list(self.objectives))
+        return metrics[mine].drop(columns="split").reset_index(drop=True)
 
     def terms(self, number: int | None = None) -> pd.DataFrame:
-        """The loss terms of all trials or of one: number (of all trials only), epoch, term, value, weight,
-        contribution, gradient (see records.TermRecord)."""
+        """Loss terms of all trials or of trial `number`. Columns: number (only for all trials), epoch, term, value,
+        weight, contribution, gradient (see records.TermRecord)."""
         keys = ["epoch", "term"] if number is not None else ["number", "epoch", "term"]
-        found = [self.rows(group, "term", number=number).set_index(keys)["value"] for group in TERM_GROUPS]
+        series = [self.rows(group, "term", number=number).set_index(keys)["value"] for group in TERM_GROUPS]
         columns = [field.name for field in fields(TermRecord)]
-        return pd.DataFrame(dict(zip(columns, found, strict=True))).reset_index()
+        return pd.DataFrame(dict(zip(columns, series, strict=True))).reset_index()
 
     def probe_cost(self, quantity: str, number: int | None = None) -> float:
-        """The sum of `probes` (a count) or of `seconds` over the epochs of all trials or of one."""
+        """Sum of `probes` (a count) or `seconds` over the epochs of all trials or of trial `number`."""
         costs = self.rows("probe", "quantity", number=number)
         return float(costs[costs["quantity"] == quantity]["value"].sum())
 
     def of(self, name: str, number: int) -> pd.DataFrame:
-        """The rows of one trial in one of the tables `epochs` and `confirmations`."""
+        """Rows of a trial. name: of the table, `epochs` or `confirmations`."""
         table: pd.DataFrame = getattr(self, name)
         return table[table["number"] == number].drop(columns="number").reset_index(drop=True)
 
 
 def _read(store: StudyStore, table: sa.Table) -> pd.DataFrame:
-    """A table's rows of this study, by trial number in place of Optuna's id."""
+    """Read the study's rows of a table, with the trial number in place of Optuna's id."""
     trials = store.database.optuna_table("trials")
     columns = [column for column in table.c if column.name != "trial_id"]
     query = (

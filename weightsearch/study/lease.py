@@ -1,4 +1,4 @@
-"""The right to write a study's trials: one driver's, for as long as it lives."""
+"""Leases: a driver's right to write its trials of a study, while it is alive."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from weightsearch.study.process import Process
 from weightsearch.study.store import StudyStore
 
 LEASE_SECONDS: Final = 30.0
-BEATS: Final = 4  # renewals in the time that a lease lasts
+BEATS: Final = 4  # renewals per lease duration
 
 drivers = tables.drivers
 
 
 @dataclass(frozen=True)
 class Holder:
-    """A driver that holds a lease. silent, left: seconds since it was last heard and until its lease ends."""
+    """A driver that holds a lease. silent, left: seconds since its last heartbeat and until its lease ends."""
 
     driver_id: str
     process: Process
@@ -34,7 +34,7 @@ class Holder:
 
     @property
     def is_dead(self) -> bool:
-        """As far as this machine can tell."""
+        """True if the lease has ended or the process is gone, as far as this machine can tell."""
         return self.left <= 0 or self.process.is_gone()
 
     def __str__(self) -> str:
@@ -44,18 +44,18 @@ class Holder:
 class Lease:
     """A driver's row in the database, with a time at which it ends unless it is renewed.
 
-    Whoever finds a lease that has ended, or whose process is gone, deletes it and lets its trials wait, in one
-    transaction: each is taken over exactly once. As long as the row stands its trials are the driver's own, however
-    late it comes; once it is gone, `check` lets the driver write nothing more. After an outage of the database the
-    drivers that were running have the time of a lease to renew theirs, before one of them takes over another; only a
-    driver that starts just then cannot tell that there was an outage.
+    A driver that finds a lease that has ended, or whose process is gone, deletes it and sets its trials to WAITING, in
+    one transaction: each trial is taken over exactly once. While the row exists, the trials belong to its driver,
+    however late it renews; once the row is deleted, `check` refuses all writes. After an outage of the database,
+    running drivers have one lease duration to renew their leases before another running driver takes over; only a
+    driver that starts at that moment cannot know that there was an outage.
     """
 
     def __init__(self, store: StudyStore, seconds: float = LEASE_SECONDS) -> None:
         self.store = store
         self.seconds = seconds
         self.driver_id = uuid.uuid4().hex
-        self.answers = 0  # the tries of `kept` to renew it that have ended, with an error too
+        self.answers = 0  # renewals by `heartbeat` that have ended, including failed ones
         self.lost = False
 
     @classmethod
@@ -67,8 +67,8 @@ class Lease:
         seconds: float = LEASE_SECONDS,
         process: Process | None = None,
     ) -> Lease:
-        """Take a lease on the study; take over what dead drivers left. join: beside drivers that live. Raises StudyHeld
-        if there are such and `join` is not set."""
+        """Take a lease on the study, and the trials of dead drivers. join: allow other live drivers; otherwise they
+        raise StudyHeld."""
         lease = cls(store, seconds)
         with store.database.writing() as connection:
             store.lock(connection)
@@ -84,7 +84,7 @@ class Lease:
         return lease
 
     def check(self, connection: sa.Connection) -> None:
-        """Renew within a transaction. Raises StudyHeld if another driver took over."""
+        """Renew the lease within a transaction. Raises StudyHeld if another driver took over."""
         if self._renewed(connection, drivers.c.expires > self.store.database.now()):
             return
         self.store.lock(connection)
@@ -103,8 +103,8 @@ class Lease:
         return connection.execute(renewed).rowcount == 1
 
     def _allow_for_an_outage(self, connection: sa.Connection) -> None:
-        """If this lease has ended, let the others that ended after its last renewal last anew: while its driver lived,
-        the database may have been away, and then no driver could renew its own."""
+        """If this lease has ended, extend the other leases that ended after its last renewal: the database may have
+        been unavailable, so that no driver could renew its lease."""
         now = self.store.database.now()
         ended = (drivers.c.driver_id == self.driver_id, drivers.c.expires <= now)
         last = connection.scalar(sa.select(drivers.c.heartbeat).where(*ended))
@@ -117,7 +117,7 @@ class Lease:
             self.check(connection)
 
     def release(self) -> None:
-        """End the lease; trials that it still has wait for the next driver."""
+        """End the lease; set its remaining trials to WAITING, for the next driver."""
         with self.store.database.writing() as connection:
             self.store.lock(connection)
             self._allow_for_an_outage(connection)
@@ -125,8 +125,8 @@ class Lease:
             reclaim(self.store, connection)
 
     @contextmanager
-    def kept(self) -> Iterator[None]:
-        """Renew it from a thread of its own, whatever this one does meanwhile."""
+    def heartbeat(self) -> Iterator[None]:
+        """Renew the lease in a background thread."""
         done = threading.Event()
 
         def beat() -> None:
@@ -135,9 +135,9 @@ class Lease:
                     self.renew()
                 except StudyHeld:
                     self.lost = True
-                    return  # `check` says so to whoever writes next
+                    return  # the next write raises in `check`
                 except StoreError:
-                    pass  # the database may come back before the lease is anybody else's
+                    pass  # the database may be back before another driver takes over
                 self.answers += 1
 
         thread = threading.Thread(target=beat, name="weightsearch-lease", daemon=True)
@@ -164,7 +164,7 @@ class Lease:
 
 
 def holders(store: StudyStore, connection: sa.Connection) -> list[Holder]:
-    """The drivers that hold a lease on the study, in the order in which they end."""
+    """Drivers that hold a lease on the study, in the order in which the leases end."""
     now = store.database.now()
     columns = (drivers.c.driver_id, drivers.c.process, now - drivers.c.heartbeat, drivers.c.expires - now)
     query = sa.select(*columns).where(drivers.c.study_id == store.study_id).order_by(drivers.c.expires)
@@ -172,14 +172,14 @@ def holders(store: StudyStore, connection: sa.Connection) -> list[Holder]:
 
 
 def living(store: StudyStore, connection: sa.Connection) -> list[Holder]:
-    """The drivers that run the study now, as far as this machine can tell."""
-    return [one for one in holders(store, connection) if not one.is_dead]
+    """Drivers that run the study now, as far as this machine can tell."""
+    return [holder for holder in holders(store, connection) if not holder.is_dead]
 
 
 def reclaim(store: StudyStore, connection: sa.Connection) -> list[int]:
-    """Delete the leases of dead drivers and let the trials that nobody has any more wait. The study is locked by the
-    caller. Returns the trials' numbers."""
-    dead = [one.driver_id for one in holders(store, connection) if one.is_dead]
+    """Delete the leases of dead drivers, and set RUNNING trials without a driver to WAITING. The caller has locked the
+    study. Returns the trials' numbers."""
+    dead = [holder.driver_id for holder in holders(store, connection) if holder.is_dead]
     if dead:
         connection.execute(sa.delete(drivers).where(drivers.c.driver_id.in_(dead)))
     running = {row.trial_id: row.number for row in store.states() if row.state == TrialState.RUNNING}

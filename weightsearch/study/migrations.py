@@ -1,4 +1,4 @@
-"""The kind of a database: empty, with somebody else's tables, or with ours of some version."""
+"""Versions of a database: check whose tables it has, and migrate tables of older versions."""
 
 from __future__ import annotations
 
@@ -23,14 +23,16 @@ VERSION: Final = 6
 def look(
     connection: sa.Connection, name: str, *, create_file: bool, study: str | None = None
 ) -> tuple[int | None, bool]:
-    """The version of our tables, None if there are none, and whether Optuna's are there. Raises StoreError for a file
-    that is damaged or another program's, for tables that a newer weightsearch made, and for a study of this name that
-    another program made."""
+    """Read the version of weightsearch's tables (None without them), and whether Optuna's tables exist.
+
+    Raises StoreError for a damaged file, another program's database, tables of a newer weightsearch, and a study of
+    this name that another program made.
+    """
     sqlite = connection.dialect.name == "sqlite"
     if sqlite:
         _check_file(connection, name)
-    found = set(sa.inspect(connection).get_table_names())
-    if tables.schema.name in found:
+    existing = set(sa.inspect(connection).get_table_names())
+    if tables.schema.name in existing:
         version = connection.scalar(sa.select(tables.schema.c.version))
         if version is not None and version > VERSION:
             raise StoreError(
@@ -38,9 +40,9 @@ def look(
                 "use the weightsearch that wrote it, or a newer one"
             )
         return version, True
-    optunas = found >= TABLES
-    if create_file and not optunas and (found if sqlite else found & TABLES):
-        some = ", ".join(sorted(found)[:3])
+    optunas = existing >= TABLES
+    if create_file and not optunas and (existing if sqlite else existing & TABLES):
+        some = ", ".join(sorted(existing)[:3])
         raise StoreError(f"{name}: another program's database (its tables: {some}, ...); name another one")
     if optunas and study is not None:
         names = sa.Table("studies", sa.MetaData(), sa.Column("study_name", sa.String))
@@ -57,9 +59,9 @@ def foreign_study(name: str, study: str) -> StoreError:
 
 
 def bring_up_to_date(connection: sa.Connection) -> None:
-    """Make our tables, or those that an older version lacks."""
+    """Create weightsearch's tables, or migrate them from an older version."""
     if connection.dialect.name == "postgresql":
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(0x77656967)))  # two drivers may come at once
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(0x77656967)))  # two drivers may do this at once
     tables.metadata.create_all(connection)
     version = connection.scalar(sa.select(tables.schema.c.version))
     if version is None:
@@ -72,7 +74,7 @@ def bring_up_to_date(connection: sa.Connection) -> None:
 
 
 def has_log(path: Path) -> bool:
-    """True if a file has SQLite's write-ahead log, whose content belongs to the database."""
+    """Return True if an SQLite file has a write-ahead log, whose content belongs to the database."""
     return path.with_name(f"{path.name}-wal").exists()
 
 
@@ -81,7 +83,7 @@ def can_be_written(path: Path) -> bool:
 
 
 def rescue(name: str) -> str:
-    """The remedy for a damaged file. name: as in messages, sqlite:///PATH."""
+    """Advice for a damaged file. name: as in messages, sqlite:///PATH."""
     file = command("sqlite3", name.removeprefix("sqlite:///"), ".recover")
     return f"; restore a copy, or save what can be saved with: {file} | sqlite3 NEW.db, and set storage to NEW.db"
 
@@ -94,18 +96,18 @@ def _check_file(connection: sa.Connection, name: str) -> None:
 
 
 def _drivers_and_assignments(_: sa.Connection) -> None:
-    """Version 2 added two tables, which `create_all` has made; trials left RUNNING belong to no driver of theirs."""
+    """Version 2 added two tables, which `create_all` has created; trials left RUNNING have no driver."""
 
 
 def _nothing(_: sa.Connection) -> None:
-    """Versions 3 and 4 added tables; what older trials did not measure is not there."""
+    """Versions 3 and 4 added tables, which stay empty for older trials."""
 
 
-ONE_UNIT: Final = ("dual_head", "encoder_decoder", "disparity", "flow")  # as version 4 knew them
+ONE_UNIT: Final = ("dual_head", "encoder_decoder", "disparity", "flow")  # models of version 4
 
 
 def _heads_of_one_unit(connection: sa.Connection) -> None:
-    """Version 5 has no gradients at heads that may have several units, which version 4 stored and did not show."""
+    """Version 5 removed gradients at heads with several units, which version 4 stored but did not show."""
     trials = sa.table("trials", sa.column("trial_id"), sa.column("study_id"))
     for study, config in connection.execute(sa.select(tables.studies.c.study_id, tables.studies.c.spec)).all():
         tree = config.get("tree", {})
@@ -119,8 +121,8 @@ def _heads_of_one_unit(connection: sa.Connection) -> None:
 
 
 def _measurements(connection: sa.Connection) -> None:
-    """Version 6 has one table of measurements in place of six."""
-    if "problem" not in {one["name"] for one in sa.inspect(connection).get_columns(tables.epochs.name)}:
+    """Version 6 replaced six tables by one table of measurements."""
+    if "problem" not in {info["name"] for info in sa.inspect(connection).get_columns(tables.epochs.name)}:
         connection.exec_driver_sql(f"ALTER TABLE {tables.epochs.name} ADD COLUMN problem TEXT")
     copied = [
         (_older("terms", "trial_id", "epoch", "term", *OLDER_TERM_COLUMNS), ("term",), OLDER_TERM_COLUMNS),
@@ -152,7 +154,7 @@ OLDER_TERM_COLUMNS: Final = MappingProxyType(
 
 
 def _older(name: str, *columns: str) -> sa.TableClause:
-    """A table that newer versions do not have."""
+    """Describe a table that newer versions do not have."""
     return sa.table(f"weightsearch_{name}", *map(sa.column, columns))
 
 
@@ -161,7 +163,7 @@ def _is_there(connection: sa.Connection, table: sa.TableClause) -> bool:
 
 
 def _copy(connection: sa.Connection, table: sa.TableClause, keys: Sequence[str], column: str, group: str) -> None:
-    """Copy a column of an older table to the rows of a group, named by these columns."""
+    """Copy a column of an older table to rows of a group. keys: columns that make up the rows' names."""
     name: sa.ColumnElement[str] = sa.cast(table.c[keys[0]], sa.String)
     for key in keys[1:]:
         name = name + "/" + table.c[key]
@@ -171,7 +173,7 @@ def _copy(connection: sa.Connection, table: sa.TableClause, keys: Sequence[str],
 
 
 def _without_pixels(connection: sa.Connection) -> None:
-    """Version 5 counted steps without pixels as metrics of a split of this name."""
+    """Move the counts of steps without pixels, which version 5 stored as metrics of a split `without_pixels`."""
     table, start = tables.measurements, "without_pixels/"
     mine = (table.c.group == "metric") & table.c.name.startswith(start, autoescape=True)
     name = sa.func.substr(table.c.name, len(start) + 1)
@@ -206,7 +208,7 @@ def _rebalancing_rows(connection: sa.Connection) -> None:
         connection.execute(sa.insert(tables.measurements), measurement_rows(row.trial_id, row.epoch, groups))
 
 
-# Version -> what leads from it to the next one.
+# Version -> migration to the next version.
 MIGRATIONS: Final[Mapping[int, Callable[[sa.Connection], None]]] = {
     1: _drivers_and_assignments,
     2: _nothing,

@@ -1,6 +1,6 @@
-"""Private names of Optuna, each used in this file only: attributes, keys of system attributes, tables.
+"""Private names of Optuna (attributes, keys of system attributes, tables); used in this file only.
 
-pyproject.toml admits the versions of Optuna whose names tests/unit/study/test_optuna_internals.py has confirmed.
+pyproject.toml allows the versions of Optuna that tests/unit/study/test_optuna_internals.py has confirmed.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from optuna.storages import BaseStorage
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial
 
-TABLES: Final = frozenset({"version_info", "studies", "trials"})  # by which a database of Optuna is recognized
+TABLES: Final = frozenset({"version_info", "studies", "trials"})  # tables by which an Optuna database is recognized
 INTERMEDIATE_VALUES: Final = "trial_intermediate_values"
 SYSTEM_ATTRIBUTES: Final = "trial_system_attributes"
 RUNG: Final = "completed_rung_"  # keys of the notes of successive halving and Hyperband
-FIXED: Final = "fixed_params"  # the key of the parameters that a trial was enqueued with
+FIXED: Final = "fixed_params"  # key of the parameters that a trial was enqueued with
 GRID_POINT: Final = "grid_id"
 GRID: Final = "search_space"
 
@@ -38,8 +38,7 @@ def storage_of(study: optuna.Study) -> BaseStorage:
 
 
 def read_anew(study: optuna.Study, storage: BaseStorage | None = None) -> None:
-    """Forget the trials that Optuna remembers. storage: one that takes the place of the study's, whose own memory goes
-    with it."""
+    """Discard Optuna's cache of trials. storage: replaces the study's storage, and thereby that storage's cache."""
     if storage is not None:
         study._storage = optuna.storages.get_storage(storage)
     study._thread_local.cached_all_trials = None
@@ -54,9 +53,9 @@ def suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> A
 
 
 def fixed_params(storage: BaseStorage, of_trial: int) -> dict[str, Any] | None:
-    """The parameters that a trial was enqueued with; None for one that was not."""
-    found: dict[str, Any] | None = storage.get_trial_system_attrs(of_trial).get(FIXED)
-    return found
+    """Parameters that a trial was enqueued with; None for a trial that was not enqueued."""
+    params: dict[str, Any] | None = storage.get_trial_system_attrs(of_trial).get(FIXED)
+    return params
 
 
 def fix_params(storage: BaseStorage, of_trial: int, params: Mapping[str, Any]) -> None:
@@ -68,11 +67,11 @@ def is_enqueued(trial: FrozenTrial) -> bool:
 
 
 def grid_point(trial: FrozenTrial) -> int | None:
-    """The number of a trial's point of the grid; None for one that has no point."""
+    """Number of a trial's grid point; None for a trial without a grid point."""
     return trial.system_attrs.get(GRID_POINT)
 
 
 def give_grid_point(sampler: GridSampler, study: optuna.Study, trial: FrozenTrial, point: int) -> None:
-    """Let the sampler propose the point of this number for a trial."""
+    """Make the sampler propose grid point `point` for a trial."""
     storage_of(study).set_trial_system_attr(trial._trial_id, GRID, sampler._search_space)
     storage_of(study).set_trial_system_attr(trial._trial_id, GRID_POINT, point)

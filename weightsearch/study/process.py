@@ -1,4 +1,4 @@
-"""Who a driver is, so that others can tell whether it still lives."""
+"""Identity of a driver's process, from which other drivers can tell whether it is still alive."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ CONTAINERS = (Path("/.dockerenv"), Path("/run/.containerenv"))
 
 @dataclass(frozen=True)
 class Process:
-    """machine: unique id of the host. boot, namespace: within which `pid` is unique while the process lives;
-    started: which of those that have had the number. Empty where the system does not tell."""
+    """Identity of a process. machine: unique id of the host. boot, namespace: ids of the boot and the PID namespace in
+    which `pid` is unique while the process lives. started: start time, which tells apart processes that reuse a pid.
+    Empty if the system does not provide it."""
 
     owner: str
     machine: str
@@ -41,7 +42,7 @@ class Process:
         return asdict(self)
 
     def is_gone(self) -> bool:
-        """True only where it is certain: the machine is this one, and has started again or has no such process."""
+        """Return True only if certain: this machine ran the process, and it has restarted or the process has ended."""
         here = Process.current()
         if not (self.boot and self.namespace and self.started):
             return False
@@ -54,14 +55,14 @@ class Process:
 
 
 def _state_and_start(pid: int) -> tuple[str, str]:
-    """A process's state letter and start time in clock ticks since the boot; empty if there is none."""
+    """State letter of a process and its start time in clock ticks since the boot; empty if it does not exist."""
     text = _text(Path(f"/proc/{pid}/stat"))
-    fields = text.rpartition(")")[2].split()  # its name, in parentheses, may hold anything
+    fields = text.rpartition(")")[2].split()  # the name, in parentheses, may contain any characters
     return (fields[0], fields[19]) if len(fields) > 19 else ("", "")
 
 
 def _machine() -> str:
-    """Empty in a container: two of one image may be alike in all of this on two machines."""
+    """Unique id of the host; empty in a container: containers of one image may have equal ids on two hosts."""
     if not _text(MACHINE) or any(path.exists() for path in CONTAINERS):
         return ""
     return f"{socket.gethostname()} {_text(MACHINE)} {uuid.getnode():012x}"

@@ -1,4 +1,4 @@
-"""The progress of a study at one moment, for the live view of a driver and `watch`."""
+"""Snapshot of a study's progress, for the live view of a driver and `watch`."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from weightsearch.study.summary import summarise
 
 @dataclass(frozen=True)
 class RunningTrial:
-    """epoch: the last one that is known, 0 before the first. value: of the objective there. contributions: by term.
-    pull: gradient ratios, with the place and the epoch of their measurement; None before the first. host: where the
-    trial is trained, empty if unknown."""
+    """A RUNNING trial. epoch: last stored epoch, 0 before the first. value: the objective at that epoch. contributions:
+    by term. pull: gradient ratios, with where and at which epoch they were measured; None before the first. host: where
+    the trial trains, empty if unknown."""
 
     number: int
     epoch: int
@@ -32,7 +32,7 @@ class RunningTrial:
 
 @dataclass(frozen=True)
 class Ended:
-    """A COMPLETE trial. value: of the first objective."""
+    """A COMPLETE trial. value: its first objective."""
 
     value: float
     baseline: str | None
@@ -40,20 +40,20 @@ class Ended:
 
 @dataclass(frozen=True)
 class Counts:
-    """The trials of a study, those of all drivers. ended: trial -> its state. running: how many are RUNNING. full:
-    COMPLETE trials that were not known yet, by number."""
+    """Trials of a study, of all drivers. ended: trial -> state. running: number of RUNNING trials. full: COMPLETE
+    trials that the caller had not seen, by number."""
 
     ended: Mapping[int, str]
     running: int
     full: Mapping[int, Ended]
 
 
-def read_counts(store: StudyStore, known: Collection[int]) -> Counts:
-    """Count a study's trials. known: COMPLETE trials that need not be read again."""
+def read_counts(store: StudyStore, seen: Collection[int]) -> Counts:
+    """Count a study's trials. seen: COMPLETE trials that need not be read again."""
     rows = store.states()
     full = {}
     for row in rows:
-        if row.state == TrialState.COMPLETE and row.number not in known:
+        if row.state == TrialState.COMPLETE and row.number not in seen:
             trial = store.trial(row.number)
             full[row.number] = Ended(trial.values[0], trial.user_attrs.get(BASELINE))
     ended = {row.number: row.state.name for row in rows if row.state.is_finished()}
@@ -62,9 +62,9 @@ def read_counts(store: StudyStore, known: Collection[int]) -> Counts:
 
 @dataclass(frozen=True)
 class Progress:
-    """total: trials that the study will have, where that is known. epochs: of a full trial. best: number and value of
-    the best full trial. drivers: who runs the study. elapsed, left: seconds, where they are known. away: why the
-    database does not answer. seconds: that it took to read this."""
+    """Progress of a study. total: planned number of trials, None if unknown. epochs: number of epochs of a full trial.
+    best: number and value of the best full trial. drivers: drivers that run the study. elapsed, left: seconds, None if
+    unknown. away: error message while the database is unavailable. seconds: time that reading this took."""
 
     study: str
     objective: str
@@ -93,13 +93,13 @@ def running_trial(
     baseline: str | None,
     pull: Pull | None = None,
 ) -> RunningTrial:
-    """A trial after its last epoch."""
+    """Make a RunningTrial from the last epoch of a trial."""
     shares = {name: term.contribution for name, term in terms.items()}
     return RunningTrial(number, epoch, baseline, value, shares, pull)
 
 
 def read_progress(store: StudyStore, total: int | None = None) -> Progress:
-    """A study's progress as its database has it, whoever runs it and wherever."""
+    """Read a study's progress from its database, whichever drivers run it."""
     started = time.monotonic()
     store.forget()
     summary = summarise(store)
@@ -123,7 +123,7 @@ def read_progress(store: StudyStore, total: int | None = None) -> Progress:
         total=total,
         epochs=0 if "train.epochs" in config.space else config.base.train.epochs,
         best=None if best is None else (best.number, best.values[objective]),
-        baselines={name: one.values[objective] for name, one in summary.baselines.items() if one.values},
+        baselines={name: baseline.values[objective] for name, baseline in summary.baselines.items() if baseline.values},
         running=running,
         drivers=drivers,
         seconds=time.monotonic() - started,

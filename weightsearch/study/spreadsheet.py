@@ -1,4 +1,4 @@
-"""Tables as CSV without text that a spreadsheet would run as a formula."""
+"""CSV tables without text that a spreadsheet would run as a formula."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ NUMBER: Final = re.compile(r"[-+]?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?\s?%?
 
 
 def to_csv(table: pd.DataFrame) -> str:
-    """A table as CSV, without its index. Text that a spreadsheet would take for a formula gets an apostrophe before it;
-    numbers stay numbers, negative numbers too."""
+    """Format a table as CSV, without its index. Text that a spreadsheet would run as a formula gets a leading
+    apostrophe; numbers, also negative ones, are unchanged."""
     safe = table.rename(columns=_safe)
-    for place in range(safe.shape[1]):
-        column = safe.iloc[:, place]
+    for position in range(safe.shape[1]):
+        column = safe.iloc[:, position]
         if not pd.api.types.is_numeric_dtype(column):
-            safe.isetitem(place, [_safe(value) for value in column])
+            safe.isetitem(position, [_safe(value) for value in column])
     return safe.to_csv(index=False)
 
 

@@ -1,4 +1,4 @@
-"""A study in its database: made, opened, noted; its trials are read by trials.py and written by writer.py."""
+"""A study in its database: creation, opening, notes. trials.py reads its trials, writer.py writes them."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from weightsearch.study.trials import read_pictures as read_pictures  # for dash
 BASELINE: Final = "baseline"
 REASON: Final = "reason"
 UID: Final = "uid"
-CONTENT: Final = "data"  # what the data set held when the study began
+CONTENT: Final = "data"  # content of the dataset when the study began
 NAIVE: Final = "naive"  # objectives of trivial baselines that ignore the image, on the validation split
 NAIVE_ON_TEST: Final = "naive_test"  # the same on the test split; studies of older versions do not have it
-WARNINGS: Final = "warnings"  # "lines": about the data set, as the last driver found them
-# What drivers store with the study about its data set.
+WARNINGS: Final = "warnings"  # "lines": warnings of the last driver about the dataset
+# Measurements of the dataset that drivers store with the study.
 MEASURED: Final = (CONTENT, NAIVE, NAIVE_ON_TEST, WARNINGS)
 
 
 class StudyStore(StudyTrials):
-    """One study of a database."""
+    """A study of a database."""
 
     @classmethod
     def create(
@@ -46,10 +46,10 @@ class StudyStore(StudyTrials):
         new: bool = False,
         clock: Callable[[], float] | None = None,
     ) -> StudyStore:
-        """Open a study, or make it if it is not there (new: raise StoreError if it is).
+        """Open a study, or create it if it does not exist. new: raise StoreError if it exists.
 
-        config: plain values, kept with the study: `tree` (the configuration's sections with ranges), `baselines`,
-        `objectives`. The stored one wins: it is what the trials were made from.
+        config: plain values, stored with the study: `tree` (the configuration's sections with ranges), `baselines`,
+        `objectives`. For an existing study the stored config is used, from which its trials were made.
         """
         with _closed_if_it_fails(Database(url, mode="create", clock=clock, study=name)) as database:
             return cls.create_in(database, name, directions, config, new=new)
@@ -64,9 +64,9 @@ class StudyStore(StudyTrials):
         *,
         new: bool = False,
     ) -> StudyStore:
-        """As `create`, in a database that is open."""
+        """Like `create`, in an open database."""
         with database.writing() as connection:
-            connection.execute(sa.select(tables.schema).with_for_update())  # one that makes studies at a time
+            connection.execute(sa.select(tables.schema).with_for_update())  # only one driver creates studies at a time
             if name not in optuna.get_all_study_names(database.storage):
                 _make(connection, database, name, directions, {**config, UID: uuid.uuid4().hex[:12]})
             elif new:
@@ -75,17 +75,17 @@ class StudyStore(StudyTrials):
 
     @classmethod
     def open(cls, url: str, name: str, *, mode: Mode = "read") -> StudyStore:
-        """Open a study that is there. Raises StoreError that lists the database's studies if it is not."""
+        """Open an existing study. Raises StoreError with a list of the database's studies if it does not exist."""
         with _closed_if_it_fails(Database(url, mode=mode)) as database:
             return cls._load(database, name)
 
     @classmethod
     def _load(cls, database: Database, name: str) -> StudyStore:
         with database.errors():
-            known = optuna.get_all_study_names(database.storage)
-            if name not in known:
-                found = ", ".join(known) or "none"
-                raise StoreError(f"{database.name}: there is no study {name!r}; studies there: {found}")
+            names = optuna.get_all_study_names(database.storage)
+            if name not in names:
+                listed = ", ".join(names) or "none"
+                raise StoreError(f"{database.name}: there is no study {name!r}; studies there: {listed}")
             study = optuna.load_study(storage=database.storage, study_name=name)
         with database.reading() as connection:
             mine = tables.studies.c.study_id == study_id(study)
@@ -96,26 +96,25 @@ class StudyStore(StudyTrials):
 
     @property
     def uid(self) -> str:
-        """An identifier that no other study has, not even one of the same name; files outside the database are named by
-        it."""
+        """Unique id, also among studies of the same name; names the study's files outside the database."""
         return str(self.config[UID])
 
     def keep(
         self, connection: sa.Connection, what: str, now: Mapping[str, Any], *, anew: bool = False
     ) -> Mapping[str, Any]:
-        """Note what was measured of the data set, one of MEASURED, if that was not done before (anew: in any case).
-        Returns what is stored now."""
+        """Store a measurement of the dataset if it is not stored yet. what: one of MEASURED. anew: replace a stored
+        measurement. Returns the stored measurement."""
         mine = tables.studies.c.study_id == self.study_id
         config = connection.scalar(sa.select(tables.studies.c.spec).where(mine)) or {}
         if what not in config or (anew and config[what] != dict(now)):
             config = {**config, what: dict(now)}
             connection.execute(sa.update(tables.studies).where(mine).values(spec=config))
         self.config = {**self.config, what: config[what]}
-        found: Mapping[str, Any] = config[what]
-        return found
+        stored: Mapping[str, Any] = config[what]
+        return stored
 
     def note(self, what: str, now: Mapping[str, Any]) -> None:
-        """As `keep`, in a transaction of its own."""
+        """Like `keep`, in its own transaction."""
         with self.database.writing() as connection:
             self.lock(connection)
             self.keep(connection, what, now)
@@ -124,14 +123,14 @@ class StudyStore(StudyTrials):
         self.database.close()
 
     def lock(self, connection: sa.Connection) -> None:
-        """Let nobody else write the study until the transaction ends. Raises StoreError if it was deleted."""
+        """Lock the study against other writers until the transaction ends. Raises StoreError if it was deleted."""
         mine = tables.studies.c.study_id == self.study_id
         config = connection.scalar(sa.select(tables.studies.c.spec).where(mine).with_for_update())
         if config is None or config[UID] != self.uid or not self._is_there(connection):
             raise self._deleted()
 
     def remove_if_empty(self) -> None:
-        """Remove the study if it has no trial and nobody runs it."""
+        """Remove the study if it has no trial and no driver."""
         runs = sa.select(tables.drivers.c.driver_id).where(tables.drivers.c.study_id == self.study_id)
         trials = self.database.optuna_table("trials")
         has_trial = sa.select(trials.c.trial_id).where(trials.c.study_id == self.study_id)
@@ -142,8 +141,8 @@ class StudyStore(StudyTrials):
                 _sweep(connection, self.database, self.study_id)
 
     def confirm(self, number: int, seed: int, metrics: Mapping[str, Mapping[str, float]]) -> None:
-        """Store what a trial's values gave when they were trained anew with a seed of their own: split -> metric ->
-        value. May be repeated."""
+        """Store the metrics of a trial that was trained again with a fresh seed. metrics: split -> metric -> value. May
+        be repeated."""
         table = tables.confirmations
         with self.database.writing() as connection:
             self.lock(connection)
@@ -151,15 +150,15 @@ class StudyStore(StudyTrials):
             connection.execute(sa.delete(table).where(table.c.trial_id == trial_id, table.c.seed == seed))
             rows = [
                 {"trial_id": trial_id, "seed": seed, "split": split, "metric": name, "value": value}
-                for split, found in metrics.items()
-                for name, value in found.items()
+                for split, values in metrics.items()
+                for name, value in values.items()
                 if math.isfinite(value)
             ]
             if rows:
                 connection.execute(sa.insert(table), rows)
 
     def forget(self) -> None:
-        """Read everything anew: what Optuna remembers may have been rolled back."""
+        """Discard Optuna's cache, which may contain changes that were rolled back."""
         read_anew(self.study, self.database.storage)
 
 
@@ -179,8 +178,8 @@ def _make(
 
 
 def _sweep(connection: sa.Connection, database: Database, new: int) -> None:
-    """Remove rows of studies and trials that Optuna's tables no longer have, such as those deleted in its dashboard:
-    their ids may be given again. new: the id of a study of which no row is to be kept either."""
+    """Remove rows of studies and trials that are missing in Optuna's tables, for example because they were deleted in
+    optuna-dashboard: their ids may be reused. new: id of a study whose rows are removed, too."""
     own_trials = sa.select(database.optuna_table("trials").c.trial_id)
     own_studies = sa.select(database.optuna_table("studies").c.study_id)
     for table in tables.PER_TRIAL:

@@ -1,4 +1,4 @@
-"""A study's results: counts, the best trial, the baselines."""
+"""Results of a study: counts, the best trial, the baselines."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ STATES: Final = ("COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING")
 
 @dataclass(frozen=True)
 class TrialSummary:
-    """values: objective -> value on the validation split. params: dotted path -> value in the configuration, those of a
-    baseline as the study file gives them."""
+    """A trial. values: objective -> value on the validation split. params: dotted path -> value in the configuration;
+    of a baseline, as in the study file."""
 
     number: int
     state: str
@@ -36,13 +36,15 @@ class TrialSummary:
 
 @dataclass(frozen=True)
 class StudySummary:
-    """best: the COMPLETE trial with the best first objective, or None; of several the one on the front. front: the
-    COMPLETE trials that no other dominates, by number (for one objective: the best alone). naive: objectives, on the
-    validation split, of trivial baselines that ignore the image, by their names; naive_test: the same on the test
-    split, empty in studies of older versions. tested: trial -> metrics on the test split. fresh: trial -> split ->
-    metric -> seed -> value, of trainings with new seeds. data_warnings: about the unit of the depth and the crop.
-    call: how commands name the study. hosts: where each running trial is
-    trained. drivers: those that run the study now."""
+    """Results of a study.
+
+    best: COMPLETE trial with the best first objective, on the front if tied; None without a COMPLETE trial. front:
+    Pareto-optimal trials, by number (with one objective, the best trial only). naive: name -> objective -> value on the
+    validation split, of trivial baselines that ignore the image. naive_test: the same on the test split, empty in
+    studies of older versions. tested: trial -> metrics on the test split. fresh: trial -> split -> metric -> seed ->
+    value, of trainings with new seeds. data_warnings: on the unit of the depth and the crop. call: study file and
+    overrides, for commands in messages. hosts: host of each running trial. drivers: drivers that run the study now.
+    """
 
     study: str
     directions: dict[str, str]
@@ -66,13 +68,13 @@ class StudySummary:
         return {VALIDATION: self.naive, TEST: self.naive_test}
 
     def contender(self, trial: TrialSummary) -> Contender:
-        """A COMPLETE trial's values in the search and with new seeds."""
+        """Values of a COMPLETE trial in the search and with new seeds."""
         return Contender(
             {VALIDATION: trial.values, TEST: self.tested.get(trial.number, {})}, self.fresh.get(trial.number, {})
         )
 
     def verdict(self) -> Verdict | None:
-        """The verdict on the best trial; None without one."""
+        """Verdict on the best trial; None without a best trial."""
         if self.best is None:
             return None
         others = {
@@ -83,16 +85,16 @@ class StudySummary:
         return judge(self.contender(self.best), others, self.trivial, self.directions)
 
     def sentences(self, name: str | None = None) -> list[Sentence]:
-        """The verdict in plain words. name: of the best trial."""
+        """Warnings about the dataset and the verdict, in words. name: of the best trial."""
         verdict = self.verdict()
         return self.about_data() + ([] if verdict is None else self.worded(verdict, name))
 
     def about_data(self) -> list[Sentence]:
-        """The warnings about the data set, which come before any verdict."""
+        """Warnings about the dataset, which precede any verdict."""
         return [Sentence(f"Warning: {line}", warning=True) for line in self.data_warnings]
 
     def worded(self, verdict: Verdict, name: str | None = None) -> list[Sentence]:
-        """A verdict on the best trial in plain words. name: of the best trial."""
+        """Verdict on the best trial, in words. name: of the best trial."""
         remark = ""
         if self.best is not None and self.best.baseline is not None:
             remark = f"no searched trial has a better {verdict.objective}"
@@ -102,29 +104,31 @@ class StudySummary:
 
     @property
     def best_name(self) -> str:
-        """The best trial's name in a sentence."""
+        """Name of the best trial in a sentence."""
         if self.best is None or self.best.baseline is None:
             return f"trial {'' if self.best is None else self.best.number}"
         return f"the baseline “{self.best.baseline}”"
 
     def to_plain(self) -> dict[str, Any]:
-        """The plain values that `show --json` prints."""
+        """Plain values, as printed by `show --json`."""
         best = self.best
         return {
             "study": self.study,
             "directions": self.directions,
             "states": self.states,
             "running": [
-                {"number": one.number, "epochs": one.epochs, "host": self.hosts.get(one.number)}
-                for one in self.trials
-                if one.state == "RUNNING"
+                {"number": trial.number, "epochs": trial.epochs, "host": self.hosts.get(trial.number)}
+                for trial in self.trials
+                if trial.state == "RUNNING"
             ],
             "best": None if best is None else {"number": best.number, "values": best.values, "params": best.params},
-            "baselines": {name: {"values": one.values, "params": one.params} for name, one in self.baselines.items()},
+            "baselines": {
+                name: {"values": trial.values, "params": trial.params} for name, trial in self.baselines.items()
+            },
             "naive": self.naive,
             "naive_test": self.naive_test,
-            "verdict": [one.text for one in self.sentences()],
-            "front": [{"number": one.number, "values": one.values, "params": one.params} for one in self.front],
+            "verdict": [sentence.text for sentence in self.sentences()],
+            "front": [{"number": trial.number, "values": trial.values, "params": trial.params} for trial in self.front],
         }
 
 
@@ -138,7 +142,7 @@ def summarise(store: StudyStore) -> StudySummary:
     front = _front(complete, directions)
     best = min(front, key=lambda trial: _sign(direction) * trial.values[first], default=None)
     if len(directions) == 1:
-        front = front[:1]  # of several that are equally good the first
+        front = front[:1]  # the first, if several are equally good
     return StudySummary(
         study=store.study.study_name,
         directions=directions,
@@ -159,23 +163,23 @@ def summarise(store: StudyStore) -> StudySummary:
 
 
 def parameters(study: StudyConfig, frozen: FrozenTrial) -> dict[str, Any]:
-    """The values that a trial puts into the configuration, by dotted path."""
+    """Values of a trial in the configuration, by dotted path."""
     baseline = frozen.user_attrs.get(BASELINE)
     if baseline is not None:
         values = study.search.baselines[baseline]
         return {
-            name: as_written(found, value) if isinstance(found := study.space.get(name), Choices) else value
+            name: as_written(allowed, value) if isinstance(allowed := study.space.get(name), Choices) else value
             for name, value in values.items()
         }
     return decode(study.space, frozen.params)
 
 
 def decode(space: Mapping[str, Range], params: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters as the database has them -> values of the study file: lists and mappings are stored as JSON text."""
+    """Convert parameters of the database to values of the study file: lists and mappings are stored as JSON text."""
     result = dict(params)
-    for name, found in space.items():
-        if isinstance(found, Choices) and name in params:
-            for choice in found.values:
+    for name, allowed in space.items():
+        if isinstance(allowed, Choices) and name in params:
+            for choice in allowed.values:
                 if isinstance(choice, (list, dict)) and label(choice) == params[name]:
                     result[name] = choice
     return result
@@ -197,11 +201,11 @@ def _trial(study: StudyConfig, frozen: FrozenTrial, epochs: int) -> TrialSummary
 
 def _drivers(store: StudyStore) -> tuple[str, ...]:
     with store.database.reading() as connection:
-        return tuple(f"{one.process.owner} (process {one.process.pid})" for one in living(store, connection))
+        return tuple(f"{holder.process.owner} (process {holder.process.pid})" for holder in living(store, connection))
 
 
 def _front(trials: Sequence[TrialSummary], directions: Mapping[str, str]) -> tuple[TrialSummary, ...]:
-    """The trials that no other dominates."""
+    """Pareto-optimal trials."""
     losses = [[_sign(way) * trial.values[name] for name, way in directions.items()] for trial in trials]
     mask = non_dominated(np.array(losses, dtype=np.float64).reshape(len(trials), len(directions)))
     return tuple(trial for trial, is_best in zip(trials, mask, strict=True) if is_best)

@@ -1,4 +1,4 @@
-"""Our tables, beside Optuna's in the same database."""
+"""Tables of weightsearch, in the same database as Optuna's tables."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ drivers = Table(
     Column("study_id", Integer, nullable=False, index=True),
     Column("owner", String(300), nullable=False),
     Column("process", JSON, nullable=False),  # see study/process.py
-    Column("started", Float(53), nullable=False),  # these three by the database's clock, in seconds since 1970
+    Column("started", Float(53), nullable=False),  # these three: seconds since 1970, by the database's clock
     Column("heartbeat", Float(53), nullable=False),
     Column("expires", Float(53), nullable=False),
 )
@@ -52,8 +52,8 @@ assignments = Table(
     "weightsearch_assignments",
     metadata,
     Column("trial_id", Integer, primary_key=True, autoincrement=False),
-    Column("driver_id", String(32), nullable=False),  # who has the trial, while it is RUNNING
-    Column("times", Integer, nullable=False),  # that it was handed out
+    Column("driver_id", String(32), nullable=False),  # the driver of the trial, while it is RUNNING
+    Column("times", Integer, nullable=False),  # how often the trial was assigned
     Column("failures", Integer, nullable=False),  # of its workers
 )
 
@@ -69,7 +69,7 @@ trials = Table(
     "weightsearch_trials",
     metadata,
     Column("trial_id", Integer, primary_key=True, autoincrement=False),  # Optuna's
-    Column("attempt", String(64), nullable=False),  # the one that the trial's rows come from
+    Column("attempt", String(64), nullable=False),  # attempt that the trial's rows come from
     Column("attempts", Integer, nullable=False),
     Column("protocol", JSON, nullable=False),
     Column("environment_id", ForeignKey(environments.c.environment_id), nullable=False),
@@ -85,7 +85,7 @@ epochs = Table(
     Column("empty_steps", BigInteger, nullable=False),
     Column("train_loss", Float(53)),
     Column("lr", Float(53), nullable=False),
-    Column("problem", Text),  # why there are no more probes
+    Column("problem", Text),  # why probing ended
 )
 
 measurements = Table(
@@ -104,7 +104,7 @@ pictures = Table(
     "weightsearch_pictures",
     metadata,
     Column("study_id", Integer, primary_key=True, autoincrement=False),
-    Column("number", Integer, primary_key=True, autoincrement=False),  # the trial's, or OF_ALL
+    Column("number", Integer, primary_key=True, autoincrement=False),  # of the trial, or OF_ALL
     Column("frame", Integer, primary_key=True, autoincrement=False),
     Column("kind", String(20), primary_key=True),
     Column("name", Text, nullable=False),
@@ -117,26 +117,26 @@ confirmations = Table(
     "weightsearch_confirmations",
     metadata,
     Column("trial_id", Integer, primary_key=True, autoincrement=False),
-    Column("seed", BigInteger, primary_key=True, autoincrement=False),  # that it was trained anew with
+    Column("seed", BigInteger, primary_key=True, autoincrement=False),  # of the training with a fresh seed
     Column("split", String(20), primary_key=True),
     Column("metric", String(100), primary_key=True),
     Column("value", Float(53)),
 )
 
 
-OF_ALL: Final = -1  # in place of a trial's number: what all trials share
+OF_ALL: Final = -1  # in place of a trial's number: rows shared by all trials
 PER_EPOCH: Final = (epochs, measurements)
 PER_TRIAL: Final = (*PER_EPOCH, trials, assignments, confirmations)
 PER_STUDY: Final = (studies, drivers, pictures)
 
 
 def finite(value: float) -> float | None:
-    """The value, or None where it is infinite or NaN."""
+    """Replace an infinite or NaN value by None."""
     return value if math.isfinite(value) else None
 
 
 def measurement_rows(trial_id: int, epoch: int, groups: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
-    """The rows of one epoch's measurements. groups: name -> value, by the name of the group."""
+    """Rows of an epoch's measurements. groups: group -> name -> value."""
     return [
         {"trial_id": trial_id, "epoch": epoch, "group": group, "name": name, "value": finite(value)}
         for group, rows in groups.items()

@@ -1,4 +1,4 @@
-"""Database URLs: parsed, and named without their passwords."""
+"""Database URLs: parsing, and names without passwords."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from weightsearch.errors import StoreError
 
 
 def passwords(url: URL) -> list[str]:
-    """The passwords of a URL, between user and host or among its options."""
+    """Passwords in a URL, from its user part and its options."""
     options = [value for key, value in url.query.items() if "password" in key.lower()]
     return [str(value) for value in (url.password, *options) if value]
 
 
 def shown(url: URL) -> str:
-    """The name of a database in messages: without password and options, and without a user who has no password; an
-    SQLite file by its absolute path."""
+    """Name of a database for messages: without password and options, and without a user that has no password; an
+    SQLite file with its absolute path."""
     if url.get_backend_name() == "sqlite":
         return f"sqlite:///{os.path.abspath(str(url.database))}"
-    if url.password is None:  # then the user may be a password, whose user was left out
+    if url.password is None:  # the user may be a password, with the user name missing
         url = URL.create(url.drivername, host=url.host, port=url.port, database=url.database)
     return url.set(query={}).render_as_string(hide_password=True)
 
 
 def parse_url(text: str) -> URL:
-    """A database URL. Raises StoreError, without the text, which may hold a password."""
+    """Parse a database URL. Raises StoreError without the text, which may contain a password."""
     if text.startswith("sqlite"):
         return _parse_file(text)
     try:
         url = make_url(text)
-    except (ArgumentError, ValueError):  # ValueError: the port is no number, and its text may be a password
+    except (ArgumentError, ValueError):  # ValueError: the port is not a number; it may be part of a password
         raise StoreError(
             "storage: not a database URL; write sqlite:///file.db or postgresql://user@host/name, where : / @ ? # % in "
             "a user or password are written %3A %2F %40 %3F %23 %25"
@@ -47,16 +47,16 @@ def parse_url(text: str) -> URL:
     return url.set(drivername="postgresql+psycopg")
 
 
-def check_storage(storage: str, place: str) -> None:
-    """Raise StoreError, with its place in the study file, for a storage that is no database URL."""
+def check_storage(storage: str, where: str) -> None:
+    """Raise StoreError if a storage is not a database URL. where: its position in the study file."""
     try:
         parse_url(storage)
     except StoreError as error:
-        raise StoreError(f"{error} ({place})") from None
+        raise StoreError(f"{error} ({where})") from None
 
 
 def _parse_file(text: str) -> URL:
-    """An SQLite URL. Everything up to the last slash is a path, whatever is in it; `%41` is `A`, as in every URL."""
+    """Parse an SQLite URL. Everything up to the last slash is a path, also with `?`; `%41` is `A`, as in every URL."""
     kind, _, rest = text.partition("://")
     if kind not in ("sqlite", "sqlite+pysqlite"):
         raise StoreError(f"storage: {kind} is not supported; use sqlite or postgresql")

@@ -1,7 +1,7 @@
-"""The only writer of a study's trials: a driver's, under its lease.
+"""Writer of a study's trials, used by a driver that holds a lease.
 
-Every act is one transaction, Optuna's writes and ours together. A driver that dies at any moment, or loses its
-connection before it hears whether an act was stored, leaves the study before the act or after it, and may do it again.
+Every act is one transaction, with Optuna's writes and ours. If a driver dies, or loses its connection before it knows
+whether an act was stored, the act is stored completely or not at all, and may be repeated.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ from weightsearch.study.trials import KEPT, in_group
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try at training a trial: a name that no other try has, and the epochs that it took over from a checkpoint.
-    order: that of its trial's Assignment, or of the worker's failure that it follows."""
+    """An attempt to train a trial. name: unique. resumed_from: last epoch of the checkpoint that it resumed from.
+    order: order of its trial's Assignment, or of the worker failure before it."""
 
     name: str
     resumed_from: int
@@ -54,15 +54,16 @@ BeforeEnd = Callable[[int, TrialState], None]
 
 
 class Stored(NamedTuple):
-    """new: the epoch was not there before. removed: epochs of an earlier attempt that had to go."""
+    """Result of storing an epoch. new: it was not stored before. removed: number of removed epochs of an earlier
+    attempt."""
 
     new: bool
     removed: int
 
 
 class Writer:
-    """A driver's changes to the trials of a study. before_end: called inside the act that ends a trial, while it can be
-    written still."""
+    """Writes a driver's changes to the trials of a study. before_end: called in the transaction that ends a trial,
+    while the trial can still be changed."""
 
     def __init__(self, store: StudyStore, lease: Lease, before_end: BeforeEnd | None = None) -> None:
         self.store = store
@@ -74,8 +75,8 @@ class Writer:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """Everything inside is stored together or not at all, and only while the lease stands; acts may be nested.
-        Raises StudyHeld if another driver took over, StoreUnavailable while the database is away."""
+        """Open a transaction: everything inside is stored together or not at all, and only while the lease is valid.
+        May be nested. Raises StudyHeld if another driver took over, StoreUnavailable if the database is unavailable."""
         if self._held is not None:
             yield self._held
             return
@@ -92,33 +93,33 @@ class Writer:
             self._held = None
 
     def reclaim(self) -> list[int]:
-        """Let the trials of drivers that died wait. Returns their numbers."""
+        """Set the trials of dead drivers to WAITING. Returns their numbers."""
         with self.transaction() as connection:
             return leases.reclaim(self.store, connection)
 
     def others(self) -> list[leases.Holder]:
-        """The other drivers that run the study."""
+        """Other drivers that hold a lease on the study."""
         with self.store.database.reading() as connection:
-            found = leases.holders(self.store, connection)
-        return [holder for holder in found if holder.driver_id != self.lease.driver_id]
+            holders = leases.holders(self.store, connection)
+        return [holder for holder in holders if holder.driver_id != self.lease.driver_id]
 
     def enqueue_baseline(self, name: str, params: Mapping[str, Any]) -> None:
-        """Add a trial with given values of searched parameters, to be tried before any the sampler proposes."""
+        """Add a trial with given values of searched parameters, to be trained before the sampler's proposals."""
         with self.transaction():
             self.store.study.enqueue_trial(dict(params), user_attrs={BASELINE: name})
 
     def correct_baseline(self, number: int, params: Mapping[str, Any]) -> None:
-        """Give a waiting baseline the values that an older weightsearch left out, such as 10.0 for the choice 10."""
+        """Correct the values of a waiting baseline, for studies of older versions (10.0 for the choice 10 was lost)."""
         with self.transaction():
             trial_id = self.store.trial_id(number)
             if optuna_internals.fixed_params(self.store.storage, trial_id) != dict(params):
                 optuna_internals.fix_params(self.store.storage, trial_id, params)
 
     def ask(self, sampler: BaseSampler, space: Mapping[str, BaseDistribution]) -> FrozenTrial:
-        """The next waiting trial, or a new one, with a value for every parameter of the space, set to RUNNING and
-        assigned to this driver.
+        """Take the next waiting trial or create a trial, with a value for every parameter of the space; set it to
+        RUNNING and assign it to this driver.
 
-        A baseline's values stand as they are; those outside the space are not parameters of the trial.
+        A baseline's values are not changed; its values outside the space are not parameters of the trial.
         """
         with self.transaction() as connection:
             study = self.store.study
@@ -134,7 +135,7 @@ class Writer:
             return self.store.storage.get_trial(trial_id)
 
     def assigned(self) -> list[int]:
-        """The numbers of this driver's RUNNING trials."""
+        """Numbers of this driver's RUNNING trials."""
         assignments = tables.assignments
         mine = sa.select(assignments.c.trial_id).where(assignments.c.driver_id == self.lease.driver_id)
         with self.store.database.reading() as connection:
@@ -142,9 +143,9 @@ class Writer:
         return [row.number for row in self.store.states() if row.state == TrialState.RUNNING and row.trial_id in ids]
 
     def record(self, number: int, attempt: Attempt, record: EpochRecord) -> Stored:
-        """Store an epoch with everything that belongs to it, Optuna's intermediate value included. If it was stored
-        before nothing changes. Epochs that the attempt neither trained nor took over are removed: those after the ones
-        that its checkpoint brought, and those that its checkpoint has otherwise."""
+        """Store an epoch with all its measurements and Optuna's intermediate value. An epoch that is already stored is
+        not changed. Stored epochs that do not belong to the attempt are removed: those after its checkpoint, and those
+        that differ from its checkpoint."""
         objectives = list(self.store.config["objectives"])
         with self.transaction() as connection:
             trial_id = self.store.trial_id(number)
@@ -168,19 +169,19 @@ class Writer:
             return Stored(new=True, removed=removed)
 
     def should_prune(self, number: int, pruner: optuna.pruners.BasePruner) -> bool:
-        """The pruner's decision on a trial's epochs so far. It may store notes."""
+        """Ask the pruner about a trial's epochs so far. The pruner may store notes."""
         with self.transaction():
             study = self.store.study
             study.pruner = pruner
             optuna_internals.read_anew(study)
             return pruner.prune(study, self.store.trial(number))
 
-    def complete(self, number: int, kept: int | None = None, pictures: Sequence[Picture] = ()) -> None:
-        """The trial trained to the end: its values are those of its last epoch, or of the one that is kept."""
+    def complete(self, number: int, epoch: int | None = None, pictures: Sequence[Picture] = ()) -> None:
+        """End a trial as COMPLETE, with the values of its last epoch. epoch: epoch to use instead (early stopping)."""
         with self.transaction() as connection:
             self._insert_pictures(connection, number, pictures)
-            if kept is not None:
-                self.store.storage.set_trial_user_attr(self.store.trial_id(number), KEPT, kept)
+            if epoch is not None:
+                self.store.storage.set_trial_user_attr(self.store.trial_id(number), KEPT, epoch)
             metrics = self.store.metrics(number)
             values = [metrics[name] for name in self.store.config["objectives"]]
             self.before_end(number, TrialState.COMPLETE)
@@ -192,14 +193,14 @@ class Writer:
             self.store.study.tell(number, state=TrialState.PRUNED)
 
     def fail(self, number: int, reason: str) -> None:
-        """reason: one line, shown wherever the trial is."""
+        """End a trial as FAIL. reason: one line, shown with the trial."""
         with self.transaction():
             self.store.storage.set_trial_user_attr(self.store.trial_id(number), REASON, reason)
             self.before_end(number, TrialState.FAIL)
             self.store.study.tell(number, state=TrialState.FAIL)
 
     def failures(self, number: int) -> int:
-        """The number of times that a trial's worker has failed, under all drivers."""
+        """Number of failures of a trial's worker, over all drivers."""
         mine = tables.assignments.c.trial_id == self.store.trial_id(number)
         with self.store.database.reading() as connection:
             return int(connection.scalar(sa.select(tables.assignments.c.failures).where(mine)) or 0)
@@ -210,12 +211,12 @@ class Writer:
             connection.execute(sa.update(tables.assignments).where(mine).values(failures=failures))
 
     def put_back(self, number: int) -> None:
-        """Let a running trial wait: the next driver takes it up again under its number."""
+        """Set a running trial to WAITING: the next driver resumes it under the same number."""
         with self.transaction():
             self.store.storage.set_trial_state_values(self.store.trial_id(number), TrialState.WAITING)
 
     def record_test(self, number: int, metrics: Mapping[str, float]) -> None:
-        """Store the final comparison's metrics on the test split."""
+        """Store a trial's metrics on the test split, of the final comparison."""
         with self.transaction() as connection:
             trial_id = self.store.trial_id(number)
             epoch = self.store.epoch_that_counts(number)
@@ -226,16 +227,16 @@ class Writer:
                 connection.execute(sa.insert(table), rows)
 
     def _insert_pictures(self, connection: Connection, number: int, pictures: Sequence[Picture]) -> None:
-        """Store a trial's pictures; those of a frame and of its truth are stored once for all trials."""
+        """Store a trial's pictures; the pictures of frames and ground truth are stored once for all trials."""
         table = tables.pictures
         mine = table.c.study_id == self.store.study_id
         shared = sa.select(table.c.frame, table.c.kind).where(mine, table.c.number == tables.OF_ALL)
-        known = {(row.frame, row.kind) for row in connection.execute(shared)}
+        stored = {(row.frame, row.kind) for row in connection.execute(shared)}
         connection.execute(sa.delete(table).where(mine, table.c.number == number))
         rows: list[dict[str, Any]] = []
         for picture in pictures:
             of_all = picture.kind in SHARED_PICTURES
-            if not of_all or (picture.frame, picture.kind) not in known:
+            if not of_all or (picture.frame, picture.kind) not in stored:
                 owner = tables.OF_ALL if of_all else number
                 rows.append({"study_id": self.store.study_id, "number": owner, **asdict(picture)})
         if rows:
@@ -250,7 +251,7 @@ class Writer:
             connection.execute(sa.insert(table).values(**first))
 
     def _begin_attempt(self, connection: Connection, trial_id: int, attempt: Attempt) -> int:
-        """Returns the number of epochs removed."""
+        """Store a new attempt, and remove epochs that it does not continue. Returns the number of removed epochs."""
         mine = tables.trials.c.trial_id == trial_id
         row = connection.execute(sa.select(tables.trials.c.attempt, tables.trials.c.attempts).where(mine)).first()
         if row is not None and row.attempt == attempt.name:
@@ -269,8 +270,8 @@ class Writer:
         return removed
 
     def _remove_epochs(self, connection: Connection, trial_id: int, last: int) -> int:
-        """Remove the epochs after `last`, and what a pruner noted of them: successive halving keeps the value with
-        which a trial came to a rung. Returns how many there were."""
+        """Remove the epochs after `last`, and the pruner's notes on them: successive halving stores the value with
+        which a trial reached a rung. Returns the number of removed epochs."""
         values = self._intermediate
         late = (values.c.trial_id == trial_id) & (values.c.step > last)
         removed = list(connection.scalars(sa.select(values.c.intermediate_value).where(late)))

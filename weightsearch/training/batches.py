@@ -1,4 +1,4 @@
-"""Batches in a given order, the next one gathered while the last is trained on."""
+"""Batches in a given order; the next batch is gathered while the current one is used."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from weightsearch.data.dataset import Dataset
 
 
 def batches(dataset: Dataset, order: NDArray[np.int64], batch_size: int, device: torch.device) -> Iterator[Batch]:
-    """Batches of these frames on the device; the last may be smaller. On a GPU they pass through pinned memory and are
-    copied without waiting."""
+    """Yield batches of these frames on the device; the last may be smaller. For a GPU they are copied asynchronously
+    from pinned memory."""
     pin = device.type == "cuda"
     chunks = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     with ThreadPoolExecutor(max_workers=1) as pool:

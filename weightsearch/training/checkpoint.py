@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, read without running anything."""
+"""Checkpoints: written atomically, read without executing code."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ FORMAT: Final = 1
 
 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Replace the file by this state, whole or not at all. Raises WeightsearchError if it cannot be written."""
-    buffer = io.BytesIO()  # torch makes a false error of whatever interrupts it while it writes to a file
+    """Replace the file by this state atomically. Raises WeightsearchError if it cannot be written."""
+    buffer = io.BytesIO()  # torch raises a misleading error if writing to a file is interrupted
     torch.save({"format": FORMAT, **state}, buffer)
     write_bytes(path, buffer.getbuffer(), "the checkpoint ")
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Raises CheckpointError for a file that is missing, damaged or not a checkpoint of this program."""
+    """Read a checkpoint. Raises CheckpointError if it is missing, damaged or of another program."""
     state = read_file(path)
     if not is_own(state):
         raise CheckpointError(
@@ -49,14 +49,14 @@ def read_file(path: Path) -> Any:
 
 
 def is_own(state: Any) -> bool:
-    """True if a file's content is a checkpoint of this version of weightsearch."""
+    """Return True if a file's content is a checkpoint of this version of weightsearch."""
     return isinstance(state, dict) and state.get("format") == FORMAT
 
 
 def essentials(configuration: Configuration) -> dict[str, Any]:
-    """Everything that a training's numbers depend on, flat: dotted path -> plain value."""
+    """All settings that a training's results depend on: dotted path -> plain value."""
     plain = configuration.model_dump(mode="json", exclude={"name": True, "analysis": True, "resources": True})
-    if not configuration.data.neighbours:  # as before there were any
+    if not configuration.data.neighbours:  # compatible with older checkpoints, which have none
         del plain["data"]["neighbours"]
     plain["resources"] = {"cpus_per_trial": configuration.resources.cpus_per_trial}
     return flat(plain)

@@ -1,4 +1,4 @@
-"""The cost of a configuration's network: parameters, multiply-adds, images a second, memory."""
+"""Cost of a configuration's network: parameters, multiply-adds, images per second, memory."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ ROUNDS: Final = 5
 
 @dataclass(frozen=True)
 class Cost:
-    """encoder: None where the model has none of that name. size: height, width in pixels. encoder_parameters,
-    parameters: the encoder's and all. multiply_adds: of one image forward. predicted, trained: images a second, forward
-    alone and in training, medians. memory: bytes that the training takes at its peak, besides the bare program; on a
-    GPU those of PyTorch's allocator; None where the system does not tell."""
+    """Cost of a network. encoder: option of the model, None if it has no such option. size: height, width in pixels.
+    encoder_parameters, parameters: of the encoder, of the whole network. multiply_adds: of the forward pass of an
+    image. predicted, trained: median images per second, in inference and in training. memory: peak bytes of training,
+    without the program itself; on a GPU, of PyTorch's allocator; None if unknown."""
 
     encoder: str | None
     size: tuple[int, int]
@@ -54,25 +54,24 @@ class Cost:
 def measure_cost(
     configuration: Configuration, device: torch.device, *, seconds: float = 2.5, cpu_time: bool = False
 ) -> Cost:
-    """Measure in a process of its own, on made-up frames: nothing is read. seconds: for each rate. cpu_time: rates by
-    the processor time of all the process's threads, which other programs on the machine disturb little, instead of the
-    wall clock; on a CPU only. Raises WeightsearchError, ModelError for whatever the network raises and where the memory
-    does not suffice."""
+    """Measure the cost in a separate process, on noise frames; no data are read. seconds: measuring time of each rate.
+    cpu_time: rates by processor time of all threads instead of the wall clock, less disturbed by other programs; on a
+    CPU only. Raises WeightsearchError; ModelError for errors of the network and insufficient memory."""
     if cpu_time and device.type != "cpu":
         raise WeightsearchError(f"--cpu-time: found the device {device}; processor time says nothing of a GPU")
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
         try:
-            found = pool.submit(_measured, configuration, str(device), seconds, cpu_time).result()
-        except BrokenProcessPool:  # killed for the memory it took
-            found = _no_memory(configuration, str(device))
-    if isinstance(found, str):
-        raise ModelError(found)
-    return found
+            result = pool.submit(_measured, configuration, str(device), seconds, cpu_time).result()
+        except BrokenProcessPool:  # killed because of its memory
+            result = _no_memory(configuration, str(device))
+    if isinstance(result, str):
+        raise ModelError(result)
+    return result
 
 
 def _measured(configuration: Configuration, device: str, seconds: float, cpu_time: bool) -> Cost | str:
-    """The cost, or why there is none: not every exception finds its way from one process to another."""
+    """The cost, or an error message: not every exception can be passed between processes."""
     try:
         return _measure(configuration, device, seconds, time.process_time if cpu_time else time.perf_counter)
     except WeightsearchError as error:
@@ -97,7 +96,7 @@ def _measure(configuration: Configuration, device_name: str, seconds: float, clo
     resolve("model", configuration.model.name)
     build_criterion(configuration)
     _warm_up(configuration, device)
-    before = _memory(device, peak=False)  # with all that is imported, and with what PyTorch takes at its first step
+    before = _memory(device, peak=False)  # after all imports and PyTorch's first step
     with tempfile.TemporaryDirectory() as folder:
         size, batch_size = configuration.data.size, configuration.train.batch_size
         data = noise(configuration, batch_size, Path(folder))
@@ -112,12 +111,12 @@ def _measure(configuration: Configuration, device_name: str, seconds: float, clo
         peak = _memory(device, peak=True)
         memory = None if peak is None or before is None else peak - before
         batch = replace(next(iter(batches(trainer.dataset, order, batch_size, device))), features=())
-        one = replace(next(iter(batches(trainer.dataset, order[:1], 1, device))), features=())
+        single = replace(next(iter(batches(trainer.dataset, order[:1], 1, device))), features=())
         network.eval()
         with torch.inference_mode(), trainer.precision.autocast():
             predicted = rate(lambda: predict(network, batch))
             with FlopCounterMode(display=False) as counter:
-                predict(network, one)
+                predict(network, single)
     encoder = getattr(network, "encoder", None)
     return Cost(
         encoder=configuration.model.options.get("encoder"),
@@ -134,7 +133,7 @@ def _measure(configuration: Configuration, device_name: str, seconds: float, clo
 
 
 def _warm_up(configuration: Configuration, device: torch.device) -> None:
-    """A step of training of the smallest network."""
+    """Train a minimal network for one step."""
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 1, 3), torch.nn.BatchNorm2d(1)).to(device)
     optimizer = make_optimizer(network, configuration.train.model_copy(update={"encoder_lr": None}))
     network(torch.rand(1, 3, 32, 32, device=device)).sum().backward()
@@ -148,7 +147,7 @@ def _count(module: torch.nn.Module) -> int:
 def _rate(
     device: torch.device, images: int, work: Callable[[], object], seconds: float, clock: Callable[[], float]
 ) -> float:
-    """Images a second: the median of some rounds, after one that does not count."""
+    """Images per second: the median of ROUNDS rounds, after an untimed call. images: per call of `work`."""
     work()
     rates: list[float] = []
     for _ in range(ROUNDS):
@@ -163,11 +162,11 @@ def _rate(
 
 
 def _memory(device: torch.device, *, peak: bool) -> int | None:
-    """Bytes in use, now or at most so far; None where that cannot be had."""
+    """Bytes in use, now or at the peak; None if unknown."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) if peak else torch.cuda.memory_allocated(device)
     status = Path("/proc/self/status")
-    if status.exists():  # getrusage's peak is also that of the program that started this one
+    if status.exists():  # getrusage's peak includes the parent process
         fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
         return int(fields["VmHWM" if peak else "VmRSS"].split()[0]) * 1024
     try:

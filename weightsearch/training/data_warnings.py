@@ -1,4 +1,4 @@
-"""Warnings about a data set before anything is trained or measured on it."""
+"""Warnings about a dataset, before training or evaluation."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from weightsearch.metrics.protocol import Protocol, misfit
 def data_warnings(
     dataset: Dataset, protocol: Protocol, splits: Sequence[SplitName] = ("train", "validation")
 ) -> list[str]:
-    """A line each about the unit of the depth in these splits, about frames that stand twice in a split or in two of
-    them, and about a crop that was made for images of other proportions than the dataset has."""
+    """Warnings, a line each: an implausible unit of the depth in these splits, frames that occur twice in a split or in
+    two splits, and a crop for images of other proportions."""
     return _lines(dataset_doubts(dataset, splits), dataset, protocol, splits)
 
 
@@ -27,15 +27,15 @@ def _lines(
     protocol: Protocol,
     splits: Sequence[SplitName] = ("train", "validation"),
 ) -> list[str]:
-    found = [doubt.text for doubt in doubts]
+    lines = [doubt.text for doubt in doubts]
     frames, held = dataset.frames, {split: indices.tolist() for split, indices in dataset.splits.items()}
-    found += frame_warnings(dataset.configuration, frames.videos, frames.names, held)
+    lines += frame_warnings(dataset.configuration, frames.videos, frames.names, held)
     other = misfit(protocol.crop, (size for split in splits for size in dataset.sizes(split)))
-    return found if other is None else [*found, other]
+    return lines if other is None else [*lines, other]
 
 
 def warnings_before_training(dataset: Dataset, protocol: Protocol) -> list[str]:
-    """As `data_warnings`. Raises DataError if too much of the known depth is outside the range."""
+    """Like `data_warnings`. Raises DataError if too much ground-truth depth is outside the range."""
     doubts = dataset_doubts(dataset)
     for doubt in doubts:
         if doubt.refused:
@@ -45,7 +45,7 @@ def warnings_before_training(dataset: Dataset, protocol: Protocol) -> list[str]:
 
 @contextmanager
 def with_warnings(dataset: Dataset, protocol: Protocol) -> Iterator[None]:
-    """Add the data set's warnings to an error about it: depth in another unit may be the cause."""
+    """Add the dataset's warnings to a DataError raised inside: depth in another unit may be the cause."""
     try:
         yield
     except DataError as error:

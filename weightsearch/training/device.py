@@ -1,4 +1,4 @@
-"""The device a training uses, and its precision there."""
+"""Device and precision of a training."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from weightsearch.errors import WeightsearchError
 
 
 def choose_device(configuration: Configuration, name: str = "auto") -> torch.device:
-    """`auto`: a GPU if the configuration's trials get one and there is one. Raises WeightsearchError for a name that
-    this machine cannot serve."""
+    """Choose the device. name: `auto` is a GPU if the configuration's trials use one and one is available. Raises
+    WeightsearchError for a device that this machine does not have."""
     gpus = configuration.resources.gpus_per_trial
     if name == "auto":
         wanted = gpus == "auto" or gpus > 0
@@ -32,7 +32,7 @@ def choose_device(configuration: Configuration, name: str = "auto") -> torch.dev
 
 @dataclass(frozen=True)
 class Precision:
-    """dtype: of autocast, or None for float32. scaler: for fp16's narrow range; does nothing otherwise."""
+    """Precision of a training. dtype: of autocast, None for float32. scaler: loss scaler for fp16, else disabled."""
 
     device: torch.device
     dtype: torch.dtype | None
@@ -44,7 +44,7 @@ class Precision:
         return torch.autocast(self.device.type, dtype=self.dtype)
 
     def scale(self) -> torch.Tensor | None:
-        """The factor that backward passes start from, on the device, if there is one."""
+        """Loss scale on the device; None without loss scaling."""
         if not self.scaler.is_enabled():
             return None
         scaled: torch.Tensor = self.scaler.scale(torch.ones((), device=self.device))

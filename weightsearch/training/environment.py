@@ -1,4 +1,4 @@
-"""Where a training runs, for the record."""
+"""Description of the environment of a training."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ def describe_environment(device: torch.device, threads: int) -> Environment:
 
 @cache
 def cpu() -> str:
-    """The CPU's model, and the instructions that PyTorch uses of it: what the last bits of a result depend on."""
-    found = MODEL.search(_text_of("/proc/cpuinfo"))
-    name = found[1].strip() if found else platform.processor() or platform.machine()
+    """CPU model and the instruction set that PyTorch uses; the last bits of results depend on both."""
+    match = MODEL.search(_text_of("/proc/cpuinfo"))
+    name = match[1].strip() if match else platform.processor() or platform.machine()
     return f"{name} ({torch.backends.cpu.get_cpu_capability()})"
 
 
 def _text_of(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError:  # elsewhere than on Linux
+    except OSError:  # not on Linux
         return ""
 
 
 @cache
 def git_commit() -> str:
-    """The commit of the working folder's repository, with `+` if tracked files have changed; empty outside one."""
+    """Commit of the working folder's repository, with `+` if tracked files have changed; empty outside a repository."""
     try:
         commit = _git("rev-parse", "HEAD")
         return commit + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")

@@ -1,4 +1,4 @@
-"""Metrics of a network on a split."""
+"""Evaluation of a network on a split."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from weightsearch.training.scores import Predicted, open_truths, score
 def evaluate(
     network: nn.Module, dataset: Dataset, split: SplitName, protocol: Protocol, precision: Precision, batch_size: int
 ) -> dict[str, float]:
-    """All metrics, under the protocol, of what the network predicts and the data set knows: depth, the camera's motion,
-    flow; none of a video without truth. Raises TrialFailure for predictions that are not finite and DataError for a
-    split without frames."""
+    """Evaluate a network under the protocol: depth, camera motion and flow, as far as the network predicts them and the
+    dataset has ground truth. Raises TrialFailure for predictions that are not finite, DataError for a split without
+    frames."""
 
     def predictor(batch: Batch, _: slice) -> Predicted:
         return predicted(network, batch, protocol, precision)[1]
@@ -42,13 +42,13 @@ def evaluate(
     was_training = network.training
     network.eval()
     with torch.inference_mode():
-        found = score(dataset, split, protocol, precision.device, batch_size, predictor)
+        metrics = score(dataset, split, protocol, precision.device, batch_size, predictor)
     network.train(was_training)
-    return found
+    return metrics
 
 
 def predicted(network: nn.Module, batch: Batch, protocol: Protocol, precision: Precision) -> tuple[Outputs, Predicted]:
-    """The network's outputs for a batch, and the same as predictions for the metrics."""
+    """The network's outputs for a batch, and the predictions for the metrics."""
     with precision.autocast():
         prediction = predict(network, batch)
         depth = as_protocol(network, prediction, batch, protocol) if "depth" in prediction else None
@@ -57,13 +57,13 @@ def predicted(network: nn.Module, batch: Batch, protocol: Protocol, precision: P
 
 
 def predicted_depth(network: nn.Module, batch: Batch, protocol: Protocol) -> Tensor:
-    """Depth as the protocol takes it, in metres, [B, 1, H, W] at the protocol's size, at the network's own where that
-    is native; neither clamped nor scaled."""
+    """Predict depth under the protocol, in metres, [B, 1, H, W], neither clamped nor scaled. Its size is the
+    protocol's, or the network's for a native protocol."""
     return as_protocol(network, predict(network, batch), batch, protocol)
 
 
 def as_protocol(network: nn.Module, prediction: dict[str, Tensor], batch: Batch, protocol: Protocol) -> Tensor:
-    """`predicted_depth` of a prediction that has been made already."""
+    """`predicted_depth` from an existing prediction."""
     depth = _depth(network, prediction, protocol)
     if not protocol.flip_average:
         return depth
@@ -91,9 +91,11 @@ def evaluate_checkpoint(
     look: Callable[[nn.Module, Dataset, Protocol, Precision], None] | None = None,
     on_warning: Callable[[str], None] | None = None,
 ) -> tuple[dict[str, float], Protocol]:
-    """A checkpoint's metrics on a split and the protocol they were taken under. epochs: what it must have been trained
-    for. look: is shown the network. on_warning: told what looks wrong about the data. Raises WeightsearchError, of a
-    checkpoint that is not there or not as it should be CheckpointError."""
+    """Evaluate a checkpoint on a split. Returns the metrics and the protocol.
+
+    epochs: number of epochs that it must have been trained for. look: called with the network. on_warning: called with
+    warnings about the data. Raises WeightsearchError; CheckpointError for a missing or unusable checkpoint.
+    """
     device = choose_device(configuration, device_name)
     torch.set_num_threads(configuration.resources.cpus_per_trial)
     network = load_network(configuration, checkpoint, device, epochs)
@@ -112,8 +114,8 @@ def evaluate_checkpoint(
 def load_network(
     configuration: Configuration, checkpoint: Path, device: torch.device, epochs: int | None = None
 ) -> nn.Module:
-    """The configuration's network with the weights of a checkpoint, ours or a state dict that another program saved.
-    epochs: what it must have been trained for. Raises WeightsearchError if they do not fit."""
+    """Build the configuration's network and load a checkpoint: of weightsearch, or a state dict of another program.
+    epochs: number of epochs that it must have been trained for. Raises WeightsearchError if it does not fit."""
     state = read_file(checkpoint)
     network = build_network(configuration, device)
     if is_own(state):
@@ -144,10 +146,10 @@ def _load_own(
 
 
 def _load_foreign(network: nn.Module, checkpoint: Path, held: Mapping[str, Tensor]) -> None:
-    """Weights that another program saved, under whatever prefix."""
-    wanted = {name: one for name, one in network.state_dict().items() if isinstance(one, Tensor)}
-    found = matching(held, wanted, f"the checkpoint {checkpoint}")
+    """Load weights of another program, with any prefix."""
+    wanted = {name: tensor for name, tensor in network.state_dict().items() if isinstance(tensor, Tensor)}
+    matched = matching(held, wanted, f"the checkpoint {checkpoint}")
     needed = [name for name in wanted if not counter(name)]
-    check_fit(found, held, wanted, needed, (), f"the checkpoint {checkpoint} does not fit the network")
-    check_finite(found.tensors, f"the checkpoint {checkpoint}")
-    network.load_state_dict(found.tensors, strict=False)
+    check_fit(matched, held, wanted, needed, (), f"the checkpoint {checkpoint} does not fit the network")
+    check_finite(matched.tensors, f"the checkpoint {checkpoint}")
+    network.load_state_dict(matched.tensors, strict=False)

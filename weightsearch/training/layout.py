@@ -1,4 +1,4 @@
-"""The memory layout of a network's tensors."""
+"""Memory layout of a network's tensors."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ FEW: Final = 16  # channels
 
 
 def channels_last(network: nn.Module, device: torch.device) -> nn.Module:
-    """The network with its weights channels-last, which is faster on CPUs and GPUs.
+    """Convert a network's weights to channels-last, which is faster on CPUs and GPUs.
 
-    On a CPU, convolutions of one pixel with a stride and few input channels, such as a branch of FastViT's and
-    MobileOne's stem, are computed on every stride-th pixel with a stride of 1, which is the same: channels-last, their
-    gradient writes beyond its memory (seen with torch 2.14 and oneDNN 3.12, up to 8 channels).
+    Workaround on a CPU: the gradient of strided 1x1 convolutions with few input channels, such as a branch of the stems
+    of FastViT and MobileOne, writes beyond its memory in channels-last (seen with torch 2.14 and oneDNN 3.12, up to 8
+    channels). They are computed with stride 1 on every stride-th pixel, which is equivalent.
     """
     network = network.to(memory_format=torch.channels_last)
     if device.type == "cpu":

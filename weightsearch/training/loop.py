@@ -1,4 +1,4 @@
-"""The training loop: one for every system, without Ray and without Optuna."""
+"""Training loop of all systems, without Ray and Optuna."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ from weightsearch.training.protocols import protocol_of
 from weightsearch.training.recorder import Recorder
 from weightsearch.training.seeding import seed_process, sequence, shuffled
 
-CHECK_EVERY: Final = 100  # steps between looks for non-finite values on a GPU, each of which waits for it
+CHECK_EVERY: Final = 100  # steps between checks for non-finite values on a GPU, since each check waits for the GPU
 
 
 class Trainer:
-    """Trains one configuration, an epoch at a time.
+    """Trains a configuration, one epoch at a time.
 
-    On a CPU the same configuration gives the same numbers bit for bit, whether it ran through or was resumed from a
-    checkpoint, for the same number of threads. history: the records of the epochs done, those before a resume included.
-    account: of the time for probes, if it is shared with other trainings.
+    On a CPU, with the same number of threads, a configuration gives bit-identical results, with or without a resume
+    from a checkpoint. history: records of the trained epochs, including epochs before a resume. account: time account
+    for probes, if shared with other trainings.
     """
 
     def __init__(
@@ -71,14 +71,14 @@ class Trainer:
             self.dataset = with_features(dataset, self.network, device)
         self.masking = build_masking(configuration)
         self.history: list[EpochRecord] = []
-        self.kept: dict[str, Tensor] = {}  # under early stopping: the network at its best epoch
+        self.best_weights: dict[str, Tensor] = {}  # with early stopping: state of the network at its best epoch
         frames = len(dataset.splits["train"])
         self.batch_size = min(configuration.train.batch_size, frames)
         self.steps_per_epoch = frames // self.batch_size
 
     @property
     def epoch(self) -> int:
-        """Epochs done."""
+        """Number of trained epochs."""
         return len(self.history)
 
     @property
@@ -87,7 +87,7 @@ class Trainer:
 
     @property
     def result(self) -> EpochRecord:
-        """The record of the epoch that counts."""
+        """Record of the epoch that counts."""
         return self.history[self.configuration.train.epoch_that_counts(self.epoch, self._curve()) - 1]
 
     def _curve(self) -> list[float]:
@@ -95,8 +95,8 @@ class Trainer:
         return [] if watched is None else [record.metrics[watched] for record in self.history]
 
     def train_epoch(self) -> EpochRecord:
-        """One epoch of training, then the metrics on the validation split. Raises TrialFailure for values that are not
-        finite. Frames that do not fill a batch are left to another epoch."""
+        """Train an epoch, then evaluate on the validation split. Raises TrialFailure for values that are not finite.
+        Frames that do not fill a batch are left out of this epoch."""
         started = self.clock()
         epoch = self.epoch + 1
         seed = self.configuration.seed
@@ -121,11 +121,13 @@ class Trainer:
         )
         self.history.append(record)
         if self.configuration.train.early_stopping is not None and self.result is record:
-            self.kept = {name: value.detach().to("cpu", copy=True) for name, value in self.network.state_dict().items()}
+            self.best_weights = {
+                name: value.detach().to("cpu", copy=True) for name, value in self.network.state_dict().items()
+            }
         return record
 
     def _begin_to_learn(self, epoch: int) -> None:
-        """Training mode, for the parts whose time has come."""
+        """Set training mode, and `requires_grad` of the parameters that learn in this epoch (train.start_epochs)."""
         train = self.configuration.train
         waiting = waiting_parts(self.network, train.start_epochs, epoch)
         train_mode(self.network, frozen=train.freeze_encoder, waiting=waiting)
@@ -136,8 +138,8 @@ class Trainer:
             raise ModelError(f"train.start_epochs: nothing learns in epoch {epoch}")
 
     def train_steps(self, order: NDArray[np.int64], recorder: Recorder, epoch: int) -> None:
-        """A step for every batch of these frames. Raises TrialFailure before anything is learned from a value that is
-        not finite; on a GPU, where each look would wait, a while after."""
+        """Train a step for every batch of these frames. Raises TrialFailure for a value that is not finite: on a CPU
+        before the parameters change, on a GPU within CHECK_EVERY steps."""
         check_every = 1 if self.device.type == "cpu" else CHECK_EVERY
         options, seed = self.configuration.augmentation, self.configuration.seed
         for step, plain in enumerate(batches(self.dataset, order, self.batch_size, self.device)):
@@ -150,7 +152,7 @@ class Trainer:
         recorder.check(epoch)
 
     def _backward(self, batch: Batch, step: int, recorder: Recorder) -> None:
-        """Gradients of one batch, clipped, and their record; the optimizer's step is left to the caller."""
+        """Compute and record the clipped gradients of a batch; the caller makes the optimizer's step."""
         train = self.configuration.train
         total_steps = self.steps_per_epoch * train.epochs
         rate = learning_rate(train, self.epoch * self.steps_per_epoch + step, total_steps)
@@ -172,29 +174,33 @@ class Trainer:
         norm = torch.nn.utils.get_total_norm(gradients)
         if train.clip_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, train.clip_norm, norm)
-        # Under fp16 an infinite gradient is the scaler's to handle: it leaves the step out and lowers its factor.
+        # Under fp16 the scaler handles an infinite gradient: it skips the step and lowers its factor.
         watched = norm if scale is None else torch.zeros_like(norm)
         recorder.add(Step(result, scale, batch.valid, balance), watched)
 
     def pictures(self) -> list[Picture]:
-        """Pictures of the predictions of the epoch that counts. Changes nothing."""
+        """Draw pictures of the predictions of the epoch that counts. Does not change the network."""
         count = self.configuration.analysis.pictures
-        now = {name: value.detach().clone() for name, value in self.network.state_dict().items()} if self.kept else {}
+        now = (
+            {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+            if self.best_weights
+            else {}
+        )
         try:
-            if self.kept:
-                self.network.load_state_dict(self.kept)
+            if self.best_weights:
+                self.network.load_state_dict(self.best_weights)
             return draw_pictures(self.network, self.dataset, self.protocol, self.precision, count, self.masking)
         finally:
             if now:
                 self.network.load_state_dict(now)
 
     def state(self) -> dict[str, Any]:
-        """The state that a resumed training needs, as tensors and plain values."""
+        """State for resuming, as tensors and plain values."""
         return {
             "configuration": essentials(self.configuration),
             "content": self.dataset.content,
             "network": self.network.state_dict(),
-            "kept": self.kept,
+            "kept": self.best_weights,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.precision.scaler.state_dict(),
             "history": [record.to_plain() for record in self.history],
@@ -204,7 +210,7 @@ class Trainer:
         write_checkpoint(path, self.state())
 
     def resume(self, path: Path) -> None:
-        """Go on from a checkpoint. Raises WeightsearchError if it is damaged, of another configuration or of other
+        """Resume from a checkpoint. Raises WeightsearchError if it is damaged, or of another configuration or other
         data."""
         state = read_checkpoint(path)
         changed = differences(state["configuration"], essentials(self.configuration))
@@ -217,5 +223,5 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.precision.scaler.is_enabled() and state["scaler"]:
             self.precision.scaler.load_state_dict(state["scaler"])
-        self.kept = state.get("kept", {})
+        self.best_weights = state.get("kept", {})
         self.history = [EpochRecord.from_plain(from_older(plain)) for plain in state["history"]]

@@ -1,4 +1,4 @@
-"""Building a configuration's network, and reading what it predicts."""
+"""Building a configuration's network, and reading its outputs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CPU: Final = torch.device("cpu")
 
 
 def build_network(configuration: Configuration, device: torch.device = CPU) -> nn.Module:
-    """The network of a configuration, initialised from its seed, in its memory layout. Raises ModelError."""
+    """Build the network of a configuration, initialised from its seed, in its memory layout. Raises ModelError."""
     model = configuration.model
     seed_process(configuration.seed, "network")
     try:
@@ -45,13 +45,13 @@ def build_network(configuration: Configuration, device: torch.device = CPU) -> n
 
 
 def _arguments(network: nn.Module) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names of a network's arguments, by position and by keyword: see `predict`."""
+    """Names of a network's positional and keyword arguments: see `predict`."""
     beside = ("neighbours",) if getattr(network, "takes_neighbours", False) else ()
     return ("image", *beside), ("intrinsics",) if getattr(network, "takes_intrinsics", False) else ()
 
 
 def encoder_of(network: nn.Module, key: str) -> nn.Module:
-    """The network's encoder, for the training option `key`. Raises ModelError if it has no module of that name."""
+    """The network's encoder. key: training option that needs it. Raises ModelError if it has no module `encoder`."""
     encoder = getattr(network, "encoder", None)
     if not isinstance(encoder, nn.Module):
         raise ModelError(
@@ -61,8 +61,7 @@ def encoder_of(network: nn.Module, key: str) -> nn.Module:
 
 
 def train_mode(network: nn.Module, *, frozen: bool, waiting: Iterable[nn.Module] = ()) -> None:
-    """Training mode; a frozen encoder keeps its batch-norm statistics, and so do the parts that are not to learn
-    yet."""
+    """Set training mode. A frozen encoder and the waiting parts keep their batch-norm statistics."""
     network.train()
     if frozen:
         encoder_of(network, "freeze_encoder").eval()
@@ -71,8 +70,7 @@ def train_mode(network: nn.Module, *, frozen: bool, waiting: Iterable[nn.Module]
 
 
 def waiting_parts(network: nn.Module, start_epochs: Mapping[str, int], epoch: int) -> list[nn.Module]:
-    """The parts of a network that do not learn in an epoch, counted from 1. Raises ModelError for a name that is no
-    part of it."""
+    """Parts of a network that do not learn yet in an epoch (from 1). Raises ModelError for an unknown part."""
     parts = dict(network.named_children())
     for name in start_epochs:
         if name not in parts:
@@ -81,19 +79,21 @@ def waiting_parts(network: nn.Module, start_epochs: Mapping[str, int], epoch: in
 
 
 class Outputs(dict[str, Tensor]):
-    """Named outputs in float32. made: as the network made them, before they were brought there: one that it computed
-    from another one comes from it only there. network: whose they are, for messages about them."""
+    """Named outputs in float32. made: the network's outputs before conversion, which show which outputs are computed
+    from others. network: the network, for messages."""
 
     def __init__(self, made: Mapping[str, Tensor], network: nn.Module | None = None) -> None:
-        super().__init__((name, one.float() if one.is_floating_point() else one) for name, one in made.items())
+        super().__init__(
+            (name, tensor.float() if tensor.is_floating_point() else tensor) for name, tensor in made.items()
+        )
         self.made = tuple(made.values())
         self.network = network
 
 
 def predict(network: nn.Module, batch: Batch) -> Outputs:
-    """The network's named outputs in float32, from the batch's features where it has them and otherwise from its image,
-    and from its neighbours and intrinsics if the network has the attributes `takes_neighbours` and `takes_intrinsics`.
-    A bare tensor is `depth`. Raises ModelError for anything else."""
+    """Compute the network's named outputs in float32, from the batch's features if it has them, else from its image;
+    also from neighbours and intrinsics if the network has the attributes `takes_neighbours` and `takes_intrinsics`. A
+    single tensor is `depth`. Raises ModelError for any other return value."""
     with own_code(f"model.name: the network {type(network).__name__}", network):
         output = _output(network, batch)
     if isinstance(output, Tensor):
@@ -117,28 +117,28 @@ def _output(network: nn.Module, batch: Batch) -> Any:
 
 
 def _kinds(output: Any) -> str:
-    """The types of a network's return value, for an error message."""
+    """Types of a network's return value, for an error message."""
     if isinstance(output, Mapping) and output:
         return ", ".join(
-            f"{name!r}: {type(one).__name__}" for name, one in output.items() if not isinstance(one, Tensor)
+            f"{name!r}: {type(value).__name__}" for name, value in output.items() if not isinstance(value, Tensor)
         )
     if isinstance(output, list | tuple):
-        return f"a {type(output).__name__} of {', '.join(type(one).__name__ for one in output) or 'nothing'}"
+        return f"a {type(output).__name__} of {', '.join(type(value).__name__ for value in output) or 'nothing'}"
     return type(output).__name__
 
 
 def quantised(network: nn.Module, prediction: dict[str, Tensor], bits: int) -> dict[str, Tensor]:
-    """The outputs as hardware of so many bits gives them. Raises ModelError if the network cannot say."""
+    """Quantise outputs as on hardware with `bits` bits. Raises ModelError if the network does not support it."""
     method = getattr(network, "quantised", None)
     if not callable(method):
         raise ModelError(f"evaluation.bits: the network {type(network).__name__} has no method 'quantised'")
-    found: dict[str, Tensor] = method(prediction, bits)
-    return found
+    outputs: dict[str, Tensor] = method(prediction, bits)
+    return outputs
 
 
 def depth_of(prediction: Mapping[str, Tensor], size: EvaluationSize) -> Tensor:
-    """The predicted depth in metres, [B, 1, H, W], brought to the truth's size by bilinear interpolation; as it is
-    where that is each picture's native one."""
+    """Predicted depth in metres, [B, 1, H, W], resized to `size` by bilinear interpolation; not resized for native
+    size."""
     if "depth" not in prediction:
         raise ModelError(
             f"model.name: {_whose(prediction)} gives no 'depth' to evaluate; it gives {', '.join(prediction)}"
@@ -155,14 +155,14 @@ def depth_of(prediction: Mapping[str, Tensor], size: EvaluationSize) -> Tensor:
 
 
 def resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Maps [B, C, h, w] at a size, by bilinear interpolation."""
+    """Resize maps [B, C, h, w] by bilinear interpolation."""
     if tuple(maps.shape[-2:]) == size:
         return maps
     return torch.nn.functional.interpolate(maps, size=size, mode="bilinear", align_corners=False)
 
 
 def resized_flow(flow: Tensor, size: tuple[int, int]) -> Tensor:
-    """Flow [B, S, 2, h, w] at a size and in its pixels, by bilinear interpolation."""
+    """Resize flow [B, S, 2, h, w] by bilinear interpolation, and convert it to pixels of the new size."""
     height, width = flow.shape[-2:]
     if (height, width) == size:
         return flow

@@ -1,4 +1,4 @@
-"""The optimizer and its learning rate."""
+"""Optimizer and learning rate."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ from weightsearch.training.network import encoder_of
 
 
 def make_optimizer(network: nn.Module, train: Train) -> torch.optim.Optimizer:
-    """The optimizer of all parameters that can learn, in groups that each know their share of the learning rate. Adam
-    is the fused one where it can be: it takes less time on a CPU, and on a GPU every other would wait for the device at
-    each step under fp16. Raises ModelError for an `encoder_lr` where the network has no encoder."""
-    parameters = {id(one): one for one in network.parameters() if one.requires_grad}
+    """Create the optimizer of all trainable parameters, in groups with a share of the learning rate each. Fused
+    implementations are used where possible: they are faster on a CPU, and under fp16 on a GPU other implementations
+    wait for the device at each step. Raises ModelError for `encoder_lr` if the network has no encoder."""
+    parameters = {id(parameter): parameter for parameter in network.parameters() if parameter.requires_grad}
     groups: list[dict[str, Any]] = []
     if train.encoder_lr is not None:
         own = [
-            parameters.pop(id(one)) for one in encoder_of(network, "encoder_lr").parameters() if id(one) in parameters
+            parameters.pop(id(parameter))
+            for parameter in encoder_of(network, "encoder_lr").parameters()
+            if id(parameter) in parameters
         ]
         groups.append({"params": own, "lr": train.encoder_lr, "share": train.encoder_lr / train.lr})
     groups.append({"params": list(parameters.values()), "lr": train.lr, "share": 1.0})
     groups = [group for group in groups if group["params"]]
-    fused = all(_fusible(one, train) for group in groups for one in group["params"])
+    fused = all(_fusible(parameter, train) for group in groups for parameter in group["params"])
     common: dict[str, Any] = {"lr": train.lr, "weight_decay": train.weight_decay, "fused": fused or None}
     if train.optimizer == "sgd":
         return torch.optim.SGD(groups, momentum=train.momentum, **common)
@@ -34,8 +36,8 @@ def make_optimizer(network: nn.Module, train: Train) -> torch.optim.Optimizer:
 
 
 def _fusible(parameter: nn.Parameter, train: Train) -> bool:
-    """Fused SGD wants the momenta of all parameters or of none, but some may get their first gradient later; on a CPU
-    fused steps run over the gaps of a parameter that is a view of another tensor."""
+    """Return True if a parameter can use a fused optimizer. Fused SGD needs momenta of all parameters or none, but some
+    may get their first gradient later. On a CPU, fused steps overwrite the gaps of a parameter that is a view."""
     if train.optimizer == "sgd" and train.momentum > 0:
         return False
     if parameter.device.type != "cpu":
@@ -45,13 +47,13 @@ def _fusible(parameter: nn.Parameter, train: Train) -> bool:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """rate: of what is not the encoder's."""
+    """Set the learning rate of each group by its share. rate: of the parameters outside the encoder."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["share"]
 
 
 def learning_rate(train: Train, step: int, total_steps: int) -> float:
-    """The learning rate of a step (from 0): constant, or down to 0 along a line or half a cosine over the training."""
+    """Learning rate of a step (from 0): constant, or decreasing to 0 linearly or along half a cosine."""
     progress = step / total_steps
     if train.schedule == "linear":
         return train.lr * (1 - progress)

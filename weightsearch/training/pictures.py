@@ -1,4 +1,4 @@
-"""Small pictures of what a network predicts, for people: the frame, its true and predicted depth, the error, motion."""
+"""Small pictures of predictions: the image, true and predicted depth, the error, flow, the mask."""
 
 from __future__ import annotations
 
@@ -32,15 +32,17 @@ from weightsearch.training.scores import knows_depth
 
 LONGEST: Final = 320  # pixels of a picture's longer side
 QUALITY: Final = 85
-LARGEST_ERROR: Final = 0.5  # |y - ŷ| / y at the end of the colours
+LARGEST_ERROR: Final = 0.5  # |y - ŷ| / y at the end of the colour scale
 
-# Corners of Matplotlib's viridis and magma: even steps look even, also to the colour-blind and in grey.
+# Colours of Matplotlib's viridis and magma, perceptually uniform, also for colour-blind readers and in grey.
 VIRIDIS: Final = ("440154", "482878", "3e4989", "31688e", "26828e", "1f9e89", "35b779", "6ece58", "b5de2b", "fde725")
 MAGMA: Final = ("000004", "180f3d", "440f76", "721f81", "9e2f7f", "cd4071", "f1605d", "fd9668", "feca8d", "fcfdbf")
 UNKNOWN: Final = (128, 128, 128)
 
 EVER: Final = 2**31  # an epoch after any warm-up
-Drawn = dict[str, tuple[Image.Image, float, float]]  # by kind, with what the ends of the colours stand for
+Drawn = dict[
+    str, tuple[Image.Image, float, float]
+]  # kind -> (picture, low, high); low, high: values at the ends of the colour scale
 
 
 def draw_pictures(
@@ -51,31 +53,32 @@ def draw_pictures(
     count: int,
     masking: Masking | None = None,
 ) -> list[Picture]:
-    """Pictures of each of `count` frames, evenly spread over the protocol's split: the image; depth where the network
-    gives it, with truth and error where the data set knows it; true and predicted flow to the first neighbour, and the
-    pixels that the mask excludes.
+    """Draw pictures of `count` frames, evenly spread over the protocol's split: the image; predicted depth, with ground
+    truth and error if available; true and predicted flow to the first neighbour, and the pixels that the mask excludes.
 
-    Near is bright; the colours of a frame's depth go from its nearest to its farthest true one (but for 2 % each), the
-    same whoever predicts it; where the truth is not known, from the nearest to the farthest predicted one. Grey where
-    the truth is not known or does not count. Predictions are scaled and clamped as for the metrics.
+    Near is bright. The colours of a frame's depth range from the 2nd to the 98th percentile of its ground truth, the
+    same for all networks; without ground truth, of the prediction. Pixels without ground truth, or outside the
+    protocol, are grey. Predictions are scaled and clamped as for the metrics.
     """
     name_of_split = cast(SplitName, protocol.split)
     split = dataset.splits[name_of_split]
-    places = _spread_over(len(split), count)
+    positions = _spread_over(len(split), count)
     truth = dataset.truth(name_of_split, protocol.size) if knows_depth(dataset, name_of_split) else None
-    found: list[Picture] = []
+    pictures: list[Picture] = []
     was_training = network.training
     network.eval()
     try:
         with torch.inference_mode():
-            for place in places:
-                index = int(split[place])
-                batch = next(iter(batches(dataset, split[place : place + 1], 1, precision.device)))
+            for position in positions:
+                index = int(split[position])
+                batch = next(iter(batches(dataset, split[position : position + 1], 1, precision.device)))
                 with precision.autocast():
                     prediction = predict(network, batch)
                     depth = as_protocol(network, prediction, batch, protocol) if "depth" in prediction else None
                 image = Image.fromarray(np.asarray(dataset.frames.image[index]))
-                true = None if truth is None else next(truth.parts(slice(place, place + 1)))[1].to(precision.device)
+                true = (
+                    None if truth is None else next(truth.parts(slice(position, position + 1)))[1].to(precision.device)
+                )
                 native = (int(dataset.frames.sizes[index, 0]), int(dataset.frames.sizes[index, 1]))
                 size = native if protocol.size == "native" else protocol.size
                 height, width = _fitted(size)
@@ -84,20 +87,23 @@ def draw_pictures(
                     drawn |= _of_depth(resized(depth.float(), size), true, protocol)
                 drawn |= _of_motion(prediction, batch, drawn["image"][0], masking)
                 name = _below(dataset.frames.names[index], dataset.configuration.data.root)
-                found += [Picture(int(place), kind, name, lo, hi, _webp(one)) for kind, (one, lo, hi) in drawn.items()]
+                pictures += [
+                    Picture(int(position), kind, name, lo, hi, _webp(picture))
+                    for kind, (picture, lo, hi) in drawn.items()
+                ]
     finally:
         network.train(was_training)
-    return found
+    return pictures
 
 
 def _spread_over(frames: int, count: int) -> NDArray[np.int64]:
-    """Different places of so many of the frames, of all if they are fewer: the middles of stretches of one length."""
+    """Positions of `count` frames (all, if there are fewer): the middles of stretches of equal length."""
     edges = np.linspace(0, frames, min(count, frames) + 1)
     return ((edges[:-1] + edges[1:] - 1) / 2).round().astype(np.int64)
 
 
 def _of_depth(predicted: torch.Tensor, true: torch.Tensor | None, protocol: Protocol) -> Drawn:
-    """predicted, true: metres, [1, 1, H, W]."""
+    """Draw depth, ground truth and error. predicted, true: metres, [1, 1, H, W]."""
     whole = (predicted.shape[-2], predicted.shape[-1])
     size = _fitted(whole)
     if true is None:
@@ -119,7 +125,7 @@ def _of_depth(predicted: torch.Tensor, true: torch.Tensor | None, protocol: Prot
 
 
 def _ends(depth: torch.Tensor) -> tuple[float, float]:
-    """Between which all but 2 % at each end lie."""
+    """The 2nd and 98th percentile of depths."""
     some = depth[:: max(1, len(depth) // 100_000)]
     low, high = (float(torch.quantile(some, q)) for q in (0.02, 0.98))
     return low, max(high, low * (1 + 1e-6))
@@ -139,13 +145,13 @@ def _of_motion(
         drawn["true flow"] = (flow_picture(seen, longest).resize(image.size), 0.0, longest)
     drawn["flow"] = (flow_picture(flow, longest).resize(image.size), 0.0, longest)
     if masking is not None:
-        kept = masking(prediction, batch, EVER).rigid_pixels[0, 0, 0].cpu().numpy()
-        drawn["left out"] = (mask_picture(image, kept), 0.0, float(1 - kept.mean()))
+        mask = masking(prediction, batch, EVER).rigid_pixels[0, 0, 0].cpu().numpy()
+        drawn["left out"] = (mask_picture(image, mask), 0.0, float(1 - mask.mean()))
     return drawn
 
 
 def _below(name: str, root: str | None) -> str:
-    """A frame's name without the folder of the data set, which is nobody else's business."""
+    """A frame's name without the dataset's folder, which is private."""
     for folder in () if root is None else (Path(root), Path(root).resolve()):
         if Path(name).is_relative_to(folder):
             return str(Path(name).relative_to(folder))
@@ -153,32 +159,32 @@ def _below(name: str, root: str | None) -> str:
 
 
 def _fitted(size: tuple[int, int]) -> tuple[int, int]:
-    """Height, width of a picture of a map of this size."""
+    """Height and width of the picture of a map. size: height, width of the map."""
     scale = min(1.0, LONGEST / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def _dense(values: torch.Tensor, size: tuple[int, int]) -> NDArray[np.float32]:
-    """A map [1, 1, H, W] at a picture's size."""
+    """Resize a map [1, 1, H, W] to a picture's size."""
     scaled = interpolate(values, size=size, mode="bilinear", align_corners=False)
-    found: NDArray[np.float32] = scaled[0, 0].cpu().numpy()
-    return found
+    array: NDArray[np.float32] = scaled[0, 0].cpu().numpy()
+    return array
 
 
 def _spread(values: torch.Tensor, size: tuple[int, int]) -> NDArray[np.float32]:
-    """A map [1, 1, H, W] that is -1 where nothing is known, at a picture's size. Where little is known, as of a laser,
-    its points grow until they can be seen."""
+    """Resize a map [1, 1, H, W] that is -1 where unknown to a picture's size. Points of sparse maps (laser) are
+    enlarged until they are visible."""
     share = float((values >= 0).float().mean())
     factor = max(1, values.shape[-1] // size[1])
     if share < 0.3:
         values = max_pool2d(values, 2 * factor + 1, stride=1, padding=factor)
     scaled = interpolate(values, size=size, mode="nearest")
-    found: NDArray[np.float32] = scaled[0, 0].cpu().numpy()
-    return found
+    array: NDArray[np.float32] = scaled[0, 0].cpu().numpy()
+    return array
 
 
 def _coloured(values: NDArray[np.float32], low: float, high: float, *, near: bool = False) -> Image.Image:
-    """near: the lowest value has the brightest colour."""
+    """Colour a map; negative values are grey. near: the lowest value has the brightest colour."""
     corners = np.array([[int(corner[i : i + 2], 16) for i in (0, 2, 4)] for corner in (VIRIDIS if near else MAGMA)])
     share = np.clip((values - low) / (high - low), 0, 1)
     share = 1 - share if near else share
@@ -197,11 +203,11 @@ def _webp(picture: Image.Image) -> bytes:
 def write_pictures(
     configuration: Configuration, folder: Path, count: int
 ) -> Callable[[nn.Module, Dataset, Protocol, Precision], None]:
-    """A function that draws a network's pictures into a folder as `PLACE-KIND.webp`."""
+    """Make a function that writes a network's pictures to a folder, as `FRAME-KIND.webp`."""
 
     def look(network: nn.Module, dataset: Dataset, protocol: Protocol, precision: Precision) -> None:
         masking = build_masking(configuration)
-        for one in draw_pictures(network, dataset, protocol, precision, count, masking):
-            write_bytes(folder / f"{one.frame:05d}-{one.kind.replace(' ', '-')}.webp", one.content)
+        for picture in draw_pictures(network, dataset, protocol, precision, count, masking):
+            write_bytes(folder / f"{picture.frame:05d}-{picture.kind.replace(' ', '-')}.webp", picture.content)
 
     return look

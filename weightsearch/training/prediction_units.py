@@ -1,4 +1,4 @@
-"""True if predictions look as if they were in another unit than they are read in, or of 1/depth."""
+"""Plausibility of predictions: checks for another unit, and for 1/depth."""
 
 from __future__ import annotations
 
@@ -19,31 +19,32 @@ from weightsearch.errors import DataError
 from weightsearch.metrics.protocol import Protocol, crop_mask
 
 TRUST: Final = "if it is right as it is, --set analysis.check_units=false"
-SAMPLED: Final = 400  # counted pixels of an image
-LIKELY: Final = 2.0  # medians that differ by a factor below it say nothing about a unit
-NEAR: Final = 1.4  # factor by which the median may be off under another unit
-BETTER: Final = 0.5  # of abs_rel: at most so much is left of it under another unit
-# Of abs_rel: a unit is an error if so little is left under another one, and a constant depth has an abs_rel in between.
+SAMPLED: Final = 400  # most sampled pixels per image
+LIKELY: Final = 2.0  # medians that differ by less than this factor are not taken for another unit
+NEAR: Final = 1.4  # factor by which the median may differ under another unit
+BETTER: Final = 0.5  # another unit must reduce abs_rel to at most this share
+# A unit is an error if another unit reduces abs_rel to this share, and abs_rel of a constant depth lies in between.
 SURE: Final = 0.25
 RELATIVE: Final = 1.5  # medians that differ by this factor may be those of relative depth
-ALIKE: Final = 0.5  # median rank correlation with the truth from which predictions have the truth's shape
+ALIKE: Final = 0.5  # median rank correlation from which predictions have the shape of the ground truth
 OUTSIDE: Final = (
     0.5  # share of clamped pixels from which predictions with IMPOSSIBLE medians are an error without a unit
 )
 UNEXPLAINED: Final = 4.0  # medians that differ by this factor give a warning even if no unit explains them
-IMPOSSIBLE: Final = 10.0  # medians that differ by this factor, which a known unit explains, are an error in any case
-OPPOSED: Final = -0.5  # median rank correlation with the truth below which the prediction is 1/depth, an error
-DOUBTFUL: Final = -0.2  # the same, below which a warning is given
+IMPOSSIBLE: Final = 10.0  # medians that differ by this factor, explained by a common unit, are always an error
+OPPOSED: Final = -0.5  # median rank correlation below which predictions are 1/depth, an error
+DOUBTFUL: Final = -0.2  # median rank correlation below which a warning is given
 CLAMPED: Final = 0.25  # share of clamped pixels from which a warning is given, whatever the medians
-FEWEST: Final = 30  # pixels of an image that a correlation needs
-RARER: Final = 0.05  # what each place in CONVENTIONS costs, as the logarithm of the ratio does
+FEWEST: Final = 30  # pixels of an image needed for a correlation
+RARER: Final = 0.05  # penalty per rank in CONVENTIONS, added to the logarithm of the ratio
 MISSING: Final = 1e-3  # share of pixels without a prediction from which a warning is given
 
 
 @dataclass
 class Samples:
-    """Some counted pixels of every image. path: the predictions' file or folder. inverse: whether they were read as
-    1/depth. stored: how they are stored, None before the first image."""
+    """Sampled pixels of every image, among the pixels that the protocol counts. path: file or folder of the
+    predictions. inverse: whether they were read as 1/depth. stored: their storage type, None before the first image.
+    images: predictions and ground truth."""
 
     path: Path
     protocol: Protocol
@@ -52,26 +53,26 @@ class Samples:
     images: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = field(default_factory=list)
 
     def update(self, predicted: Tensor, truth: Tensor, stored: Stored) -> None:
-        """predicted, truth: metres, [1, 1, H, W], not clamped."""
+        """Add an image. predicted, truth: metres, [1, 1, H, W], not clamped."""
         self.stored = stored if self.stored in (None, stored) else "floats"
         inside = crop_mask(self.protocol.crop, (truth.shape[-2], truth.shape[-1]), truth.device)
-        known = (truth > self.protocol.min_depth) & (truth < self.protocol.max_depth) & inside
-        pixels = torch.nonzero(known.flatten()).flatten()
+        counted = (truth > self.protocol.min_depth) & (truth < self.protocol.max_depth) & inside
+        pixels = torch.nonzero(counted.flatten()).flatten()
         pixels = pixels[:: max(1, -(-len(pixels) // SAMPLED))]
         if len(pixels):
-            one, other = (values.flatten()[pixels].double().numpy() for values in (predicted, truth))
-            self.images.append((one, other))
+            sampled, true = (values.flatten()[pixels].double().numpy() for values in (predicted, truth))
+            self.images.append((sampled, true))
 
     def agree(self, factor: float | None = 1.0) -> bool:
-        """True if float predictions have the median of the truth times a factor. Integers do not show
-        the unit of the truth: they may be in the same wrong one."""
+        """Return True if float predictions have the median of the ground truth times a factor. False for integers,
+        which may be in the same wrong unit as the ground truth."""
         if self.stored != "floats" or factor is None or not self.images:
             return False
         return 1 / NEAR < self._median_ratio() / factor < NEAR
 
     def doubts(self, unit: Unit) -> list[str]:
-        """Warnings about the predictions, a line each. unit: the unit in which predictions were read. Raises DataError
-        for predictions that cannot be right."""
+        """Warnings about the predictions, a line each. unit: unit in which they were read. Raises DataError for
+        impossible predictions."""
         if not self.images:
             return []
         lines = []
@@ -89,12 +90,13 @@ class Samples:
         return lines
 
     def _predicted(self) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-        """The pixels that have a prediction, of the images that have such pixels."""
-        pairs = [(one[one > 0], true[one > 0]) for one, true in self.images]
+        """Pixels with a prediction, of the images that have such pixels."""
+        pairs = [(predicted[predicted > 0], true[predicted > 0]) for predicted, true in self.images]
         return [pair for pair in pairs if len(pair[0])]
 
     def _opposed(self) -> str | None:
-        """The line about predictions that fall where the truth rises. Raises DataError if they are opposed."""
+        """Warning about predictions that decrease where the ground truth increases; None if they do not. Raises
+        DataError if they clearly do."""
         correlation = self._correlation()
         if correlation > DOUBTFUL:
             return None
@@ -109,18 +111,18 @@ class Samples:
         return line
 
     def _correlation(self) -> float:
-        """The median of the images' rank correlations with the truth."""
-        found = [value for pair in self._predicted() if (value := _rank_correlation(*pair)) is not None]
-        return float(np.median(found)) if found else 0.0
+        """Median over images of the rank correlation with the ground truth."""
+        correlations = [value for pair in self._predicted() if (value := _rank_correlation(*pair)) is not None]
+        return float(np.median(correlations)) if correlations else 0.0
 
     def _median_ratio(self) -> float:
-        """The median of the images' ratios of the median prediction to the median truth."""
+        """Median over images of the ratio of median prediction to median ground truth."""
         medians = [np.median(predicted) / np.median(true) for predicted, true in self._predicted()]
         return float(np.median(medians)) if medians else 0.0
 
     def _ratio(self, unit: Unit) -> list[str]:
-        """The line about predictions whose medians are not those of the truth. Raises DataError if a unit explains that
-        nothing else would."""
+        """Warning about predictions whose medians differ from the ground truth's. Raises DataError if the unit is
+        certainly wrong."""
         ratio = self._median_ratio()
         clamped = self._clamped(1.0)
         head = (
@@ -136,7 +138,7 @@ class Samples:
                 ]
             if 1 / LIKELY < ratio < LIKELY and clamped > CLAMPED:
                 return [f"{head}; {TRUST}"]
-            return []  # bad predictions
+            return []  # bad predictions, not another unit
         if best is None:
             line = (
                 f"{head}: no usual unit explains that. Predictions without a scale need "
@@ -158,37 +160,37 @@ class Samples:
         return [line]
 
     def _relative(self, ratio: float) -> bool:
-        """True if predictions look like good depth without a scale: their order is the truth's, and most of their error
-        goes when each image is multiplied by the ratio of the medians."""
+        """Return True if predictions look like good relative depth: their order is the ground truth's, and scaling each
+        image by the ratio of the medians removes most of the error."""
         if 1 / RELATIVE < ratio < RELATIVE or self._correlation() < ALIKE:
             return False
-        scaled = [one * (np.median(true) / np.median(one)) for one, true in self._predicted()]
+        scaled = [predicted * (np.median(true) / np.median(predicted)) for predicted, true in self._predicted()]
         true = [true for _, true in self._predicted()]
         return self._error(scaled, true) < BETTER * self._abs_rel(1.0)
 
     def _constant(self) -> float:
-        """abs_rel of a constant depth: the median of all truth."""
+        """abs_rel of a constant depth, the median of all ground truth."""
         true = [true for _, true in self.images]
         median = np.median(np.concatenate(true))
-        return self._error([np.full(len(one), median) for one in true], true)
+        return self._error([np.full(len(values), median) for values in true], true)
 
     def _best(self, ratio: float, unit: Unit) -> tuple[float, str, float] | None:
-        """Units per metre, their name, and what predictions must be multiplied by, of the unit that explains the ratio
-        best; None if none does."""
+        """Find the unit that explains the ratio best: units per metre, name, and factor for the predictions; None if no
+        unit explains it."""
         scale = unit.of(self.stored or "floats")
-        found: list[tuple[float, float, str, float]] = []
+        candidates: list[tuple[float, float, str, float]] = []
         for rank, (units, name) in enumerate(self._names().items()):
             factor = units / scale if self.inverse else scale / units
             off = abs(float(np.log(ratio * factor))) if ratio > 0 else np.inf
             if off < np.log(NEAR) and self._abs_rel(factor) < BETTER * self._abs_rel(1.0):
-                found.append((off + RARER * rank, units, name, factor))
-        if not found:
+                candidates.append((off + RARER * rank, units, name, factor))
+        if not candidates:
             return None
-        _, units, name, factor = min(found)
+        _, units, name, factor = min(candidates)
         return units, name, factor
 
     def _names(self) -> dict[float, str]:
-        """Units per metre that predictions may be in, the most common first, and what they are called."""
+        """Units per metre -> name, of units that predictions may have, the most common first."""
         share = 1 / self.protocol.max_depth
         if self.inverse:
             return {units: f"{units:g} units per 1/metre" for units in CONVENTIONS if self.stored == "integers"}
@@ -202,17 +204,17 @@ class Samples:
         return float(np.mean((values < self.protocol.min_depth) | (values > self.protocol.max_depth)))
 
     def _abs_rel(self, factor: float) -> float:
-        return self._error([factor * one for one, _ in self.images], [true for _, true in self.images])
+        return self._error([factor * predicted for predicted, _ in self.images], [true for _, true in self.images])
 
     def _error(self, predicted: Sequence[NDArray[np.float64]], truth: Sequence[NDArray[np.float64]]) -> float:
-        """abs_rel, the mean over images; predictions are clamped."""
+        """abs_rel with clamped predictions, mean over images."""
         low, high = self.protocol.min_depth, self.protocol.max_depth
         pairs = zip(predicted, truth, strict=True)
-        return float(np.mean([np.mean(np.abs(one.clip(low, high) - true) / true) for one, true in pairs]))
+        return float(np.mean([np.mean(np.abs(depth.clip(low, high) - true) / true) for depth, true in pairs]))
 
 
-def _rank_correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float | None:
-    """Spearman's; None of few pixels, or where one of them is constant."""
-    if len(one) < FEWEST or np.ptp(one) == 0 or np.ptp(other) == 0:
+def _rank_correlation(predicted: NDArray[np.float64], true: NDArray[np.float64]) -> float | None:
+    """Spearman's rank correlation; None for few pixels or constant values."""
+    if len(predicted) < FEWEST or np.ptp(predicted) == 0 or np.ptp(true) == 0:
         return None
-    return float(np.corrcoef(rankdata(one), rankdata(other))[0, 1])
+    return float(np.corrcoef(rankdata(predicted), rankdata(true))[0, 1])

@@ -1,4 +1,4 @@
-"""Depth that any other program predicted, measured under the same protocol."""
+"""Evaluation of depth maps from another program, under the same protocol."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from weightsearch.training.protocols import own_metrics, protocol_of
 
 SUFFIXES: Final = (".npy", ".png")
 SMALLEST: Final = 1e-6  # inverse depth, 1/metres
-CHUNK: Final = 32  # frames whose truth is in memory at a time
+CHUNK: Final = 32  # frames whose ground truth is in memory at a time
 WHOLE: Final = "whole"
 PARTS: Final = (WHOLE, *(name for name in (*CROPS, "kb") if name != "none"))
 
@@ -42,10 +42,10 @@ Note = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Meaning:
-    """The meaning of the numbers in predictions. inverse: of 1/depth (or disparity, if the protocol scales by medians)
-    instead of depth. scale: units per metre; if None they are the data set's own: floats metres, integers
-    `data.depth_scale` units. part: what the maps show, `whole` pictures of whatever proportions or a crop; if None
-    their size says it."""
+    """Meaning of the numbers in predictions. inverse: 1/depth (or disparity, if the protocol scales by medians) instead
+    of depth. scale: units per metre; if None, as in the dataset: floats are metres, integers are in `data.depth_scale`
+    units. part: image region that the maps cover, `whole` (any proportions) or a crop; if None, inferred from their
+    size."""
 
     inverse: bool = False
     scale: float | None = None
@@ -53,19 +53,19 @@ class Meaning:
 
 
 def frame_names(configuration: Configuration, split: SplitName) -> list[str]:
-    """The names of a split's frames in their order. Raises DataError."""
+    """Names of a split's frames, in order. Raises DataError."""
     source = build_source(configuration)
     videos = videos_of(configuration, source)
     return names_of(source, videos, _order(configuration, source, videos, split))
 
 
 def _order(configuration: Configuration, source: Source, videos: Sequence[Video], split: SplitName) -> list[int]:
-    """The indices of a split's frames, as they are trained and measured on."""
+    """Indices of a split's frames, as used in training and evaluation."""
     data = configuration.data
-    found = {split: cut(videos, data.split, (split,))[split]}
+    indices = {split: cut(videos, data.split, (split,))[split]}
     every = range(sum(video.length for video in videos))
     names = names_of(source, videos, every) if data.neighbours else ()
-    return with_neighbours(found, videos, data.neighbours, names)[split]
+    return with_neighbours(indices, videos, data.neighbours, names)[split]
 
 
 def evaluate_predictions(
@@ -76,15 +76,15 @@ def evaluate_predictions(
     progress: Progress | None = None,
     note: Note = lambda _: None,
 ) -> tuple[dict[str, float], Protocol]:
-    """The metrics of predictions on a split, and their protocol.
+    """Evaluate predictions on a split. Returns the metrics and the protocol.
 
-    path: an array [N, h, w] or [N, 1, h, w] in a `.npy` file, in the order of the split's frames; or a folder with a
-    `.npy` or 16-bit `.png` file a frame: named as the frames' own files, or with their numbers in the names (then there
-    may be more of them), or numbered from 0 or 1 on in the frames' order. A map of the proportions of the truth or of
-    the frame's own picture shows it whole, whatever its size; one that has just the size of the protocol's crop shows
-    that crop; of any other meaning.part must say what it shows. note: told which file was taken for which frame where
-    their names are not the same, which crop a map was taken for, in which unit integers were read, and what looks wrong
-    about the unit. Raises DataError that names what is wrong, a unit that cannot be right among it."""
+    path: a `.npy` file with an array [N, h, w] or [N, 1, h, w], in the order of the split's frames; or a folder with a
+    `.npy` or 16-bit `.png` file per frame. The files are named as the frames' files, or have the frames' numbers in
+    their names (further files are ignored), or are numbered from 0 or 1 in the order of the frames. A map with the
+    proportions of the ground truth or of the frame's image covers the whole image; a map with the size of the
+    protocol's crop covers that crop; for any other map, meaning.part must be given. note: called with messages: the
+    assignment of files to frames if names differ, the crop of the maps, the unit of integers, doubts about the unit.
+    Raises DataError for unusable predictions, including an impossible unit."""
     if meaning.part is not None and meaning.part not in PARTS:
         raise DataError(f"unknown part {meaning.part!r}{known_words(meaning.part, PARTS)}")
     source = build_source(configuration)
@@ -105,8 +105,8 @@ def evaluate_predictions(
     samples, depths = Samples(path, protocol, meaning.inverse), []
     told: str | None = None
     natives: set[Size] = set()
-    for place, (true, native) in enumerate(_truths(configuration, split, protocol.size, progress)):
-        name, stored, values = predictions.read(place)
+    for position, (true, native) in enumerate(_truths(configuration, split, protocol.size, progress)):
+        name, stored, values = predictions.read(position)
         if not values.size:
             raise DataError(f"{name}: an empty prediction, {list(values.shape)}")
         size = (true.shape[0], true.shape[1])
@@ -123,10 +123,10 @@ def evaluate_predictions(
         depths.append(sample_of(true))
     if samples.stored == "integers" and meaning.scale is None:
         note(f"integers of {path} are read as {convention(unit.integers)}, as the data set's are; --scale sets others")
-    found = metrics.compute()
+    measured = metrics.compute()
     for line in _warnings(configuration, source, protocol, unit, natives, depths, samples):
         note(f"warning: {line}")
-    return found, protocol
+    return measured, protocol
 
 
 def _warnings(
@@ -138,8 +138,8 @@ def _warnings(
     depths: Sequence[Map],
     samples: Samples,
 ) -> Iterator[str]:
-    """Doubts about the crop and about the units of the ground truth and the predictions, a line each. Raises
-    DataError for a unit that cannot be right: the ground truth's too, if float predictions contradict it."""
+    """Warnings about the crop and the units of ground truth and predictions, a line each. Raises DataError for an
+    impossible unit, of the predictions or (if float predictions contradict it) of the ground truth."""
     if other := misfit(protocol.crop, natives):
         yield other
     wrong = truth_doubts(depths, configuration, lambda: reading_of(configuration, source))
@@ -154,8 +154,8 @@ def _warnings(
 def _truths(
     configuration: Configuration, split: SplitName, size: EvaluationSize, progress: Progress | None
 ) -> Iterator[tuple[Map, Size]]:
-    """True depth of a split's frames in their order, at a size or each at its own, metres, [h, w], and their own sizes;
-    a few at a time, and no others are read."""
+    """Ground-truth depth of a split's frames in order, metres, [h, w], at a size or at native size, with the native
+    sizes. Reads CHUNK frames at a time, of this split only."""
     source = build_source(configuration)
     videos = videos_of(configuration, source)
     order = _order(configuration, source, videos, split)
@@ -176,8 +176,8 @@ def _truths(
 class _Predictions(Kind):
     def __len__(self) -> int: ...
 
-    def read(self, place: int) -> tuple[str, Stored, Map]:
-        """The name for errors, the storage type, and the numbers, metres (1/metres if inverse), [h, w]."""
+    def read(self, position: int) -> tuple[str, Stored, Map]:
+        """Name for errors, storage type, and depth in metres (1/metres if inverse), [h, w]."""
         ...
 
 
@@ -195,9 +195,9 @@ class _Array:
     def __len__(self) -> int:
         return len(self.values)
 
-    def read(self, place: int) -> tuple[str, Stored, Map]:
-        name = f"{self.path}, number {place}"
-        values = self.values[place]
+    def read(self, position: int) -> tuple[str, Stored, Map]:
+        name = f"{self.path}, number {position}"
+        values = self.values[position]
         return name, stored_as(values), _metres(name, values, self.meaning, self.unit)
 
 
@@ -216,8 +216,8 @@ class _Folder:
     def __len__(self) -> int:
         return len(self.files)
 
-    def read(self, place: int) -> tuple[str, Stored, Map]:
-        file = self.files[place]
+    def read(self, position: int) -> tuple[str, Stored, Map]:
+        file = self.files[position]
         values: NDArray[Any] = read_uint16(file) if file.suffix.lower() == ".png" else np.squeeze(read_array(file))
         if values.ndim != 2:
             raise DataError(f"{file}: expected an array [h, w], found {list(values.shape)}")
@@ -225,21 +225,23 @@ class _Folder:
 
 
 def _metres(name: str, values: NDArray[Any], meaning: Meaning, unit: Unit) -> Map:
-    """Metres, or 1/metres, 0 where an integer says that there is no prediction."""
+    """Convert to metres, or 1/metres; 0 where an integer marks a missing prediction."""
     if not np.isfinite(values).all():
         raise DataError(f"{name}: a prediction that is not finite")
     return to_metres(values, unit, holes=not meaning.inverse)
 
 
 def _paired(folder: Path, files: Mapping[str, Path], stems: Sequence[str]) -> tuple[list[Path], str]:
-    """The file of each frame, and how they were found where the names are not the same. By the last number in the
-    names, if every frame has its own there; else files that are merely numbered, from 0 or 1 on, are taken in that
-    order. Raises DataError."""
+    """Assign a file to each frame; also returns how, in words, if the names differ.
+
+    Files are assigned by name, else by the last number in the names if it is unique, else in order if they are numbered
+    from 0 or 1. Raises DataError.
+    """
     if not stems or len(files) < len(stems):
         return list(files.values()), ""
     for way, how in WAYS.items():
-        if (found := way(files, stems)) is not None:
-            return found, how
+        if (paired := way(files, stems)) is not None:
+            return paired, how
     missing = next((stem for stem in stems if stem not in files), stems[0])
     raise DataError(
         f"{folder}: no prediction of the frame {missing}: files must be named as the frames, have their numbers, or be "
@@ -270,7 +272,7 @@ def _in_order(files: Mapping[str, Path], stems: Sequence[str]) -> list[Path] | N
     return [numbered[number] for number in sorted(numbered)]
 
 
-# Ways to find the files of frames -> how, in words; the first that finds one for each frame.
+# Way to assign files to frames -> its description; the first that finds a file for each frame is used.
 WAYS: Final[Mapping[Callable[[Mapping[str, Path], Sequence[str]], list[Path] | None], str]] = {
     _by_name: "",
     _by_number: "files found by the number in their names",
@@ -279,19 +281,19 @@ WAYS: Final[Mapping[Callable[[Mapping[str, Path], Sequence[str]], list[Path] | N
 
 
 def _stem(name: str) -> str:
-    """The name of the file of a frame's prediction: its picture's, or the frame's where many are in one file."""
+    """File stem of a frame's prediction: the stem of its image file, or the frame's name if a file has many frames."""
     last = Path(name)
     return last.stem if last.suffix.lower() in PICTURES else last.name
 
 
 def _last_number(stem: str) -> int | None:
-    found = re.findall("[0-9]+", stem)
-    return int(found[-1]) if found else None
+    numbers = re.findall("[0-9]+", stem)
+    return int(numbers[-1]) if numbers else None
 
 
 def _part(name: str, shape: Size, of_protocol: str, size: Size, native: Size) -> str:
-    """The part that a map of this shape shows: the whole picture or the protocol's crop. Raises DataError if it may be
-    either or neither."""
+    """Image region that a map of this shape covers: the whole image or the protocol's crop. Raises DataError if it is
+    ambiguous."""
     sizes = {size, native}
     if shape in sizes:
         return WHOLE
@@ -306,14 +308,14 @@ def _part(name: str, shape: Size, of_protocol: str, size: Size, native: Size) ->
     )
 
 
-def _proportional(one: Size, other: Size) -> bool:
-    """True if one is the other at another scale, but for the rounding to whole pixels."""
-    ratio = other[1] / other[0]
-    return abs(one[1] - one[0] * ratio) < 1 or abs(one[0] - one[1] / ratio) < 1
+def _proportional(shape: Size, size: Size) -> bool:
+    """Return True if two sizes have the same proportions, up to rounding to whole pixels."""
+    ratio = size[1] / size[0]
+    return abs(shape[1] - shape[0] * ratio) < 1 or abs(shape[0] - shape[1] / ratio) < 1
 
 
 def _check_shown(part: str, counted: str, size: Size) -> None:
-    """Raise DataError if the protocol's crop counts pixels that the part does not show."""
+    """Raise DataError if the protocol's crop has pixels that the part does not cover. counted: the protocol's crop."""
     inner, outer = (crop_box(crop, size) for crop in (counted, "none" if part == WHOLE else part))
     if any(inner[i] < outer[i] or inner[i + 1] > outer[i + 1] for i in (0, 2)):
         raise DataError(
@@ -327,16 +329,16 @@ def _by(size: Sequence[int]) -> str:
 
 
 def _depth(name: str, values: Map, meaning: Meaning, part: str, size: Size) -> torch.Tensor:
-    """Metres at the truth's size, [1, 1, H, W]; 1/depth is resized before it is turned round, as it was learnt.
-    Outside of the part, where the protocol counts no pixel, it is 1."""
+    """Convert a map to metres at the ground truth's size, [1, 1, H, W]. 1/depth is resized before it is inverted.
+    Pixels outside the part, which the protocol does not count, are 1."""
     if not (values > 0).any():
         raise DataError(f"{name}: no number of the prediction is above 0")
-    found = torch.from_numpy(values)[None, None]
+    depth = torch.from_numpy(values)[None, None]
     height, width = size
     top, bottom, left, right = crop_box("none" if part == WHOLE else part, size)
     if values.shape != (bottom - top, right - left):
-        found = torch.nn.functional.interpolate(
-            found, size=(bottom - top, right - left), mode="bilinear", align_corners=False
+        depth = torch.nn.functional.interpolate(
+            depth, size=(bottom - top, right - left), mode="bilinear", align_corners=False
         )
-    found = 1 / found.clamp(min=SMALLEST) if meaning.inverse else found
-    return torch.nn.functional.pad(found, (left, width - right, top, height - bottom), value=1.0)
+    depth = 1 / depth.clamp(min=SMALLEST) if meaning.inverse else depth
+    return torch.nn.functional.pad(depth, (left, width - right, top, height - bottom), value=1.0)

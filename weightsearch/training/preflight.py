@@ -1,4 +1,4 @@
-"""One small batch through everything, before anything long is started."""
+"""Preflight check: a small batch through network, loss and metrics, before a long training."""
 
 from __future__ import annotations
 
@@ -26,20 +26,22 @@ from weightsearch.user_code import at
 
 Sizes = tuple[tuple[int, int], tuple[int, int]]
 
-PROPORTIONS: Final = 0.1  # by how much a prediction's height over width may differ from the images'
+PROPORTIONS: Final = 0.1  # largest relative difference between the aspect ratios of prediction and images
 
 
 def learning(config: StudyConfig) -> Configuration:
-    """A configuration of a study that learns something: its base, or if all weights are 0 there a baseline."""
+    """A configuration of a study with a weight above 0: its base configuration, else a baseline."""
     baselines = (config.configuration(values) for values in config.search.baselines.values())
-    found = (one for one in (config.base, *baselines) if any(term.weight > 0 for term in one.loss.values()))
-    return next(found, config.base)
+    candidates = (
+        candidate for candidate in (config.base, *baselines) if any(term.weight > 0 for term in candidate.loss.values())
+    )
+    return next(candidates, config.base)
 
 
 def used_terms(config: StudyConfig) -> frozenset[str]:
-    """The loss terms that have a weight above 0 in some trial of a study."""
-    first = {name: found.ends()[0] for name, found in config.space.items()}
-    tried = [first | {name: value} for name, found in config.space.items() for value in found.ends()]
+    """Loss terms with a weight above 0 in at least one trial of a study."""
+    first = {name: allowed.ends()[0] for name, allowed in config.space.items()}
+    tried = [first | {name: value} for name, allowed in config.space.items() for value in allowed.ends()]
     used = [weighted_terms(config.configuration(values)) for values in (*tried, *config.search.baselines.values())]
     return frozenset().union(*used)
 
@@ -50,11 +52,13 @@ def preflight(
     metrics: Iterable[str] = (),
     terms: Collection[str] | None = None,
 ) -> Sizes | None:
-    """Build network and criterion and take one or two frames, augmented, through them on the CPU, each of the terms
-    (those of a weight above 0 unless given) by itself first. Raises WeightsearchError for whatever would end every
-    trial or make it useless: weights that do not fit, outputs that a term lacks, a term without a gradient, frames
-    without valid depth, metrics that go by what the data set does not know. Returns the sizes of the predicted depth
-    and of the images, None for a network without depth."""
+    """Build network and criterion, and run one or two augmented frames through them on the CPU, first each term alone.
+
+    terms: terms to check (default: those with a weight above 0). Raises WeightsearchError for errors that would end
+    every trial or make it useless: weights that do not fit, missing outputs, terms without a gradient, frames without
+    valid depth, metrics without ground truth. Returns the sizes of the predicted depth and of the images; None for a
+    network without depth.
+    """
     check_counts({str(name): len(indices) for name, indices in dataset.splits.items()})
     order = dataset.splits["train"]
     frames = order[np.linspace(0, len(order) - 1, min(2, configuration.train.batch_size, len(order))).astype(np.int64)]
@@ -84,7 +88,7 @@ def preflight(
             raise ModelError(f"no parameter of the network gets a gradient from the loss{when}")
     except WeightsearchError:
         raise
-    except RAISED as error:  # in a user's network or term
+    except RAISED as error:  # raised by a user's network or term
         raise ModelError(f"a first batch of {counted(len(frames), 'frame')} failed: {fault_line(error)}") from error
     stopping = configuration.train.early_stopping
     wanted = [*metrics, *([] if stopping is None else [stopping.metric])]
@@ -94,7 +98,8 @@ def preflight(
 
 
 def _check_size(prediction: Mapping[str, Tensor], batch: Batch) -> Sizes:
-    """Raise ModelError for depth of other proportions than the images', such as one with rows and columns exchanged."""
+    """Raise ModelError if depth and images have different proportions, for example if rows and columns are
+    exchanged."""
     height, width = depth_of(prediction, "native").shape[-2:]
     of = (batch.image.shape[-2], batch.image.shape[-1])
     if abs(height * of[1] - width * of[0]) > of[0] + of[1] + PROPORTIONS * height * of[1]:
@@ -108,7 +113,7 @@ def _check_size(prediction: Mapping[str, Tensor], batch: Batch) -> Sizes:
 
 
 def _check_depth(dataset: Dataset) -> None:
-    """Raise DataError if no training frame has depth that counts, or no frame to validate on has any."""
+    """Raise DataError if no training frame has depth in the range, or no validation frame has depth."""
     if not knows_depth(dataset, "validation"):
         raise DataError("data: no frame of the validation split has depth")
     order = dataset.splits["train"]
@@ -121,10 +126,10 @@ def _check_depth(dataset: Dataset) -> None:
 
 
 def _check_motion(configuration: Configuration, dataset: Dataset) -> None:
-    """Raise DataError for terms that go by a camera, or by poses, which the data set does not know."""
+    """Raise DataError for terms that need camera intrinsics or poses that the dataset does not have."""
     order = dataset.splits["train"]
     poses, cameras = (
-        np.isfinite(found[order]).all(axis=(1, 2)) for found in (dataset.frames.pose, dataset.frames.intrinsics)
+        np.isfinite(values[order]).all(axis=(1, 2)) for values in (dataset.frames.pose, dataset.frames.intrinsics)
     )
     for name, term in configuration.loss.items():
         if not attribute("loss", term.term or name, "needs_intrinsics", default=False):

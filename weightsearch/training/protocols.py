@@ -1,4 +1,4 @@
-"""The evaluation protocol of a configuration, and its user's own metrics."""
+"""Evaluation protocol and user-defined metrics of a configuration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from weightsearch.user_code import own_code
 
 
 def protocol_of(configuration: Configuration, split: str) -> Protocol:
-    """The protocol that a configuration's `evaluation` section stands for."""
+    """Protocol of a configuration's `evaluation` section."""
     data, evaluation = configuration.data, configuration.evaluation
     low, high = configuration.depth_range
     return Protocol(
@@ -31,7 +31,7 @@ def protocol_of(configuration: Configuration, split: str) -> Protocol:
 
 
 def own_metrics(configuration: Configuration) -> dict[str, OwnMetric]:
-    """The functions of `evaluation.metrics` by name."""
+    """Functions of `evaluation.metrics`, by name."""
     return {name: _guarded(name, resolve("metric", path)) for name, path in configuration.evaluation.metrics.items()}
 
 
@@ -44,7 +44,7 @@ def _guarded(name: str, function: OwnMetric) -> OwnMetric:
 
 
 def _truth(configuration: Configuration) -> str | None:
-    """The kind of ground truth that the data set's options choose; None if the data set has only one kind."""
+    """Kind of ground truth selected by the dataset's options; None if the dataset has only one kind."""
     data = configuration.data
     says = getattr(resolve("data", data.name), "truth_of", None)
     if not callable(says):

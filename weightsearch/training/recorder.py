@@ -1,4 +1,4 @@
-"""The record of an epoch's steps, kept on the device: recording never waits for it."""
+"""Recorder of an epoch's steps. Records stay on the device, so that recording never waits for it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NEVER: Final = 2**62
 
 
 class Recorder:
-    """The measurements of one epoch, and the first step at which anything was not finite."""
+    """Measurements of an epoch, and the first step at which a value was not finite."""
 
     def __init__(self, criterion: Criterion, device: torch.device) -> None:
         self.names = criterion.names
@@ -33,7 +33,7 @@ class Recorder:
         self.steps = 0
 
     def add(self, step: Step, network_gradient: Tensor) -> None:
-        """After the backward pass of a step. network_gradient: norm over all parameters."""
+        """Record a step after its backward pass. network_gradient: gradient norm over all parameters."""
         for measure in self.measures.values():
             measure.add(step)
         self.empty += ~step.valid.any()
@@ -44,7 +44,7 @@ class Recorder:
         self.steps += 1
 
     def check(self, epoch: int) -> None:
-        """Raise TrialFailure that names the term at fault if anything was not finite. Waits for the device."""
+        """Raise TrialFailure, which names the term, if a value was not finite. Waits for the device."""
         first = self.first_bad.tolist()
         step = min(first)
         if step == NEVER:
@@ -57,23 +57,23 @@ class Recorder:
             reason = f"the gradient of the loss term {self.names[position - count]!r} is not finite"
         else:
             reason = "the gradient of the network is not finite although every term's gradient at its outputs is"
-            if self.terms.heads_known:  # at several outputs norms have several units
+            if self.terms.heads_measured:  # not defined if heads have several units
                 largest = self.names[int(torch.nan_to_num(self.terms.head_squares).argmax())]
                 reason += f"; at the heads the largest is that of {largest!r}"
         raise TrialFailure(f"{reason}, {where}")
 
     def measurements(self) -> dict[str, Mapping[str, float]]:
-        """The rows of the epoch by group. Waits for the device."""
+        """Rows of the epoch by group. Waits for the device."""
         rows: dict[str, Mapping[str, float]] = {}
         for measure in self.measures.values():
             rows |= measure.rows()
         return rows
 
     def train_loss(self) -> float:
-        """The weighted sum of the terms' means, without those that never had a pixel; NaN if none ever had. Waits for
+        """Weighted sum of the terms' means, without terms that never had a valid pixel; NaN if no term had. Waits for
         the device."""
         weights = self.terms.weights
         means = torch.where(weights > 0, self.terms.means(), torch.nan)
-        known = ~means.isnan()
-        total = float(torch.where(known, weights * means, 0).sum())
-        return total if bool(known.any()) or not self.steps else math.nan
+        measured = ~means.isnan()
+        total = float(torch.where(measured, weights * means, 0).sum())
+        return total if bool(measured.any()) or not self.steps else math.nan

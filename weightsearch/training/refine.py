@@ -1,5 +1,6 @@
-"""Test-time refinement: before it predicts a frame, a trained network learns on from it and its neighbours, without any
-ground truth. Source: Chen et al. 2019 (GLNet); Casser et al. 2019 for the start from the checkpoint at every frame."""
+"""Test-time refinement: before predicting a frame, a trained network is trained further on the frame and its
+neighbours, without ground truth. Sources: Chen et al. 2019 (GLNet); Casser et al. 2019 (restart from the checkpoint at
+every frame)."""
 
 from __future__ import annotations
 
@@ -31,9 +32,8 @@ from weightsearch.training.scores import Predicted, open_truths, score
 
 @dataclass(frozen=True)
 class Refinement:
-    """steps: of the optimizer for each frame. rate: the learning rate, as a share of the study's own. per: `frame`
-    starts from the checkpoint's weights at every frame; `video` does so at the first frame of each video and goes on
-    from one frame to the next."""
+    """Options of refinement. steps: optimizer steps per frame. rate: learning rate, relative to the study's. per:
+    `frame` restarts from the checkpoint's weights at every frame, `video` at the first frame of each video."""
 
     steps: int
     rate: float
@@ -42,9 +42,9 @@ class Refinement:
 
 @dataclass(frozen=True)
 class Refined:
-    """metrics, protocol: of the refined predictions. terms: that were learned from. before, after: their weighted sum
-    on the frames as the checkpoint's network (`video`: as the network that came to the frame) predicts them, and after
-    the steps; means over the frames."""
+    """Result of refinement. metrics, protocol: of the refined predictions. terms: loss terms used. before, after: mean
+    weighted sum of the terms over the frames, before a frame's steps (with `video`, after the previous frame's steps)
+    and after them."""
 
     metrics: dict[str, float]
     protocol: Protocol
@@ -54,8 +54,8 @@ class Refined:
 
 
 def self_supervised(configuration: Configuration) -> Configuration:
-    """The configuration with only the loss terms that refinement may learn from. Raises OptionError with the path of
-    the value that rules refinement out."""
+    """The configuration with only the loss terms that refinement may use. Raises OptionError with the path of a value
+    that rules refinement out."""
     if not configuration.data.neighbours:
         raise OptionError(
             "data.neighbours",
@@ -65,12 +65,12 @@ def self_supervised(configuration: Configuration) -> Configuration:
     if not any(attribute("loss", term, "photometric", default=False) for term in names.values()):
         used, needed = ", ".join(names) or "no weight above 0", " or ".join(names_with("loss", "photometric"))
         raise OptionError("loss", f"found {used}; refinement needs {needed} with a weight above 0")
-    kept = {
+    allowed = {
         name: configuration.loss[name]
         for name, term in names.items()
         if not attribute("loss", term, "needs_ground_truth", default=True)
     }
-    for name, term in kept.items():
+    for name, term in allowed.items():
         if term.options.get("pose", "predicted") != "predicted":
             raise OptionError(
                 f"loss.{name}.pose",
@@ -82,7 +82,7 @@ def self_supervised(configuration: Configuration) -> Configuration:
         raise OptionError(
             path, f"found {value!r}, which is ground truth; refinement may not see it: choose another value"
         )
-    return configuration.model_copy(update={"loss": kept})
+    return configuration.model_copy(update={"loss": allowed})
 
 
 def evaluate_refined(
@@ -95,8 +95,8 @@ def evaluate_refined(
     progress: Progress | None = None,
     refining: Progress | None = None,
 ) -> Refined:
-    """A checkpoint's metrics on a split with test-time refinement; the file stays as it is. Raises WeightsearchError,
-    OptionError (with the path of the value that rules refinement out) among them."""
+    """Evaluate a checkpoint on a split with test-time refinement; the file is not changed. Raises WeightsearchError,
+    including OptionError with the path of a value that rules refinement out."""
     own = self_supervised(configuration)
     device = choose_device(configuration, device_name)
     torch.set_num_threads(configuration.resources.cpus_per_trial)
@@ -114,10 +114,10 @@ def evaluate_refined(
     frames = len(dataset.splits[split])
 
     def predictor(batch: Batch, here: slice) -> Predicted:
-        found = refiner(batch, here, plain)
+        refined = refiner(batch, here, plain)
         if refining is not None:
             refining(here.stop, frames)
-        return found
+        return refined
 
     metrics = score(dataset, split, plain, device, 1, predictor)
     terms = tuple(own.loss)
@@ -130,11 +130,10 @@ def evaluate_refined(
 
 
 class Refiner:
-    """Refines a network frame by frame. configuration: with the terms that it learns from, see `self_supervised`.
-    before, after: see Refined, a value for each frame.
+    """Refines a network frame by frame. configuration: has only the allowed terms, see `self_supervised`. before,
+    after: see Refined, a value per frame.
 
-    It is deterministic on a CPU: nothing is augmented, dropped out or shuffled, and batch normalisation keeps its
-    statistics."""
+    Deterministic on a CPU: no augmentation, dropout or shuffling; batch normalisation keeps its statistics."""
 
     def __init__(
         self,
@@ -150,19 +149,19 @@ class Refiner:
         self.precision = precision
         self.criterion = build_criterion(configuration).to(precision.device)
         self.masking = build_masking(configuration)
-        self.epoch = configuration.train.epochs  # as in the last one of the training
+        self.epoch = configuration.train.epochs  # as in the last epoch of the training
         train, rate = configuration.train, refinement.rate
         encoder = None if train.encoder_lr is None else rate * train.encoder_lr
         self.train = train.model_copy(update={"lr": rate * train.lr, "encoder_lr": encoder})
         self.start = {name: value.detach().clone() for name, value in network.state_dict().items()}
         self.videos = [video for video, _ in dataset.places(dataset.splits[split])]
-        self.video: int | None = None  # that the network has been refined on
+        self.video: int | None = None  # the video on which the network has been refined
         self.optimizer: Any = None
         self.before: list[float] = []
         self.after: list[float] = []
 
     def __call__(self, batch: Batch, here: slice, protocol: Protocol) -> Predicted:
-        """Refine the network on a batch of one frame and return its prediction. here: the frame's place in the
+        """Refine the network on a batch of one frame and return its prediction. here: the frame's position in the
         split. Raises TrialFailure for a loss that is not finite."""
         video = self.videos[here.start]
         if self.refinement.per == "frame" or video != self.video:
@@ -175,17 +174,17 @@ class Refiner:
             if step == 0:
                 self.before.append(value)
         with torch.no_grad():
-            prediction, found = predicted(self.network, batch, protocol, self.precision)
+            prediction, refined = predicted(self.network, batch, protocol, self.precision)
             self.after.append(float(self._loss(prediction, seen).total))
-        return found
+        return refined
 
     def _step(self, batch: Batch) -> float:
-        """One step, in full precision; the loss before it."""
+        """Make a step in full precision. Returns the loss before the step."""
         self.optimizer.zero_grad(set_to_none=True)
         total = self._loss(predict(self.network, batch), batch).total
         if not torch.isfinite(total):
             raise TrialFailure("the refinement's loss is not finite; try a smaller --refine-rate")
-        if total.requires_grad:  # not where no pixel is seen in a neighbour
+        if total.requires_grad:  # False if no pixel is visible in a neighbour
             total.backward()  # type: ignore[no-untyped-call]
             if self.train.clip_norm is not None:
                 torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.train.clip_norm)
@@ -201,7 +200,7 @@ class Refiner:
 
 
 def without_truth(batch: Batch) -> Batch:
-    """A batch with its images and intrinsics, and without ground truth of depth, pose and flow."""
+    """Remove the ground truth of depth, pose and flow from a batch; keep images and intrinsics."""
     beside = batch.neighbours
     return replace(
         batch,

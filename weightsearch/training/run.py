@@ -1,4 +1,4 @@
-"""Training one configuration in a folder: checkpoint, resolved configuration, metrics."""
+"""Training of a configuration in a folder: checkpoint, resolved configuration, metrics."""
 
 from __future__ import annotations
 
@@ -40,10 +40,12 @@ def train(
     on_warning: Callable[[str], None] | None = None,
     accepted: bool = False,
 ) -> dict[str, Any]:
-    """Train to the end, going on from the folder's checkpoint if it has one of the same configuration; the result is
-    what `metrics.json` holds. on_resume: told the epochs that were done. on_warning: told what looks wrong about the
-    data. accepted: the study's trials were trained on the data, so that no unit is refused. Raises WeightsearchError,
-    TrialFailure among them; what was written stays."""
+    """Train to the end, resuming from the folder's checkpoint if it exists. Returns the content of `metrics.json`.
+
+    on_resume: called with the number of trained epochs. on_warning: called with warnings about the data. accepted: the
+    data were used by the study's trials, so that their unit is not checked. Raises WeightsearchError, including
+    TrialFailure; written files are kept.
+    """
     checkpoint = folder / CHECKPOINT
     dataset = open_dataset(configuration, progress=progress)
     protocol = protocol_of(configuration, "validation")
@@ -60,7 +62,7 @@ def train(
             on_resume(trainer.epoch)
     write_text(folder / CONFIGURATION, yaml.safe_dump(configuration.model_dump(mode="json"), sort_keys=False))
     while not trainer.done:
-        record = _one_epoch(trainer)
+        record = _train_epoch(trainer)
         trainer.save(checkpoint)
         if on_epoch is not None:
             on_epoch(record)
@@ -79,12 +81,12 @@ def train(
     return result
 
 
-def _one_epoch(trainer: Trainer) -> EpochRecord:
+def _train_epoch(trainer: Trainer) -> EpochRecord:
     try:
         return trainer.train_epoch()
     except WeightsearchError as error:
-        if isinstance(error, ModelError) and error.__cause__ is not None:  # a user's network or term raised
+        if isinstance(error, ModelError) and error.__cause__ is not None:  # raised by a user's network or term
             raise TrialFailure(f"epoch {trainer.epoch + 1} failed: {error}") from error
         raise
-    except RAISED as error:  # in a user's data set
+    except RAISED as error:  # raised by a user's dataset
         raise TrialFailure(f"epoch {trainer.epoch + 1} failed: {fault_line(error)}") from error

@@ -1,4 +1,4 @@
-"""Randomness as a function of the seed, the epoch and a purpose: nothing to store, nothing to restore."""
+"""Random numbers as a function of seed, purpose and epoch: a resumed training needs no stored random state."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 
 def sequence(seed: int, purpose: str, *numbers: int) -> np.random.SeedSequence:
-    """Independent entropy for a purpose such as `order` at an epoch."""
+    """Independent entropy for a purpose, such as `order`, and numbers, such as the epoch."""
     return np.random.SeedSequence([seed, zlib.crc32(purpose.encode()), *numbers])
 
 
 def seed_process(seed: int, purpose: str, *numbers: int) -> None:
-    """Seed torch (all devices), Python's and numpy's global generators: layers and users' code draw from them."""
+    """Seed torch (all devices) and the global generators of Python and numpy, which layers and users' code use."""
     state = sequence(seed, purpose, *numbers).generate_state(3)
     torch.manual_seed(int(state[0]))
     random.seed(int(state[1]))
@@ -24,5 +24,5 @@ def seed_process(seed: int, purpose: str, *numbers: int) -> None:
 
 
 def shuffled(indices: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
-    """The order of an epoch's frames."""
+    """Order of an epoch's frames."""
     return np.random.default_rng(sequence(seed, "order", epoch)).permutation(indices)

@@ -1,4 +1,4 @@
-"""Each loss term alone: that it can be computed, is finite, and moves at least one parameter of the network."""
+"""Checks of each loss term alone: it can be computed, is finite, and has a gradient at a parameter of the network."""
 
 from __future__ import annotations
 
@@ -20,45 +20,47 @@ from weightsearch.losses.criterion import Criterion, build_criterion
 from weightsearch.training.batches import batches
 from weightsearch.training.network import depth_of, predict
 
-TRIED_FRAMES: Final = 16  # of the training split, before a term that is 0 on all of them is refused
-SPREAD: Final = 0.2  # of the random factors on the network's outputs, if the term is 0 on the outputs themselves
+TRIED_FRAMES: Final = 16  # training frames on which a term is tried before it is refused
+SPREAD: Final = (
+    0.2  # of the random factors on the network's outputs, if the term has no gradient on the outputs themselves
+)
 
 
 @dataclass(frozen=True)
 class Response:
-    """A term on one batch. value: unweighted. moves: whether any parameter gets a gradient that is not 0."""
+    """Result of a term on a batch. value: unweighted. moves: whether any parameter gets a non-zero gradient."""
 
     value: float
     moves: bool
 
 
 def weighted_terms(configuration: Configuration) -> frozenset[str]:
-    """The names of the terms whose weight is above 0."""
+    """Names of the terms with a weight above 0."""
     return frozenset(name for name, term in configuration.loss.items() if term.weight > 0)
 
 
 def check_terms(
     configuration: Configuration, network: nn.Module, batch: Batch, dataset: Dataset, wanted: Collection[str]
 ) -> None:
-    """Raise ModelError for the first of the wanted terms that raises, is not finite, or passes no gradient to any
-    parameter: whatever its weight, the training would be the same. batch: the first one of the dataset.
+    """Raise ModelError for the first of the wanted terms that raises, is not finite, or has no gradient at any
+    parameter (its weight would change nothing). batch: the first batch of the dataset.
 
-    A value of 0 may be right for a batch, or for outputs that are the same everywhere, and has no gradient then: such a
-    term is tried again on other outputs and other frames, and on frames of noise it is let pass.
+    A term may correctly be 0, without a gradient, on one batch or on constant outputs. It is tried again on other
+    outputs and other frames; on noise frames a value of 0 is accepted.
     """
     criterion = _alone(configuration)
     prediction = predict(network, batch)
     if "depth" in prediction:
-        depth_of(prediction, "native")  # depth of a wrong shape is the network's fault, not a term's
+        depth_of(prediction, "native")  # depth of a wrong shape is an error of the network, not of a term
     for index, name in enumerate(criterion.names):
         if name not in wanted:
             continue
-        found = _respond(criterion, index, network, prediction, batch)
-        if found.moves:
+        response = _respond(criterion, index, network, prediction, batch)
+        if response.moves:
             continue
-        tried = [found, *_tried_again(criterion, index, configuration, network, batch, dataset)]
-        values = [one.value for one in tried]
-        if not any(one.moves for one in tried) and (any(values) or not dataset.made_up):
+        tried = [response, *_tried_again(criterion, index, configuration, network, batch, dataset)]
+        values = [response.value for response in tried]
+        if not any(response.moves for response in tried) and (any(values) or not dataset.made_up):
             raise ModelError(f"loss.{name}: {_refusal(values)}")
 
 
@@ -72,7 +74,7 @@ def _refusal(values: list[float]) -> str:
 
 
 def _alone(configuration: Configuration) -> Criterion:
-    """The criterion with every weight 1: a weight of 0 would leave its term out."""
+    """The criterion with all weights 1, since terms of weight 0 are omitted."""
     terms = {name: term.model_copy(update={"weight": 1.0}) for name, term in configuration.loss.items()}
     return build_criterion(configuration.model_copy(update={"loss": terms}))
 
@@ -85,35 +87,35 @@ def _tried_again(
     batch: Batch,
     dataset: Dataset,
 ) -> Iterator[Response]:
-    """The term on outputs that differ from pixel to pixel, then on further frames, until it moves a parameter."""
-    found = _respond(criterion, index, network, _shaken(predict(network, batch)), batch)
-    yield found
-    if found.moves:
+    """Try a term on outputs that vary between pixels, then on further frames, until it has a gradient."""
+    response = _respond(criterion, index, network, _shaken(predict(network, batch)), batch)
+    yield response
+    if response.moves:
         return
     order = dataset.splits["train"]
     chosen = order[np.linspace(0, len(order) - 1, min(TRIED_FRAMES, len(order))).astype(np.int64)]
     for other in batches(dataset, chosen, len(batch), torch.device("cpu")):
         other = augment(other, configuration.augmentation, np.random.SeedSequence(configuration.seed))
-        found = _respond(criterion, index, network, _shaken(predict(network, other)), other)
-        yield found
-        if found.moves:
+        response = _respond(criterion, index, network, _shaken(predict(network, other)), other)
+        yield response
+        if response.moves:
             return
 
 
 def _shaken(prediction: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Outputs times random factors near 1; those that may be 0 or below also get a random summand."""
+    """Multiply outputs by random factors near 1; outputs with values of 0 or below also get a random summand."""
     generator = torch.Generator().manual_seed(0)
-    found: dict[str, Tensor] = {}
+    outputs: dict[str, Tensor] = {}
     for name, output in prediction.items():
         if not output.is_floating_point():
-            found[name] = output
+            outputs[name] = output
             continue
         random = torch.randn(output.shape, generator=generator)
         shaken = output * (SPREAD * random).exp()
         if bool((output <= 0).any()):
             shaken = shaken + SPREAD * random * output.detach().abs().mean().clamp(min=1e-3)
-        found[name] = shaken
-    return found
+        outputs[name] = shaken
+    return outputs
 
 
 def _respond(
@@ -130,17 +132,17 @@ def _respond(
         return Response(number, _moves(value, network))
     except WeightsearchError:
         raise
-    except RAISED as error:  # in a user's term
+    except RAISED as error:  # raised by a user's term
         raise ModelError(
             f"loss.{name}: a first batch of {counted(len(batch), 'frame')} failed: {fault_line(error)}"
         ) from error
 
 
 def _moves(value: Tensor, network: nn.Module) -> bool:
-    """True if a scalar gives any parameter a gradient other than 0. The parameters' own are kept as they are: None."""
+    """Return True if a scalar has a non-zero gradient at any parameter. Parameters' `grad` is None before and after."""
     if not value.requires_grad:
         return False
-    value.backward(retain_graph=True)  # type: ignore[no-untyped-call] # grad() does not go through checkpointed parts
+    value.backward(retain_graph=True)  # type: ignore[no-untyped-call] # grad() does not support checkpointed parts
     gradients: list[Any] = [parameter.grad for parameter in network.parameters()]
     moved = any(gradient is not None and bool(gradient.any()) for gradient in gradients)
     network.zero_grad(set_to_none=True)

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from weightsearch.search.connection import signals_kept
+from weightsearch.search.connection import preserved_signals
 from weightsearch.search.stopping import stoppable
 
 
@@ -35,7 +35,7 @@ def test_what_is_ignored_stays_so():
 
 def test_a_handler_that_ray_puts_in_its_place_does_not_stay():
     with stoppable():
-        with signals_kept():
+        with preserved_signals():
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGTERM)

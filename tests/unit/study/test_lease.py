@@ -194,7 +194,7 @@ def test_leaving_lets_the_trials_wait(storage):
 def test_a_lease_is_renewed_while_the_driver_is_busy(storage):
     store = StudyStore.create(storage, "s", ["minimize"], STORED)
     lease = Lease.take(store, seconds=0.8, process=NOBODY)
-    with lease.kept():
+    with lease.heartbeat():
         for _ in range(8):
             time.sleep(0.25)
             with store.database.reading() as connection:

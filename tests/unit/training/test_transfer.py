@@ -153,7 +153,7 @@ class TestEarlyStopping:
         while not resumed.done:
             resumed.train_epoch()
         assert numbers(resumed.history) == numbers(whole.history)
-        assert all(torch.equal(value, whole.kept[name]) for name, value in resumed.kept.items())
+        assert all(torch.equal(value, whole.best_weights[name]) for name, value in resumed.best_weights.items())
 
     def test_in_a_study_it_goes_by_the_first_objective(self, tiny):
         sets = ["train.early_stopping={patience: 1}", "search.objectives={a1: maximize}"]

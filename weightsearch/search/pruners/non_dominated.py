@@ -25,19 +25,19 @@ class NonDominated:
         self.factor = factor
 
     def decides_after(self, epoch: int) -> bool:
-        """True if a trial may be stopped after this epoch."""
+        """Return True if a trial may be stopped after this epoch."""
         rung = self.min_epochs
         while rung < epoch:
             rung *= self.factor
         return rung == epoch
 
     def prunes(self, number: int, losses: Mapping[int, Sequence[float]]) -> bool:
-        """True if the trial `number` ends. losses: trial number -> objectives, lower is better. A trial with a NaN ends
-        and does not compete."""
-        competing = {one: row for one, row in sorted(losses.items()) if not any(math.isnan(value) for value in row)}
+        """Return True if trial `number` must stop. losses: trial number -> objectives, lower is better. A trial with a
+        NaN stops and does not compete."""
+        competing = {trial: row for trial, row in sorted(losses.items()) if not any(math.isnan(value) for value in row)}
         if number not in competing:
             return True
         numbers = list(competing)
-        going_on = max(1, len(numbers) // self.factor)  # of fewer than `factor` the best, as Optuna has it
+        going_on = max(1, len(numbers) // self.factor)  # the best of fewer than `factor` trials, as in Optuna
         best = best_first(np.array(list(competing.values()), dtype=np.float64))[:going_on]
-        return number not in [numbers[place] for place in best]
+        return number not in [numbers[index] for index in best]

@@ -1,4 +1,4 @@
-"""The interface of pruners, and the types of their options.
+"""Interface of pruners, and types of their options.
 
 A pruner is a function of its options that returns one of Optuna's pruners, for one objective, or a class with the
 attribute `several_objectives` and the methods of `SeveralObjectives`. Its state is in the study's database.
@@ -17,15 +17,15 @@ Factor = Annotated[int, Field(ge=2, description="Each decision keeps the best 1/
 
 @runtime_checkable
 class SeveralObjectives(Protocol):
-    """A pruner that compares any number of objectives. It stores nothing: the ledger hands it what is stored."""
+    """A pruner for any number of objectives. It stores nothing: the ledger passes the stored values."""
 
     several_objectives: bool
 
     def decides_after(self, epoch: int) -> bool:
-        """True if a trial may be stopped after this epoch."""
+        """Return True if a trial may be stopped after this epoch."""
         ...
 
     def prunes(self, number: int, losses: Mapping[int, Sequence[float]]) -> bool:
-        """True if the trial `number` ends. losses: trial number -> objectives at this epoch, lower is better, of every
-        trial that reached it."""
+        """Return True if trial `number` must stop. losses: trial number -> objectives at this epoch, lower is better,
+        of every trial that reached it."""
         ...

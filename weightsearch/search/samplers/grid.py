@@ -22,25 +22,25 @@ def grid(*, points: Annotated[int, Field(ge=2)] | None = None) -> MakeSampler:
     than the grid has points, the rest is left out. points: number of points of each continuous range."""
 
     def make(seed: int, _: int, space: Mapping[str, Range]) -> BaseSampler:
-        return Grid({name: grid_points(name, found, points) for name, found in space.items()}, seed)
+        return Grid({name: grid_points(name, allowed, points) for name, allowed in space.items()}, seed)
 
     return make
 
 
 class Grid(GridSampler):
-    """Optuna's grid, taken in order: its own choice may repeat points and stops only inside `Study.optimize`."""
+    """Optuna's grid sampler with points in order. Optuna's choice may repeat points, and stops only in `optimize`."""
 
     def __init__(self, values: Mapping[str, list[Any]], seed: int) -> None:
         super().__init__(values, seed=seed)
         self.size = math.prod(len(points) for points in values.values())
 
     def taken(self, study: optuna.Study) -> set[int]:
-        """The points that trials of the study have."""
+        """Grid points of the study's trials."""
         points = map(grid_point, study.get_trials(deepcopy=False))
         return {point for point in points if point is not None}
 
     def is_exhausted(self, study: optuna.Study) -> bool:
-        """True if every point has a trial."""
+        """Return True if every point has a trial."""
         return len(self.taken(study)) >= self.size
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
@@ -48,4 +48,4 @@ class Grid(GridSampler):
             give_grid_point(self, study, trial, min(set(range(self.size)) - self.taken(study)))
 
     def after_trial(self, *_: Any) -> None:
-        """Nothing: `is_exhausted` decides when the search ends."""
+        """Do nothing: `is_exhausted` decides when the search ends."""

@@ -1,4 +1,4 @@
-"""The interface of samplers."""
+"""Interface of samplers."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from weightsearch.config.ranges import Range
 from weightsearch.errors import SearchError
 from weightsearch.plugins import build
 
-# (study seed, trial number, space) -> Optuna sampler, made anew for each trial: a sampler's state is the database.
+# (study seed, trial number, space) -> Optuna sampler, created for each trial: all its state is in the database.
 MakeSampler = Callable[[int, int, Mapping[str, Range]], BaseSampler]
 
 
 def trial_seed(study_seed: int, number: int) -> int:
-    """The seed of the suggestion for a trial."""
+    """Seed of the proposal for a trial."""
     return int(np.random.SeedSequence([study_seed, number]).generate_state(1)[0])
 
 
 def is_exhausted(sampler: BaseSampler, study: optuna.Study) -> bool:
-    """True if a sampler has no further point to propose. Samplers with a finite number of points have a method
+    """Return True if a sampler has no further point to propose. Samplers with a finite number of points have a method
     `is_exhausted(study)`."""
     method = getattr(sampler, "is_exhausted", None)
     return method is not None and bool(method(study))

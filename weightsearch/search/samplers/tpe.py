@@ -42,8 +42,8 @@ def tpe(
 
 
 class JointTPE(TPESampler):
-    """TPE over the whole space, always. Optuna's own takes the parameters that all trials have in common: a single
-    baseline outside the space would make it blind to how the others hang together."""
+    """TPE over the whole space. Optuna's TPE uses the parameters that all trials have in common: with a single baseline
+    outside the space it would ignore the dependencies of the other parameters."""
 
     def __init__(self, space: Mapping[str, BaseDistribution], **options: Any) -> None:
         super().__init__(**options)
@@ -51,8 +51,8 @@ class JointTPE(TPESampler):
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:  # noqa: ARG002
         if len(study.directions) > 1:
-            # Optuna fills up the good ones with pruned trials, of which it knows no values when there are several
-            # objectives: before version 5 it raises, since then it takes those that were pruned first.
+            # Optuna completes the good trials with pruned trials, which have no values with several objectives: before
+            # version 5 it raises, since then it takes the trials that were pruned first.
             complete = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
             self._gamma = lambda ended: min(math.ceil(0.1 * ended), 25, complete)
         return dict(self.space)

@@ -1,4 +1,4 @@
-"""What a module of this folder gives: a measurement that is taken at every step of training."""
+"""Interface of the modules of this folder: a measurement taken at every training step."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from weightsearch.records import Measurements
 
 
 class Step(NamedTuple):
-    """A step of training after its backward pass. scale: the factor that the backward pass started from, under fp16.
-    valid: the batch's mask of pixels with valid depth. balance: None without masks."""
+    """A training step after its backward pass. scale: loss scale of the backward pass under fp16, else None. valid: the
+    batch's mask of pixels with valid depth. balance: None without masks."""
 
     result: CriterionResult
     scale: Tensor | None
@@ -22,16 +22,16 @@ class Step(NamedTuple):
     balance: Balance | None
 
     def unscaled(self, gradients: Tensor) -> Tensor:
-        """Gradients or their norms as they would be without the factor, float64."""
+        """Divide gradients or their norms by the loss scale, float64."""
         return (gradients if self.scale is None else gradients / self.scale).double()
 
 
 class Measure(Protocol):
-    """Sums over the steps of one epoch. `add` must not wait for the device: sums stay there until `rows` is called."""
+    """Sums over an epoch's steps. `add` must not wait for the device: sums stay on it until `rows` is called."""
 
     def __init__(self, criterion: Criterion, device: torch.device) -> None: ...
 
     def add(self, step: Step) -> None: ...
 
     def rows(self) -> Measurements:
-        """The epoch's rows by group, of groups in the module's GROUPS. Waits for the device."""
+        """Rows of the epoch by group; groups are in the module's GROUPS. Waits for the device."""

@@ -1,6 +1,6 @@
-"""The effect of rebalancing depth against flow, see losses/rebalancing.py.
+"""Measurement of rebalancing depth against flow, see losses/rebalancing.py.
 
-Delta is the photometric error by depth and pose less that by flow, at every pixel that both warps keep.
+Delta is the photometric error by depth and pose minus the photometric error by flow, at pixels valid in both warps.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ KINDS: Final = ("static", "moving")
 
 
 class Rebalancing:
-    """Sums over one epoch's steps, of the pixels at which both errors are known."""
+    """Sums over an epoch's steps, over the pixels at which both errors are defined."""
 
     def __init__(self, _: Criterion, device: torch.device) -> None:
         self.steps = 0
-        self.known = False
+        self.has_moving = False
         self.sums = torch.zeros(len(_SUMS), dtype=torch.float64, device=device)
         self.counts = torch.zeros(2, DELTA_BINS, dtype=torch.float64, device=device)
 
@@ -68,10 +68,10 @@ class Rebalancing:
             "moving_left_out": (moves & left_out).sum(),
         }
         self.sums += torch.stack([columns[name].double() for name in _SUMS])
-        places = bin_of(delta, DELTA_BINS)
-        self.counts[0] = self.counts[0].index_add(0, places, (counted & ~moves).double())
-        self.counts[1] = self.counts[1].index_add(0, places, moves.double())
-        self.known = balance.moving is not None
+        bins = bin_of(delta, DELTA_BINS)
+        self.counts[0] = self.counts[0].index_add(0, bins, (counted & ~moves).double())
+        self.counts[1] = self.counts[1].index_add(0, bins, moves.double())
+        self.has_moving = balance.moving is not None
         self.steps += 1
 
     def rows(self) -> Measurements:
@@ -87,15 +87,15 @@ class Rebalancing:
             "deviation": math.sqrt(max(0.0, _share(sums["square"], sums["pixels"]) - mean**2)),
             "below": _share(sums["error_below"], sums["below"]),
             "near": _share(sums["error_near"], sums["near"]),
-            "moving_known": float(self.known),
+            "moving_known": float(self.has_moving),
         }
-        if self.known:
+        if self.has_moving:
             quantities["precision"] = _share(sums["moving_left_out"], sums["left_out"])
             quantities["recall"] = _share(sums["moving_left_out"], sums["moving"])
         counts = {
-            joined(kind, str(place)): count
+            joined(kind, str(index)): count
             for kind, row in zip(KINDS, self.counts.tolist(), strict=True)
-            for place, count in enumerate(row)
+            for index, count in enumerate(row)
             if count
         }
         return {REBALANCING.name: quantities, DELTA.name: counts}

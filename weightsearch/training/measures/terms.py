@@ -1,4 +1,4 @@
-"""Each loss term's value, contribution, and gradient at the network's outputs and heads."""
+"""Value, contribution and gradient (at the network's outputs and heads) of each loss term."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ GROUPS: Final = (
 
 
 class Terms:
-    """Sums by term, [K]."""
+    """Sums over an epoch's steps by term, [K]."""
 
     def __init__(self, criterion: Criterion, device: torch.device) -> None:
         self.names = criterion.names
@@ -45,7 +45,7 @@ class Terms:
         self.squares = torch.zeros_like(self.weights)
         self.head_squares = torch.zeros_like(self.weights)
         self.without_pixels = torch.zeros(len(self.names), dtype=torch.int64, device=device)
-        self.heads_known = True
+        self.heads_measured = True
         self.steps = 0
 
     def add(self, step: Step) -> None:
@@ -54,7 +54,7 @@ class Terms:
         self.weighted += torch.where(self.weights > 0, (self.weights * values).abs(), 0)
         self.squares += step.unscaled(step.result.output_gradients) ** 2
         at_heads = step.result.head_gradients
-        self.heads_known = self.heads_known and at_heads is not None
+        self.heads_measured = self.heads_measured and at_heads is not None
         if at_heads is not None:
             self.head_squares += step.unscaled(at_heads) ** 2
         self.without_pixels += step.result.empty
@@ -63,20 +63,20 @@ class Terms:
     def rows(self) -> Measurements:
         steps = max(self.steps, 1)
         shares = self.weighted / self.weighted.sum().clamp(min=1e-300)
-        found = {
+        groups = {
             VALUE: self._by_term(self.means()),
             WEIGHT: self._by_term(self.weights),
             CONTRIBUTION: self._by_term(shares),
             OUTPUT_GRADIENT: self._by_term((self.squares / steps).sqrt()),
         }
-        if self.heads_known and self.steps:
+        if self.heads_measured and self.steps:
             norms = self._by_term((self.head_squares / steps).sqrt())
-            found[GRADIENT.name] = {joined(HEADS, name): norm for name, norm in norms.items()}
+            groups[GRADIENT.name] = {joined(HEADS, name): norm for name, norm in norms.items()}
         counts = {name: count for name, count in self._by_term(self.without_pixels).items() if count}
-        return found | ({WITHOUT_PIXELS.name: counts} if counts else {})
+        return groups | ({WITHOUT_PIXELS.name: counts} if counts else {})
 
     def means(self) -> Tensor:
-        """Each term's mean over the steps at which it had a pixel, [K]; NaN where there was none."""
+        """Mean of each term over the steps with a valid pixel, [K]; NaN without such a step."""
         if not self.steps:
             return self.values
         seen = self.steps - self.without_pixels
