@@ -1,4 +1,4 @@
-"""Depth, the camera's motion and optical flow, learned together from video."""
+"""Depth, camera motion and optical flow, learned together from video."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from weightsearch.models.parts.pose import MotionFrom, PoseNet, SolvedPose
 
 class CoTraining(nn.Module):
     """encoder, weights, channels, scales, min_depth, max_depth, size: see Disparity. motion_from, pose_channels: see
-    PoseNet; from `depth_and_flow` and `depth_and_images` the motion is worked out, not learned: see SolvedPose.
-    flow_channels, flow_levels: see Flow. neighbours: the data's offsets; there must be some.
+    PoseNet; with `depth_and_flow` and `depth_and_images` the motion is computed, not learned: see SolvedPose.
+    flow_channels, flow_levels: see Flow. neighbours: offsets of the data section; at least one.
 
     `depth`, `pose` and `flow` are its three networks; they share no parameter.
 
-    forward: colour in [0, 1], [B, 3, H, W], the neighbours', [B, S, 3, H, W], and the camera's intrinsics in pixels,
-    [B, 3, 3] -> what the three give: `depth`, `depth_2`, ..., `pose`, `flow` and `backward_flow`. Depth alone without
-    neighbours.
+    forward: RGB in [0, 1], [B, 3, H, W], the neighbours' RGB, [B, S, 3, H, W], and the camera's intrinsics in pixels,
+    [B, 3, 3] -> the outputs of the three networks: `depth`, `depth_2`, ..., `pose`, `flow` and `backward_flow`. Without
+    neighbours only depth.
     """
 
     predicts: ClassVar = ("depth", "pose", "flow")
@@ -73,14 +73,14 @@ class CoTraining(nn.Module):
     def forward(
         self, image: Tensor, neighbours: Tensor | None = None, intrinsics: Tensor | None = None
     ) -> dict[str, Tensor]:
-        found: dict[str, Tensor] = self.depth(image)
+        outputs: dict[str, Tensor] = self.depth(image)
         if neighbours is None:
-            return found
+            return outputs
         flows = self.flow(image, neighbours)
         if isinstance(self.pose, PoseNet):
             pose = self.pose(image, neighbours, flows["flow"], flows["backward_flow"])
         elif intrinsics is None:
             raise ModelError("model.motion_from: to work the motion out takes the camera's intrinsics")
         else:
-            pose = self.pose(image, neighbours, found["depth"], flows["flow"], flows["backward_flow"], intrinsics)
-        return {**found, "pose": pose, **flows}
+            pose = self.pose(image, neighbours, outputs["depth"], flows["flow"], flows["backward_flow"], intrinsics)
+        return {**outputs, "pose": pose, **flows}

@@ -14,18 +14,18 @@ from weightsearch.errors import OptionError
 from weightsearch.models.parts.encoder import EncoderName, EncoderWeights
 from weightsearch.models.parts.pyramid import Pyramid, at_size
 
-START: Final = 0.1  # of the usual size of a head's weights
+START: Final = 0.1  # initial scale of a head's weights over the usual one
 
 
 class Disparity(Pyramid):
-    """encoder, weights, size: see Encoder. channels: of the decoder's finest level. scales: how many depths there are.
-    min_depth, max_depth: metres; disparity is 1/max + (1/min - 1/max) sigmoid, and a new network sees everything near
-    the geometric middle of both.
+    """encoder, weights, size: see Encoder. channels: of the decoder's finest level. scales: number of depth scales.
+    min_depth, max_depth: metres; disparity is 1/max + (1/min - 1/max) sigmoid, and a new network predicts depth near
+    the geometric mean of both.
 
-    forward: colour in [0, 1], [B, 3, H, W] -> `depth` in metres, [B, 1, H, W], and up to `scales` of them `depth_2`,
-    `depth_4`, `depth_8`, [B, 1, H / k, W / k] (rounded up). Each has its own head and level of the decoder, brought up
-    to its size: where the finest feature has half the image's size, that is by 2.
-    Raises OptionError where the encoder has fewer features than `scales`. Source: Godard et al. 2019.
+    forward: RGB in [0, 1], [B, 3, H, W] -> `depth` in metres, [B, 1, H, W], and `depth_2`, `depth_4`, `depth_8`,
+    [B, 1, H / k, W / k] (rounded up), together `scales` outputs. Each has its own head on its own decoder level, whose
+    output is resized: by 2 if the finest feature has half the image's size.
+    Raises OptionError if the encoder has fewer features than `scales`. Source: Godard et al. 2019.
     """
 
     predicts: ClassVar = ("depth",)
@@ -54,17 +54,17 @@ class Disparity(Pyramid):
         self.start = math.sqrt(min_depth * max_depth)
         middle = (1 / self.start - self.farthest) / self.span
         for head in (self.heads, *self.coarser):
-            # A sigmoid that starts near 0 or 1 gets no gradient: far from the middle depth would stay where it is.
+            # Start at the geometric mean: a sigmoid near 0 or 1 gets no gradient, and depth would not change.
             nn.init.constant_(head.bias, math.log(middle / (1 - middle)))
             with torch.no_grad():
                 head.weight.mul_(START)
 
     def from_features(self, features: Sequence[Tensor], size: tuple[int, int]) -> dict[str, Tensor]:
         levels = self.decoder.pyramid(features)
-        found = {}
+        outputs = {}
         for scale, (level, head) in enumerate(zip(levels, (self.heads, *self.coarser), strict=False)):
             divisor = 2**scale
             own = (math.ceil(size[0] / divisor), math.ceil(size[1] / divisor))
             share = at_size(head(level).float(), own).sigmoid()
-            found["depth" if divisor == 1 else f"depth_{divisor}"] = 1 / (self.farthest + self.span * share)
-        return found
+            outputs["depth" if divisor == 1 else f"depth_{divisor}"] = 1 / (self.farthest + self.span * share)
+        return outputs

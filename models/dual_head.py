@@ -16,7 +16,7 @@ class DualHead(Pyramid):
     """encoder, weights, size: see Encoder. channels: of the decoder's finest level. max_depth: M in metres.
     decode: see `decode_depth`.
 
-    forward: colour in [0, 1], [B, 3, H, W] -> `integer` and `fractional`, the two heads' sigmoid outputs in [0, 1], and
+    forward: RGB in [0, 1], [B, 3, H, W] -> `integer` and `fractional`, the two heads' sigmoid outputs in [0, 1], and
     `depth` in metres, each [B, 1, H, W].
     """
 
@@ -42,8 +42,7 @@ class DualHead(Pyramid):
         return self.outputs(integer, fractional)
 
     def quantised(self, prediction: dict[str, Tensor], bits: int) -> dict[str, Tensor]:
-        """The outputs as hardware of so many bits gives them: each head rounded to 2^bits levels in [0, 1], then
-        decoded."""
+        """The outputs on hardware with a number of bits: each head rounded to 2^bits levels in [0, 1], then decoded."""
         steps = 2**bits - 1
         integer, fractional = ((prediction[name] * steps).round() / steps for name in ("integer", "fractional"))
         return self.outputs(integer, fractional)
@@ -56,8 +55,8 @@ class DualHead(Pyramid):
 def decode_depth(integer: Tensor, fractional: Tensor, *, max_depth: float, rounded: bool) -> Tensor:
     """Depth in metres, in [0, M + 1], from the two heads.
 
-    linear: M * integer + fractional. rounded: round(M * integer) + fractional, exact while the integer head errs by
-    less than 1 / (2 M) and off by a metre or more beyond; no gradient reaches the integer head through it.
+    linear: M * integer + fractional. rounded: round(M * integer) + fractional, exact if the integer head's error is
+    less than 1 / (2 M), wrong by a metre or more otherwise; it has no gradient to the integer head.
     """
     whole = integer * max_depth
     return (whole.round() if rounded else whole) + fractional

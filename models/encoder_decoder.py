@@ -1,4 +1,4 @@
-"""Depth from one head (after DenseDepth), with a light decoder or one of its size."""
+"""Depth from one head (after DenseDepth), with a light decoder or one of DenseDepth's size."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from weightsearch.models.parts.pyramid import Pyramid
 
 class EncoderDecoder(Pyramid):
     """encoder, weights, size: see Encoder. decoder: `light`; `densedepth`, as wide as the encoder, or
-    `densedepth_half`, half as wide: see DenseDepthDecoder. channels: of the light decoder's finest level, 16 unless
-    given. resolution: of the output, that of the image or half of it. space: the space of the sigmoid head, which goes
-    from min_depth to max_depth (metres) evenly in `depth`, in `reciprocal` depth or in its `log`.
+    `densedepth_half`, half as wide: see DenseDepthDecoder. channels: of the light decoder's finest level (default 16).
+    resolution: of the output, `full` as the image or `half` of it. space: the space in which the sigmoid head is linear
+    between min_depth and max_depth (metres): `depth`, `reciprocal` depth or its `log`.
 
-    forward: colour in [0, 1], [B, 3, H, W] -> `depth` in metres, [B, 1, H, W] or, at half resolution, rounded up, [B,
-    1, H / 2, W / 2]. Raises OptionError for channels of a decoder that has its own.
+    forward: RGB in [0, 1], [B, 3, H, W] -> `depth` in metres, [B, 1, H, W] or, at half resolution, rounded up,
+    [B, 1, H / 2, W / 2]. Raises OptionError for channels with a decoder whose width depends on the encoder.
     """
 
     predicts: ClassVar = ("depth",)
@@ -61,6 +61,6 @@ class EncoderDecoder(Pyramid):
         low, high = self.min_depth, self.max_depth
         if self.space == "depth":
             return {"depth": low + (high - low) * share}
-        if self.space == "reciprocal":  # a head of 0 is far away
+        if self.space == "reciprocal":  # 0 is the largest depth
             return {"depth": 1 / (1 / high + (1 / low - 1 / high) * share)}
         return {"depth": low * (math.log(high / low) * share).exp()}

@@ -15,21 +15,22 @@ from torch.nn.functional import interpolate, pad
 from weightsearch.errors import OptionError
 from weightsearch.geometry.warp import warp
 
-RADIUS: Final = 3  # pixels of a level: how far its flow may be from the coarser level's
+RADIUS: Final = 3  # search radius around the coarser level's flow, pixels of the level
 FINEST: Final = 2  # halvings of the finest level with a flow
-START: Final = 0.1  # of the usual size of the last layers' parameters: flow starts near 0
+START: Final = 0.1  # initial scale of the last layers' parameters over the usual one: flow starts near 0
 SLOPE: Final = 0.1  # of leaky ReLUs
-FLOOR: Final = 1e-6  # of the squared length of features: shorter ones are not brought to length one
+FLOOR: Final = 1e-6  # smallest squared length of features that is normalised to 1
 
 
 class Flow(nn.Module):
-    """channels: of the first features; later ones have up to three times as many. levels: halvings of the image up to
-    the coarsest one, where motion of RADIUS 2^levels pixels can be seen. neighbours: the data's; there must be some.
+    """channels: of the first features; later features have up to three times as many. levels: number of halvings of the
+    image; the coarsest level detects motion of up to RADIUS 2^levels pixels. neighbours: offsets of the data section;
+    at least one.
 
-    forward: colour in [0, 1], [B, 3, H, W], and the neighbours', [B, S, 3, H, W] -> `flow` and `backward_flow`,
-    [B, S, 2, H, W], pixels (x, y) of the full size: the frame's pixel p is seen at p + flow(p) in the neighbour, and
-    the neighbour's q at q + backward_flow(q) in the frame. Both come from the same weights, at a quarter of the image's
-    size. Nothing without neighbours. Source: Sun et al. 2018.
+    forward: RGB in [0, 1], [B, 3, H, W], and the neighbours' RGB, [B, S, 3, H, W] -> `flow` and `backward_flow`,
+    [B, S, 2, H, W], pixels (x, y) of the full size: the frame's pixel p is at p + flow(p) in the neighbour, and the
+    neighbour's pixel q is at q + backward_flow(q) in the frame. Both are computed by the same weights, at a quarter of
+    the image's size. No outputs without neighbours. Source: Sun et al. 2018.
     """
 
     predicts: ClassVar = ("flow",)
@@ -57,7 +58,7 @@ class Flow(nn.Module):
             return {}
         batch, count, _, height, width = neighbours.shape
         images = torch.cat([image, neighbours.transpose(0, 1).flatten(0, 1)])
-        # The edge goes on below and to the right until every level is half of the one before.
+        # Repeat the border below and to the right until every level is half of the one before.
         images = pad(images, (0, -width % self.divisor, 0, -height % self.divisor), mode="replicate")
         pairs = [_both_ways(feature, batch, count) for feature in self.pyramid(images)]
         flows = self.between(pairs)[..., :height, :width]
@@ -65,18 +66,19 @@ class Flow(nn.Module):
         return {"flow": there, "backward_flow": back}
 
     def pyramid(self, images: Tensor) -> list[Tensor]:
-        """The features of the levels with a flow, finest first, float32. What each has all over a picture is taken
-        out of it: the angles between features, all of them positive, would be small ones otherwise."""
-        found = []
+        """The features of the levels with a flow, finest first, float32. The mean over the image is subtracted from
+        each channel: the features are positive, so the angles between them would be small otherwise."""
+        features = []
         x = images - 0.5
         for level in self.features:
             x = level(x)
             wide = x.float()
-            found.append(wide - wide.mean(dim=(2, 3), keepdim=True))
-        return found[FINEST - 1 :]
+            features.append(wide - wide.mean(dim=(2, 3), keepdim=True))
+        return features[FINEST - 1 :]
 
     def between(self, pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
-        """Flow from each first picture to its second, [N, 2, H, W], by their features [N, C, h, w], finest first."""
+        """Flow from the first to the second image of each pair, [N, 2, H, W]. pairs: features of both images,
+        [N, C, h, w], finest first."""
         coarsest = pairs[-1][0]
         flow = coarsest.new_zeros(len(coarsest), 2, *coarsest.shape[-2:])
         for (first, second), estimator in zip(reversed(pairs), reversed(self.estimators), strict=True):
@@ -87,16 +89,15 @@ class Flow(nn.Module):
 
 
 def cost_volume(first: Tensor, second: Tensor, radius: int) -> Tensor:
-    """Cosine of the angle between the features of a pixel and of those around it in the other picture, [N, D², H, W],
-    D = 2 radius + 1: channel (dy + radius) D + dx + radius has those at (x + dx, y + dy), 0 outside. first, second:
-    [N, C, H, W]."""
-    found: Tensor = _Correlation.apply(_of_length_one(first), _of_length_one(second), radius)
-    return found
+    """Cosines between the features of a pixel and those around it in the other image, [N, D², H, W], D = 2 radius + 1:
+    channel (dy + radius) D + dx + radius is the cosine at (x + dx, y + dy), 0 outside. first, second: [N, C, H, W]."""
+    costs: Tensor = _Correlation.apply(_of_length_one(first), _of_length_one(second), radius)
+    return costs
 
 
 class _Correlation(Function):
-    """Products of a picture's features with another's at every shift. A function of its own since the gradient of each
-    shift would otherwise be a picture of its own, nearly all zeros, and keeps D² of them."""
+    """Products of an image's features with another's at every shift. It has its own backward pass, since autograd would
+    store a mostly empty gradient image for each of the D² shifts."""
 
     @staticmethod
     def forward(ctx: Any, first: Tensor, second: Tensor, radius: int) -> Tensor:
@@ -119,15 +120,15 @@ class _Correlation(Function):
 
 
 def _shifts(height: int, width: int, radius: int) -> list[tuple[Any, ...]]:
-    """Windows of a picture padded by radius, as indices."""
+    """Indices of the windows of an image padded by radius."""
     reach = range(2 * radius + 1)
     return [(..., slice(y, y + height), slice(x, x + width)) for y in reach for x in reach]
 
 
 def halving(inputs: int, outputs: int, *, normalised: bool = True) -> nn.Sequential:
-    """Two convolutions, the first of which halves the size. Its kernel is even: a pixel of the result lies amidst the
-    four that it stands for, which is where bilinear interpolation puts it when it is brought up again. normalised: over
-    groups of channels of each picture; batches are small, and statistics of other batches would mislead."""
+    """Two convolutions, the first of which halves the size. Its kernel size is even, so that an output pixel is at the
+    centre of the four pixels it represents, where bilinear upsampling expects it. normalised: group normalisation;
+    batches are too small for statistics over batches."""
     return nn.Sequential(
         *_activated(nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, bias=not normalised), normalised),
         *_activated(nn.Conv2d(outputs, outputs, 3, padding=1, bias=not normalised), normalised),
@@ -135,8 +136,8 @@ def halving(inputs: int, outputs: int, *, normalised: bool = True) -> nn.Sequent
 
 
 def _activated(layer: nn.Conv2d, normalised: bool) -> list[nn.Module]:
-    """The convolution and what follows it. Its weights have the size that keeps that of the features (He et al. 2015):
-    the usual ones are 2.4 times less."""
+    """The convolution, its normalisation and its activation. The weights are initialised such that the size of the
+    features does not change (He et al. 2015); PyTorch's default is 2.4 times smaller."""
     nn.init.kaiming_normal_(layer.weight, a=SLOPE)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
@@ -159,8 +160,8 @@ def _estimator(features: int, channels: int) -> nn.Sequential:
 
 
 def _both_ways(feature: Tensor, batch: int, count: int) -> tuple[Tensor, Tensor]:
-    """Features of B frames, then of each one's first neighbour, and so on -> those of 2 S B pairs' first and second
-    pictures: frame to neighbour, then neighbour to frame."""
+    """The features of the first and of the second images of 2 S B pairs: frame to neighbour, then neighbour to frame.
+    feature: of B frames, then of their first neighbours, and so on."""
     frame, neighbour = torch.cat([feature[:batch]] * count), feature[batch:]
     return torch.cat([frame, neighbour]), torch.cat([neighbour, frame])
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 Overrides = Mapping[str, Any]  # dotted path -> value, such as {"train.epochs": 4}
 Split = Literal["train", "validation", "test"]
 SUFFIXES: Final = (".yaml", ".yml")
-SHOWN: Final = ("abs_rel", "rmse", "ate", "epe", "epe_noc")  # of an epoch's metrics, in its line
+SHOWN: Final = ("abs_rel", "rmse", "ate", "epe", "epe_noc")  # metrics in an epoch's line
 
 
 def load_study(study: Source, overrides: Overrides | None = None) -> StudyConfig:
@@ -54,9 +54,9 @@ def run(
 ) -> Study:
     """Run a study's trials to the end, as `weightsearch run` does, and open it.
 
-    study: a path, the file's content as a mapping, or what load_study returned. join: join drivers that already run the
-    study. quiet: print errors only. A study that is there is resumed. Ctrl-C stops it; all state is in its database.
-    Raises WeightsearchError.
+    study: a path, the file's content as a mapping, or the result of load_study. join: join drivers that already run the
+    study. quiet: print errors only. An existing study is resumed. Ctrl-C stops it; all state is in its database. Raises
+    WeightsearchError.
     """
     from weightsearch.console import View
 
@@ -70,9 +70,9 @@ def run(
 def run_study(
     config: StudyConfig, view: View, call: tuple[str, ...], *, join: bool = False, new: bool = False
 ) -> tuple[StudySummary, Path | None, tuple[str, ...]]:
-    """Search, compare the best trial with the baselines, export. call: how commands name the study. new: the study must
-    not be there yet. Returns the results, the path of the best configuration, and warnings about the best trial's loss
-    terms."""
+    """Search, compare the best trial with the baselines, export. call: study file and overrides, for commands in
+    messages. new: the study must not exist yet. Returns the results, the path of the best configuration, and warnings
+    about the best trial's loss terms."""
     from weightsearch.console import err
     from weightsearch.dashboards.report.notes import Notes
     from weightsearch.data.dataset import outline
@@ -90,7 +90,7 @@ def run_study(
         with view.progress("reading frames") as progress:
             running.check(progress)
         status = Status.of(running.summary(), config.search.trials, config.base.train)
-        view.begin(status, config.name, lambda known: read_counts(running.store, known))
+        view.begin(status, config.name, lambda complete: read_counts(running.store, complete))
         try:
             running.search(begins=lambda: view.line("starting the workers; the first epochs take a while"))
         except BaseException:
@@ -114,7 +114,7 @@ def run_study(
 
 
 def pixel_warnings(store: StudyStore, summary: StudySummary) -> tuple[str, ...]:
-    """A sentence for each loss term of the best trial that had no pixel to learn from at many steps."""
+    """A sentence for each loss term of the best trial that had no pixels at many steps."""
     if summary.best is None:
         return ()
     return tuple(f"{summary.best_name}: {line}" for line in store.pixel_warnings(summary.best.number))
@@ -122,7 +122,7 @@ def pixel_warnings(store: StudyStore, summary: StudySummary) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Trial:
-    """One set of values that was trained, or is to be.
+    """A set of values that was trained, or will be.
 
     number: counts from 0. state: COMPLETE, PRUNED, FAIL, RUNNING or WAITING. params: dotted path -> value. values:
     objective -> value on the validation split, at the epoch that counts; empty unless COMPLETE. baseline: its name in
@@ -138,7 +138,7 @@ class Trial:
 
 
 def open_study(source: str | Path, name: str | None = None) -> Study:
-    """Open a study that is there, to read it.
+    """Open an existing study for reading.
 
     source: a database URL (sqlite:///FILE or postgresql://...), an SQLite file, or a study file (.yaml). name: the
     study's; may be left out for a study file, and for a database that holds one study. Raises StoreError.
@@ -156,8 +156,8 @@ def open_study(source: str | Path, name: str | None = None) -> Study:
 
 
 class Study:
-    """A study's trials and measurements, as they were when they were first asked for; `reload` reads them anew. A
-    context manager that closes the database."""
+    """A study's trials and measurements. They are read at the first access; `reload` reads them again. As a context
+    manager it closes the database."""
 
     def __init__(self, store: StudyStore, call: tuple[str, ...]) -> None:
         self._store = store
@@ -211,8 +211,8 @@ class Study:
         rows = self._data.frames.rows("gradient", "place", "term").rename(columns={"value": "norm"})
         rows["ratio"] = float("nan")
         for _, group in rows.groupby(["number", "epoch", "place"]):
-            found = ratios(dict(zip(group["term"], group["norm"], strict=True)))
-            rows.loc[group.index, "ratio"] = group["term"].map(found)
+            of_terms = ratios(dict(zip(group["term"], group["norm"], strict=True)))
+            rows.loc[group.index, "ratio"] = group["term"].map(of_terms)
         return rows
 
     def measurements(self, group: str, *keys: str) -> pd.DataFrame:
@@ -233,7 +233,7 @@ class Study:
 
     @property
     def verdict(self) -> list[str]:
-        """What the results allow to say about the best trial, in sentences."""
+        """The verdict on the best trial, in sentences."""
         return [sentence.text for sentence in self._data.summary.sentences()]
 
     @property
@@ -242,14 +242,14 @@ class Study:
         return {section.name: list(section.figures) for section in self._sections if section.figures}
 
     def figure(self, section: str, name: str | None = None) -> go.Figure:
-        """A figure of the report, such as figure("contributions"). name: of a section with several figures; its first
-        one if it is left out. Raises WeightsearchError with the names that exist."""
+        """A figure of the report, such as figure("contributions"). name: name of the figure in a section with several
+        figures (default: the first). Raises WeightsearchError with the existing names."""
         names = self.figures
         if section not in names:
             raise WeightsearchError(f"no figure {section!r}; this study has {', '.join(names) or 'none yet'}")
         if name is not None and name not in names[section]:
             raise WeightsearchError(f"{section}: no figure {name!r}; it has {', '.join(names[section])}")
-        drawn = next(one for one in self._sections if one.name == section)
+        drawn = next(part for part in self._sections if part.name == section)
         return drawn.figures[name or names[section][0]]
 
     def report(self, path: str | Path) -> Path:
@@ -272,7 +272,7 @@ class Study:
         return target
 
     def reload(self) -> None:
-        """Read the study anew, for one that is still running."""
+        """Read the study again, for example if it is still running."""
         self._store.forget()
         for name in ("_data", "_sections"):
             self.__dict__.pop(name, None)
@@ -308,8 +308,8 @@ def train(
     """Train one configuration, as `weightsearch train` does; resume from the folder's checkpoint if it has one.
 
     config: a path, the file's content as a mapping, or a Configuration. folder: for the checkpoint, the resolved
-    configuration and the metrics. Default: runs/NAME/train. device: auto, cpu, cuda or cuda:N. Returns what
-    `metrics.json` holds: metrics, protocol, terms, history, environment. Needs neither Ray nor Optuna. Raises
+    configuration and the metrics. Default: runs/NAME/train. device: auto, cpu, cuda or cuda:N. Returns the content of
+    `metrics.json`: metrics, protocol, terms, history, environment. Needs neither Ray nor Optuna. Raises
     WeightsearchError.
     """
     from weightsearch.console import View
@@ -320,12 +320,12 @@ def train(
 
 
 def own_folder(configuration: Configuration) -> Path:
-    """Where a configuration is trained unless a folder is given."""
+    """The default folder for the training of a configuration."""
     return Path(configuration.resources.run_dir) / configuration.name / "train"
 
 
 def run_training(configuration: Configuration, folder: Path, device: str, view: View) -> dict[str, Any]:
-    """Train one configuration, with a line for each epoch. Returns what `metrics.json` holds."""
+    """Train one configuration, with a line for each epoch. Returns the content of `metrics.json`."""
     from weightsearch.console import err, warn
     from weightsearch.search.cpus import CpuNote
     from weightsearch.training.device import choose_device
@@ -365,8 +365,8 @@ def run_training(configuration: Configuration, folder: Path, device: str, view: 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """metrics: by name; units and directions are in weightsearch.metrics.METRICS. protocol: crop, depth range, size,
-    scaling and aggregation that they were taken under."""
+    """The result of an evaluation. metrics: by name; units and directions are in weightsearch.metrics.METRICS.
+    protocol: crop, depth range, size, scaling and aggregation of the metrics."""
 
     metrics: dict[str, float]
     protocol: dict[str, Any]
@@ -428,15 +428,15 @@ def _search_beside(source: Source) -> None:
 
 
 def _call(study: Source | StudyConfig, overrides: Overrides | None) -> tuple[str, ...]:
-    """How commands name the study, with `***` in place of a password."""
+    """Study file and overrides, for commands in messages, with `***` in place of a password."""
     if isinstance(study, (StudyConfig, Mapping)):
         return CALL
     words = [hide(f"{path}={text_of(value)}") for path, value in (overrides or {}).items()]
-    return str(study), *(word for one in words for word in ("--set", one))
+    return str(study), *(word for override in words for word in ("--set", override))
 
 
 def _only_study(url: str) -> str:
-    """The name of the only study of a database. Raises StoreError if there are several."""
+    """The name of the only study of a database. Raises StoreError if there is not exactly one."""
     import optuna
 
     from weightsearch.study.database import Database

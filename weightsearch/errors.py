@@ -13,39 +13,39 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-# In a URL, from the first colon after the user to the last @, spaces in it or not; to the end of the word where there
-# is no @ and no port either; and as an option.
+# Passwords: in a URL from the first colon after the user to the last @, with spaces or without; to the end of the word
+# if there is neither an @ nor a port; and in an option.
 PASSWORDS: Final = (
     (re.compile(r"(:/{1,2}[^:/@\s\[]*):(?!\*\*\*@|\$\{\w+\}@)[^\n]{1,200}(?=@)"), r"\1:***"),
     (re.compile(r"(://[^:/@\s\[]*):(?!\*\*\*|\$\{\w+\}@|PORT\b|\d{1,5}(?![^/?#\s'\"),;:.\]}>|]))[^\s'\"]+"), r"\1:***"),
     (re.compile(r"(\w*password(?:=|%3D))[^&\s'\"]+", re.I), r"\1***"),
 )
-RAISED: Final = (Exception, SystemExit)  # what a user's code may raise: sys.exit() is called in scripts
-CALL: Final = ("STUDY",)  # how commands name a study whose file is not known
-# Files that are no user's: this program's, Python's own, and code without a file.
+RAISED: Final = (Exception, SystemExit)  # errors of a user's code, which may call sys.exit()
+CALL: Final = ("STUDY",)  # placeholder in commands for a study file that is unknown
+# Beginnings of files that do not belong to the user: this program, Python's library, and code without a file.
 OTHERS: Final = (f"{Path(__file__).parent}{os.sep}", f"{sysconfig.get_path('stdlib')}{os.sep}", "<")
 
 
 def hide(text: str) -> str:
-    """Text without the passwords of the URLs in it."""
+    """Text with the passwords of its URLs hidden."""
     for pattern, shown in PASSWORDS:
         text = pattern.sub(shown, text)
     return text
 
 
 def one_line(text: str) -> str:
-    """Text on one line, with whatever a terminal would not print written out, and passwords in URLs hidden."""
+    """Text on one line, with unprintable characters escaped and passwords in URLs hidden."""
     return hide("".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in " ".join(text.split())))
 
 
 def counted(count: int, noun: str, several: str | None = None) -> str:
-    """`1 problem`, `2 problems`; several: of nouns that do not just take an s."""
+    """A number with its noun: `1 problem`, `2 problems`. several: the plural of a noun that does not just take an s."""
     return f"{count} {noun if count == 1 else several or f'{noun}s'}"
 
 
 def difference(share: float, margin: float | None = None) -> str:
-    """A relative difference in words, in three significant digits: `9.8 % lower`, `3.1 ± 4.0 % higher` with half of a
-    confidence interval, `12.5 times` from 900 % on."""
+    """A relative difference in words: `9.8 % lower`, `12.5 times` from 900 %, and with a margin (half of a confidence
+    interval) `3.1 ± 4.0 % higher`; empty if it is not finite."""
     if margin is not None:
         shown = f"{100 * abs(share):.1f} ± {100 * margin:.1f} %"
         return shown if shown.startswith("0.0 ") else f"{shown} {'higher' if share > 0 else 'lower'}"
@@ -58,18 +58,19 @@ def difference(share: float, margin: float | None = None) -> str:
 
 
 def command(*words: object) -> str:
-    """A command line that can be copied into a shell whatever its words are: `weightsearch run 'a b.yaml'`."""
+    """A command line that can be copied into a shell, with words quoted: `weightsearch run 'a b.yaml'`."""
     return shlex.join(str(word) for word in words)
 
 
 def called(call: Sequence[str], name: str, *words: object) -> str:
-    """A command of weightsearch about a study. call: the study file and the overrides with which it was given."""
+    """A command of weightsearch about a study. call: the study file and its overrides. name: the command. words: its
+    further arguments."""
     file, *overrides = call
     return command("weightsearch", *name.split(), file, *words, *overrides)
 
 
 class Secret(str):
-    """Text that does not show itself where variables are printed."""
+    """Text whose repr is hidden, for example in tracebacks that print variables."""
 
     __slots__ = ()
 
@@ -78,31 +79,32 @@ class Secret(str):
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an exception says; its kind if it says nothing."""
+    """The first line of an exception's message; its type if the message is empty."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 
 
 def last_line(error: BaseException) -> str:
-    """The last line of what an exception says, in a traceback's text the fault; its kind if it says nothing."""
+    """The last line of an exception's message (in the text of a traceback, the error); its type if the message is
+    empty."""
     lines = str(error).strip().splitlines()
     return lines[-1].strip() if lines else type(error).__name__
 
 
 def kind_and_line(error: BaseException) -> str:
-    """An exception's kind and the first line of what it says."""
+    """An exception's type and the first line of its message."""
     return f"{type(error).__name__}: {first_line(error)}" if str(error).strip() else type(error).__name__
 
 
 def fault_line(error: BaseException) -> str:
-    """An exception of somebody else's code on one line: its kind, what it says, and the line of code it came from."""
-    place = fault_place(error)
-    return one_line(f"{kind_and_line(error)} ({place})" if place else kind_and_line(error))
+    """An exception of other code on one line: its type, its message, and the line of code that raised it."""
+    location = fault_place(error)
+    return one_line(f"{kind_and_line(error)} ({location})" if location else kind_and_line(error))
 
 
 def fault_place(error: BaseException, *, own: bool = False) -> str:
-    """`file:line` of the deepest frame of a user's own code, neither this program's nor an installed package's. Where
-    there is none, that of the deepest frame of all; own: empty then."""
+    """`file:line` of the deepest frame in a user's own code, outside this program and installed packages. Without such
+    a frame, that of the deepest frame of all or, with `own`, empty."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)
@@ -116,7 +118,7 @@ def _installed(filename: str) -> bool:
 
 
 class WeightsearchError(Exception):
-    """A mistake or a fault that one line explains; the command line prints that line and exits with `exit_status`."""
+    """An error that a single line explains; the command line prints the line and exits with `exit_status`."""
 
     exit_status = 2
 
@@ -127,7 +129,7 @@ class Problem:
 
     path: dotted path of the value, such as `loss.fractional.weight` (empty for the whole file).
     message: what was found and what is allowed.
-    place: `file:line`, or the `--set` option that brought the value.
+    place: `file:line`, or the `--set` option that set the value.
     """
 
     path: str
@@ -148,7 +150,7 @@ class ConfigError(WeightsearchError):
 
 
 class OptionError(WeightsearchError):
-    """Raised by a plug-in that was given an option it cannot use; the study file's loader adds the place."""
+    """An option that a plug-in cannot use; the study file's loader adds file and line."""
 
     def __init__(self, option: str, message: str) -> None:
         super().__init__(f"{option}: {message}" if option else message)
@@ -161,7 +163,7 @@ class DataError(WeightsearchError):
 
 
 class ChangedDataError(DataError):
-    """A data set that does not hold what it held when its study began, or another copy of it on another host."""
+    """A data set whose content has changed since its study started, or that differs on another host."""
 
 
 class ModelError(WeightsearchError):
@@ -177,11 +179,12 @@ class WriteError(WeightsearchError):
 
 
 class NotShared(WriteError):
-    """The driver's run folder, which a worker on another machine does not see."""
+    """A run folder of the driver that a worker on another machine cannot access."""
 
 
 class TrialFailure(WeightsearchError):
-    """A training that cannot go on, such as a non-finite loss. The message is the reason stored with the trial."""
+    """A training that cannot continue, for example because the loss is not finite. The message is stored as the trial's
+    reason."""
 
     exit_status = 1
 
@@ -191,22 +194,22 @@ class StoreError(WeightsearchError):
 
 
 class StoreMissing(StoreError):
-    """A study database that is not there."""
+    """A study database that does not exist."""
 
 
 class StoreUnavailable(StoreError):
-    """A study database that does not answer now: its server is away, or others hold a lock for long."""
+    """A study database that does not answer: its server is down, or a lock is held too long."""
 
     exit_status = 1
 
 
 class StudyHeld(StoreError):
-    """Another driver runs the study, or took it over."""
+    """A study that another driver runs or has taken over."""
 
     exit_status = 3
 
 
 class SearchError(WeightsearchError):
-    """A search that cannot start or go on, such as a cluster without the resources of one trial."""
+    """A search that cannot start or continue, for example on a cluster without the resources of a trial."""
 
     exit_status = 1

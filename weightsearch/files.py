@@ -1,4 +1,4 @@
-"""Paths as people write them, and writing files whole or not at all."""
+"""Paths with `~`, and atomic writing of files."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def expanded(path: str) -> str:
 
 
 def write_bytes(path: Path, data: bytes | memoryview, what: str = "") -> None:
-    """Write beside the old file, flush to the disk, then replace it; folders are made. Raises WriteError, which
-    calls the file `what`."""
+    """Write a file atomically: to a temporary file, flushed to the disk, that replaces the old file. Missing folders
+    are created. what: added before the path in the message of WriteError. Raises WriteError."""
     temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,7 +29,7 @@ def write_bytes(path: Path, data: bytes | memoryview, what: str = "") -> None:
     except OSError as error:
         raise WriteError(f"cannot write {what}{path}: {error.strerror or error}") from error
     finally:
-        with suppress(OSError):  # a folder that cannot be reached holds nothing of ours
+        with suppress(OSError):  # a folder that cannot be accessed contains no temporary file
             temporary.unlink(missing_ok=True)
 
 

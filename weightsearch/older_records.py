@@ -1,4 +1,4 @@
-"""Records of epochs as older versions wrote them into checkpoints and databases."""
+"""Conversion of records of epochs that older versions wrote into checkpoints and databases."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ RENAMED: Final = {"known": "moving_known"}
 
 
 def from_older(plain: dict[str, Any]) -> dict[str, Any]:
-    """The plain form of an EpochRecord, from that of the versions with database tables 1 to 5. Others are returned as
-    they are."""
+    """The plain form of an EpochRecord, converted from the versions with database tables 1 to 5. Newer records are
+    returned unchanged."""
     if "measurements" in plain:
         return plain
     fields = dict(plain)
@@ -35,18 +35,20 @@ def from_older(plain: dict[str, Any]) -> dict[str, Any]:
 def _older_probe(probe: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     gradients: dict[str, float] = {}
     cosines: dict[str, float] = {}
-    for place, one in probe["places"].items():
-        gradients |= {joined(place, name): norm for name, norm in one["norms"].items()}
+    for location, measured in probe["places"].items():
+        gradients |= {joined(location, name): norm for name, norm in measured["norms"].items()}
         cosines |= {
-            joined(place, name, other): cosine for name, row in one["cosines"].items() for other, cosine in row.items()
+            joined(location, name, other): cosine
+            for name, row in measured["cosines"].items()
+            for other, cosine in row.items()
         }
     costs = {"probes": float(probe["probes"]), "seconds": probe["seconds"]}
     return {"probe": costs, "gradient": gradients, "cosine": cosines}
 
 
 def balance_rows(balance: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """The rows of rebalancing in one epoch, from the fields of older versions: `static` and `moving` are histograms,
-    `known` tells if the data set knows what moves."""
+    """The rows of rebalancing in an epoch, from the fields of older versions: `static` and `moving` are histograms,
+    `known` is true if the data set knows the moving objects."""
     counts = {
         joined(kind, str(bin_)): float(count)
         for kind in ("static", "moving")

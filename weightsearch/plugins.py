@@ -1,8 +1,8 @@
-"""Names of a study file -> Python objects, and their options -> checked keyword arguments.
+"""Plug-ins: names of a study file -> Python objects, and their options -> checked keyword arguments.
 
 A name is a module of the kind's package below or a dotted path `package.module:Object`. A plug-in's options are the
-keyword arguments of its constructor: their annotations are what the study file is checked against. A loss term may also
-be a plain function f(prediction, batch, *, option=...): its other arguments are its options.
+keyword arguments of its constructor, and the study file is checked against their annotations. A loss term may also be a
+plain function f(prediction, batch, *, option=...): its other arguments are its options.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from weightsearch.errors import RAISED, OptionError, fault_place, kind_and_line
 
 # Kind -> the package whose modules are its plug-ins: the module `silog` defines the plug-in `silog`, as a class or
-# function of the same name without regard to case and underscores (SILog).
+# function of the same name, ignoring case and underscores (SILog).
 PACKAGES: Final[Mapping[str, str]] = types.MappingProxyType(
     {
         "data": "weightsearch.data.sources",
@@ -35,7 +35,7 @@ PACKAGES: Final[Mapping[str, str]] = types.MappingProxyType(
         "pruner": "weightsearch.search.pruners",
     }
 )
-INTERFACES: Final = ("sampler", "pruner")  # modules of these packages that define the plug-ins' interface
+INTERFACES: Final = ("sampler", "pruner")  # modules of these packages that define the interface of plug-ins
 
 
 # Names in Ray Tune, Optuna and the literature -> names here.
@@ -53,15 +53,16 @@ OTHER_NAMES: Final[Mapping[str, Mapping[str, str]]] = types.MappingProxyType(
 
 
 def search_beside(file: Path) -> None:
-    """Find plug-ins in the folder of a file from now on."""
+    """Find plug-ins in a file's folder from now on."""
     folder = str(file.absolute().parent)
     if folder not in sys.path:
         sys.path.append(folder)
 
 
-def known_words(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'? known: x, y` for an unknown word, without the question where no known word is close."""
-    names = list(known)
+def known_words(word: str, choices: Iterable[str]) -> str:
+    """`; did you mean 'x'? known: x, y` for an unknown word, without the question if no choice is similar. choices: the
+    allowed words."""
+    names = list(choices)
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     question = f" did you mean {close[0]!r}?" if close else ""
     return f";{question} known: {', '.join(names)}"
@@ -75,16 +76,18 @@ def names(kind: str) -> tuple[str, ...]:
     spec = importlib.util.find_spec(PACKAGES[kind])
     folders = spec.submodule_search_locations if spec is not None else None
     modules = pkgutil.iter_modules(list(folders or []))
-    return tuple(sorted(one.name for one in modules if not one.ispkg and one.name not in INTERFACES))
+    return tuple(sorted(module.name for module in modules if not module.ispkg and module.name not in INTERFACES))
 
 
 @cache
 def _shipped(kind: str, name: str) -> Callable[..., Any]:
     module = importlib.import_module(f"{PACKAGES[kind]}.{name}")
     wanted = name.replace("_", "")
-    found = (one for key, one in vars(module).items() if key.replace("_", "").lower() == wanted and callable(one))
-    # Beside a loss term's class stands its formula, a function of the same name.
-    return next(one for one in found if kind != "loss" or inspect.isclass(one))  # type: ignore[no-any-return]
+    candidates = (
+        value for key, value in vars(module).items() if key.replace("_", "").lower() == wanted and callable(value)
+    )
+    # A loss term's module also contains its formula, a function of the same name.
+    return next(candidate for candidate in candidates if kind != "loss" or inspect.isclass(candidate))  # type: ignore[no-any-return]
 
 
 def resolve(kind: str, name: str) -> Callable[..., Any]:
@@ -103,22 +106,22 @@ def resolve(kind: str, name: str) -> Callable[..., Any]:
         words = known_words(name, table) if meant is None else f"; did you mean {meant!r}? known: {', '.join(table)}"
         raise OptionError("", f"unknown {kind} {name!r}{words}, or package.module:Object")
     try:
-        found: object = importlib.import_module(module_name)
+        target: object = importlib.import_module(module_name)
     except RAISED as error:
-        place = fault_place(error, own=True)
-        line = f" ({place})" if place else ""
+        location = fault_place(error, own=True)
+        line = f" ({location})" if location else ""
         raise OptionError(
             "", f"cannot import {module_name!r} for {kind} {name!r}: {kind_and_line(error)}{line}"
         ) from error
     for part in attribute.split("."):
-        found = getattr(found, part, None)
-    if not callable(found):
+        target = getattr(target, part, None)
+    if not callable(target):
         raise OptionError("", f"{module_name!r} has no class or function {attribute!r} for {kind} {name!r}")
-    return _constructor(found) if kind == "loss" and _is_term(found) else found
+    return _constructor(target) if kind == "loss" and _is_term(target) else target
 
 
 def attribute(kind: str, name: str, key: str, default: Any) -> Any:
-    """An attribute by which a plug-in's class says what it needs or can; the default if it does not say."""
+    """An attribute by which a plug-in's class declares a need or an ability; the default if it is missing."""
     return getattr(resolve(kind, name), key, default)
 
 
@@ -127,18 +130,18 @@ def names_with(kind: str, key: str) -> list[str]:
     return [name for name in names(kind) if attribute(kind, name, key, default=False)]
 
 
-def _is_term(found: Callable[..., Any]) -> bool:
-    """True if a plain function is itself a loss term f(prediction, batch), not one that makes terms of options: its
-    first two arguments are positional, required, and not annotated as an option would be."""
-    if not inspect.isfunction(found):
+def _is_term(function: Callable[..., Any]) -> bool:
+    """True if a plain function is itself a loss term f(prediction, batch), not a factory of terms: its first two
+    arguments are positional, required, and not annotated like an option."""
+    if not inspect.isfunction(function):
         return False
-    parameters = list(inspect.signature(found).parameters.values())[:2]
+    parameters = list(inspect.signature(function).parameters.values())[:2]
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return len(parameters) == 2 and all(
-        one.kind in positional
-        and one.default is inspect.Parameter.empty
-        and one.annotation not in (int, float, str, bool, "int", "float", "str", "bool")
-        for one in parameters
+        parameter.kind in positional
+        and parameter.default is inspect.Parameter.empty
+        and parameter.annotation not in (int, float, str, bool, "int", "float", "str", "bool")
+        for parameter in parameters
     )
 
 
@@ -157,15 +160,15 @@ def _constructor(function: Callable[..., Any]) -> Callable[..., Any]:
     except (TypeError, NameError, AttributeError) as error:
         raise OptionError("", f"the options of {_name(function)} cannot be read: {kind_and_line(error)}") from None
     make.__name__, make.__module__ = function.__name__, function.__module__
-    make.__annotations__ = {one.name: hints[one.name] for one in further if one.name in hints}
+    make.__annotations__ = {parameter.name: hints[parameter.name] for parameter in further if parameter.name in hints}
     make.__signature__ = signature.replace(parameters=further)  # type: ignore[attr-defined]
     make._term_function = function  # type: ignore[attr-defined]
     return make
 
 
 def about_function(target: Callable[..., Any]) -> str:
-    """The rule by which a user's plain function is a loss term, and the function with its line, to end a message about
-    its options; empty for anything else."""
+    """The end of a message about options of a user's plain function: the rule by which it is a loss term, and its
+    signature and line; empty for other plug-ins."""
     function = inspect.unwrap(getattr(target, "_term_function", target))
     if not inspect.isfunction(function) or function.__module__.startswith("weightsearch."):
         return ""
@@ -208,16 +211,16 @@ def options_model(target: Callable[..., Any]) -> type[BaseModel]:
 
 
 def _has_torchs_constructor(target: Callable[..., Any]) -> bool:
-    """True if it is a module without a constructor of its own: torch's takes keyword arguments and refuses them all."""
+    """True for a torch module without its own constructor: torch's constructor has keyword arguments, but rejects all
+    of them."""
     classes = inspect.getmro(target) if inspect.isclass(target) else ()
-    owner = next((one for one in classes if "__init__" in vars(one)), object)
+    owner = next((base for base in classes if "__init__" in vars(base)), object)
     return owner.__module__.startswith("torch.nn.")
 
 
 def plain_options(target: Callable[..., Any], options: Mapping[str, Any], context: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a plug-in's constructor, as JSON values: the options of the study file and, where its signature
-    has a parameter of that name that the file leaves out, the context (`min_depth`, `max_depth`, `size`, `root`,
-    `neighbours`)."""
+    """The arguments of a plug-in's constructor, as JSON values: the options of the study file and, for parameters that
+    the file leaves out, the values of the context (`min_depth`, `max_depth`, `size`, `root`, `neighbours`)."""
     fields = options_model(target).model_fields
     given = {**{name: context[name] for name in fields if name in context}, **options}
     return {key: str(value) if isinstance(value, Path) else value for key, value in given.items()}
@@ -234,7 +237,7 @@ def build(kind: str, name: str, options: Mapping[str, Any], context: Mapping[str
 
 
 def all_options(kind: str, name: str, options: Mapping[str, Any], context: Mapping[str, Any]) -> dict[str, Any]:
-    """Every option of a plug-in with its value, those that the study file leaves out included, as JSON values."""
+    """Every option of a plug-in with its value, including options that the study file leaves out, as JSON values."""
     return _checked(kind, name, options, context).model_dump(mode="json")
 
 

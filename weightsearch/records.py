@@ -1,4 +1,4 @@
-"""The records of a training that workers, driver and store share."""
+"""The records of a training, shared by workers, driver and store."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any, Final, Literal
 Direction = Literal["minimize", "maximize"]
 Size = tuple[int, int]  # height, width in pixels
 EvaluationSize = Size | Literal["native"]  # native: each picture at the size of its own files
-# What networks predict and data sets know; moving: the pixels that move by themselves.
+# Quantities that networks predict and data sets know; moving: the mask of moving objects.
 Quantity = Literal["depth", "pose", "flow", "moving"]
 
-# The kinds of small pictures, in the order in which they are shown, and those that are the same whoever predicts.
+# The kinds of small pictures, in the order in which they are shown, and the kinds that do not depend on the prediction.
 PICTURES: Final = ("image", "truth", "depth", "error", "true flow", "flow", "left out")
 SHARED_PICTURES: Final = ("image", "truth", "true flow")
 
-# Where terms' gradients are measured. Heads: outputs that are not computed from other outputs, see losses/heads.py.
-HEADS: Final = "heads"
-SHARED: Final = "shared"  # parameters
+# Places of measurement of the terms' gradients.
+HEADS: Final = "heads"  # outputs that are not computed from other outputs, see losses/heads.py
+SHARED: Final = "shared"  # shared parameters
 
 Measurements = Mapping[str, Mapping[str, float]]  # group -> name -> value of one epoch
 
@@ -28,8 +28,8 @@ Measurements = Mapping[str, Mapping[str, float]]  # group -> name -> value of on
 class Group:
     """A kind of measurement of an epoch of training: rows (name, value), stored under the group's name.
 
-    keys: the parts of a row's name, in order: a cosine's name is `shared/integer/fractional`, its keys are place, term
-    and other. meaning: of the value, with its source. unit: of the value; empty for a number without a unit.
+    keys: the parts of a row's name, in order: the cosine `shared/integer/fractional` has the keys place, term, other.
+    meaning: description of the value, with its source. unit: of the value; empty for a dimensionless number.
     """
 
     name: str
@@ -52,7 +52,7 @@ def parts(name: str) -> tuple[str, ...]:
 
 
 def rows_at(group: Mapping[str, float], *first: str) -> dict[str, float]:
-    """The rows of a group whose names begin with these keys, by the rest of their names."""
+    """The rows of a group whose names begin with these keys; the keys are removed from the names."""
     start = joined(*first, "")
     return {name.removeprefix(start): value for name, value in group.items() if name.startswith(start)}
 
@@ -61,9 +61,9 @@ def rows_at(group: Mapping[str, float], *first: str) -> dict[str, float]:
 class TermRecord:
     """One loss term over one epoch of training: the groups of training/measures/terms.py.
 
-    value: mean of the unweighted term, in the term's unit; NaN if it never had a pixel. weight: its weight.
-    contribution: its share of the sum of all |weight * value|, in [0, 1]. gradient: norm of its weighted gradient at
-    the network's outputs.
+    value: mean of the unweighted term, in the term's unit; NaN if it never had a pixel. weight: the term's weight.
+    contribution: its share of the sum of all |weight * value|, in [0, 1]. gradient: norm of the weighted term's
+    gradient at the network's outputs.
     """
 
     value: float
@@ -73,18 +73,18 @@ class TermRecord:
 
 
 TERM_GROUPS: Final = ("value", "weight", "contribution", "output_gradient")  # in the order of TermRecord's fields
-DELTA_BINS: Final = 128  # of the histograms of Delta over [-1, 1]
-SELDOM: Final = 0.05  # of an epoch's steps; a term that has no pixel more often than that is told of
+DELTA_BINS: Final = 128  # bins of the histograms of Delta over [-1, 1]
+SELDOM: Final = 0.05  # share of an epoch's steps without pixels above which there is a warning about a term
 
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One epoch. epoch counts from 1. metrics: on the validation split, under the study's protocol.
+    """The record of an epoch. epoch: counted from 1. metrics: on the validation split, under the study's protocol.
 
-    seconds: training and validation together. train_loss: mean of the weighted sum; a term counts at the steps at
-    which it had a pixel. lr: at the epoch's end. empty_steps: steps whose batch had no pixel with valid depth.
-    measurements: of every step, see training/measures. sampled: of the steps with a probe. The clock decides which
-    these are, so that records of the same training may differ in them. problem: why there are no more probes.
+    seconds: training and validation together. train_loss: mean of the weighted sum; a term counts at the steps at which
+    it had a pixel. lr: learning rate at the epoch's end. empty_steps: steps whose batch had no pixel with valid depth.
+    measurements: from every step, see training/measures. sampled: from the steps with a probe; these depend on time, so
+    records of the same training may differ in them. problem: the reason why there are no more probes.
     """
 
     epoch: int
@@ -100,7 +100,7 @@ class EpochRecord:
 
     @property
     def all_measurements(self) -> dict[str, dict[str, float]]:
-        """The rows of all groups. A value that was measured at every step takes the place of a sampled one."""
+        """The rows of all groups. A value measured at every step replaces a sampled one."""
         groups = dict.fromkeys([*self.sampled, *self.measurements])
         return {group: {**self.sampled.get(group, {}), **self.measurements.get(group, {})} for group in groups}
 
@@ -116,7 +116,7 @@ class EpochRecord:
         )
 
     def to_plain(self) -> dict[str, Any]:
-        """Numbers, texts and mappings only: for JSON, for a checkpoint, for Ray."""
+        """The record as numbers, texts and mappings, for JSON, checkpoints and Ray."""
         return asdict(self)
 
     @classmethod
@@ -137,7 +137,7 @@ def measured_terms(terms: Mapping[str, TermRecord]) -> dict[str, dict[str, float
 
 
 def pixel_warnings(without_pixels: Mapping[str, float], steps: int, weights: Mapping[str, float]) -> list[str]:
-    """A sentence for each term in use that had no pixel to learn from at more than a few of an epoch's steps."""
+    """A sentence for each term with a weight above 0 that had no pixels at more than a few steps of an epoch."""
     return [
         f"the loss term {term!r} had no pixel to learn from at {count:.0f} of {steps} steps, which gave it no "
         "gradient and do not count in its mean"
@@ -148,10 +148,10 @@ def pixel_warnings(without_pixels: Mapping[str, float], steps: int, weights: Map
 
 @dataclass(frozen=True)
 class Picture:
-    """A small picture of one validation frame, for people. frame: its place in the split. kind: one of PICTURES;
-    `depth` and `flow` are predicted, `error` is relative, `left out` is what depth and pose do not learn from. name:
-    the frame's. low, high: metres, shares of the true depth, or pixels, at the ends of the colours; of `left out` high
-    is its share. content: WebP."""
+    """A small picture of a validation frame, for display. frame: its index in the split. kind: one of PICTURES; `depth`
+    and `flow` are predicted, `error` is relative, `left out` shows the pixels that depth and pose do not learn from.
+    name: the frame's name. low, high: values at the ends of the colour map, in metres, shares of the true depth, or
+    pixels; for `left out`, high is the share of these pixels. content: WebP."""
 
     frame: int
     kind: str
@@ -163,9 +163,9 @@ class Picture:
 
 @dataclass(frozen=True)
 class Environment:
-    """Where and with what a trial was trained. versions: of Python and of the packages that results depend on.
-    commit: of the git repository in the working folder, with `+` if it had changes; empty outside one. cpu: its model
-    and instructions; empty in records of older versions."""
+    """The environment of a trial's training. versions: of Python and of the packages that results depend on. commit: of
+    the git repository in the working folder, with `+` if it had changes; empty outside a repository. cpu: model and
+    instruction sets; empty in records of older versions."""
 
     host: str
     device: str

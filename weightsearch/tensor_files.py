@@ -1,4 +1,4 @@
-"""Files of tensors (.safetensors, .pth, .ckpt, ...), read without running anything that is in them."""
+"""Reading of tensor files (.safetensors, .pth, .ckpt, ...) without running code in them."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from torch import Tensor
 
 from weightsearch.errors import first_line
 
-NAMED: Final = 4
-HEAD: Final = 512  # bytes that tell what a file is
-TORCH_MAGIC: Final = 0x1950A86A20F9469CFC6C  # begins what torch.save wrote before it wrote zip files
+NAMED: Final = 4  # names that a message lists
+HEAD: Final = 512  # bytes that identify the type of a file
+TORCH_MAGIC: Final = 0x1950A86A20F9469CFC6C  # at the beginning of torch.save's format before zip files
 FETCH: Final = "fetch the file again"
-# Beside tensors and plain values: what training programs often store next to them. None of it runs anything.
+# Types that are allowed beside tensors and plain values: training programs often store them. None of them runs code.
 HARMLESS: Final[tuple[Any, ...]] = (
     argparse.Namespace,
     np.dtype,
     np.ndarray,
     *(type(np.dtype(kind)) for kind in ("bool", "i1", "u1", "i2", "i4", "i8", "f2", "f4", "f8")),
-    # NumPy 2 moved these two; each stands under its old and its new name.
+    # NumPy 2 moved these two; each is listed under its old and its new name.
     *((np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
     *((np.zeros(1).__reduce__()[0], f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
     *((PurePosixPath, f"{module}.PosixPath") for module in ("pathlib", "pathlib._local")),
@@ -39,13 +39,13 @@ HARMLESS: Final[tuple[Any, ...]] = (
 
 
 class UnreadableFile(Exception):
-    """A file that holds no tensors that could be read. The message says what it is and what to do, without its path."""
+    """A file without readable tensors. The message explains its type and what to do, without its path."""
 
 
 def read_tensors(path: Path) -> Any:
-    """Read a file's content, whatever its name ends in: usually a mapping with tensors at some depth.
+    """Read a file's content, independent of its suffix: usually a mapping with tensors at some depth.
 
-    Raises FileNotFoundError and other OSErrors as they come, and UnreadableFile.
+    Raises UnreadableFile, and FileNotFoundError and other OSErrors unchanged.
     """
     head = _head(path)
     size = path.stat().st_size
@@ -57,29 +57,29 @@ def read_tensors(path: Path) -> Any:
 
 
 def named_tensors(content: Any) -> dict[str, Tensor]:
-    """Every tensor that stands under names, however deep: `state_dict.encoder.conv.weight` -> tensor."""
+    """Every named tensor at any depth: `state_dict.encoder.conv.weight` -> tensor."""
     return dict(_named(content, ""))
 
 
 def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
-    """Names of the tensors that hold NaN or infinity. A single infinite number is a bound that does not bind."""
+    """Names of the tensors with NaN or infinity. A single infinite number is allowed: it may be an unused bound."""
 
-    def damaged(one: Tensor) -> bool:
-        numbers = one.float()
-        return bool(torch.isnan(numbers).any() if one.numel() == 1 else not torch.isfinite(numbers).all())
+    def damaged(tensor: Tensor) -> bool:
+        numbers = tensor.float()
+        return bool(torch.isnan(numbers).any() if tensor.numel() == 1 else not torch.isfinite(numbers).all())
 
-    return [name for name, one in tensors.items() if one.is_floating_point() and damaged(one)]
+    return [name for name, tensor in tensors.items() if tensor.is_floating_point() and damaged(tensor)]
 
 
 def few(what: str, names: list[str]) -> str:
-    """`2 missing (a, b)`, with the first names alone."""
+    """A count with the first names: `2 missing (a, b)`."""
     if not names:
         return f"0 {what}"
     return f"{len(names)} {what} ({listed(names)})"
 
 
 def listed(names: list[str]) -> str:
-    """`a, b, c, d, and 3 more`."""
+    """The first names and the number of the others: `a, b, c, d, and 3 more`."""
     more = f", and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return f"{', '.join(names[:NAMED])}{more}"
 
@@ -89,7 +89,7 @@ def _named(content: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
         yield prefix, content.detach()
     elif isinstance(content, Mapping):
         for key, value in content.items():
-            if isinstance(key, str):  # an optimizer's state goes by numbers
+            if isinstance(key, str):  # an optimizer's state has numbers as keys
                 yield from _named(value, f"{prefix}.{key}" if prefix else key)
 
 
@@ -99,7 +99,7 @@ def _head(path: Path) -> bytes:
 
 
 def _no_tensors(head: bytes, size: int) -> str | None:
-    """The kind of a file that cannot hold tensors, by its first bytes; None if it may hold some."""
+    """A message about a file that cannot contain tensors, by its first bytes; None if it may contain some."""
     text = head.lstrip().lower()
     if size == 0:
         return f"is empty; {FETCH}"
@@ -132,7 +132,7 @@ def _safetensors(path: Path, length: int, size: int) -> dict[str, Tensor]:
 
 
 def _expected_size(path: Path, length: int) -> int | None:
-    """Bytes of a safetensors file by its header; None if the header itself cannot be read."""
+    """The size in bytes of a safetensors file by its header; None if the header cannot be read."""
     with path.open("rb") as file:
         file.seek(8)
         text = file.read(min(length, 100_000_000))
@@ -147,10 +147,10 @@ def _expected_size(path: Path, length: int) -> int | None:
 
 
 def _pickled(path: Path, head: bytes) -> Any:
-    """Read a file of torch.save; objects that would run code are refused."""
+    """Read a file of torch.save; objects that could run code are rejected."""
     zipped = head.startswith(b"PK")
     try:
-        # From an open file: given a path, torch goes by the ending of its name.
+        # From an open file: for a path, torch depends on its suffix.
         with torch.serialization.safe_globals(list(HARMLESS)), path.open("rb") as file, warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
             return torch.load(file, map_location="cpu", weights_only=True)
@@ -167,7 +167,8 @@ def _pickled(path: Path, head: bytes) -> Any:
 
 
 def _plain_pickle(path: Path, head: bytes) -> str | None:
-    """The content of a file of pickle.dump, and how to convert it; None for any other file. Runs nothing in it."""
+    """A message about the content of a file of pickle.dump and its conversion; None for any other file. Runs no code in
+    it."""
     if not head.startswith(b"\x80"):
         return None
     modules: set[str] = set()
@@ -194,8 +195,8 @@ def _refused(path: Path, error: pickle.UnpicklingError, *, zipped: bool) -> str:
         kinds = torch.serialization.get_unsafe_globals_in_checkpoint(path) if zipped else []
     except Exception:  # it reads the same damaged file
         kinds = []
-    known = {entry[1] if isinstance(entry, tuple) else f"{entry.__module__}.{entry.__name__}" for entry in HARMLESS}
-    kinds = [kind for kind in kinds if kind not in known]
+    harmless = {entry[1] if isinstance(entry, tuple) else f"{entry.__module__}.{entry.__name__}" for entry in HARMLESS}
+    kinds = [kind for kind in kinds if kind not in harmless]
     if not kinds and "GLOBAL" not in str(error).upper():
         return _damaged(zipped=zipped)
     objects = f" ({', '.join(kinds[:NAMED])})" if kinds else ""

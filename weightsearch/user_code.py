@@ -1,4 +1,4 @@
-"""Faults in a user's own network, loss term or data set, reported with their path in the study file and their line."""
+"""Errors in a user's own network, loss term or data set, with their path in the study file and their line of code."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from weightsearch.errors import RAISED, ModelError, WeightsearchError, fault_pla
 NO_GPU: Final = re.compile(r"NVIDIA driver|not compiled with CUDA|No CUDA GPUs|no CUDA-capable|invalid device ordinal")
 TWO_DEVICES: Final = re.compile(r"same device|input.*weight type.*should be the same", re.IGNORECASE)
 VIEWS: Final = re.compile(r"view size is not compatible")
-PASSED_ON: Final = (WeightsearchError, MemoryError, torch.OutOfMemoryError)  # they explain themselves
+PASSED_ON: Final = (WeightsearchError, MemoryError, torch.OutOfMemoryError)  # errors that are raised unchanged
 
 
 @contextmanager
 def own_code(where: str, subject: object, kind: type[WeightsearchError] = ModelError) -> Iterator[None]:
-    """Turn any exception of a user's code into an error of a kind. where: its path in the study file, such as
+    """Convert any exception of a user's code to an error of type `kind`. where: its path in the study file, such as
     `loss.mine`. subject: the object or class that is called."""
     try:
         yield
@@ -33,8 +33,8 @@ def own_code(where: str, subject: object, kind: type[WeightsearchError] = ModelE
 
 
 def described(error: BaseException, subject: object) -> str:
-    """A fault of a user's code on one line: what it says, in our words where torch's would mislead, and its line, or
-    that of the subject's definition where no line of the user's is at fault."""
+    """An error of a user's code on one line: its message, reworded if torch's would mislead, and its line of code or,
+    if the user's code has no frame in the traceback, the line of the subject's definition."""
     text = str(error)
     if NO_GPU.search(text) and not torch.cuda.is_available():
         what = (
@@ -47,12 +47,12 @@ def described(error: BaseException, subject: object) -> str:
         what = f"{kind_and_line(error).rstrip('.')}, or set train.channels_last: false"
     else:
         what = kind_and_line(error)
-    place = fault_place(error, own=True) or defined_at(subject)
-    return one_line(f"{what} ({place})" if place else what)
+    location = fault_place(error, own=True) or defined_at(subject)
+    return one_line(f"{what} ({location})" if location else what)
 
 
 def defined_at(subject: object) -> str:
-    """`file:line` of a function, a class, or an object's class; empty if its source is not there."""
+    """`file:line` of a function, a class, or an object's class; empty without source code."""
     target = subject.func if isinstance(subject, functools.partial) else subject
     if not (inspect.isclass(target) or inspect.isroutine(target)):
         target = type(target)
@@ -63,15 +63,16 @@ def defined_at(subject: object) -> str:
 
 
 def at(subject: object) -> str:
-    """` (file:line)` of a user's definition, to end a message; empty for our own code and without a source."""
+    """` (file:line)` of a user's definition, to end a message; empty for weightsearch's own code and without source
+    code."""
     owner = inspect.getmodule(subject if inspect.isroutine(subject) or inspect.isclass(subject) else type(subject))
-    place = "" if owner is not None and owner.__name__.startswith("weightsearch.") else defined_at(subject)
-    return f" ({place})" if place else ""
+    location = "" if owner is not None and owner.__name__.startswith("weightsearch.") else defined_at(subject)
+    return f" ({location})" if location else ""
 
 
 def check_callable(where: str, subject: Any, arguments: tuple[str, ...], named: tuple[str, ...] = ()) -> None:
-    """Raise ModelError unless an object can be called with so many arguments, by position, and with the named ones.
-    where: what the message begins with."""
+    """Raise ModelError unless an object can be called with these arguments, by position, and these keyword arguments.
+    where: the beginning of the message."""
     expected = ", ".join([*arguments, *(f"{name}={name}" for name in named)])
     if not callable(subject):
         raise ModelError(

@@ -19,7 +19,7 @@ class Decoder(nn.Module):
     """A decoder whose width does not depend on the encoder's.
 
     encoder_channels: of the features, finest first. channels: of the finest decoder level; each coarser level has
-    twice as many, up to 8 times. spread: the features have all one stride and are enlarged to a pyramid first, each to
+    twice as many, up to 8 times. spread: the features have the same stride and are first enlarged to a pyramid, each to
     twice the size of the next.
 
     forward: features, finest first -> [B, channels, H / s, W / s] at the finest level's size.
@@ -44,16 +44,16 @@ class Decoder(nn.Module):
         return self.pyramid(features)[0]
 
     def pyramid(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Every level's result, finest first, each [B, widths[i], ...] at the size of its feature."""
+        """The output of every level, finest first, each [B, widths[i], ...] at the size of its feature."""
         if self.spread:
-            features = [_enlarged(one, 2 ** (len(features) - 1 - level)) for level, one in enumerate(features)]
+            features = [_enlarged(feature, 2 ** (len(features) - 1 - level)) for level, feature in enumerate(features)]
         x: Tensor = self.top(features[-1])
-        found = [x]
+        results = [x]
         for level, skip in zip(self.levels, reversed(features[:-1]), strict=True):
             x = interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=False)
             x = level(torch.cat([x, skip], dim=1))
-            found.append(x)
-        return found[::-1]
+            results.append(x)
+        return results[::-1]
 
 
 def _enlarged(feature: Tensor, factor: int) -> Tensor:
@@ -63,12 +63,12 @@ def _enlarged(feature: Tensor, factor: int) -> Tensor:
 
 
 class DenseDepthDecoder(Decoder):
-    """A decoder as wide as its encoder: a 1x1 convolution keeps (share 1) or halves (share .5) the channels of the last
-    feature, and each finer level has half as many as the one before. Without batch normalisation.
+    """A decoder as wide as its encoder: a 1x1 convolution preserves (share 1) or halves (share .5) the channels of the
+    last feature, and each finer level has half as many as the level before. Without batch normalisation.
 
-    encoder_channels, spread, forward, channels, widths: see Decoder. Over DenseNet169's features share 1 gives the 42.6
-    million parameters of the paper if each skip connection is taken behind the transition layer, as the paper's are;
-    timm gives features before it, which are wider. Source: Alhashim and Wonka 2018.
+    encoder_channels, spread, forward, channels, widths: see Decoder. With DenseNet169's features, share 1 gives the
+    42.6 million parameters of the paper if each skip connection starts after the transition layer, as in the paper;
+    timm's features are from before it, and wider. Source: Alhashim and Wonka 2018.
     """
 
     def __init__(self, encoder_channels: Sequence[int], share: float, *, spread: bool = False) -> None:
@@ -91,7 +91,7 @@ class DenseDepthDecoder(Decoder):
 
 
 def make_decoder(name: DecoderName, encoder_channels: Sequence[int], channels: int, *, spread: bool = False) -> Decoder:
-    """channels: of the light decoder's finest level. spread: see Decoder."""
+    """Make a decoder by name. channels: of the light decoder's finest level. spread: see Decoder."""
     if name == "light":
         return Decoder(encoder_channels, channels, spread=spread)
     return DenseDepthDecoder(encoder_channels, {"densedepth": 1.0, "densedepth_half": 0.5}[name], spread=spread)

@@ -25,7 +25,7 @@ from weightsearch.models.parts.encoder_size import (
 )
 from weightsearch.models.parts.pretrained import quiet, source_of
 from weightsearch.models.parts.weights import (
-    Found,
+    Match,
     check_finite,
     check_fit,
     counter,
@@ -38,7 +38,7 @@ SUFFIXES: Final = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar", ".th"
 KEY: Final = "model.weights"
 
 
-def _known_name(name: str) -> str:
+def _checked_name(name: str) -> str:
     base = name.split(".")[0]
     if not timm.is_model(base):
         close = difflib.get_close_matches(base, timm.list_models(), n=3)
@@ -46,7 +46,7 @@ def _known_name(name: str) -> str:
     return name
 
 
-def _known_weights(weights: str) -> str:
+def _checked_weights(weights: str) -> str:
     if weights in ("none", "pretrained"):
         return weights
     path = Path(weights)
@@ -58,19 +58,19 @@ def _known_weights(weights: str) -> str:
     return weights
 
 
-EncoderName = Annotated[str, AfterValidator(_known_name)]
-EncoderWeights = Annotated[str, AfterValidator(_known_weights)]
+EncoderName = Annotated[str, AfterValidator(_checked_name)]
+EncoderWeights = Annotated[str, AfterValidator(_checked_weights)]
 
 
 class Encoder(nn.Module):
     """A timm model's features, from the finest to the coarsest.
 
     name: any timm model with `features_only`. weights: `none` (random), `pretrained` (timm's hub) or a file: see
-    weights.py. size: height, width of the images in pixels; encoders that timm makes for one size are made for this.
+    weights.py. size: height, width of the images in pixels; encoders with a fixed input size are built for it.
     forward: RGB in [0, 1], [B, 3, H, W] -> a list of [B, C_i, about H / s_i, about W / s_i]; images are normalised as
-    the model was trained.
-    channels, reductions: C_i and s_i. Raises ModelError where the model has no features, the weights do not fit, or
-    the model does not take images of a size.
+    in the model's training.
+    channels, reductions: C_i and s_i. Raises ModelError if the model has no features, the weights do not fit, or the
+    model does not take images of this size.
     """
 
     mean: Tensor
@@ -94,7 +94,7 @@ class Encoder(nn.Module):
 
     @property
     def flat(self) -> bool:
-        """True if all features have one stride, as those of a plain vision transformer."""
+        """True if all features have the same stride, as in a plain vision transformer."""
         return len(self.reductions) > 1 and len(set(self.reductions)) == 1
 
     def forward(self, image: Tensor) -> list[Tensor]:
@@ -119,23 +119,23 @@ class Encoder(nn.Module):
 
 
 def _options(name: str, size: Size | None) -> Mapping[str, Any]:
-    """Options of `timm.create_model` under which an encoder takes images of a size, or of every size if timm allows."""
+    """Options of `timm.create_model` with which an encoder takes images of a size, or of any size if timm allows it."""
     wanted = size or native_size(name)
-    found = None if wanted is None else size_options(name, wanted)
-    if found is None or (size is None and "img_size" in found):
+    options = None if wanted is None else size_options(name, wanted)
+    if options is None or (size is None and "img_size" in options):
         return {}
-    return found
+    return options
 
 
 def _create(name: str, *, given: str = "pretrained", **options: Any) -> Any:
-    """given: the value of model.weights."""
+    """Create an encoder. given: the value of model.weights. Raises ModelError."""
     fetched = bool(options.get("pretrained")) and "pretrained_cfg_overlay" not in options
     if fetched:
         options |= source_of(name, KEY)
     try:
         with quiet():
             return create(name, **options)
-    except Exception as error:  # the hub, the network and the model itself each raise their own
+    except Exception as error:  # the hub, the connection and the model raise errors of many types
         if not options.get("pretrained"):
             raise ModelError(f"model.encoder: {name}: it cannot give features: {first_line(error)}") from error
         if "img_size" in options and "size mismatch" in str(error):
@@ -149,53 +149,53 @@ def _create(name: str, *, given: str = "pretrained", **options: Any) -> Any:
 
 
 def _from_file(name: str, path: Path, options: Mapping[str, Any]) -> Any:
-    """The features with the weights of a file. The file may hold the whole model, the features alone, or a network
-    that contains either."""
+    """An encoder with the weights of a file. The file may contain the whole model, only the features, or a network that
+    contains either."""
     held = read_weights(path, KEY)
     where = f"{KEY}: {path} does not fit {name}"
     net = _create(name, pretrained=False, **options)
     own = net.state_dict()
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):  # for its names and shapes alone
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):  # only for its names and shapes
         whole = timm.create_model(name)
-    found = matching(held, own, f"{KEY}: {path}")
-    if all(key in found.tensors and found.tensors[key].shape == own[key].shape for key in own if not counter(key)):
-        check_fit(found, held, own, [key for key in own if not counter(key)], whole.state_dict(), where)
-        check_finite(found.tensors, f"{KEY}: {path}")
-        net.load_state_dict(found.tensors, strict=False)
+    match = matching(held, own, f"{KEY}: {path}")
+    if all(key in match.tensors and match.tensors[key].shape == own[key].shape for key in own if not counter(key)):
+        check_fit(match, held, own, [key for key in own if not counter(key)], whole.state_dict(), where)
+        check_finite(match.tensors, f"{KEY}: {path}")
+        net.load_state_dict(match.tensors, strict=False)
         return net
-    state = _of_whole(whole, held, found, own, where)
+    state = _of_whole(whole, held, match, own, where)
     check_finite(state, f"{KEY}: {path}")
-    # Some features have other names than the model they are taken from: timm knows how they go together.
+    # Features may have other names than in the whole model; timm converts them.
     net = _create(name, pretrained=True, pretrained_cfg_overlay={"state_dict": state}, given=str(path), **options)
     net.pretrained_cfg = {key: value for key, value in net.pretrained_cfg.items() if key != "state_dict"}
     return net
 
 
 def _of_whole(
-    whole: nn.Module, held: Mapping[str, Tensor], features: Found, own: Mapping[str, Tensor], where: str
+    whole: nn.Module, held: Mapping[str, Tensor], features: Match, own: Mapping[str, Tensor], where: str
 ) -> dict[str, Tensor]:
-    """A file's tensors under the whole model's names. Raises ModelError if they do not fit: with the tensors missing
-    from the features or from the whole model, whichever fits better."""
+    """A file's tensors under the whole model's names. Raises ModelError if they do not fit; it reports the missing
+    tensors of the features or of the whole model, whichever fits better."""
     expected = whole.state_dict()
     config: Any = whole.pretrained_cfg
     classifier = config.get("classifier") or ()
     heads = tuple(f"{head}." for head in ([classifier] if isinstance(classifier, str) else classifier))
     needed = [key for key in expected if not counter(key) and not key.startswith(heads)]
-    found = matching(held, expected, where.partition(" does not fit")[0])
+    match = matching(held, expected, where.partition(" does not fit")[0])
     try:
-        check_fit(found, held, expected, needed, (), where)
+        check_fit(match, held, expected, needed, (), where)
     except ModelError:
         if (converted := _under_other_names(config["architecture"], held)) is not None:
             return converted
-        if len(features.tensors) * len(expected) > len(found.tensors) * len(own):
+        if len(features.tensors) * len(expected) > len(match.tensors) * len(own):
             check_fit(features, held, own, [key for key in own if not counter(key)], expected, where)
         raise
-    return dict(found.tensors)
+    return dict(match.tensors)
 
 
 def _under_other_names(name: str, held: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-    """The tensors of a whole model that its authors saved under their own names, if timm can convert these names; None
-    otherwise."""
+    """The tensors of a whole model that its authors saved under other names, if timm can convert these names; else
+    None."""
     state = grouped(held)
     try:
         timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"state_dict": dict(state)})

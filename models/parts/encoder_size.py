@@ -1,7 +1,7 @@
-"""Image sizes that a timm encoder takes, and the options under which it takes them.
+"""Image sizes that a timm encoder takes, and the options that allow them.
 
-Everything here is tried on torch's meta device, which knows shapes and computes nothing: a try costs a fraction of a
-second and no random number.
+Sizes are tried on torch's meta device, which tracks shapes only: a try takes a fraction of a second and draws no random
+number.
 """
 
 from __future__ import annotations
@@ -17,16 +17,22 @@ from torch import Tensor
 
 Size = tuple[int, int]  # height, width in pixels
 
-MULTIPLES: Final = (1, 2, 4, 7, 8)  # of the coarsest stride: windows of 7 or 8 positions, blocks of 2 or 4
-UNDECIDED: Final = "meta tensors"  # in torch's words about what the meta device cannot do
+MULTIPLES: Final = (
+    1,
+    2,
+    4,
+    7,
+    8,
+)  # tried multiples of the coarsest stride: windows of 7 or 8 positions, blocks of 2 or 4
+UNDECIDED: Final = "meta tensors"  # in torch's errors about operations that the meta device does not support
 
 
 @lru_cache(maxsize=64)
 def size_options(name: str, size: Size) -> Mapping[str, Any] | None:
-    """The options of `timm.create_model` under which an encoder takes images of a size; None if there are none.
+    """The options of `timm.create_model` with which an encoder takes images of a size; None if there are none.
 
-    Most take any size. Where timm fixes an encoder's input, its options that allow every size come first, so that
-    crops and whole images can be mixed; with `img_size` the encoder is made for that size alone.
+    Most encoders take any size. If timm fixes an encoder's input size, options that allow every size are tried first,
+    so that crops and whole images can be mixed; with `img_size` the encoder takes only that size.
     """
     for options in _alternatives(name, size):
         if takes(name, options, size) is not False:
@@ -35,7 +41,7 @@ def size_options(name: str, size: Size) -> Mapping[str, Any] | None:
 
 
 def takes(name: str, options: Mapping[str, Any], size: Size) -> bool | None:
-    """True if an encoder made with these options takes images of a size; None if the meta device cannot say."""
+    """True if an encoder with these options takes images of a size; None if the meta device cannot decide it."""
     try:
         net = _shapes_only(name, tuple(options.items()))
         with torch.no_grad(), torch.device("meta"):
@@ -46,7 +52,7 @@ def takes(name: str, options: Mapping[str, Any], size: Size) -> bool | None:
 
 
 def other_sizes(name: str, size: Size) -> str:
-    """Sizes near the given one that an encoder takes, as text to end an error message."""
+    """Text about the sizes near a given one that an encoder takes, to end an error message."""
     reductions = _reductions(name)
     steps = sorted({*reductions, *(reductions[-1] * factor for factor in MULTIPLES)} if reductions else ())
     for step in steps:
@@ -63,9 +69,9 @@ def other_sizes(name: str, size: Size) -> str:
 
 
 def misfit(features: list[Tensor], channels: list[int], nhwc: bool) -> str | None:
-    """A fault of an encoder's features, by the number of channels that it names for each; None without one."""
-    found = [feature.shape[-1 if nhwc else 1] if feature.ndim == 4 else None for feature in features]
-    if found == channels and all(feature.numel() for feature in features):
+    """A message if an encoder's features do not have the channels that it declares; else None."""
+    widths = [feature.shape[-1 if nhwc else 1] if feature.ndim == 4 else None for feature in features]
+    if widths == channels and all(feature.numel() for feature in features):
         return None
     return f"its features are {[list(feature.shape) for feature in features]}, with {channels} channels expected"
 
@@ -77,9 +83,9 @@ def is_nhwc(net: Any) -> bool:
 
 
 def create(name: str, **options: Any) -> Any:
-    """A timm model's feature extractor. Raises whatever timm does."""
+    """A timm model's feature extractor. Raises timm's errors."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about how its own modules are written
+        warnings.simplefilter("ignore")  # warnings about timm's own code
         return timm.create_model(name, features_only=True, **options)
 
 
@@ -102,14 +108,14 @@ def _shapes_only(name: str, options: tuple[tuple[str, Any], ...]) -> Any:
 
 def _reductions(name: str) -> list[int]:
     try:
-        found: list[int] = _shapes_only(name, ()).feature_info.reduction()
+        reductions: list[int] = _shapes_only(name, ()).feature_info.reduction()
     except Exception:  # an encoder that cannot be made at all
         return []
-    return found
+    return reductions
 
 
 def native_size(name: str) -> Size | None:
-    """Height, width of the images that a model was trained on."""
+    """Height, width of the images that a model was pretrained on; None if unknown."""
     size = getattr(timm.get_pretrained_cfg(name), "input_size", None)
     return None if size is None else (size[1], size[2])
 

@@ -1,4 +1,4 @@
-"""The camera's motion between frames, from their images, from the flow between them, or from both."""
+"""Camera motion between frames, from their images, from the flow between them, or from both."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from weightsearch.geometry.alignment import aligned_motion
 from weightsearch.geometry.motion import camera_motion
 from weightsearch.models.flow import halving
 
-TURN: Final = 0.01  # radians: motion from frame to frame is small
-STEP: Final = 0.05  # of the depth that a new network sees: Monodepth2's .01 m, whose depth starts at .2 m
-FLOW_UNIT: Final = 0.1  # of half the picture: what a flow is divided by before the network sees it
+TURN: Final = 0.01  # scale of predicted rotations, radians: motion between frames is small
+STEP: Final = 0.05  # scale of translations over the initial depth: Monodepth2 has .01 m with an initial depth of .2 m
+FLOW_UNIT: Final = 0.1  # unit of the flow in the network's input, as a share of half the image
 
 MotionFrom = Literal["images", "flow", "both", "depth_and_flow", "depth_and_images"]
 
 
 class SolvedPose(nn.Module):
-    """The motion that explains the flow best with the depth that is there: see camera_motion. Where aligned, it is the
-    start of the one under which the pictures agree most: see aligned_motion. Nothing is learned.
+    """The camera motion that explains the flow best, given depth: see camera_motion. aligned: refine it to the motion
+    under which the images agree best: see aligned_motion. It has no parameters.
 
     forward: image [B, 3, H, W], neighbours [B, S, 3, H, W], depth in metres, [B, 1, H, W], flow and backward_flow in
-    pixels, [B, S, 2, H, W], intrinsics in pixels, [B, 3, 3] -> as PoseNet, [B, S, 6]. A gradient reaches the depth, not
-    the flow.
+    pixels, [B, S, 2, H, W], intrinsics in pixels, [B, 3, 3] -> poses as in PoseNet, [B, S, 6]. Depth gets a gradient,
+    flow does not.
     """
 
     def __init__(self, *, aligned: bool) -> None:
@@ -36,7 +36,7 @@ class SolvedPose(nn.Module):
         self, image: Tensor, neighbours: Tensor, depth: Tensor, flow: Tensor, backward_flow: Tensor, intrinsics: Tensor
     ) -> Tensor:
         pairs = flow.shape[1]
-        image, depth, intrinsics = (one.repeat_interleave(pairs, dim=0) for one in (image, depth, intrinsics))
+        image, depth, intrinsics = (values.repeat_interleave(pairs, dim=0) for values in (image, depth, intrinsics))
         there, back = flow.flatten(0, 1), backward_flow.flatten(0, 1)
         if self.aligned:
             start = camera_motion(there, back, depth.detach(), intrinsics)
@@ -47,17 +47,17 @@ class SolvedPose(nn.Module):
 
 
 class PoseNet(nn.Module):
-    """neighbours: offsets in frames of the neighbours, S of them. start_depth: what the depth network sees before it
-    has learned anything, metres. channels: of the first features. motion_from: what the network looks at: the two
-    images; the flow between them together with every pixel's place in the picture, from -1 to 1; or both.
+    """neighbours: offsets in frames of the S neighbours. start_depth: depth that an untrained depth network predicts,
+    metres. channels: of the first features. motion_from: the network's input: the two `images`; the `flow` between them
+    with every pixel's coordinates, from -1 to 1; or `both`.
 
-    The network sees pairs in the order of time, the earlier frame first, and knows nothing of how far they lie apart.
-    Where the neighbour is the earlier one, what it says is inverted.
+    The input pairs are ordered in time, the earlier frame first, without their distance in time. If the neighbour is
+    the earlier frame, the predicted pose is inverted.
 
     forward: image [B, 3, H, W], neighbours [B, S, 3, H, W], and flow and backward_flow in pixels, [B, S, 2, H, W]
-    (see Flow) -> [B, S, 6]: rotation vector (radians) and translation (metres, in the scale that depth has),
-    from the frame's camera coordinates to the neighbour's. No gradient reaches the flow through it: flow is to say
-    where pixels go, not what suits the pose. Source: Godard et al. 2019, but for the flow.
+    (see Flow) -> [B, S, 6]: rotation vector (radians) and translation (metres, in the scale of depth), from the frame's
+    camera coordinates to the neighbour's. The flow gets no gradient, so that it is not adapted to the pose. Source:
+    Godard et al. 2019, without flow there.
     """
 
     scale: Tensor
@@ -75,7 +75,7 @@ class PoseNet(nn.Module):
         self.motion_from = motion_from
         inputs = {"images": 6, "flow": 4, "both": 10}[motion_from]
         widths = [inputs, channels, 2 * channels, 4 * channels, 4 * channels]
-        # Not normalised: the size of the flow, and of the difference of two pictures, is how far the camera moved.
+        # Not normalised: the size of the flow, and of the difference of two images, depends on the camera motion.
         self.features = nn.Sequential(*(halving(*pair, normalised=False) for pair in pairwise(widths)))
         self.head = nn.Conv2d(widths[-1], 6, 1)
         self.register_buffer("scale", torch.tensor([TURN] * 3 + [STEP * start_depth] * 3), persistent=False)
@@ -87,15 +87,15 @@ class PoseNet(nn.Module):
             parts += [self._in_time(frame, neighbours) - 0.5, self._in_time(neighbours, frame) - 0.5]
         if self.motion_from != "images":
             ahead = self._in_time(flow, backward_flow).detach()
-            parts += [_relative(ahead), _places(ahead)]
+            parts += [_relative(ahead), _coordinates(ahead)]
         seen = self.features(torch.cat(parts, dim=2).flatten(0, 1))
         poses = self.scale * self.head(seen).float().mean(dim=(2, 3)).unflatten(0, neighbours.shape[:2])
         return self._in_time(poses, inverted(poses))
 
     def _in_time(self, later: Tensor, earlier: Tensor) -> Tensor:
-        """[B, S, ...]: of `later` for the neighbours that lie later in time, of `earlier` for the others."""
-        found = zip(self.neighbours, later.unbind(1), earlier.unbind(1), strict=True)
-        return torch.stack([ahead if offset > 0 else behind for offset, ahead, behind in found], dim=1)
+        """Values of `later` for neighbours later in time than the frame, of `earlier` for the others, [B, S, ...]."""
+        pairs = zip(self.neighbours, later.unbind(1), earlier.unbind(1), strict=True)
+        return torch.stack([ahead if offset > 0 else behind for offset, ahead, behind in pairs], dim=1)
 
 
 def inverted(pose: Tensor) -> Tensor:
@@ -105,8 +105,8 @@ def inverted(pose: Tensor) -> Tensor:
 
 
 def rotated(vector: Tensor, point: Tensor) -> Tensor:
-    """Points [..., 3] turned by rotation vectors [..., 3] (radians): Rodrigues' formula, with finite gradients at 0.
-    Not by axis_angle_matrix: within the network autocast would take its products in half precision."""
+    """Points [..., 3] rotated by rotation vectors [..., 3] (radians): Rodrigues' formula, with finite gradients at 0.
+    axis_angle_matrix is not used, since autocast would compute its products in half precision."""
     angle: Tensor = torch.linalg.vector_norm(vector, dim=-1, keepdim=True)
     once: Tensor = torch.linalg.cross(vector, point)
     twice: Tensor = torch.linalg.cross(vector, once)
@@ -115,14 +115,14 @@ def rotated(vector: Tensor, point: Tensor) -> Tensor:
 
 
 def _relative(flow: Tensor) -> Tensor:
-    """[B, S, 2, H, W] in FLOW_UNITs instead of pixels."""
+    """Convert flow [B, S, 2, H, W] from pixels to FLOW_UNITs."""
     height, width = flow.shape[-2:]
     half = torch.stack([flow[:, :, 0] / width, flow[:, :, 1] / height], dim=2) * 2
     return half / FLOW_UNIT
 
 
-def _places(flow: Tensor) -> Tensor:
-    """x and y of every pixel from -1 to 1, as [B, S, 2, H, W]."""
+def _coordinates(flow: Tensor) -> Tensor:
+    """The coordinates (x, y) of every pixel, from -1 to 1, [B, S, 2, H, W]. flow: gives shape, type and device."""
     height, width = flow.shape[-2:]
     x = torch.linspace(-1, 1, width, dtype=flow.dtype, device=flow.device).expand(height, width)
     y = torch.linspace(-1, 1, height, dtype=flow.dtype, device=flow.device).unsqueeze(1).expand(height, width)

@@ -1,4 +1,4 @@
-"""timm's pretrained weights: fetched from the Hugging Face hub, or taken from its cache where it is out of reach."""
+"""timm's pretrained weights, from the Hugging Face hub or, if the hub cannot be reached, from its cache."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from weightsearch.errors import ModelError, first_line
 
-WAIT: Final = 5.0  # seconds for the hub's first answer; its own client tries again for 25 seconds a file
-SERVER_ERROR: Final = 500  # HTTP statuses from here on: the client would try again as if there were no connection
-NAMES: Final = ("model.safetensors", "pytorch_model.bin")  # of the weights in a timm repository on the hub
+WAIT: Final = 5.0  # timeout of the hub's first answer, seconds; its own client retries for 25 seconds a file
+SERVER_ERROR: Final = 500  # smallest HTTP status for which the client retries as without a connection
+NAMES: Final = ("model.safetensors", "pytorch_model.bin")  # weights files in a timm repository on the hub
 
 
 def source_of(name: str, key: str) -> dict[str, Any]:
-    """Options of `timm.create_model` by which it finds an encoder's pretrained weights: none where the hub answers,
-    otherwise the file in the hub's cache. key: model.weights. Raises ModelError where the hub does not answer and its
-    cache lacks the weights, and for an encoder without pretrained weights."""
+    """Options of `timm.create_model` with which it finds an encoder's pretrained weights: none if the hub answers, else
+    the file in the hub's cache. key: model.weights. Raises ModelError if the hub does not answer and its cache lacks
+    the weights, and for an encoder without pretrained weights."""
     config = timm.get_pretrained_cfg(name)
     hub = getattr(config, "hf_hub_id", None)
     if config is None or not any((hub, config.url, config.file, config.state_dict)):
@@ -51,7 +51,7 @@ def source_of(name: str, key: str) -> dict[str, Any]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Suppress the hub's own lines about failed requests: an error message says what they say."""
+    """Suppress the hub's own messages about failed requests; the error message covers them."""
     logger = logging.getLogger("huggingface_hub")
     before = logger.level
     logger.setLevel(logging.ERROR)
@@ -69,7 +69,7 @@ def _names(own: str | None) -> tuple[str, ...]:
 
 
 def _unreachable(repository: str, file: str, revision: str | None) -> str | None:
-    """Why the hub does not answer; None if it does, whatever it says about the file."""
+    """The reason why the hub does not answer; None if it answers, even with an error about the file."""
     try:
         with quiet():
             url = f"{constants.ENDPOINT}/{repository}/resolve/{revision or 'main'}/{file}"
@@ -77,6 +77,6 @@ def _unreachable(repository: str, file: str, revision: str | None) -> str | None
     except HfHubHTTPError as error:
         status = error.response.status_code
         return None if status < SERVER_ERROR else f"it answers with the HTTP status {status}"
-    except Exception as error:  # each version of the hub's client has its own errors of the network
+    except Exception as error:  # network errors differ between versions of the hub's client
         return "HF_HUB_OFFLINE is set" if constants.is_offline_mode() else first_line(error)
     return None

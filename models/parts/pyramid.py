@@ -12,11 +12,11 @@ from weightsearch.models.parts.encoder import Encoder
 
 
 class Pyramid(nn.Module):
-    """encoder, weights, size: see Encoder. channels: of the light decoder's finest level. outputs: numbers a pixel.
-    decoder: see `make_decoder`.
+    """encoder, weights, size: see Encoder. channels: of the light decoder's finest level. outputs: number of values for
+    each pixel. decoder: see `make_decoder`.
 
-    `from_features` makes the network's named outputs of its encoder's features: where the encoder is frozen these are
-    computed once.
+    `from_features` computes the network's named outputs from its encoder's features, which are computed once if the
+    encoder is frozen.
     """
 
     def __init__(
@@ -38,16 +38,17 @@ class Pyramid(nn.Module):
         return self.from_features(self.encoder(image), (image.shape[-2], image.shape[-1]))
 
     def from_features(self, features: Sequence[Tensor], size: tuple[int, int]) -> dict[str, Tensor]:
-        """features: the encoder's, finest first. size: height, width of the image in pixels."""
+        """The network's named outputs. features: of the encoder, finest first. size: height, width of the image in
+        pixels."""
         raise NotImplementedError
 
     def logits(self, features: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-        """[B, outputs, height, width], in float32 from here on: half precision has steps of 4 mm at 8 m."""
+        """The head's outputs, [B, outputs, height, width], in float32: half precision has steps of 4 mm at 8 m."""
         return at_size(self.heads(self.decoder(features)).float(), size)
 
 
 def at_size(values: Tensor, size: tuple[int, int]) -> Tensor:
-    """[B, C, h, w] brought to height, width by bilinear interpolation."""
+    """Values [B, C, h, w] resized to (height, width) by bilinear interpolation."""
     if tuple(values.shape[-2:]) == tuple(size):
         return values
     return interpolate(values, size=size, mode="bilinear", align_corners=False)

@@ -1,7 +1,7 @@
-"""Random changes of training batches, on the device they are trained on.
+"""Random augmentation of training batches, on the training device.
 
-Every change keeps depth, mask, intrinsics, poses and flow true to the picture; a frame's neighbours are changed as it
-is. The draws come from the entropy that is given and from nothing else, so that a resumed training sees the same ones.
+Depth, mask, intrinsics, poses and flow are changed consistently with the image; a frame's neighbours are changed like
+the frame. The random numbers depend on the given entropy only, so that a resumed training gets the same ones.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ Array = NDArray[np.float64]
 
 
 def augment(batch: Batch, options: Augmentation, entropy: np.random.SeedSequence) -> Batch:
-    """The batch, changed: rotated, then cut, then mirrored, then in other colours."""
+    """Augment a batch: rotate, crop, mirror, then change the colours."""
     if not options.active:
         return batch
     rng = np.random.default_rng(entropy)
-    draws = rng.uniform(0, 1, (len(batch), 12))  # whatever the options: one does not change another's draws
+    draws = rng.uniform(0, 1, (len(batch), 12))  # always all, so that an option does not change another's draws
     if options.rotation:
         batch = _rotated(batch, np.deg2rad(options.rotation) * (2 * draws[:, 0] - 1))
     if options.crop or options.mirror:
@@ -40,21 +40,21 @@ def augment(batch: Batch, options: Augmentation, entropy: np.random.SeedSequence
 
 
 def _pictures(batch: Batch) -> Tensor:
-    """The frame and its neighbours, one after another, [B, 3 (1 + S), H, W]."""
+    """The images of each frame and its neighbours, concatenated, [B, 3 (1 + S), H, W]."""
     beside = batch.neighbours
     return batch.image if beside is None else torch.cat([batch.image, beside.image.flatten(1, 2)], dim=1)
 
 
 def _pictured(batch: Batch, pictures: Tensor) -> Batch:
-    """The batch with other pictures, in the order of `_pictures`, any of their leading dimensions merged."""
+    """The batch with other images, in the order of `_pictures`; their leading dimensions may be merged."""
     pictures = pictures.reshape(len(batch), -1, 3, *pictures.shape[-2:])
     image, beside = pictures[:, 0], batch.neighbours
     return replace(batch, image=image, neighbours=beside and replace(beside, image=pictures[:, 1:]))
 
 
 def _labels(batch: Batch) -> Tensor:
-    """The labels of each pixel, [B, C, H, W]: depth, whether it is valid, whether it is in the picture, whether it
-    moves, its flow."""
+    """The labels of each pixel, [B, C, H, W]: depth, valid, inside the image, moving (if the data set knows it), flow
+    (likewise)."""
     depth, motion = batch.depth, batch.motion
     parts = [depth, batch.valid.to(depth.dtype), torch.ones_like(depth)]
     if motion.moving is not None:
@@ -65,8 +65,7 @@ def _labels(batch: Batch) -> Tensor:
 
 
 def _labelled(batch: Batch, labels: Tensor, turn: Tensor) -> Batch:
-    """The batch with other labels, in the order of `_labels`. turn: what becomes of a step in the picture,
-    [B, 2, 2]."""
+    """The batch with other labels, in the order of `_labels`. turn: the transformation of flow vectors, [B, 2, 2]."""
     depth, valid, seen, rest = labels[:, :1], labels[:, 1:2], labels[:, 2:3], labels[:, 3:]
     moving, flow = batch.motion.moving, batch.motion.flow
     if moving is not None:
@@ -79,8 +78,8 @@ def _labelled(batch: Batch, labels: Tensor, turn: Tensor) -> Batch:
 
 
 def _turned(batch: Batch, intrinsics: Tensor, turn: Tensor, world: Tensor | None = None) -> Batch:
-    """The batch of a camera with these intrinsics whose coordinates are `turn` times the old ones, [B, 4, 4],
-    orthogonal. world: what becomes of the world's, if anything."""
+    """The batch of a camera with these intrinsics whose coordinates are `turn` times the old ones; turn: orthogonal,
+    [B, 4, 4]. world: the transformation of the world's coordinates, if any."""
     pose, beside = batch.pose @ turn.mT, batch.neighbours
     if world is not None:
         pose = world @ pose
@@ -90,14 +89,14 @@ def _turned(batch: Batch, intrinsics: Tensor, turn: Tensor, world: Tensor | None
 
 
 def _rotated(batch: Batch, angles: Array) -> Batch:
-    """Each picture turned about its centre, as if the camera had rolled about its axis, whether its pixels are square
-    or not. The picture's edge is repeated where nothing was seen; the depth there is unknown."""
+    """Rotate each image about its centre, as if the camera had rolled about its axis; pixels need not be square. The
+    image's border is repeated outside; the depth there is unknown."""
     device, (height, width) = batch.image.device, batch.depth.shape[-2:]
     centre = _moved(np.array([(width - 1) / 2, (height - 1) / 2]), batch.intrinsics)
     focal = batch.intrinsics[:, [0, 1], [0, 1]]
-    focal = torch.where(focal.isfinite() & (focal > 0), focal, 1.0)  # unknown: square pixels
+    focal = torch.where(focal.isfinite() & (focal > 0), focal, 1.0)  # if unknown, assume square pixels
     roll = _moved(_turns(angles), batch.intrinsics)  # in the camera's coordinates
-    back = roll.mT * focal[:, :, None] / focal[:, None, :]  # in pixels, from the new picture to the old
+    back = roll.mT * focal[:, :, None] / focal[:, None, :]  # in pixels, from the new image to the old
     rows, columns = torch.meshgrid(
         torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij"
     )
@@ -115,16 +114,17 @@ def _rotated(batch: Batch, angles: Array) -> Batch:
 
 
 def _turns(angles: Array) -> Array:
-    """[B, 2, 2]"""
+    """Rotation matrices of angles in radians, [B, 2, 2]."""
     c, s = np.cos(angles), np.sin(angles)
     return np.stack([np.stack([c, -s], axis=-1), np.stack([s, c], axis=-1)], axis=1)
 
 
-def _cut(batch: Batch, crop: tuple[int, int] | None, places: Array, mirrored: NDArray[np.bool_]) -> Batch:
-    """A window of each picture, at a place in [0, 1) of those that it may have, seen in a mirror or not."""
+def _cut(batch: Batch, crop: tuple[int, int] | None, positions: Array, mirrored: NDArray[np.bool_]) -> Batch:
+    """Crop a window of each image and mirror some of them. positions: of the windows, as shares in [0, 1) of the
+    possible rows and columns, [B, 2]. mirrored: [B] bool."""
     height, width = batch.depth.shape[-2:]
     rows, columns = crop or (height, width)
-    top, left = (np.floor(places * (height - rows + 1, width - columns + 1))).astype(np.int64).T
+    top, left = (np.floor(positions * (height - rows + 1, width - columns + 1))).astype(np.int64).T
     across = np.arange(columns)
     x = left[:, None] + np.where(mirrored[:, None], across[::-1], across)
     y = top[:, None] + np.arange(rows)
@@ -153,8 +153,8 @@ def _cut(batch: Batch, crop: tuple[int, int] | None, places: Array, mirrored: ND
 
 
 def _recoloured(image: Tensor, options: Augmentation, draws: Array) -> Tensor:
-    """image: in [0, 1], [B K, 3, H, W], the K pictures of a frame one after another: all get the same colours. draws:
-    [B, 8] in [0, 1)."""
+    """Change the colours; the K images of a frame are changed alike. image: in [0, 1], [B K, 3, H, W], the K images of
+    a frame consecutively. draws: [B, 8] in [0, 1)."""
     each = len(image) // len(draws)
     draws = np.repeat(draws, each, axis=0)
 
@@ -164,7 +164,7 @@ def _recoloured(image: Tensor, options: Augmentation, draws: Array) -> Tensor:
     if options.brightness:
         image = (image * factors(options.brightness, 0)).clamp(0, 1)
     if options.contrast:
-        mean = _luma(image[::each]).mean(dim=(2, 3), keepdim=True).repeat_interleave(each, dim=0)  # the frame's own
+        mean = _luma(image[::each]).mean(dim=(2, 3), keepdim=True).repeat_interleave(each, dim=0)  # of the frame
         image = (mean + (image - mean) * factors(options.contrast, 1)).clamp(0, 1)
     if options.saturation:
         grey = _luma(image)
@@ -185,7 +185,7 @@ def _luma(image: Tensor) -> Tensor:
 
 
 def _hues(angles: Array) -> Array:
-    """RGB -> RGB with the chroma turned, [B, 3, 3]."""
+    """Matrices that rotate the chroma of RGB by angles in radians, [B, 3, 3]."""
     turn = np.zeros((len(angles), 3, 3))
     turn[:, 0, 0] = 1
     turn[:, 1:, 1:] = _turns(angles)
@@ -199,7 +199,7 @@ def _orders(draws: Array) -> NDArray[np.int64]:
 
 
 def _mixed(image: Tensor, matrices: Array) -> Tensor:
-    """Each picture's channels times a matrix, in full precision on every device."""
+    """Multiply each image's channels by a matrix, in full precision on every device."""
     weights = _moved(matrices, image)
     return sum(
         (weights[:, :, channel, None, None] * image[:, channel : channel + 1] for channel in range(3)),

@@ -1,7 +1,8 @@
 """Frames decoded and resized once, then memory-mapped by every process of the machine.
 
-`<folder>/<name>-<key>/<fingerprint>/*.npy`: the key stands for the data section (and the code that reads it), the
-fingerprint for the files it read. A cache is built under a lock, in a folder of its own, and renamed when it is whole.
+`<folder>/<name>-<key>/<fingerprint>/*.npy`: the key identifies the data section and the code that reads it, the
+fingerprint the files that were read. A cache is built under a lock, in a temporary folder that is renamed when it is
+complete.
 """
 
 from __future__ import annotations
@@ -34,11 +35,11 @@ from weightsearch.plugins import build, plain_options, resolve
 from weightsearch.user_code import PASSED_ON, at, described, own_code
 
 FORMAT: Final = 8
-METHODS: Final = ("videos", "files", "read")  # of every data set
-MEANS: Final = ("known", "depth", "picture")  # at the cache's size
+METHODS: Final = ("videos", "files", "read")  # methods of every data set
+MEANS: Final = ("known", "depth", "picture")  # content numbers at the cache's size
 PLACED: Final = ("depth map", "picture map", "camera", "pose", "flow map", "moving map")  # at the frame's own size
 DETAIL: Final = "picture detail"  # at the frame's own size
-OWN: Final = (*PLACED, DETAIL)  # numbers of the frame's own arrays
+OWN: Final = (*PLACED, DETAIL)  # content numbers at the frame's own size
 CONTENT: Final = (*MEANS, *OWN)
 
 Item = TypeVar("Item")
@@ -51,12 +52,12 @@ class CachedFrames:
     image: uint8, [N, H, W, 3]. depth: float32 metres, [N, H, W], 0 where unknown.
     intrinsics: float64 pixels, [N, 3, 3]. pose: float64 camera to world, metres, [N, 4, 4]. names: Frame.name.
     content: float64, [N, len(CONTENT)], numbers that identify each frame's content on every machine: the share of
-    pixels whose depth is known, the mean depth (metres, 0 where unknown), the mean picture (0-255), position-weighted
-    means of the files' own arrays (see `placed_mean`), which change when a map is mirrored or turned, and the root mean
+    pixels with known depth, the mean depth (metres, 0 where unknown), the mean of the image (0-255), position-weighted
+    means of the files' own arrays (see `placed_mean`), which change if a map is mirrored or rotated, and the root mean
     square difference of neighbouring pixels, which noise and strong compression change.
     sizes: int64, [N, 2], height and width of each frame's own files.
-    flow: float32 pixels (x, y) to each of the neighbours asked for, [N, S, H, W, 2], NaN where it is not known; moving:
-    bool, [N, H, W], the pixels that move by themselves; both None of a data set that does not know.
+    flow: float32 pixels (x, y) to each neighbour, [N, S, H, W, 2], NaN where unknown. moving: mask of the pixels of
+    moving objects, [N, H, W] bool. Both are None if the data set does not have them.
     """
 
     folder: Path
@@ -74,8 +75,8 @@ class CachedFrames:
 
 @dataclass(frozen=True)
 class Plan:
-    """The arrays that the cache keeps of every frame. size: height, width in pixels. offsets: of the neighbours to
-    which flow is kept. arrays: name -> shape of one frame's and type."""
+    """The arrays that the cache stores for every frame. size: height, width in pixels. offsets: of the neighbours to
+    which flow is stored. arrays: name -> shape for one frame, and type."""
 
     size: tuple[int, int]
     offsets: tuple[int, ...] = ()
@@ -98,7 +99,7 @@ def plan_of(source: Source, size: tuple[int, int], neighbours: tuple[int, ...]) 
 
 
 def cache_folder() -> Path:
-    """Where caches lie: WEIGHTSEARCH_CACHE, or `weightsearch` in the user's cache folder."""
+    """The folder of all caches: WEIGHTSEARCH_CACHE, or `weightsearch` in the user's cache folder."""
     if chosen := os.environ.get("WEIGHTSEARCH_CACHE"):
         return Path(expanded(chosen))
     return Path(expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache")) / "weightsearch"
@@ -107,30 +108,30 @@ def cache_folder() -> Path:
 def open_frames(
     configuration: Configuration, *, folder: Path | None = None, progress: Progress | None = None
 ) -> CachedFrames:
-    """The frames of a configuration's data section, decoded now if that was never done or if a file has changed.
+    """The frames of a configuration's data section; they are decoded if there is no cache or if a file has changed.
 
-    progress: called with the frames done and their number while a cache is built. Raises DataError that names every
-    frame that cannot be read.
+    folder: the folder of all caches. progress: called with the number of finished frames and of all frames while a
+    cache is built. Raises DataError that names the frames that cannot be read.
     """
     data = configuration.data
     source = build_source(configuration)
     videos = videos_of(configuration, source)
     plan = plan_of(source, data.size, data.neighbours)
-    place = (folder or cache_folder()) / f"{data.name.rpartition(':')[2]}-{_key(configuration, plan)}"
-    ready = place / _fingerprint(files_of(configuration, source))
+    parent = (folder or cache_folder()) / f"{data.name.rpartition(':')[2]}-{_key(configuration, plan)}"
+    ready = parent / _fingerprint(files_of(configuration, source))
     try:
         frames = _load(ready, videos, plan)
         if frames is None:
             check_files(source)
-            place.mkdir(parents=True, exist_ok=True)
-            with FileLock(place / "lock"):
+            parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(parent / "lock"):
                 frames = _load(ready, videos, plan)
                 if frames is None:
                     _build(configuration, source, videos, plan, ready, progress)
                     frames = _load(ready, videos, plan)
     except OSError as error:
         raise DataError(
-            f"cannot write the frame cache in {place}: {error.strerror or error}; set WEIGHTSEARCH_CACHE to a folder "
+            f"cannot write the frame cache in {parent}: {error.strerror or error}; set WEIGHTSEARCH_CACHE to a folder "
             "that can be written and has room"
         ) from error
     if frames is None:
@@ -173,7 +174,8 @@ def files_of(configuration: Configuration, source: Source) -> list[Path]:
 
 
 def _listed(configuration: Configuration, source: Source, method: str, kind: type[Item], expected: str) -> list[Item]:
-    """The items, all of a kind, that a data set's method gives. expected: the kind in words."""
+    """The items that a data set's method returns. kind: their type. expected: the type in words. Raises DataError for
+    items of another type."""
     where = f"data.name: {configuration.data.name!r}: {method}()"
     with own_code(where, source, DataError):
         items = list(getattr(source, method)())
@@ -193,19 +195,19 @@ def _key(configuration: Configuration, plan: Plan) -> str:
 
 
 def _code(target: Any) -> list[str]:
-    """The source of a data set's module, of those of its package that it takes something from, and of what every
-    frame goes through."""
+    """The source code of a data set's module, of the modules of its package that it imports from, and of the modules
+    that process every frame."""
     module = inspect.getmodule(target)
-    used = {one.__name__: one for one in (module, images, reading) if one is not None}
+    used = {code_module.__name__: code_module for code_module in (module, images, reading) if code_module is not None}
     for value in vars(module).values() if module is not None else ():
         other = value if inspect.ismodule(value) else inspect.getmodule(value)
         if other is not None and module is not None and module.__package__ and other.__package__ == module.__package__:
             used[other.__name__] = other
-    found: list[str] = []
+    sources: list[str] = []
     for name in sorted(used):
         with suppress(OSError, TypeError):
-            found.append(inspect.getsource(used[name]))
-    return found
+            sources.append(inspect.getsource(used[name]))
+    return sources
 
 
 def _fingerprint(files: list[Path]) -> str:
@@ -214,7 +216,7 @@ def _fingerprint(files: list[Path]) -> str:
         try:
             stat = path.stat()
         except OSError:
-            stats.append((str(path), -1, -1))  # reading it says what is wrong
+            stats.append((str(path), -1, -1))  # reading it reports the error
         else:
             stats.append((str(path), stat.st_size, stat.st_mtime_ns))
     return _digest(json.dumps(stats))
@@ -225,7 +227,7 @@ def _digest(text: str) -> str:
 
 
 def _load(ready: Path, videos: tuple[Video, ...], plan: Plan) -> CachedFrames | None:
-    """The cache in a folder, or None if it is not there or not whole."""
+    """The cache in a folder; None if it does not exist or is incomplete."""
     try:
         arrays: dict[str, Any] = {name: np.load(ready / f"{name}.npy", mmap_mode="r") for name in plan.arrays}
         names = tuple(json.loads((ready / "names.json").read_text()))
@@ -234,8 +236,8 @@ def _load(ready: Path, videos: tuple[Video, ...], plan: Plan) -> CachedFrames | 
         return None
     count = sum(video.length for video in videos)
     shapes = {name: (count, *shape) for name, (shape, _) in plan.arrays.items()}
-    found = {name: array.shape for name, array in arrays.items()}
-    if found != shapes or len(names) != count or content.shape != (count, len(CONTENT)):
+    array_shapes = {name: array.shape for name, array in arrays.items()}
+    if array_shapes != shapes or len(names) != count or content.shape != (count, len(CONTENT)):
         return None
     if sizes.shape != (count, 2):
         return None
@@ -279,8 +281,8 @@ def _build(
 
 
 def check_unchanged(files: list[Path], ready: Path) -> None:
-    """Raise DataError if files have changed since the cache in this folder was begun: the cache would mix old and new
-    files under one fingerprint."""
+    """Raise DataError if files have changed since the cache in this folder was started: it would mix old and new files
+    under one fingerprint."""
     if _fingerprint(files) != ready.name:
         raise DataError(
             "data: files of the data set changed while they were read: wait until nothing writes them, "
@@ -289,31 +291,31 @@ def check_unchanged(files: list[Path], ready: Path) -> None:
 
 
 def placed_mean(values: NDArray[Any]) -> float:
-    """The mean of |value + 1|, 0 for NaN, with weights from 1 to 4 that grow from row to row and along each row: a map
-    that is mirrored, turned or negated has another one."""
+    """The mean of |value + 1|, 0 for NaN, with weights from 1 to 4 that grow from row to row and along each row: it
+    changes if a map is mirrored, rotated or negated."""
     rows = values.reshape(len(values), -1)
     down, along = np.linspace(1, 2, rows.shape[0]), np.linspace(1, 2, rows.shape[1])
     if rows.dtype.kind in "fi":
         rows = np.abs(np.nan_to_num(rows.astype(np.float64), posinf=0.0, neginf=0.0) + 1) - 1
-    else:  # a picture or a mask: no NaN, nothing below 0, and quick
+    else:  # faster for an image or a mask, which has no NaN and nothing below 0
         rows, along = rows.astype(np.float32), along.astype(np.float32)
     return float(down @ (rows @ along) / (down.sum() * along.sum())) + 1
 
 
 def detail(picture: NDArray[np.uint8]) -> float:
-    """The root mean square difference of pixels that lie side by side. picture: [H, W, 3]."""
+    """The root mean square difference of horizontally neighbouring pixels. picture: [H, W, 3]."""
     across = np.diff(picture.astype(np.int16), axis=1).astype(np.float32)
     return float(np.sqrt(np.mean(across**2))) if across.size else 0.0
 
 
 def _means(arrays: dict[str, Any]) -> NDArray[np.float64]:
-    known = [np.count_nonzero(depth) / depth.size for depth in arrays["depth"]]
-    depth, picture = ([one.mean(dtype=np.float64) for one in arrays[name]] for name in ("depth", "image"))
-    return np.stack([known, depth, picture], axis=1)
+    shares = [np.count_nonzero(depth) / depth.size for depth in arrays["depth"]]
+    depth, picture = ([array.mean(dtype=np.float64) for array in arrays[name]] for name in ("depth", "image"))
+    return np.stack([shares, depth, picture], axis=1)
 
 
 def reserve(path: Path) -> None:
-    """Take the file's room on the disk now: writing to a mapped file on a full disk would kill the process."""
+    """Allocate the file's disk space now: writing to a mapped file on a full disk would kill the process."""
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
@@ -327,22 +329,22 @@ def _fill(
     placed: NDArray[np.float64],
     progress: Progress | None,
 ) -> Sequence[Reading[None]]:
-    """Read all frames into the arrays, and the numbers of their own arrays into `placed`, [N, len(OWN)]."""
+    """Read all frames into the arrays, and their content numbers at their own size into `placed`, [N, len(OWN)]."""
     size = plan.size
     column = {name: number for number, name in enumerate(OWN)}
 
-    def one(position: int, frame: Frame) -> None:
+    def store(position: int, frame: Frame) -> None:
         arrays["image"][position] = resize_colour(frame.image, size)
         arrays["depth"][position] = resized_depth(frame, size)
         arrays["intrinsics"][position] = resize_intrinsics(frame.intrinsics, frame.depth.shape, size)
         arrays["pose"][position] = frame.pose
-        found: dict[str, NDArray[Any]] = {
+        own_arrays: dict[str, NDArray[Any]] = {
             "depth map": frame.depth,
             "picture map": frame.image,
             "camera": frame.intrinsics,
             "pose": frame.pose,
         }
-        for name, values in found.items():
+        for name, values in own_arrays.items():
             placed[position, column[name]] = placed_mean(values)
         placed[position, column[DETAIL]] = detail(frame.image)
         video, index = place_of(videos, position)
@@ -357,7 +359,7 @@ def _fill(
             arrays["moving"][position] = resize_mask(moving, size)
             placed[position, column["moving map"]] = placed_mean(moving)
 
-    return usable(read_all(source, videos, one, progress), videos)
+    return usable(read_all(source, videos, store, progress), videos)
 
 
 def checked_motion(frame: Frame, what: str, values: NDArray[Any], *channels: int) -> NDArray[Any]:

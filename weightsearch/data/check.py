@@ -1,4 +1,4 @@
-"""Looking through a data set before anything is trained on it."""
+"""Checks of a data set before a training."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from weightsearch.data.source import Choosing, Frame, Source, Video, knows_flow,
 from weightsearch.data.split import LeftOver, cut, left_over, with_neighbours
 from weightsearch.errors import DataError, counted
 
-COMPUTED: Final = 100  # frames of a computed data set that are looked at, about: none of them can be a damaged file
+COMPUTED: Final = 100  # frames of a computed data set that are checked, about; its frames cannot be damaged
 
 
 @dataclass(frozen=True)
 class FlowCheck:
-    """True flow. known: the share of pixels where it is known. median, longest: its length, pixels of the files' own
-    size, NaN if none is known."""
+    """A check of true flow. known: the share of pixels with known flow. median, longest: median and largest length, in
+    pixels of the files' own size, NaN if no flow is known."""
 
     known: float
     median: float
@@ -34,9 +34,9 @@ class FlowCheck:
 
 @dataclass(frozen=True)
 class FrameCheck:
-    """Depth of one frame. low, median, high: metres, NaN if none is known. known, valid: shares of its pixels whose
-    depth is known, and lies between `data.min_depth` and `data.max_depth`. sample: some of its known depths, metres.
-    flow: true flow to its neighbours, None of a data set that knows none."""
+    """A check of one frame. low, median, high: of its depth, metres, NaN if no depth is known. known: the share of
+    pixels with known depth. valid: the share with depth between `data.min_depth` and `data.max_depth`. sample: some of
+    its known depths, metres. flow: true flow to its neighbours, None if the data set has none."""
 
     low: float
     median: float
@@ -50,9 +50,10 @@ class FrameCheck:
 
 @dataclass(frozen=True)
 class VideoCheck:
-    """A video: frames that can be read, of how many; their sizes (height, width) in pixels; the smallest depth, the
-    median of the frames' medians and the largest depth, metres, NaN if none is known; mean shares of the pixels whose
-    depth is known and valid; whether every frame has a pose; true flow, None where none is looked for."""
+    """A check of one video. frames: readable frames. of: all frames. sizes: their heights and widths, pixels. low,
+    median, high: the smallest depth, the median of the frames' medians and the largest depth, metres, NaN if no depth
+    is known. known, valid: mean shares of the pixels with known and with valid depth. poses: whether every frame has a
+    pose. flow: true flow, None if it was not checked."""
 
     name: str
     frames: int
@@ -69,11 +70,11 @@ class VideoCheck:
 
 @dataclass(frozen=True)
 class DataCheck:
-    """splits: frames (of a data set of image pairs: pairs) of each; None, and a line among the problems, where they
-    cannot be cut. files: that were read. left_out: frames that the data set does not use since their depth is missing.
-    in_gaps: at the cuts. beyond: the fractions, which add up to less than 1. alone: that lack a neighbour. These and
-    the splits are all frames. every: of each video every so many-th frame was looked at; more than 1 only of computed
-    data."""
+    """A check of a data set. splits: number of frames (for a data set of image pairs: of pairs) in each split; None if
+    the videos cannot be split, with a line in `problems`. files: number of files read. left_out: frames that the data
+    set does not use because their depth is missing. in_gaps: frames left out at the cuts. beyond: frames beyond the
+    fractions, if these add up to less than 1. alone: frames that lack a neighbour. These and the splits add up to all
+    frames. every: one frame in so many was checked; above 1 only for computed data."""
 
     videos: tuple[VideoCheck, ...]
     splits: dict[str, int] | None
@@ -86,7 +87,7 @@ class DataCheck:
     every: int = 1
 
     def to_plain(self) -> dict[str, Any]:
-        """For JSON: numbers that are not known are null."""
+        """Plain values for JSON: NaN becomes null."""
         videos = [_plain(asdict(video)) for video in self.videos]
         whole = {"splits": self.splits, "files": self.files, "left_out": self.left_out}
         whole |= {"in_gaps": self.in_gaps, "beyond_fractions": self.beyond, "without_neighbours": self.alone}
@@ -100,8 +101,8 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_data(configuration: Configuration, progress: Progress | None = None) -> DataCheck:
-    """Read every frame of a configuration's data set once; of a computed one, about COMPUTED frames. Raises DataError
-    only if there is no data set at all."""
+    """Read every frame of a configuration's data set once, or about COMPUTED frames if it is computed. Raises DataError
+    only if the data set cannot be opened."""
     data = configuration.data
     source = build_source(configuration)
     videos = videos_of(configuration, source)
@@ -119,12 +120,12 @@ def check_data(configuration: Configuration, progress: Progress | None = None) -
 
     lengths = [video.length for video in videos]
     every = -(-sum(lengths) // COMPUTED) if getattr(source, "computed", False) else 1
-    chosen = [end - length + place for length, end in _ends(lengths) for place in range(0, length, every)]
+    chosen = [end - length + position for length, end in _ends(lengths) for position in range(0, length, every)]
     readings = read_all(source, videos, look, progress, indices=chosen)
     bad = problems(readings, videos)
-    if not data.neighbours:  # video and pairs are learned from without the truth
+    if not data.neighbours:  # learning from neighbouring frames needs no ground truth
         bad += _without_truth(readings, data.min_depth, data.max_depth)
-    samples = [one.found.sample for one in readings if one.found is not None]
+    samples = [reading.found.sample for reading in readings if reading.found is not None]
     bad += [doubt.text for doubt in truth_doubts(samples, configuration, lambda: reading_of(configuration, source))]
     splits: dict[str, int] | None = None
     over, alone = LeftOver(0, 0), 0
@@ -134,62 +135,67 @@ def check_data(configuration: Configuration, progress: Progress | None = None) -
         names = read if every == 1 else names_of(source, videos, range(sum(lengths)))
         indices = with_neighbours(whole, videos, data.neighbours, names)
         over = left_over(videos, data.split)
-        if example_noun(configuration) == "frame":  # a pair's second image is no example that was left out
-            alone = sum(len(whole[name]) - len(found) for name, found in indices.items())
-        splits = {str(name): len(found) for name, found in indices.items()}
+        if example_noun(configuration) == "frame":  # a pair's second image is not an example, so it is not left out
+            alone = sum(len(whole[name]) - len(remaining) for name, remaining in indices.items())
+        splits = {str(name): len(remaining) for name, remaining in indices.items()}
         bad += frame_warnings(configuration, videos, names, indices)
     except DataError as error:
         bad.append(str(error))
-    checks = [_summary(video, [one for one in readings if one.video == number]) for number, video in enumerate(videos)]
+    checks = [
+        _summary(video, [reading for reading in readings if reading.video == number])
+        for number, video in enumerate(videos)
+    ]
     left_out = source.left_out if isinstance(source, Choosing) else 0
     files = len(set(files_of(configuration, source)))
     return DataCheck(tuple(checks), splits, files, tuple(bad), left_out, over.gap, over.rest, alone, every)
 
 
 def _ends(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Each video's length, and the index behind its last frame."""
+    """Each video's length, and the index after its last frame."""
     return zip(lengths, itertools.accumulate(lengths), strict=True)
 
 
 def _look_at_motion(
     source: Source, videos: Sequence[Video], index: int, frame: Frame, neighbours: Sequence[int]
 ) -> FlowCheck | None:
-    """Read a frame's true flow, None if the data set has none, and its mask of moving pixels. Raises DataError if they
-    cannot be read or are not of the frame's size."""
-    video, place = place_of(videos, index)
+    """Read a frame's true flow and its mask of moving pixels, and check the flow; None if the data set has no flow.
+    Raises DataError if they cannot be read or differ in size from the frame."""
+    video, position = place_of(videos, index)
     flows: list[NDArray[np.float32]] = []
     if knows_flow(source):
-        there = [offset for offset in neighbours if 0 <= place + offset < videos[video].length]
-        flows = [checked_motion(frame, "flow", source.flow(video, place, offset), 2) for offset in there]
+        there = [offset for offset in neighbours if 0 <= position + offset < videos[video].length]
+        flows = [checked_motion(frame, "flow", source.flow(video, position, offset), 2) for offset in there]
     if neighbours and knows_moving(source):
-        checked_motion(frame, "mask of what moves", source.moving(video, place))
+        checked_motion(frame, "mask of what moves", source.moving(video, position))
     if not flows:
         return None
     length = np.concatenate([np.linalg.norm(flow, axis=2).ravel() for flow in flows])
-    known = length[np.isfinite(length)]
-    if not len(known):
+    finite = length[np.isfinite(length)]
+    if not len(finite):
         return FlowCheck(0.0, np.nan, np.nan)
-    return FlowCheck(len(known) / len(length), float(np.median(known)), float(known.max()))
+    return FlowCheck(len(finite) / len(length), float(np.median(finite)), float(finite.max()))
 
 
 def _without_truth(readings: Sequence[Reading[FrameCheck]], low: float, high: float) -> list[str]:
-    """Lines about frames that nothing can be learned from."""
-    found = [(one.name, one.found) for one in readings if one.found is not None and one.found.valid == 0]
-    lines = [f"{name}: no pixel's depth is known" for name, one in found if one.known == 0]
-    if outside := [(name, one) for name, one in found if one.known > 0]:
-        name, one = outside[0]
+    """Lines about frames without a valid depth."""
+    unusable = [
+        (reading.name, reading.found) for reading in readings if reading.found is not None and reading.found.valid == 0
+    ]
+    lines = [f"{name}: no pixel's depth is known" for name, check in unusable if check.known == 0]
+    if outside := [(name, check) for name, check in unusable if check.known > 0]:
+        name, check = outside[0]
         others = ", and others" if len(outside) > 1 else ""
         lines.append(
             f"data: {counted(len(outside), 'frame has', 'frames have')} no depth between min_depth {low:g} and "
             f"max_depth {high:g} m: {name}, "
-            f"where it goes from {one.low:g} to {one.high:g} m{others}; is the unit right?"
+            f"where it goes from {check.low:g} to {check.high:g} m{others}; is the unit right?"
         )
     return lines
 
 
 def _summary(video: Video, readings: list[Reading[FrameCheck]]) -> VideoCheck:
-    found = [reading.found for reading in readings if reading.found is not None]
-    known = [one for one in found if one.known > 0]
+    checks = [reading.found for reading in readings if reading.found is not None]
+    with_depth = [check for check in checks if check.known > 0]
     sizes = {reading.size for reading in readings if reading.size is not None}
 
     def mean(values: list[float]) -> float:
@@ -197,25 +203,25 @@ def _summary(video: Video, readings: list[Reading[FrameCheck]]) -> VideoCheck:
 
     return VideoCheck(
         video.name,
-        video.length - (len(readings) - len(found)),
+        video.length - (len(readings) - len(checks)),
         video.length,
         tuple(sorted(sizes)),
-        min((one.low for one in known), default=np.nan),
-        float(np.median([one.median for one in known])) if known else np.nan,
-        max((one.high for one in known), default=np.nan),
-        mean([one.known for one in found]),
-        mean([one.valid for one in found]),
-        bool(found) and all(one.pose for one in found),
-        _flow_summary([one.flow for one in found if one.flow is not None]),
+        min((check.low for check in with_depth), default=np.nan),
+        float(np.median([check.median for check in with_depth])) if with_depth else np.nan,
+        max((check.high for check in with_depth), default=np.nan),
+        mean([check.known for check in checks]),
+        mean([check.valid for check in checks]),
+        bool(checks) and all(check.pose for check in checks),
+        _flow_summary([check.flow for check in checks if check.flow is not None]),
     )
 
 
-def _flow_summary(found: Sequence[FlowCheck]) -> FlowCheck | None:
-    if not found:
+def _flow_summary(checks: Sequence[FlowCheck]) -> FlowCheck | None:
+    if not checks:
         return None
-    known = [one for one in found if one.known > 0]
+    with_flow = [check for check in checks if check.known > 0]
     return FlowCheck(
-        sum(one.known for one in found) / len(found),
-        float(np.median([one.median for one in known])) if known else np.nan,
-        max((one.longest for one in known), default=np.nan),
+        sum(check.known for check in checks) / len(checks),
+        float(np.median([check.median for check in with_flow])) if with_flow else np.nan,
+        max((check.longest for check in with_flow), default=np.nan),
     )

@@ -1,4 +1,4 @@
-"""A configuration's data: cached frames, cut into splits, as batches on a device."""
+"""A configuration's data: cached frames, divided into splits, as batches on a device."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Parts = Mapping[str, Tensor]
 
 FEATURE: Final = "feature "
 GOLDEN: Final = (5**0.5 - 1) / 2
-NAMED: Final = 4  # numbers that an error about changed data names
+NAMED: Final = 4  # content numbers that an error about changed data lists
 
 # Relative tolerances of content numbers: image decoders round differently, processors rarely do.
 SAME: Final = 1e-5
@@ -39,10 +39,10 @@ SAME_DETAIL: Final = 1e-2
 
 @dataclass(frozen=True)
 class Dataset:
-    """configuration: what it was opened for. frames: all of them, in the host's memory map. splits: the indices of each
-    split's frames, in video order. min_depth, max_depth: metres; depth outside is not valid. features: of a frozen
-    encoder, for every frame, finest first, each [N, C, h, w]; none where they are not kept. offsets: of the neighbours
-    that batches have. made_up: the frames are noise."""
+    """An opened data set. configuration: its configuration. frames: all frames, memory-mapped on this host. splits:
+    indices of each split's frames, in video order. min_depth, max_depth: metres; depth outside is not valid. features:
+    of a frozen encoder, for every frame, finest first, each [N, C, h, w]; empty if they are not cached. offsets: of the
+    neighbours in a batch. made_up: the frames are noise."""
 
     configuration: Configuration
     frames: CachedFrames
@@ -54,8 +54,7 @@ class Dataset:
     made_up: bool = False
 
     def gather(self, indices: NDArray[np.int64], *, pin: bool = False) -> Parts:
-        """Copies of these frames, and of their neighbours, as they are stored, in pinned memory if asked, ready for
-        `to_batch`."""
+        """Copy these frames and their neighbours in their stored form, for `to_batch`. pin: into pinned memory."""
         frames = self.frames
         parts: dict[str, NDArray[Any]] = {
             "image": frames.image[indices],
@@ -73,12 +72,12 @@ class Dataset:
                 parts["flow"] = frames.flow[indices]
             if frames.moving is not None:
                 parts["moving"] = frames.moving[indices]
-        found = {name: torch.from_numpy(np.ascontiguousarray(part)) for name, part in parts.items()}
-        return {name: part.pin_memory() for name, part in found.items()} if pin else found
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(part)) for name, part in parts.items()}
+        return {name: part.pin_memory() for name, part in tensors.items()} if pin else tensors
 
     def to_batch(self, parts: Parts, device: torch.device) -> Batch:
-        """Move gathered frames to a device and bring them into their units there, without waiting for it. Pictures have
-        the memory layout of `train.channels_last`."""
+        """Move gathered frames to a device and convert them to a batch's units there, without waiting for the device.
+        Images have the memory layout of `train.channels_last`."""
         here = {name: part.to(device, non_blocking=True) for name, part in parts.items()}
         metres = here["depth"].unsqueeze(1)
         return Batch(
@@ -101,12 +100,12 @@ class Dataset:
         return Neighbours(self.offsets, self._colour(here["beside"].permute(0, 1, 4, 2, 3)), here["relative"])
 
     def _colour(self, stored: Tensor) -> Tensor:
-        """Colour in [0, 1]. stored: uint8, [..., 3, H, W], with the channels last in memory."""
-        found = stored.float().div_(255)
-        return found if self.configuration.train.channels_last else found.contiguous()
+        """RGB in [0, 1]. stored: uint8, [..., 3, H, W], channels last in memory."""
+        colour = stored.float().div_(255)
+        return colour if self.configuration.train.channels_last else colour.contiguous()
 
     def places(self, indices: NDArray[np.int64]) -> list[tuple[int, int]]:
-        """The video, and the place in it, of each of these frames."""
+        """The video of each of these frames, and the frame's index in it."""
         return [place_of(self.frames.videos, int(index)) for index in indices]
 
     def sizes(self, split: SplitName) -> set[Size]:
@@ -116,15 +115,16 @@ class Dataset:
     @property
     def content(self) -> dict[str, float]:
         """Numbers that identify each split's content: its number of frames and the means of their content numbers (see
-        CachedFrames). Position-weighted means are also weighted by frame: they change if two frames are exchanged."""
+        CachedFrames). Position-weighted means also weight the frames, so that they change if two frames are
+        exchanged."""
         held: dict[str, float] = {}
         for split, indices in self.splits.items():
             held[f"{split} frames"] = len(indices)
             if len(indices):
-                found = self.frames.content[indices]
+                numbers = self.frames.content[indices]
                 weights = 1 + np.modf(np.arange(len(indices)) * GOLDEN)[0]
                 means = np.where(
-                    np.isin(CONTENT, PLACED), np.average(found, axis=0, weights=weights), found.mean(axis=0)
+                    np.isin(CONTENT, PLACED), np.average(numbers, axis=0, weights=weights), numbers.mean(axis=0)
                 )
                 held |= {f"{split} {name}": float(mean) for name, mean in zip(CONTENT, means, strict=True)}
         return held
@@ -138,13 +138,13 @@ class Dataset:
         every: int = 1,
         what: What = "depth",
     ) -> Truth:
-        """The true depth or flow of a split's frames, or of every so many-th of them, at a size of its own or each
-        frame's `native` one, made the first time. Raises DataError."""
+        """The true depth or flow of a split's frames at an evaluation size, or each at its `native` size; computed at
+        the first call. every: take one frame in so many. Raises DataError."""
         return open_truth(self.configuration, self.frames, self.splits[split][::every], size, progress, what)
 
 
 def changed_content(before: Mapping[str, float], now: Mapping[str, float]) -> list[str]:
-    """The numbers of a data set that have changed, a text each."""
+    """The content numbers of a data set that have changed, a text each."""
     return [
         f"{_number(name)} {before[name]:.6g} -> {value:.6g}"
         for name, value in now.items()
@@ -153,7 +153,7 @@ def changed_content(before: Mapping[str, float], now: Mapping[str, float]) -> li
 
 
 def _number(name: str) -> str:
-    """A number of a data set's content, in words. name: a split and the content's own name, such as `test depth`."""
+    """A content number in words. name: split and name of the number, such as `test depth`."""
     split, _, what = name.partition(" ")
     if what == DETAIL:
         return f"mean difference of neighbouring pixels of the {split} pictures"
@@ -170,12 +170,12 @@ def _tolerance(name: str) -> float:
 
 
 def of_any_size(content: Mapping[str, float]) -> dict[str, float]:
-    """The numbers of a content that do not depend on `data.size`."""
+    """The content numbers that do not depend on `data.size`."""
     return {name: value for name, value in content.items() if name.partition(" ")[2] not in MEANS}
 
 
 def check_content(before: Mapping[str, float], now: Mapping[str, float], what: str) -> None:
-    """Raise ChangedDataError if a data set's content has changed. what: the study or training that began with it."""
+    """Raise ChangedDataError if a data set's content has changed. what: the study or training that started with it."""
     changed = changed_content(before, now)
     if changed:
         more = f" and {len(changed) - NAMED} more numbers" if len(changed) > NAMED else ""
@@ -189,11 +189,11 @@ def check_content(before: Mapping[str, float], now: Mapping[str, float], what: s
 def open_dataset(
     configuration: Configuration, *, folder: Path | None = None, progress: Progress | None = None
 ) -> Dataset:
-    """Open (and if need be build) the frame cache of a configuration and cut it. Raises DataError."""
+    """Open the frame cache of a configuration, build it if necessary, and divide it into splits. Raises DataError."""
     frames = open_frames(configuration, folder=folder, progress=progress)
     data = configuration.data
-    found = with_neighbours(cut(frames.videos, data.split), frames.videos, data.neighbours, frames.names)
-    splits = {name: np.array(indices, dtype=np.int64) for name, indices in found.items()}
+    chosen = with_neighbours(cut(frames.videos, data.split), frames.videos, data.neighbours, frames.names)
+    splits = {name: np.array(indices, dtype=np.int64) for name, indices in chosen.items()}
     if data.neighbours:
         _check_cameras(frames)
     return Dataset(configuration, frames, splits, data.min_depth, data.max_depth, offsets=data.neighbours)
@@ -201,28 +201,28 @@ def open_dataset(
 
 @dataclass(frozen=True)
 class Outline:
-    """A data set as its lists and folders show it, before a frame is read. counts: the frames of each split. warnings:
-    a line each about frames that stand twice or in two splits."""
+    """A data set by its lists and folders, without reading a frame. counts: the number of frames in each split.
+    warnings: lines about frames that occur twice or in two splits."""
 
     counts: dict[str, int]
     warnings: tuple[str, ...]
 
 
 def outline(configuration: Configuration) -> Outline:
-    """Look at the lists and folders of a data set alone. Raises DataError for files that are not there, and for splits
-    or neighbours that leave nothing to train or validate on."""
+    """Read only the lists and folders of a data set. Raises DataError for missing files, and for splits or neighbours
+    that leave no frame to train or validate on."""
     data = configuration.data
     try:
         source = build_source(configuration)
         videos = videos_of(configuration, source)
         check_files(source)
-        found = with_neighbours(cut(videos, data.split), videos, data.neighbours)
+        chosen = with_neighbours(cut(videos, data.split), videos, data.neighbours)
     except DataError as error:
         raise DataError(str(error) if str(error).startswith("data") else f"data: {error}") from None
-    counts = {str(name): len(indices) for name, indices in found.items()}
+    counts = {str(name): len(indices) for name, indices in chosen.items()}
     check_counts(counts)
     names = None if ":" in data.name else names_of_all(source, videos)
-    return Outline(counts, () if names is None else tuple(frame_warnings(configuration, videos, names, found)))
+    return Outline(counts, () if names is None else tuple(frame_warnings(configuration, videos, names, chosen)))
 
 
 def check_counts(counts: Mapping[str, int]) -> None:
@@ -232,13 +232,14 @@ def check_counts(counts: Mapping[str, int]) -> None:
             frames = sum(counts.values())
             raise DataError(
                 f"data.split: no frame is left for the split {name!r}, which training needs; the data set has {frames} "
-                f"in its splits ({', '.join(f'{count} {one}' for one, count in counts.items())})"
+                f"in its splits ({', '.join(f'{count} {split}' for split, count in counts.items())})"
             )
 
 
 def relative_poses(frame: NDArray[np.float64], beside: NDArray[np.float64]) -> NDArray[np.float32]:
-    """From each frame's camera coordinates to its neighbours', metres, [B, S, 4, 4]. frame, beside: camera to world,
-    [B, 4, 4] and [B, S, 4, 4], NaN where unknown; far from the world's origin float32 would lose millimetres."""
+    """Poses from each frame's camera coordinates to its neighbours', metres, [B, S, 4, 4]. frame, beside: camera to
+    world, [B, 4, 4] and [B, S, 4, 4], NaN where unknown; in float64, since float32 loses millimetres far from the
+    world's origin."""
     turn = np.swapaxes(beside[..., :3, :3], -1, -2)
     relative = np.tile(np.eye(4), (*beside.shape[:2], 1, 1))
     relative[..., :3, :3] = turn @ frame[:, None, :3, :3]
@@ -248,7 +249,7 @@ def relative_poses(frame: NDArray[np.float64], beside: NDArray[np.float64]) -> N
 
 
 def _check_cameras(frames: CachedFrames) -> None:
-    """Raise DataError where a video's camera changes: neighbours are taken to be of the frame's own."""
+    """Raise DataError if the camera changes within a video: a frame and its neighbours must share intrinsics."""
     start = 0
     for video in frames.videos:
         cameras = frames.intrinsics[start : start + video.length]

@@ -1,4 +1,4 @@
-"""Stretches of a recording in which every picture follows the one before, and the frames of lists within them."""
+"""Gapless stretches of a recording, and the listed frames in them."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ Stretch = tuple[Video, list[Path]]
 
 
 def stretches(pictures: Iterable[Path]) -> list[list[Path]]:
-    """Pictures of one folder, in order, cut where a number is missing: pictures on both sides of a gap are not
+    """The images of one folder, sorted and cut where a number is missing: images on both sides of a gap are not
     neighbours. Raises DataError for a name that is not a number."""
-    found: list[list[Path]] = []
+    runs: list[list[Path]] = []
     ordered = sorted(pictures, key=number_of)
     for before, picture in pairwise([None, *ordered]):
         if picture is None:
             continue
         if before is None or number_of(picture) != number_of(before) + 1:
-            found.append([])
-        found[-1].append(picture)
-    return found
+            runs.append([])
+        runs[-1].append(picture)
+    return runs
 
 
 def listed_stretches(lists: Mapping[SplitName, Sequence[Path]], offsets: Sequence[int]) -> list[Stretch]:
-    """The stretches of the recordings that hold the pictures of these lists, each as a video that says which of its
-    frames are whose, and in which place of the list. A stretch ends with the last neighbour of its last listed frame.
-    Raises DataError for a picture that is not there."""
+    """The stretches of the recordings that contain the listed images, each as a video with the split and list position
+    of its listed frames. A stretch ends with the last neighbour of its last listed frame. Raises DataError for a
+    missing image."""
     wanted: dict[Path, dict[int, list[tuple[SplitName, int]]]] = {}
     for split, pictures in lists.items():
-        for place, picture in enumerate(dict.fromkeys(pictures)):
-            wanted.setdefault(picture.parent, {}).setdefault(number_of(picture), []).append((split, place))
-    found: list[Stretch] = []
+        for position, picture in enumerate(dict.fromkeys(pictures)):
+            wanted.setdefault(picture.parent, {}).setdefault(number_of(picture), []).append((split, position))
+    pieces: list[Stretch] = []
     for folder, frames in sorted(wanted.items()):
         first, last = min(frames) + min(0, *offsets), max(frames) + max(0, *offsets)
         there = [picture for picture in one_each(folder.glob("*")) if picture.stem.isdecimal()]
@@ -46,18 +46,18 @@ def listed_stretches(lists: Mapping[SplitName, Sequence[Path]], offsets: Sequenc
         for pictures in stretches(picture for picture in there if first <= number_of(picture) <= last):
             numbers = [number_of(picture) for picture in pictures]
             mine = tuple(
-                Listed(split, place, index)
+                Listed(split, position, index)
                 for index, number in enumerate(numbers)
-                for split, place in frames.get(number, ())
+                for split, position in frames.get(number, ())
             )
             if mine:
                 name = f"{folder.parents[1].name}/{folder.parent.name} {numbers[0]}-{numbers[-1]}"
-                found.append((Video(name, len(pictures), listed=mine), pictures))
-    return found
+                pieces.append((Video(name, len(pictures), listed=mine), pictures))
+    return pieces
 
 
 def number_of(picture: Path) -> int:
-    """The number that a picture is named by. Raises DataError."""
+    """The frame number in an image's name. Raises DataError."""
     if not picture.stem.isdecimal():
         raise DataError(
             f"{picture}: expected a number such as 0000000012, by which frames that follow one another are known"

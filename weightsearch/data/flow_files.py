@@ -19,17 +19,18 @@ from weightsearch.files import write_bytes
 
 MAGIC: Final = 202021.25  # its four bytes are PIEH
 HEADER: Final = struct.Struct("<fii")  # magic, width, height
-UNKNOWN: Final = 1e9  # a component beyond
-UNKNOWN_WRITTEN: Final = 1e10
-ZERO: Final = 2**15  # of a PNG's 16 bits
-STEPS: Final = 64  # of a PNG, a pixel
-DEFLATED: Final = 1032  # bytes that one byte of a PNG can stand for at most
+UNKNOWN: Final = 1e9  # flow with a component beyond this is unknown
+UNKNOWN_WRITTEN: Final = 1e10  # written for unknown flow
+ZERO: Final = 2**15  # 16-bit value of a PNG that means no motion
+STEPS: Final = 64  # steps per pixel of a PNG's 16-bit values
+DEFLATED: Final = 1032  # largest compression ratio of a PNG
 
-PNG_FAULTS: Final = (png.Error, zlib.error, struct.error, LookupError, ValueError)  # of a decoder in Python
+PNG_FAULTS: Final = (png.Error, zlib.error, struct.error, LookupError, ValueError)  # errors of the PNG decoder
 
 
 def read_flow(path: Path) -> NDArray[np.float32]:
-    """A `.flo` or `.png` file: pixels (x, y), [H, W, 2], both NaN where unknown. Raises DataError that names it."""
+    """Read a `.flo` or `.png` file: flow in pixels (x, y), [H, W, 2], both NaN where unknown. Raises DataError that
+    names the file."""
     readers = {".flo": _flo, ".png": _png}
     reader = readers.get(path.suffix.lower())
     if reader is None:
@@ -44,11 +45,11 @@ def read_flow(path: Path) -> NDArray[np.float32]:
 
 
 def write_flo(path: Path, flow: NDArray[np.floating[Any]]) -> None:
-    """Flow as `read_flow` returns it to a `.flo` file, in 32 bits; whole or not at all. Raises WriteError."""
+    """Write flow, in the form that `read_flow` returns, to a `.flo` file atomically. Raises WriteError."""
     height, width, components = flow.shape
     if components != 2:
         raise ValueError(f"expected flow of shape [H, W, 2], found {list(flow.shape)}")
-    values = np.where(_known(flow)[:, :, None], flow, UNKNOWN_WRITTEN).astype("<f4")
+    values = np.where(_valid(flow)[:, :, None], flow, UNKNOWN_WRITTEN).astype("<f4")
     write_bytes(path, HEADER.pack(MAGIC, width, height) + values.tobytes())
 
 
@@ -64,33 +65,33 @@ def _flo(path: Path, data: bytes) -> NDArray[np.float32]:
     if len(data) != expected:
         raise DataError(f"{path}: {len(data)} bytes, flow of {width}x{height} pixels has {expected}")
     flow = np.frombuffer(data, dtype="<f4", offset=HEADER.size).reshape(height, width, 2).astype(np.float32)
-    flow[~_known(flow)] = np.nan
+    flow[~_valid(flow)] = np.nan
     return flow
 
 
-def _known(flow: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
+def _valid(flow: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
     return np.asarray((np.abs(flow) <= UNKNOWN).all(axis=2))
 
 
 def _check_orientation(path: Path, data: bytes) -> None:
     try:
         picture = Image.open(io.BytesIO(data))
-    except Exception:  # what another decoder cannot open it cannot turn
+    except Exception:  # a decoder that cannot open the image cannot rotate it either
         return
     check_orientation(path, picture)
 
 
 def _png(path: Path, data: bytes) -> NDArray[np.float32]:
-    """The third channel says which pixels are known."""
+    """Decode KITTI's PNG; its third channel is the mask of known pixels."""
     if data[12:16] != b"IHDR":
         raise DataError(f"{path}: not a PNG, or its beginning is damaged")
     file = io.BytesIO(data)
     try:
         width, height, rows, kind = png.Reader(file=file).read()
         if kind["bitdepth"] != 16 or kind["planes"] != 3:
-            found = f"{kind['planes']} of {kind['bitdepth']}"
-            raise DataError(f"{path}: expected 3 channels of 16 bits, as KITTI has optical flow, found {found}")
-        if min(width, height) < 1 or height * (6 * width + 1) > DEFLATED * len(data):  # before room for it is taken
+            channels = f"{kind['planes']} of {kind['bitdepth']}"
+            raise DataError(f"{path}: expected 3 channels of 16 bits, as KITTI has optical flow, found {channels}")
+        if min(width, height) < 1 or height * (6 * width + 1) > DEFLATED * len(data):  # before memory is allocated
             raise DataError(f"{path}: its header says {width}x{height} pixels, which {len(data)} bytes cannot hold")
         lines = [np.asarray(row, dtype=np.uint16) for row in rows]
     except PNG_FAULTS as error:

@@ -1,4 +1,4 @@
-"""Files that other systems put beside the user's own: macOS's `._name` and `.DS_Store`, Windows' `Thumbs.db`."""
+"""Hidden files that operating systems create: macOS's `._name` and `.DS_Store`, Windows' `Thumbs.db`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ COMPANIONS: Final = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir"}
 
 
 def is_companion(name: str) -> bool:
-    """Return whether a file or folder with this name is hidden, or a companion file of an operating system."""
+    """True if a file or folder with this name is hidden, or a companion file of an operating system."""
     return name.startswith(".") or name.lower() in COMPANIONS
 
 
 def visible(paths: Iterable[Path], below: Path) -> list[Path]:
-    """The paths without hidden files, companions, and whatever lies in a folder that is one. below: the folder that was
-    searched; its own name and those above it do not matter."""
+    """The paths without hidden files, companion files, and files in such folders. below: the folder that was searched;
+    its own name and the names above it do not matter."""
     return [path for path in paths if not any(is_companion(part) for part in path.relative_to(below).parts)]

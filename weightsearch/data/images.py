@@ -1,4 +1,4 @@
-"""Decoding and resizing pictures."""
+"""Decoding and resizing of images, depth maps and flow."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ TURNED: Final = {
 
 
 def one_each(paths: Iterable[Path]) -> list[Path]:
-    """The pictures among these files, in order, without other systems' hidden companions. Of several of one name, such
-    as .jpg and .png, the last in the alphabet: where both are there the .png is what was recorded."""
+    """The images among these files, sorted, without hidden companion files. Of several files that differ only in the
+    suffix the alphabetically last is taken: of .jpg and .png, the .png is the original."""
     pictures = sorted(path for path in paths if path.suffix.lower() in PICTURES and not is_companion(path.name))
     return list({path.with_suffix(""): path for path in pictures}.values())
 
 
 def read_colour(path: Path) -> NDArray[np.uint8]:
-    """[H, W, 3]. Raises DataError for a file that is missing, truncated or no picture of 8 bits."""
+    """Read an RGB image, [H, W, 3]. Raises DataError for a file that is missing, truncated or not an 8-bit image."""
     picture = _decode(path)
     if picture.mode in DEEP:
         raise DataError(f"{path}: a grey picture of 16 bits, expected colour; is it the depth?")
@@ -46,7 +46,7 @@ def read_colour(path: Path) -> NDArray[np.uint8]:
 
 
 def read_uint16(path: Path) -> NDArray[np.uint16]:
-    """A single-channel 16-bit picture, [H, W]. Raises DataError for anything else."""
+    """Read a single-channel 16-bit image, [H, W]. Raises DataError for anything else."""
     picture = _decode(path)
     if picture.mode not in DEEP:
         raise DataError(f"{path}: expected a 16-bit depth picture, found mode {picture.mode}")
@@ -57,7 +57,7 @@ def read_uint16(path: Path) -> NDArray[np.uint16]:
 
 
 def read_array(path: Path, *, mapped: bool = False) -> NDArray[Any]:
-    """The numbers of a `.npy` file. mapped: leave them on the disk. Raises DataError for anything else."""
+    """Read the numbers of a `.npy` file. mapped: memory-map them. Raises DataError for anything else."""
     try:
         values = np.load(path, allow_pickle=False, mmap_mode="r" if mapped else None)
     except FileNotFoundError:
@@ -85,11 +85,11 @@ def _decode(path: Path) -> Image.Image:
 
 
 def check_orientation(path: Path, picture: Image.Image) -> None:
-    """Raise DataError for a picture whose EXIF or XMP tag asks for it to be turned or mirrored when it is shown: its
-    pixels do not lie as those of its depth, and other programs may or may not have turned them."""
+    """Raise DataError for an image whose EXIF or XMP tag says that it is displayed rotated or mirrored: its pixels may
+    not match those of its depth map, since some programs apply the tag and others do not."""
     try:
         orientation = picture.getexif().get(ORIENTATION)
-    except Exception:  # tags that no program can read turn nothing; damaged pixels are found when they are decoded
+    except Exception:  # unreadable tags rotate nothing; damaged pixels raise when they are decoded
         return
     if orientation in TURNED:
         raise DataError(
@@ -100,7 +100,7 @@ def check_orientation(path: Path, picture: Image.Image) -> None:
 
 
 def resize_colour(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """[H, W, 3] to size (height, width); area averaging when it shrinks, so that nothing aliases."""
+    """Resize an image [H, W, 3] to (height, width); downsampling averages areas, so that nothing aliases."""
     if image.shape[:2] == size:
         return image
     height, width = size
@@ -108,23 +108,23 @@ def resize_colour(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np
 
 
 def resize_depth(depth: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """[H, W] metres to size (height, width) by the pixel nearest each centre: depths are never mixed over an edge."""
+    """Resize depth [H, W], metres, to (height, width) by nearest neighbours: depths are never mixed over an edge."""
     return np.ascontiguousarray(_nearest(depth, size))
 
 
 def resize_flow(flow: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """[H, W, 2] pixels (x, y) to size (height, width), in its pixels, by the pixel nearest each centre."""
+    """Resize flow [H, W, 2] to (height, width) by nearest neighbours; its values (x, y) are in new pixels."""
     scale = np.array([size[1] / flow.shape[1], size[0] / flow.shape[0]], dtype=np.float32)
     return np.ascontiguousarray(_nearest(flow, size) * scale)
 
 
 def resize_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """[H, W] to size (height, width), by the pixel nearest each centre."""
+    """Resize a mask [H, W] to (height, width) by nearest neighbours."""
     return np.ascontiguousarray(_nearest(mask, size))
 
 
 def _nearest(values: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    """[H, W, ...] at the pixels nearest the centres of a picture of another size."""
+    """Values [H, W, ...] resized by nearest neighbours of the pixel centres."""
     if values.shape[:2] == size:
         return values
     rows, columns = (
@@ -135,8 +135,8 @@ def _nearest(values: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
 
 
 def resize_sparse_depth(depth: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """[H, W] metres, 0 where unknown, to size (height, width): each known pixel goes to the one that its centre falls
-    on, and of several the nearest is kept, as it hides the others."""
+    """Resize sparse depth [H, W], metres, 0 where unknown, to (height, width): each known pixel moves to the new pixel
+    that contains its centre; of several the smallest depth remains, since it occludes the others."""
     if depth.shape == size:
         return depth
     rows, columns = np.nonzero(depth)
@@ -149,7 +149,8 @@ def resize_sparse_depth(depth: NDArray[np.float32], size: tuple[int, int]) -> ND
 def scatter_nearest(
     rows: NDArray[np.int64], columns: NDArray[np.int64], depth: NDArray[np.float32], size: tuple[int, int]
 ) -> NDArray[np.float32]:
-    """Depths (metres, above 0) at pixels, [H, W], 0 where there is none; of several at a pixel the nearest."""
+    """A depth map [H, W] of depths (metres, above 0) at given pixels, 0 elsewhere; the smallest of several at a
+    pixel."""
     result = np.full(size, np.inf, dtype=np.float32)
     np.minimum.at(result, (rows, columns), depth)
     result[np.isinf(result)] = 0
@@ -157,7 +158,7 @@ def scatter_nearest(
 
 
 def resize_intrinsics(intrinsics: NDArray[Any], old: tuple[int, int], new: tuple[int, int]) -> NDArray[np.float64]:
-    """Intrinsics for a resized picture, with pixel centres at whole numbers: x' = (x + 1/2) sx - 1/2."""
+    """Intrinsics of a resized image, with pixel centres at integers: x' = (x + 1/2) sx - 1/2."""
     sy, sx = new[0] / old[0], new[1] / old[1]
     scale = np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1]])
     return scale @ np.asarray(intrinsics, dtype=np.float64)

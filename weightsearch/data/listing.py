@@ -1,5 +1,4 @@
-"""Checks of the frames that lists name, without an image: files that are missing, frames that stand twice or in two
-splits."""
+"""Checks of listed frames without reading an image: missing files, frames that occur twice or in two splits."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ from weightsearch.config.schema import Configuration
 from weightsearch.data.source import Source, SplitName, Video
 from weightsearch.errors import DataError, counted
 
-NAMED: Final = 2  # frames that a warning names
+NAMED: Final = 2  # frames that a warning lists
 
 
 @runtime_checkable
@@ -22,26 +21,25 @@ class Listing(Protocol):
     """A data set whose frames are named by lists."""
 
     def list_rows(self) -> Sequence[tuple[str, tuple[Path, ...]]]:
-        """The place (`file:line`) of each row that names frames, and the files of these frames."""
+        """`file:line` of each row that names frames, and the files of these frames."""
         ...
 
 
 def check_files(source: Source) -> None:
-    """Raise DataError that names the first missing file of the data set's lists, with its line. Looks at no file's
-    content."""
+    """Raise DataError that names the first missing file of the data set's lists, with its line. Opens no file."""
     if not isinstance(source, Listing):
         return
     rows = source.list_rows()
-    missing = [(place, file) for place, files in rows for file in files if not os.path.isfile(file)]  # noqa: PTH113 - fast
+    missing = [(location, file) for location, files in rows for file in files if not os.path.isfile(file)]  # noqa: PTH113 - fast
     if missing:
-        place, file = missing[0]
+        location, file = missing[0]
         of = sum(len(files) for _, files in rows)
         more = f"; {len(missing)} of the {of} files that the lists name are missing" if len(missing) > 1 else ""
-        raise DataError(f"{place}: no such file: {file}{more}")
+        raise DataError(f"{location}: no such file: {file}{more}")
 
 
 def names_of_all(source: Source, videos: Sequence[Video]) -> list[str] | None:
-    """The names of all frames; None if the data set cannot tell them without reading its frames."""
+    """The names of all frames; None if the data set does not know them without reading the frames."""
     name = getattr(source, "name", None)
     if not callable(name):
         return None
@@ -49,7 +47,7 @@ def names_of_all(source: Source, videos: Sequence[Video]) -> list[str] | None:
 
 
 def example_noun(configuration: Configuration) -> str:
-    """`frame` or, of a data set of image pairs, `pair`: the examples that a split counts."""
+    """The noun for a split's examples: `frame`, or `pair` for a data set of image pairs."""
     return "pair" if configuration.data.name == "flow_pairs" else "frame"
 
 
@@ -59,8 +57,8 @@ def frame_warnings(
     names: Sequence[str],
     splits: Mapping[SplitName, Sequence[int]],
 ) -> list[str]:
-    """A line for each split in which a frame stands more than once, and for every two splits that have frames in
-    common. names: of all frames. splits: indices into them."""
+    """A line for each split in which a frame occurs more than once, and for every two splits that share frames. names:
+    of all frames. splits: frame indices of each split."""
     data = configuration.data
     lines: list[str] = []
     if ":" not in data.name:  # a user's data set may give several frames one name
@@ -74,13 +72,14 @@ def frame_warnings(
 def _repeated(
     noun: str, split: SplitName, names: Sequence[str], indices: Sequence[int], offsets: Sequence[int]
 ) -> list[str]:
-    """A frame with other neighbours is another example."""
-    found = Counter(
+    """A line about the frames that occur more than once in a split; the same frame with other neighbours is another
+    example."""
+    occurrences = Counter(
         (names[index], *(names[index + offset] for offset in offsets if 0 <= index + offset < len(names)))
         for index in indices
         if names[index]  # a frame that cannot be read has none
     )
-    twice = [frames[0] for frames, count in found.items() if count > 1]
+    twice = [frames[0] for frames, count in occurrences.items() if count > 1]
     if not twice:
         return []
     what = counted(len(twice), f"{noun} stands", f"{noun}s stand")
@@ -89,11 +88,11 @@ def _repeated(
 
 def _shared(names: Mapping[SplitName, set[str]]) -> list[str]:
     lines: list[str] = []
-    for one, other in itertools.combinations(names, 2):
-        both = sorted((names[one] & names[other]) - {""})
+    for first, second in itertools.combinations(names, 2):
+        both = sorted((names[first] & names[second]) - {""})
         if both:
             lines.append(
-                f"data: {counted(len(both), 'frame is', 'frames are')} in {one} and in {other}: "
+                f"data: {counted(len(both), 'frame is', 'frames are')} in {first} and in {second}: "
                 f"{', '.join(both[:NAMED])}"
             )
     return lines

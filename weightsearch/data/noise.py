@@ -1,4 +1,4 @@
-"""Frames of noise, where what they show does not matter."""
+"""Frames of noise, for checks that do not depend on the image."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from weightsearch.data.cache import CONTENT, CachedFrames
 from weightsearch.data.dataset import Dataset
 from weightsearch.data.source import SplitName, Video
 
-STEP: Final = 0.05  # metres that the camera moves between two frames
+STEP: Final = 0.05  # metres of camera motion between two frames
 
 
 def noise(configuration: Configuration, count: int, folder: Path) -> Dataset:
-    """So many frames with depth everywhere, all of them in every split; those beside them are their neighbours alone.
-    folder: an empty one, for what may be kept beside frames."""
+    """A data set of `count` frames of noise with depth at every pixel, all of them in every split; further frames serve
+    as their neighbours only. folder: an empty folder for cached features."""
     data = configuration.data
     rng = np.random.default_rng(0)
     height, width = data.size

@@ -1,8 +1,8 @@
-"""Detect depth that is read in a wrong unit, from its numbers alone.
+"""Detection of depth that is read in a wrong unit, from its numbers alone.
 
-Depth has no scale of its own, so some mistakes stay unnoticed: a room that is read five times too deep (TUM RGB-D at
-1000 units per metre) looks like a hall in the right unit if `data.max_depth` is 20 m or more. `data check` prints the
-median.
+Depth has no scale of its own, so some mistakes cannot be detected: a room that is read five times too deep (TUM RGB-D
+at 1000 units per metre) looks like a hall in the right unit if `data.max_depth` is 20 m or more. `data check` prints
+the median.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from weightsearch.errors import DataError
 
 Depths = NDArray[np.float32]
 
-SAMPLED: Final = 400  # pixels of a frame
-FRAMES: Final = 64  # of a training's, at most
-OUT: Final = 0.2  # share of the known depth outside the range from which other units are tried
-SOME: Final = 0.05  # the same share above the range, if the median is unusual too
-LOST: Final = 0.5  # share outside the range above which a warning is given without another unit, an error with one
+SAMPLED: Final = 400  # sampled pixels of a frame, at most
+FRAMES: Final = 64  # sampled frames of a training's data, at most
+OUT: Final = 0.2  # share of the known depth outside the range above which other units are tried
+SOME: Final = 0.05  # the same for the share above the range, if the median is unusual too
+LOST: Final = 0.5  # share outside the range above which there is a warning; an error if another unit is recognised
 FITS: Final = 0.95  # share of the known depth within the range under another unit
 REACH: Final = 0.2  # share of max_depth that the depth must reach under another unit
 USUAL_REACH: Final = 0.8
-RARER: Final = 0.2  # penalty for each place in CONVENTIONS, in units of the log of the reach
+RARER: Final = 0.2  # penalty for each rank in CONVENTIONS, in units of the log of the reach
 STREET: Final = 40.0  # metres: a max_depth of this and above is that of streets, below of rooms
 MEDIANS: Final = {True: (4.5, 60.0), False: (0.7, 6.0)}  # usual medians of streets and of rooms, metres
-SMALL: Final = {True: 0.35, False: 0.2}  # of max_depth: depth that goes no further is suspect
+SMALL: Final = {True: 0.35, False: 0.2}  # share of max_depth that plausible depth reaches, for streets and rooms
 # The depth's 99.5 % quantile over its median does not depend on the unit: it is at most 2.6 in 7-Scenes and NYU and at
 # least 4.8 in KITTI. Depth with a smaller ratio than this is a room's.
 ENCLOSED: Final = 3.5
@@ -54,8 +54,8 @@ class Reading:
 
 @dataclass(frozen=True)
 class Candidate:
-    """Another unit. factor: depth as it is read times this is metres in that unit. name: the unit's. remedy: the advice
-    to the user. rank: place in the list of units, the most common first."""
+    """Another possible unit. factor: converts the depth as it is read to metres in that unit. name: the unit's name.
+    remedy: the advice to the user. rank: position in the list of units, the most common first."""
 
     factor: float
     name: str
@@ -65,7 +65,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Doubt:
-    """A warning about a unit. factor: depth as it is read times this is metres; None if no unit is recognised.
+    """A warning about a unit. factor: converts the depth as it is read to metres; None if no unit is recognised.
     outside: the share of the known depth outside the range."""
 
     text: str
@@ -74,15 +74,15 @@ class Doubt:
 
     @property
     def refused(self) -> bool:
-        """True if nothing is to be trained or measured: another unit is recognised, and most of the depth is outside
-        the range. A range that leaves out less of it, or without another unit, may be meant."""
+        """True if training and measuring must stop: another unit is recognised, and most of the depth is outside the
+        range. Otherwise the range may be intended."""
         return self.factor is not None and self.outside > LOST
 
 
 def sample_of(depth: Depths) -> Depths:
     """At most SAMPLED of a depth map's known pixels, evenly spread."""
-    known = depth[depth > 0]
-    return known[:: max(1, -(-len(known) // SAMPLED))]
+    valid = depth[depth > 0]
+    return valid[:: max(1, -(-len(valid) // SAMPLED))]
 
 
 def reading_of(configuration: Configuration, source: Source) -> Reading:
@@ -95,7 +95,7 @@ def reading_of(configuration: Configuration, source: Source) -> Reading:
         return Reading("fixed")
     try:
         kind = stored()
-    except DataError:  # reading the frame says what is wrong
+    except DataError:  # reading the frame reports the error
         return Reading("fixed")
     return Reading(kind, unit.of(kind))
 
@@ -116,29 +116,29 @@ def truth_doubts(
     called only if the depth is implausible."""
     if not configuration.analysis.check_units:
         return []
-    known = np.concatenate(samples) if len(samples) else np.empty(0, np.float32)
-    if not len(known):
+    depths = np.concatenate(samples) if len(samples) else np.empty(0, np.float32)
+    if not len(depths):
         return []
     data = configuration.data
-    above, below = _outside(known, data.min_depth, data.max_depth)
-    found = _other_unit(known, data.min_depth, data.max_depth, reading)
-    if found is not None:
-        return [replace(found, outside=above + below)]
+    above, below = _outside(depths, data.min_depth, data.max_depth)
+    doubt = _other_unit(depths, data.min_depth, data.max_depth, reading)
+    if doubt is not None:
+        return [replace(doubt, outside=above + below)]
     if above + below <= LOST:
         return []
     return [
         Doubt(
             f"data: {above + below:.0%} of the known depth is outside data.min_depth {data.min_depth:g} and "
-            f"data.max_depth {data.max_depth:g} m (median {np.median(known):.3g} m): these pixels are neither trained "
+            f"data.max_depth {data.max_depth:g} m (median {np.median(depths):.3g} m): these pixels are neither trained "
             f"nor measured on; {TRUST}",
             outside=above + below,
         )
     ]
 
 
-def _other_unit(known: Depths, low: float, high: float, reading: Callable[[], Reading]) -> Doubt | None:
-    above, below = _outside(known, low, high)
-    reach, median = float(np.quantile(known, 0.995)), float(np.median(known))
+def _other_unit(depths: Depths, low: float, high: float, reading: Callable[[], Reading]) -> Doubt | None:
+    above, below = _outside(depths, low, high)
+    reach, median = float(np.quantile(depths, 0.995)), float(np.median(depths))
     street = high >= STREET
     unused = reach < SMALL[street] * high and median < MEDIANS[street][0]
     or_else = ""
@@ -154,9 +154,9 @@ def _other_unit(known: Depths, low: float, high: float, reading: Callable[[], Re
     else:
         return None
     fitting = [
-        one
-        for one in candidates(reading(), high, float(known.max()))
-        if _fits(known * np.float32(one.factor), low, high)
+        candidate
+        for candidate in candidates(reading(), high, float(depths.max()))
+        if _fits(depths * np.float32(candidate.factor), low, high)
     ]
     if not fitting:
         return None
@@ -165,7 +165,10 @@ def _other_unit(known: Depths, low: float, high: float, reading: Callable[[], Re
             f"data: 99.5 % of the known depth is below {reach:.3g} m (median {median:.3g} m), as in a room, but "
             f"data.max_depth is {high:g} m: lower data.max_depth, or correct the unit if these are streets; {TRUST}"
         )
-    best = min(fitting, key=lambda one: abs(np.log(one.factor * reach / (USUAL_REACH * high))) + RARER * one.rank)
+    best = min(
+        fitting,
+        key=lambda candidate: abs(np.log(candidate.factor * reach / (USUAL_REACH * high))) + RARER * candidate.rank,
+    )
     return Doubt(
         f"data: {what} (median {median:.3g} m): the depth looks like {best.name}: {best.remedy}{or_else}; {TRUST}",
         best.factor,
@@ -173,16 +176,16 @@ def _other_unit(known: Depths, low: float, high: float, reading: Callable[[], Re
 
 
 def _like_a_room(reach: float, median: float) -> bool:
-    """True if depth, metres, is that of a room in the right unit: by its size, and by its proportions, which no unit
-    changes."""
+    """True if the depth, metres, is that of a room in the right unit: by its size, and by its proportions, which do not
+    depend on the unit."""
     smallest, largest = MEDIANS[False]
     return smallest <= median <= largest and reach < ENCLOSED * median
 
 
 def candidates(reading: Reading, high: float, largest: float) -> list[Candidate]:
-    """Other units that depth may be in; none where the data set's format says it. high: max_depth, metres. largest:
-    of the depths, metres as they are read."""
-    found: list[Candidate] = []
+    """Other possible units of the depth; none if the data set's format defines the unit. high: max_depth, metres.
+    largest: the largest depth, metres as it is read."""
+    others: list[Candidate] = []
     if reading.kind in ("integers", "own"):
         scale = reading.scale if reading.kind == "integers" else 1000.0
         for rank, units in enumerate(CONVENTIONS):
@@ -192,19 +195,19 @@ def candidates(reading: Reading, high: float, largest: float) -> list[Candidate]
             if reading.kind == "own":
                 name += " read as millimetres"
                 remedy = _own(factor)
-            found.append(Candidate(factor, name, remedy, rank))
+            others.append(Candidate(factor, name, remedy, rank))
     if reading.kind in ("floats", "own"):
         for rank, (units, name) in enumerate(FLOATS.items()):
             factor = reading.scale / units
             remedy = f"floats are read as {_floats(reading.scale)}: set data.float_scale: {units:g}"
-            found.append(Candidate(factor, name, _own(factor) if reading.kind == "own" else remedy, rank))
+            others.append(Candidate(factor, name, _own(factor) if reading.kind == "own" else remedy, rank))
         if largest * reading.scale <= 1.001:
             factor = reading.scale * high
             remedy = f"set data.float_scale: {1 / high:g}"
-            found.append(
+            others.append(
                 Candidate(factor, "shares of max_depth, 0 to 1", _own(factor) if reading.kind == "own" else remedy, 3)
             )
-    return [one for one in found if not np.isclose(one.factor, 1)]
+    return [candidate for candidate in others if not np.isclose(candidate.factor, 1)]
 
 
 def _own(factor: float) -> str:
@@ -216,14 +219,14 @@ def _floats(scale: float) -> str:
     return FLOATS.get(scale, f"{scale:g} units per metre")
 
 
-def _outside(known: Depths, low: float, high: float) -> tuple[float, float]:
+def _outside(depths: Depths, low: float, high: float) -> tuple[float, float]:
     """The shares of depths at or above the range, and at or below it."""
-    return float(np.mean(known >= high)), float(np.mean(known <= low))
+    return float(np.mean(depths >= high)), float(np.mean(depths <= low))
 
 
-def _fits(known: Depths, low: float, high: float) -> bool:
-    """True if depths, metres, have a usual median and reach for this range."""
-    above, below = _outside(known, low, high)
+def _fits(depths: Depths, low: float, high: float) -> bool:
+    """True if median and reach of the depths, metres, are usual for this range."""
+    above, below = _outside(depths, low, high)
     smallest, largest = MEDIANS[high >= STREET]
-    median, reach = float(np.median(known)), float(np.quantile(known, 0.995))
+    median, reach = float(np.median(depths)), float(np.quantile(depths, 0.995))
     return above + below <= 1 - FITS and smallest <= median <= largest and reach >= REACH * high

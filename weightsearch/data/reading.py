@@ -1,4 +1,4 @@
-"""Reading every frame of a data set, in threads, whatever is wrong with some of them."""
+"""Reading of all frames of a data set, in threads; faulty frames do not stop it."""
 
 from __future__ import annotations
 
@@ -16,52 +16,52 @@ from weightsearch.data.images import resize_depth, resize_sparse_depth
 from weightsearch.data.source import Frame, Naming, Source, Video
 from weightsearch.errors import DataError, counted, fault_line
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 Progress = Callable[[int, int], None]
 
-NAMED: Final = 8  # frames at fault that an error names
+NAMED: Final = 8  # faulty frames that an error lists
 
 
 @dataclass(frozen=True)
-class Reading(Generic[Found]):
-    """The result of reading a frame. size: height, width in pixels; None of one that cannot be used, and then `problem`
-    says why. found: what was made of it."""
+class Reading(Generic[Result]):
+    """The result of reading a frame. size: height, width in pixels; None if the frame cannot be used. problem: the
+    reason. found: the result of the caller's function."""
 
     video: int
     name: str
     size: tuple[int, int] | None = None
-    found: Found | None = None
+    found: Result | None = None
     problem: str | None = None
 
 
 def read_all(
     source: Source,
     videos: Sequence[Video],
-    use: Callable[[int, Frame], Found],
+    use: Callable[[int, Frame], Result],
     progress: Progress | None = None,
     *,
     indices: Sequence[int] | None = None,
-) -> list[Reading[Found]]:
-    """Read every frame (or those of these indices) once and call `use` with its index and itself, in several threads.
-    progress: called with the frames done and their number. Never raises for a frame."""
+) -> list[Reading[Result]]:
+    """Read every frame (or those of these indices) once and call `use` with index and frame, in several threads.
+    progress: called with the number of finished frames and of all frames. Never raises for a frame."""
     wanted = range(sum(video.length for video in videos)) if indices is None else indices
 
-    def one(index: int) -> Reading[Found]:
-        video, place = place_of(videos, index)
+    def read_frame(index: int) -> Reading[Result]:
+        video, position = place_of(videos, index)
         try:
-            frame = source.read(video, place)
+            frame = source.read(video, position)
             check_frame(frame)
-            found = use(index, frame)
+            result = use(index, frame)
         except DataError as error:
             return Reading(video, "", problem=str(error))
         except Exception as error:  # a user's data set may raise anything
-            problem = f"{videos[video].name}, frame {place}: {fault_line(error)}"
+            problem = f"{videos[video].name}, frame {position}: {fault_line(error)}"
             return Reading(video, "", problem=problem)
-        return Reading(video, frame.name, (frame.depth.shape[0], frame.depth.shape[1]), found)
+        return Reading(video, frame.name, (frame.depth.shape[0], frame.depth.shape[1]), result)
 
-    readings: list[Reading[Found]] = []
+    readings: list[Reading[Result]] = []
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        for reading in pool.map(one, wanted):
+        for reading in pool.map(read_frame, wanted):
             readings.append(reading)
             if progress is not None:
                 progress(len(readings), len(wanted))
@@ -69,14 +69,14 @@ def read_all(
 
 
 def names_of(source: Source, videos: Sequence[Video], indices: Sequence[int]) -> list[str]:
-    """The names of these frames, which are read only where the data set cannot tell them otherwise. Raises
+    """The names of these frames; the frames are read only if the data set does not know the names. Raises
     DataError."""
     if isinstance(source, Naming):
         return [source.name(*place_of(videos, index)) for index in indices]
     return [reading.name for reading in usable(read_all(source, videos, lambda *_: None, indices=indices), videos)]
 
 
-def usable(readings: Sequence[Reading[Found]], videos: Sequence[Video]) -> Sequence[Reading[Found]]:
+def usable(readings: Sequence[Reading[Result]], videos: Sequence[Video]) -> Sequence[Reading[Result]]:
     """The readings, if every frame can be used. Raises DataError."""
     bad = problems(readings, videos)
     if bad:
@@ -87,13 +87,13 @@ def usable(readings: Sequence[Reading[Found]], videos: Sequence[Video]) -> Seque
     return readings
 
 
-def problems(readings: Sequence[Reading[Found]], videos: Sequence[Video]) -> list[str]:
-    """A line for every frame that cannot be used, those among them whose size is not that of most of their video's."""
+def problems(readings: Sequence[Reading[Result]], videos: Sequence[Video]) -> list[str]:
+    """A line for every frame that cannot be used, and for every frame whose size differs from most of its video's."""
     sizes: dict[int, Counter[tuple[int, int]]] = {}
     for reading in readings:
         if reading.size is not None and not videos[reading.video].mixed:
             sizes.setdefault(reading.video, Counter())[reading.size] += 1
-    usual = {video: found.most_common(1)[0][0] for video, found in sizes.items()}
+    usual = {video: counts.most_common(1)[0][0] for video, counts in sizes.items()}
     lines = list(dict.fromkeys(reading.problem for reading in readings if reading.problem is not None))
     for reading in readings:
         size, most = reading.size, usual.get(reading.video)
@@ -103,7 +103,7 @@ def problems(readings: Sequence[Reading[Found]], videos: Sequence[Video]) -> lis
 
 
 def place_of(videos: Sequence[Video], index: int) -> tuple[int, int]:
-    """The video, and the frame in it, of an index into the frames of all videos."""
+    """The video of an index into the frames of all videos, and the frame's index in that video."""
     for number, video in enumerate(videos):
         if index < video.length:
             return number, index
@@ -112,7 +112,7 @@ def place_of(videos: Sequence[Video], index: int) -> tuple[int, int]:
 
 
 def check_frame(frame: Frame) -> None:
-    """Raises DataError if a frame is not as Frame says."""
+    """Raise DataError if a frame's arrays do not have the form that Frame describes."""
     height, width = frame.image.shape[:2]
     if frame.image.shape != (height, width, 3) or frame.image.dtype != np.uint8:
         raise DataError(f"{frame.name}: expected uint8 colour [H, W, 3], found {frame.image.dtype} {frame.image.shape}")
@@ -123,5 +123,5 @@ def check_frame(frame: Frame) -> None:
 
 
 def resized_depth(frame: Frame, size: tuple[int, int]) -> NDArray[np.float32]:
-    """A frame's depth at a size, metres, [H, W]."""
+    """A frame's depth resized, metres, [H, W]."""
     return (resize_sparse_depth if frame.sparse else resize_depth)(frame.depth, size)

@@ -1,4 +1,4 @@
-"""Boxes and spheres with textures and their ways round a room; a camera's view of them: ray casting, light, projection.
+"""Textured boxes and spheres, their paths in a room, and a camera's view of them: ray casting, light, projection.
 
 Axes as usual in computer vision: x right, y down, z forward; the world's y points down too. Lengths are metres.
 """
@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 
 FAR: Final = np.inf
 FIELD_OF_VIEW: Final = np.deg2rad(62)
-TURNING: Final = 0.02  # radians a frame by which a room's camera goes on turning
+TURNING: Final = 0.02  # radians per frame, the mean rotation of a room's camera
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Texture:
 
 @dataclass(frozen=True)
 class Box:
-    """A box with a yaw. inside: it is the room itself, seen from within, with one texture a wall."""
+    """A box with a yaw. inside: it is the room itself, seen from inside, with a texture for each wall."""
 
     centre: Array
     half: Array
@@ -47,12 +47,12 @@ class Box:
 
     @property
     def reach(self) -> float:
-        """Metres from the centre within which all of it lies."""
+        """Radius of the bounding sphere about the centre, metres."""
         return float(np.linalg.norm(self.half))
 
     @property
     def girth(self) -> float:
-        """Metres from the upright line through the centre within which all of it lies."""
+        """Radius of the bounding cylinder about the vertical line through the centre, metres."""
         return float(np.hypot(self.half[0], self.half[2]))
 
     def hit(self, origin: Array, directions: Array) -> Array:
@@ -74,7 +74,7 @@ class Box:
         normals = np.zeros_like(rays)
         normals[rows, axis] = -side
         points = start + distance[:, None] * rays
-        points[rows, axis] = 0  # a wall's texture does not depend on rounding across it
+        points[rows, axis] = 0  # rounding perpendicular to a wall must not change its texture
         wall = (2 * axis + (side > 0)) % len(self.textures)
         colours = np.zeros_like(rays)
         for number, texture in enumerate(self.textures):
@@ -87,7 +87,7 @@ class Box:
         return (origin - self.centre) @ turn, directions @ turn
 
     def _slabs(self, start: Array, rays: Array) -> tuple[Array, Array]:
-        """Where the rays enter and leave the space between each pair of opposite sides, [N, 3] each."""
+        """Distances at which the rays enter and leave the space between each pair of opposite sides, [N, 3] each."""
         safe = np.where(np.abs(rays) < 1e-12, 1e-12, rays)
         reach = np.sign(safe) * self.half
         return (-reach - start) / safe, (reach - start) / safe
@@ -95,7 +95,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Sphere:
-    """yaw: its texture turns with it."""
+    """A sphere. yaw: rotates its texture."""
 
     centre: Array
     radius: float
@@ -127,13 +127,13 @@ Shape = Box | Sphere
 
 
 def shifted(shape: Shape, metres: float) -> Shape:
-    """The shape so much further along z."""
+    """The shape moved along z."""
     return replace(shape, centre=shape.centre + np.array([0, 0, metres]))
 
 
 @dataclass(frozen=True)
 class Sway:
-    """A smooth motion to and fro of K quantities: amplitude, speed (radians a frame) and phase of each, [K, 3]."""
+    """A sinusoidal oscillation of K quantities. waves: amplitude, speed (radians a frame) and phase of each, [K, 3]."""
 
     waves: Array
 
@@ -144,9 +144,9 @@ class Sway:
 
 @dataclass(frozen=True)
 class Orbit:
-    """A thing that goes round a room as the camera turns, and to and fro on its way. Where `pace` is a whole number the
-    way closes after 2 pi / TURNING frames. angle, radius, height: of its middle, radians from where the camera's
-    turning points, and metres. sway: of these three. spin: radians a frame."""
+    """An object that circles a room with the camera's rotation and oscillates on its path. If `pace` is an integer, the
+    path closes after 2 pi / TURNING frames. angle, radius, height: its mean position, radians from the camera's mean
+    direction, and metres. sway: oscillation of these three. spin: radians per frame."""
 
     shape: Shape
     angle: float
@@ -156,22 +156,22 @@ class Orbit:
     spin: float
 
     def at(self, index: int, turned: float) -> Shape:
-        """turned: radians that the camera points to without its sway."""
+        """The shape at a frame. turned: the camera's mean direction, radians, without its sway."""
         angle, radius, height = np.array([self.angle + turned, self.radius, self.height]) + self.sway(index)
         centre = np.array([radius * np.sin(angle), height, radius * np.cos(angle)])
         return replace(self.shape, centre=centre, yaw=self.shape.yaw + self.spin * index)
 
 
 def carried(points: Array, start: Shape, end: Shape) -> Array:
-    """Points that are fixed to a shape, [N, 3], when it has gone from one place to another."""
+    """Points that are fixed to a shape, [N, 3], after it has moved from `start` to `end`."""
     return np.asarray((points - start.centre) @ rotation_y(end.yaw - start.yaw).T + end.centre)
 
 
 @dataclass(frozen=True)
 class Seen:
-    """The points that a picture's rays hit. depth: along the camera's axis, metres, [H, W], 0 for the sky. shape: the
-    number of the shape, [N], -1 for the sky. origin: [3], directions: of length 1, [N, 3]; distance: along them, [N], 0
-    for the sky."""
+    """The points that an image's rays hit. depth: along the camera's axis, metres, [H, W], 0 for the sky. shape: index
+    of the shape, [N], -1 for the sky. origin: of the rays, [3]. directions: of the rays, with length 1, [N, 3].
+    distance: along the rays, [N], 0 for the sky."""
 
     depth: Array
     shape: NDArray[np.intp]
@@ -181,19 +181,19 @@ class Seen:
 
     @property
     def hit(self) -> NDArray[np.bool_]:
-        """True where a ray meets anything, [N]."""
+        """The mask of the rays that hit a shape, [N]."""
         return self.shape >= 0
 
     @property
     def points(self) -> Array:
-        """Where the rays end, [N, 3]."""
+        """The end points of the rays, [N, 3]."""
         return np.asarray(self.origin + self.distance[:, None] * self.directions)
 
 
 @dataclass(frozen=True)
 class Light:
-    """A lamp whose light fades with the square of the distance times `fading`; ambient light beside it. sky: the colour
-    where nothing is, paler towards the horizon."""
+    """A lamp whose light fades with the square of the distance times `fading`, and ambient light. sky: the colour of
+    rays without a hit, paler towards the horizon."""
 
     position: Array
     fading: float
@@ -215,7 +215,7 @@ class Light:
 
 
 def cast(shapes: tuple[Shape, ...], pose: Array, intrinsics: Array, size: tuple[int, int]) -> Seen:
-    """The view of the shapes from a camera. pose: camera to world, [4, 4]."""
+    """The view of the shapes from a camera, by ray casting. pose: camera to world, [4, 4]."""
     rays = np.column_stack([pixels_of(size), np.ones(size[0] * size[1])]) @ np.linalg.inv(intrinsics).T
     lengths = np.linalg.norm(rays, axis=1)
     directions = (rays / lengths[:, None]) @ pose[:3, :3].T
@@ -233,8 +233,8 @@ def cast(shapes: tuple[Shape, ...], pose: Array, intrinsics: Array, size: tuple[
 
 
 def project(vectors: Array, pose: Array, intrinsics: Array) -> Array:
-    """Pixels, [N, 2], at which a camera sees what lies in these directions from it, [N, 3], of any length, in the
-    world's axes; NaN behind it."""
+    """Pixels [N, 2] of directions from the camera; NaN behind it. vectors: directions of any length, in the world's
+    axes, [N, 3]."""
     image = vectors @ pose[:3, :3] @ intrinsics.T
     ahead = np.where(image[:, 2:] > 1e-9, image[:, 2:], np.nan)
     return np.asarray(image[:, :2] / ahead)
@@ -247,17 +247,17 @@ def pixels_of(size: tuple[int, int]) -> Array:
 
 
 def intrinsics_of(size: tuple[int, int]) -> Array:
-    """Pixels, [3, 3], with pixel centres at whole numbers."""
+    """Intrinsics of the camera, pixels, [3, 3], with pixel centres at integers."""
     height, width = size
     focal = width / 2 / np.tan(FIELD_OF_VIEW / 2)
     return np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
 
 
-def pose_of(place: tuple[float, float, float], yaw: float, pitch: float) -> Array:
-    """Camera to world, [4, 4]. place: metres; yaw, pitch: radians."""
+def pose_of(position: tuple[float, float, float], yaw: float, pitch: float) -> Array:
+    """Pose from camera to world, [4, 4]. position: metres. yaw, pitch: radians."""
     pose = np.eye(4)
     pose[:3, :3] = rotation_y(yaw) @ rotation_x(pitch)
-    pose[:3, 3] = place
+    pose[:3, 3] = position
     return pose
 
 

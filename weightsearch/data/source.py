@@ -1,4 +1,4 @@
-"""The interface of data sets: videos of frames, and a way to detect that they have changed."""
+"""The interface of data sets: videos of frames, and the files that show changes."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def no_pose() -> NDArray[np.float64]:
 class Frame:
     """One decoded frame at its native size.
 
-    name: what an error calls it: the file of its picture, or `room 2, frame 7`.
-    image: uint8 colour, [H, W, 3]. depth: float32 metres, [H, W], 0 where unknown.
+    name: its name in errors: the image file, or `room 2, frame 7`.
+    image: uint8 RGB, [H, W, 3]. depth: float32 metres, [H, W], 0 where unknown.
     intrinsics: float64 pixels, [3, 3]. pose: float64 camera to world, metres, [4, 4]. Both are NaN where unknown.
-    sparse: depth is known at single pixels: a smaller picture keeps the nearest of those that fall on a pixel.
+    sparse: depth is known at single pixels; downsampling keeps the smallest depth in each new pixel.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Listed:
-    """A frame that a list names. split: the list's. place: the frame's in the list. index: the frame's in its video."""
+    """A frame that a list names. split: the list's split. place: position in the list. index: index in its video."""
 
     split: SplitName
     place: int
@@ -47,11 +47,11 @@ class Listed:
 
 @dataclass(frozen=True)
 class Video:
-    """Frames in the order they were taken. A data set of unordered pictures is a video too, cut by position.
+    """Frames in the order they were taken. A data set of unordered images is also a video, which is cut by position.
 
-    split: the one that all its frames belong to; None for a video that is cut. mixed: its frames may differ in size.
-    ordered: they follow one another in time, so that one has neighbours. listed: the frames that belong to splits,
-    where lists name them; the others are only neighbours. None for a video that no list names frames of.
+    split: the split of all its frames; None for a video that is cut. mixed: its frames may differ in size. ordered:
+    its frames follow one another in time, so that they have neighbours. listed: the frames that lists assign to splits;
+    the other frames are only their neighbours. None if no list names frames of the video.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Source(Protocol):
         ...
 
     def files(self) -> list[Path]:
-        """Every file that the frames come from, so that the cache notices a change; empty if they are computed."""
+        """Every file that the frames are read from, so that the cache detects changes; empty if they are computed."""
         ...
 
     def read(self, video: int, index: int) -> Frame:
@@ -81,7 +81,7 @@ class Source(Protocol):
 
 @runtime_checkable
 class Choosing(Protocol):
-    """A data set that leaves out frames whose depth is missing. left_out: how many."""
+    """A data set that leaves out frames whose depth is missing. left_out: their number."""
 
     left_out: int
 
@@ -91,7 +91,7 @@ class Naming(Protocol):
     """A data set that knows its frames' names without reading them."""
 
     def name(self, video: int, index: int) -> str:
-        """The name that `read` gives the frame."""
+        """The name of the frame that `read` returns."""
         ...
 
 
@@ -100,17 +100,17 @@ class Motion(Protocol):
     """A data set that knows how its frames' pixels move."""
 
     def flow(self, video: int, index: int, offset: int) -> NDArray[np.float32]:
-        """Optical flow from a frame to the one `offset` frames later, pixels (x, y) of the frame's native size,
-        [H, W, 2], NaN where it is not known. Both frames are in the video. Raises DataError that names the file."""
+        """Optical flow from a frame to the frame `offset` frames later, pixels (x, y) of the frame's native size,
+        [H, W, 2], NaN where unknown. Both frames are in the video. Raises DataError that names the file."""
         ...
 
 
 @runtime_checkable
 class Moving(Protocol):
-    """A data set that knows which pixels move by themselves."""
+    """A data set that knows which pixels show moving objects."""
 
     def moving(self, video: int, index: int) -> NDArray[np.bool_]:
-        """The pixels of a frame that show things that move by themselves, [H, W]."""
+        """The mask of a frame's pixels that show moving objects, [H, W]."""
         ...
 
 
@@ -120,5 +120,5 @@ def knows_flow(source: object) -> TypeGuard[Motion]:
 
 
 def knows_moving(source: object) -> TypeGuard[Moving]:
-    """True if a data set says what moves by itself."""
+    """True if a data set has masks of moving objects."""
     return callable(getattr(source, "moving", None))

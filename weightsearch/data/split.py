@@ -1,4 +1,4 @@
-"""Videos into train, validation and test: by the data set's own lists, or by position."""
+"""Division of videos into train, validation and test, by the data set's own lists or by position."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ SPLITS: Final[tuple[SplitName, ...]] = ("train", "validation", "test")
 
 
 def cut(videos: Sequence[Video], split: Split, needed: Collection[SplitName] = SPLITS) -> dict[SplitName, list[int]]:
-    """Indices into the frames of all videos, one after another. A video of a split belongs to it whole; any other is
-    cut at the same fractions: train first, then `gap` frames left out, validation, `gap` frames, test. So are training
-    videos of a data set that has no others; one with videos to test on as well has its training videos cut into train
-    and validation. Frames that lists name are in the order of their list. Raises DataError if a split that is asked
-    for, and needed, gets no frame, and where fractions are asked for of videos none of which is cut."""
+    """The frame indices of each split, counted over all videos. A video with a split belongs to it as a whole; other
+    videos are cut by the fractions: train, `gap` frames left out, validation, `gap` frames left out, test. If all
+    videos are training videos, they are cut in the same way; if there are test videos but no validation videos,
+    training videos are cut into train and validation. Listed frames are in the order of their list. needed: splits that
+    must not be empty. Raises DataError if a requested and needed split gets no frame, and for fractions if no video is
+    cut."""
     _check_fractions(videos, split)
     result: dict[SplitName, list[int]] = {name: [] for name in SPLITS}
     given: dict[SplitName, float] = {}
@@ -46,7 +47,7 @@ def cut(videos: Sequence[Video], split: Split, needed: Collection[SplitName] = S
 
 
 def _check_fractions(videos: Sequence[Video], split: Split) -> None:
-    """Raise DataError for fractions where lists say which frames are in which split."""
+    """Raise DataError for fractions if lists define all splits."""
     if is_cut(videos) or split == Split():
         return
     own = _own(videos)
@@ -58,7 +59,7 @@ def _check_fractions(videos: Sequence[Video], split: Split) -> None:
 
 
 def _asked(videos: Sequence[Video], split: Split) -> list[SplitName]:
-    """The splits that fractions or lists ask for, in order."""
+    """The splits that fractions or lists request, in order."""
     own = _own(videos)
     whole = None in own or own == {"train"}
     asked = {name for name in SPLITS if getattr(split, name) > 0} if whole else own - {None}
@@ -75,15 +76,15 @@ def _remedy(name: SplitName, own: Collection[SplitName | None], gap: int) -> str
 
 @dataclass(frozen=True)
 class LeftOver:
-    """Frames of the videos that are in no split. gap: at the cuts. rest: beyond the fractions, where these add up to
-    less than 1."""
+    """The number of frames in no split. gap: at the cuts. rest: beyond the fractions, if these add up to less than
+    1."""
 
     gap: int
     rest: int
 
 
 def left_over(videos: Sequence[Video], split: Split) -> LeftOver:
-    """The number of frames `cut` leaves out, and why."""
+    """The number of frames that `cut` leaves out."""
     gap = rest = 0
     for video, shares in zip(videos, _shares(videos, split), strict=True):
         if video.listed is not None:
@@ -102,32 +103,31 @@ def is_cut(videos: Sequence[Video]) -> bool:
 
 
 def _shares(videos: Sequence[Video], split: Split) -> list[dict[SplitName, float]]:
-    """The fractions that each video is cut at, in order; none of one whose frames lists name."""
+    """The fractions of each split in each video; empty for a video whose frames are listed."""
     own = _own(videos)
     whole: dict[SplitName, float] = {"train": split.train, "validation": split.validation, "test": split.test}
-    known = split.train + split.validation
-    two: dict[SplitName, float] = {"train": split.train / known, "validation": split.validation / known}
-    found: list[dict[SplitName, float]] = []
+    total = split.train + split.validation
+    two: dict[SplitName, float] = {"train": split.train / total, "validation": split.validation / total}
+    shares: list[dict[SplitName, float]] = []
     for video in videos:
         if video.listed is not None:
-            found.append({})
+            shares.append({})
         elif video.split is None or own == {"train"}:
-            found.append(whole)
+            shares.append(whole)
         elif video.split == "train" and not own & {"validation", None}:
-            found.append(two)
+            shares.append(two)
         else:
-            found.append({video.split: 1.0})
-    return found
+            shares.append({video.split: 1.0})
+    return shares
 
 
 def with_neighbours(
     splits: dict[SplitName, list[int]], videos: Sequence[Video], offsets: Sequence[int], names: Sequence[str] = ()
 ) -> dict[SplitName, list[int]]:
-    """The frames of each split whose neighbours at these offsets are in the same video and in the split. Where lists
-    name the frames, their neighbours need not be in the split, and only training frames must have them: every listed
-    frame is measured. names: of all frames; where numbers in them are missing, the frames on either
-    side are no neighbours. Raises DataError where no frame of a split is left, and for frames that do not follow one
-    another."""
+    """The frames of each split whose neighbours at these offsets are in the same video and in the split. Neighbours of
+    listed frames need not be in the split, and only training frames must have them: every other listed frame is
+    measured. names: of all frames; frames on both sides of missing numbers are not neighbours. Raises DataError if no
+    frame of a split remains, and for frames that are not ordered in time."""
     if not offsets:
         return splits
     for video in videos:
@@ -159,33 +159,33 @@ def with_neighbours(
 
 
 def _own(videos: Sequence[Video]) -> set[SplitName | None]:
-    """The splits that videos or their listed frames belong to; None among them if there is a video that is cut."""
+    """The splits of the videos or of their listed frames; None is among them if there is a video without a split."""
     whole = {video.split for video in videos if video.listed is None}
-    return whole | {one.split for video in videos for one in video.listed or ()}
+    return whole | {frame.split for video in videos for frame in video.listed or ()}
 
 
 def _of_lists(videos: Sequence[Video]) -> dict[SplitName, list[int]]:
-    """The indices of the frames that lists name, in the lists' order."""
+    """The indices of the listed frames, in the lists' order."""
     named: dict[SplitName, list[tuple[int, int]]] = {}
     start = 0
     for video in videos:
-        for one in video.listed or ():
-            named.setdefault(one.split, []).append((one.place, start + one.index))
+        for frame in video.listed or ():
+            named.setdefault(frame.split, []).append((frame.place, start + frame.index))
         start += video.length
-    return {split: [index for _, index in sorted(found)] for split, found in named.items()}
+    return {split: [index for _, index in sorted(entries)] for split, entries in named.items()}
 
 
 def beside(videos: Sequence[Video], indices: NDArray[np.int64], offsets: Sequence[int]) -> NDArray[np.int64]:
-    """The indices of the neighbours of these frames, [B, S]; where a video ends before, its first or last frame."""
+    """The indices of the neighbours of these frames, [B, S]; beyond the ends of a video its first or last frame."""
     ends = np.cumsum([video.length for video in videos])
     owners = np.searchsorted(ends, indices, side="right")
     first = (ends - [video.length for video in videos])[owners][:, None]
-    found: NDArray[np.int64] = np.clip(indices[:, None] + np.array(offsets), first, ends[owners][:, None] - 1)
-    return found
+    neighbours: NDArray[np.int64] = np.clip(indices[:, None] + np.array(offsets), first, ends[owners][:, None] - 1)
+    return neighbours
 
 
 def _pieces(shares: dict[SplitName, float], length: int, gap: int) -> Iterator[tuple[SplitName, int, int]]:
-    """Each split's first frame and the one after its last, in a video of this length."""
+    """Each split's first frame, and the index after its last frame, in a video of this length."""
     done = 0.0
     for position, (name, share) in enumerate(shares.items()):
         first = round(done * length) + (gap if position else 0)

@@ -1,4 +1,4 @@
-"""Lists of frames, as people and other programs write them."""
+"""Text files as people and other programs write them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from weightsearch.errors import DataError
 
 
 def read_text(path: Path, what: str) -> str:
-    """A file of text in UTF-8, with or without a mark of its byte order. what: the file, in an error's words. Raises
+    """Read a text file in UTF-8, with or without a byte order mark. what: the file's name in an error. Raises
     DataError."""
     try:
         return path.read_text(encoding="utf-8-sig")

@@ -1,4 +1,4 @@
-"""True depth and flow at the size of the comparison, if that is not the network's size."""
+"""True depth and flow at the evaluation size, if it differs from the network's size."""
 
 from __future__ import annotations
 
@@ -41,24 +41,24 @@ WORDS: Final = {"depth": "true depth", "flow": "true flow"}
 
 @dataclass(frozen=True)
 class Truth:
-    """The truth of a split's frames. maps: memory-mapped, each [H, W] (depth, metres, 0 where unknown) or [S, H, W, 2]
-    (flow to each neighbour, pixels (x, y) of its own size, NaN where unknown), of one size or of several. rows: the
-    split's frames in it."""
+    """Ground truth of a split's frames. maps: memory-mapped, each [H, W] (depth, metres, 0 where unknown) or
+    [S, H, W, 2] (flow to each neighbour, pixels (x, y) of its own size, NaN where unknown); their sizes may differ.
+    rows: indices of the split's frames in maps."""
 
     maps: Sequence[Map] | Map
     rows: NDArray[np.int64]
 
     def __getitem__(self, part: slice) -> Tensor:
-        """Depth of the split's frames from one place to another, [B, 1, H, W]. They must be of one size."""
-        ((_, found),) = self.parts(part)
-        return found
+        """Depth of a slice of the split's frames, [B, 1, H, W]. They must have one size."""
+        ((_, maps),) = self.parts(part)
+        return maps
 
     def parts(self, part: slice) -> Iterator[tuple[slice, Tensor]]:
-        """Runs of frames of one size among those from one place to another: where they lie among these, and depth
+        """Runs of equal size in a slice of the split's frames: the run's position in the slice, and its depth
         [B, 1, H, W] or flow [B, S, 2, H, W]."""
-        found = [self.maps[int(row)] for row in self.rows[part]]
+        chosen = [self.maps[int(row)] for row in self.rows[part]]
         start = 0
-        for _, run in itertools.groupby(found, lambda one: one.shape):
+        for _, run in itertools.groupby(chosen, lambda array: array.shape):
             maps = np.stack(list(run))
             whole = maps[:, None] if maps.ndim == 3 else np.moveaxis(maps, -1, 2)
             yield slice(start, start + len(maps)), torch.from_numpy(np.ascontiguousarray(whole))
@@ -67,7 +67,8 @@ class Truth:
 
 @dataclass(frozen=True)
 class _Packed(Sequence[Map]):
-    """Maps of several sizes, one after another in one array. shapes: theirs."""
+    """Maps of several sizes, concatenated in one array. shapes: of the maps. ends: indices after each map's last
+    value."""
 
     values: Map
     shapes: list[tuple[int, ...]]
@@ -89,13 +90,15 @@ def open_truth(
     progress: Progress | None = None,
     what: What = "depth",
 ) -> Truth:
-    """The truth of these frames at a size, or `native`: each at the size of its own files. Where that is not the
-    cache's own, it is read again from the data set's files the first time. Raises DataError."""
-    sizes = [_size(found) for found in frames.sizes[indices]] if size == "native" else [size] * len(indices)
-    kept = frames.depth if what == "depth" or frames.flow is None else frames.flow
-    if all(one == frames.depth.shape[1:] for one in sizes):
-        return Truth(kept, indices)
-    shapes: list[tuple[int, ...]] = [(one if what == "depth" else (kept.shape[1], *one, 2)) for one in sizes]
+    """Ground truth of these frames at a size, or `native`: each at the size of its own files. If that is not the size
+    of the cache, it is read from the data set's files at the first call. Raises DataError."""
+    sizes = [_size(row) for row in frames.sizes[indices]] if size == "native" else [size] * len(indices)
+    cached = frames.depth if what == "depth" or frames.flow is None else frames.flow
+    if all(frame_size == frames.depth.shape[1:] for frame_size in sizes):
+        return Truth(cached, indices)
+    shapes: list[tuple[int, ...]] = [
+        (frame_size if what == "depth" else (cached.shape[1], *frame_size, 2)) for frame_size in sizes
+    ]
     name = hashlib.sha256(indices.tobytes()).hexdigest()[:16]
     named = size if size == "native" else f"{size[0]}x{size[1]}"
     path = frames.folder / f"{'truth' if what == 'depth' else 'flow'}-{named}-{name}.npy"
@@ -116,8 +119,8 @@ def open_truth(
         ) from error
 
 
-def _size(found: NDArray[np.int64]) -> Size:
-    return int(found[0]), int(found[1])
+def _size(row: NDArray[np.int64]) -> Size:
+    return int(row[0]), int(row[1])
 
 
 def _ends(shapes: Sequence[tuple[int, ...]]) -> NDArray[np.int64]:
@@ -125,7 +128,7 @@ def _ends(shapes: Sequence[tuple[int, ...]]) -> NDArray[np.int64]:
 
 
 def _load(path: Path, shapes: Sequence[tuple[int, ...]]) -> Map | None:
-    """None if it is not there, or damaged."""
+    """Load the cached truth; None if it is missing or damaged."""
     try:
         values: Map = np.load(path, mmap_mode="r")
     except (FileNotFoundError, ValueError, EOFError):
@@ -145,14 +148,14 @@ def _depth_maker(sizes: Sequence[Size]) -> Make:
 
 def _flow_maker(configuration: Configuration, sizes: Sequence[Size]) -> Make:
     def make(source: Source, videos: Sequence[Video], row: int, index: int, frame: Frame) -> Map:
-        video, place = place_of(videos, index)
+        video, position = place_of(videos, index)
         offsets = configuration.data.neighbours
-        found = np.full((len(offsets), *sizes[row], 2), np.nan, dtype=np.float32)
+        flows = np.full((len(offsets), *sizes[row], 2), np.nan, dtype=np.float32)
         for number, offset in enumerate(offsets):
-            if knows_flow(source) and 0 <= place + offset < videos[video].length:
-                flow = checked_motion(frame, "flow", source.flow(video, place, offset), 2)
-                found[number] = resize_flow(flow, sizes[row])
-        return found
+            if knows_flow(source) and 0 <= position + offset < videos[video].length:
+                flow = checked_motion(frame, "flow", source.flow(video, position, offset), 2)
+                flows[number] = resize_flow(flow, sizes[row])
+        return flows
 
     return make
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 Stored = Literal["integers", "floats"]
 
-# Units per metre -> whose convention it is; the most common first.
+# Units per metre -> data sets with this convention; the most common first.
 CONVENTIONS: Final[dict[float, str]] = {
     1000.0: "millimetres: NYU, 7-Scenes, ScanNet",
     256.0: "KITTI",
@@ -28,27 +28,28 @@ CONVENTIONS: Final[dict[float, str]] = {
 
 @dataclass(frozen=True)
 class Unit:
-    """integers, floats: units per metre of depth that is stored as integers (16-bit images, integer arrays) or as
-    floats. adjustable: set by the data set's options `depth_scale` and `float_scale`; otherwise its format says it."""
+    """The unit of a data set's depth. integers, floats: units per metre of depth that is stored as integers (16-bit
+    images, integer arrays) or as floats. adjustable: set by the data set's options `depth_scale` and `float_scale`;
+    otherwise defined by its format."""
 
     integers: float = 1000.0
     floats: float = 1.0
     adjustable: bool = False
 
     def of(self, stored: Stored) -> float:
-        """Units per metre of depth that is stored in this way."""
+        """Units per metre of depth with this storage type."""
         return self.integers if stored == "integers" else self.floats
 
 
 @runtime_checkable
 class HasUnit(Protocol):
-    """A data set that says in which unit its files hold depth."""
+    """A data set that declares the unit of depth in its files."""
 
     unit: Unit
 
 
 def unit_of(source: object) -> Unit:
-    """The unit of a data set's files; the usual one where the data set does not say it."""
+    """The unit of a data set's files; the default unit if the data set does not declare it."""
     return source.unit if isinstance(source, HasUnit) and isinstance(source.unit, Unit) else Unit()
 
 
@@ -67,8 +68,8 @@ def unknown(values: NDArray[Any], *, holes: bool = True) -> NDArray[np.bool_]:
 
 
 def to_metres(values: NDArray[Any], unit: Unit, *, holes: bool = True) -> NDArray[np.float32]:
-    """Stored depth as float32 metres, 0 where unknown. holes: the largest value of an integer type is unknown; False
-    for inverse depth, whose largest value is the nearest depth. Negative numbers stay."""
+    """Stored depth as float32 metres, 0 where unknown. holes: the largest value of an integer type means unknown; False
+    for inverse depth, whose largest value is the nearest depth. Negative numbers are not changed."""
     metres = values.astype(np.float32)
     scale = unit.of(stored_as(values))
     if scale != 1:

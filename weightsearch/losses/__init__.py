@@ -1,4 +1,4 @@
-"""Loss terms of depth. The functions below work on plain tensors; the terms of a study file are made of them.
+"""Loss terms of depth. The functions below work on plain tensors; the loss terms of a study file use them.
 
 Depth maps are [B, 1, H, W]; a mask is bool, True at valid pixels. Each function returns a scalar.
 """

@@ -1,4 +1,4 @@
-"""The weighted sum of loss terms, and what each of them adds to it."""
+"""The weighted sum of loss terms, and the contribution of each term."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from weightsearch.user_code import PASSED_ON, at, check_callable, described
 
 @dataclass(frozen=True)
 class CriterionResult:
-    """total: the weighted sum, a scalar to go backward from. values: the unweighted terms, [K], detached.
-    output_gradients: norms of each weighted term's gradient at the network's outputs, [K]; they are filled in by the
-    backward pass, as multiples of the factor it starts from, and 0 before it and for terms of weight 0. weighted: the
-    weighted terms, None for those of weight 0. outputs: the network's outputs that have a gradient, each once, in the
-    precision in which it made them. heads: the terms' gradients at the heads, if heads are not the same as
-    outputs. heads_known: whether heads are defined. empty: bool, [K], the terms whose masked means had no pixel: their
-    value means nothing; False for terms without a masked mean."""
+    """The result of a criterion. total: the weighted sum, a scalar with a gradient. values: the unweighted terms, [K],
+    detached. output_gradients: norm of each weighted term's gradient at the network's outputs, [K]; filled in by the
+    backward pass, as multiples of its initial factor; 0 before it and for terms of weight 0. weighted: the weighted
+    terms, None for terms of weight 0. outputs: the network's outputs that have a gradient, each once, in the network's
+    precision. heads: the terms' gradients at the heads, if these are not the outputs themselves. heads_known: whether
+    heads are defined. empty: mask of the terms whose masked means had no pixel, so that their value has no meaning,
+    [K] bool; False for terms without a masked mean."""
 
     total: Tensor
     values: Tensor
@@ -44,14 +44,14 @@ class CriterionResult:
 
     @property
     def head_gradients(self) -> Tensor | None:
-        """As output_gradients, at the heads: outputs that are not computed from other outputs. None where heads are
-        not defined or not measured."""
+        """As output_gradients, but at the heads: the outputs that are not computed from other outputs. None if heads
+        are not defined or not measured."""
         if self.heads is None:
             return self.output_gradients if self.heads_known else None
         return None if self.heads.failed else self.heads.norms(self.output_gradients)
 
     def forget(self) -> None:
-        """Begin the gradients anew, after a backward pass that was not the training's own."""
+        """Reset the gradients, after a backward pass that does not belong to the training."""
         self.output_gradients.zero_()
         if self.heads is not None:
             self.heads.forget()
@@ -60,10 +60,10 @@ class CriterionResult:
 class Criterion(nn.Module):
     """sum_k weights[k] * terms[k](prediction, batch).
 
-    Every term gets its own view of the network's outputs, so that one backward pass shows each term's own gradient
-    there at no further cost. masks: what terms find among the outputs beside them, without a gradient. Raises
-    ModelError if a term asks for an output that the network does not give. at_heads: whether each term's gradient is
-    also measured at the heads, see losses/heads.py.
+    Every term gets its own view of the network's outputs, so that one backward pass measures each term's gradient there
+    at no further cost. masks: tensors without a gradient that terms find beside the network's outputs. at_heads:
+    whether each term's gradient is also measured at the heads, see losses/heads.py. Raises ModelError if a term needs
+    an output that the network does not have.
     """
 
     def __init__(self, terms: Mapping[str, LossTerm], weights: Mapping[str, float], *, at_heads: bool = False) -> None:
@@ -73,7 +73,7 @@ class Criterion(nn.Module):
         self.modules_of_terms = nn.ModuleList(term for term in self.terms if isinstance(term, nn.Module))
         self.weights = tuple(float(weights[name]) for name in self.names)
         self.at_heads = at_heads
-        self._heads: dict[tuple[bool, ...], list[int]] = {}  # by which outputs have a gradient
+        self._heads: dict[tuple[bool, ...], list[int]] = {}  # outputs that have a gradient -> indices of the heads
 
     def forward(
         self, prediction: Prediction, batch: Batch, masks: Mapping[str, Tensor] = MappingProxyType({})
@@ -85,9 +85,9 @@ class Criterion(nn.Module):
         gradients = torch.zeros(len(self.names), device=first.device)
         made = tuple(getattr(prediction, "made", prediction.values()))
         learning = tuple({id(output): output for output in made if output.requires_grad}.values())
-        places = self._head_places(made, learning)
-        heads = HeadGradients(len(self.names), [learning[place] for place in places])
-        derived = 0 < len(places) < len(learning)
+        head_indices = self._head_indices(made, learning)
+        heads = HeadGradients(len(self.names), [learning[position] for position in head_indices])
+        derived = 0 < len(head_indices) < len(learning)
         for index, weight in enumerate(self.weights):
             with torch.set_grad_enabled(torch.is_grad_enabled() and weight > 0):
                 outputs = self._outputs(prediction, gradients, index, heads if derived else None)
@@ -96,7 +96,7 @@ class Criterion(nn.Module):
                     value = self._value(index, outputs, batch)
             empty.append(torch.stack(counts).sum() == 0 if counts else torch.zeros((), device=first.device).bool())
             values.append(value.detach())
-            weighted.append(weight * value if weight > 0 else None)  # leaves a term out, even one that is not finite
+            weighted.append(weight * value if weight > 0 else None)  # 0 leaves a term out, even if it is not finite
         used = [value for value in weighted if value is not None]
         if not used:
             raise ModelError("loss: every weight is 0; nothing can be learned")
@@ -109,12 +109,12 @@ class Criterion(nn.Module):
             learning,
             torch.stack(empty),
             heads if derived else None,
-            bool(places),
+            bool(head_indices),
         )
 
-    def _head_places(self, made: Sequence[Tensor], learning: Sequence[Tensor]) -> list[int]:
-        """Where the heads are among the outputs that have a gradient; empty where they are not defined, or not asked
-        for."""
+    def _head_indices(self, made: Sequence[Tensor], learning: Sequence[Tensor]) -> list[int]:
+        """Indices of the heads among the outputs that have a gradient; empty if heads are not defined or not
+        measured."""
         if not self.at_heads or not torch.is_grad_enabled() or not learning:
             return []
         kind = tuple(output.requires_grad for output in made)
@@ -126,7 +126,7 @@ class Criterion(nn.Module):
         return self._heads[kind]
 
     def value(self, index: int, prediction: Prediction, batch: Batch) -> Tensor:
-        """One unweighted term by itself, a scalar. Raises ModelError as `forward` does."""
+        """Compute a single unweighted term, a scalar. Raises ModelError as `forward` does."""
         return self._value(index, _Outputs(self.names[index], prediction), batch)
 
     def _value(self, index: int, outputs: _Outputs, batch: Batch) -> Tensor:
@@ -140,14 +140,14 @@ class Criterion(nn.Module):
             text = described(error, self.terms[index])
             raise ModelError(f"loss.{outputs.term}: {text}{_other_sizes(outputs, batch)}") from error
         if not isinstance(value, Tensor) or value.numel() != 1:
-            found = f"a tensor {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            returned = f"a tensor {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
             raise ModelError(
-                f"loss.{outputs.term}: a term must return a scalar tensor, found {found}{at(self.terms[index])}"
+                f"loss.{outputs.term}: a term must return a scalar tensor, found {returned}{at(self.terms[index])}"
             )
         return value.reshape(()).float()
 
     def _outputs(self, prediction: Prediction, gradients: Tensor, index: int, heads: HeadGradients | None) -> _Outputs:
-        """The network's outputs as one term sees them: what flows back through them is that term's gradient alone."""
+        """The network's outputs for a single term: only that term's gradient flows back through them."""
         outputs = _Outputs(self.names[index], prediction)
 
         def note(gradient: Tensor, output: Tensor) -> None:
@@ -164,7 +164,7 @@ class Criterion(nn.Module):
 
 
 def _other_sizes(outputs: Prediction, batch: Batch) -> str:
-    """The sizes of a network's depth and of the true one, to end a message, where they differ."""
+    """The sizes of predicted and true depth as the end of a message; empty if they are equal."""
     depth = outputs.get("depth")
     if depth is None or depth.shape == batch.depth.shape:
         return ""
@@ -172,7 +172,7 @@ def _other_sizes(outputs: Prediction, batch: Batch) -> str:
 
 
 class _Outputs(dict[str, Tensor]):
-    """Named outputs that say which term asked for one that is not there."""
+    """Named outputs; the error for a missing output names the term that needs it."""
 
     def __init__(self, term: str, prediction: Prediction) -> None:
         super().__init__(prediction)
@@ -190,7 +190,7 @@ def build_masking(configuration: Configuration) -> Masking | None:
 
 
 def build_criterion(configuration: Configuration) -> Criterion:
-    """The criterion of a configuration. Raises ModelError for an option that a term refuses."""
+    """The criterion of a configuration. Raises ModelError for an option that a term rejects."""
     terms: dict[str, LossTerm] = {}
     for name, term in configuration.loss.items():
         try:
@@ -204,12 +204,12 @@ def build_criterion(configuration: Configuration) -> Criterion:
             raise ModelError(f"loss.{name}: cannot be made: {described(error, made)}") from error
         check_callable(f"loss.{name}", terms[name], ("prediction", "batch"))
     weights = {name: term.weight for name, term in configuration.loss.items()}
-    return Criterion(terms, weights, at_heads=_one_unit(configuration))
+    return Criterion(terms, weights, at_heads=_has_one_unit(configuration))
 
 
-def _one_unit(configuration: Configuration) -> bool:
+def _has_one_unit(configuration: Configuration) -> bool:
     """True if a network's heads have the same unit, so that gradients at different heads can be compared. A network
-    that sees neighbouring frames may predict depth, camera motion in radians and flow in pixels, unless its attribute
-    `one_unit` says otherwise."""
+    with neighbouring frames may predict depth, camera motion in radians and flow in pixels, unless its attribute
+    `one_unit` is true."""
     one_unit = attribute("model", configuration.model.name, "one_unit", default=False)
     return not configuration.data.neighbours or bool(one_unit)

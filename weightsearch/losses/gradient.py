@@ -8,8 +8,8 @@ Masked = tuple[Tensor, Tensor]
 
 
 def forward_differences(values: Tensor, mask: Tensor) -> tuple[Masked, Masked]:
-    """Along x and along y: the right (lower) neighbour less the pixel, each with the mask of the pairs in which both
-    are valid. The values, [..., H, W], must be 0 outside the mask; the differences are 0 outside theirs."""
+    """Differences along x and along y: the right (lower) neighbour minus the pixel, each with the mask of the pairs in
+    which both pixels are valid. The values, [..., H, W], must be 0 outside the mask; so are the differences."""
     pairs_x, pairs_y = mask[..., 1:] & mask[..., :-1], mask[..., 1:, :] & mask[..., :-1, :]
     along_x = (values[..., 1:] - values[..., :-1]).masked_fill(~pairs_x, 0)
     along_y = (values[..., 1:, :] - values[..., :-1, :]).masked_fill(~pairs_y, 0)
@@ -17,8 +17,8 @@ def forward_differences(values: Tensor, mask: Tensor) -> tuple[Masked, Masked]:
 
 
 def sobel(values: Tensor, mask: Tensor) -> tuple[Masked, Masked]:
-    """As `forward_differences`, by Sobel's 3 x 3 kernels over 8: a ramp of 1 a pixel gives 1. A pixel counts where all
-    nine of its window are valid. [..., H, W] -> [..., H - 2, W - 2]."""
+    """As `forward_differences`, by Sobel's 3 x 3 kernels over 8: a ramp of 1 per pixel gives 1. A pixel counts if all
+    nine pixels of its window are valid. [..., H, W] -> [..., H - 2, W - 2]."""
     inside = mask[..., 2:] & mask[..., 1:-1] & mask[..., :-2]
     inside = inside[..., 2:, :] & inside[..., 1:-1, :] & inside[..., :-2, :]
     slope_x, slope_y = (values[..., 2:] - values[..., :-2]) / 2, (values[..., 2:, :] - values[..., :-2, :]) / 2

@@ -14,8 +14,8 @@ _counts: ContextVar[list[Tensor] | None] = ContextVar("pixels that masked means 
 
 @contextmanager
 def counted_pixels() -> Iterator[list[Tensor]]:
-    """Within it every masked mean adds the number of its valid pixels, a scalar, to the list. Does not wait for the
-    device."""
+    """A context in which every masked mean adds the number of its valid pixels, a scalar, to the list. Does not wait
+    for the device."""
     counts: list[Tensor] = []
     token = _counts.set(counts)
     try:
@@ -32,21 +32,21 @@ def _count(mask: Tensor) -> Tensor:
 
 
 def masked_difference(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """prediction - target where the mask holds, else 0, in their unit. What lies outside the mask has no influence on
-    value or gradient, whatever it is (NaN and infinity too)."""
+    """prediction - target inside the mask, else 0, in their unit. Pixels outside the mask do not influence value or
+    gradient, even if they are NaN or infinite."""
     return (prediction - target).masked_fill(~mask, 0)
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """The sum of the values over the number of valid pixels, a scalar. The values must be 0 outside the mask. Without a
-    valid pixel the mean is 0, attached to the graph, and so is its gradient; `counted_pixels` tells it from a mean that
-    is 0."""
+    valid pixel, mean and gradient are 0, and the mean is attached to the graph; `counted_pixels` distinguishes it from
+    a mean that is 0."""
     return values.sum() / _count(mask).clamp(min=1)
 
 
 def sum_over_pixels(values: Tensor, part: Tensor, mask: Tensor) -> Tensor:
-    """The sum of the values over the number of pixels in `mask`, a scalar. The values must be 0 outside `part`, whose
-    pixels are those that `counted_pixels` is told of."""
+    """The sum of the values over the number of pixels in `mask`, a scalar. The values must be 0 outside `part`;
+    `counted_pixels` gets the number of pixels in `part`."""
     _count(part)
     return values.sum() / mask.sum().clamp(min=1)
 
@@ -60,12 +60,12 @@ def mean_of_means(parts: list[tuple[Tensor, Tensor]]) -> Tensor:
 
 
 def image_means(values: Tensor, mask: Tensor) -> Tensor:
-    """As `masked_mean`, of each image by itself, [B]."""
+    """As `masked_mean`, for each image separately, [B]."""
     return values.flatten(1).sum(dim=1) / mask.flatten(1).sum(dim=1).clamp(min=1)
 
 
 def mean_of_images(values: Tensor, mask: Tensor) -> Tensor:
-    """The mean of one value an image, [B], over the images that have a valid pixel, a scalar."""
+    """The mean of per-image values, [B], over the images that have a valid pixel, a scalar."""
     _count(mask)
     some = mask.flatten(1).any(dim=1)
     return (values * some).sum() / some.sum().clamp(min=1)

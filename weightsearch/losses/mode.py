@@ -1,4 +1,4 @@
-"""Where a distribution has its peak. All work on any device without waiting for it."""
+"""Estimators of the mode of a distribution. They work on any device without waiting for it."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ SMOOTHING: Final = 2.0  # bins
 
 
 def bin_of(values: Tensor, bins: int) -> Tensor:
-    """In which of so many even bins over [-1, 1] each value lies; those beyond lie in the outermost."""
+    """The index of each value's bin, with `bins` equal bins over [-1, 1]; values outside are in the outermost bins."""
     return ((values.clamp(-1, 1) + 1) * (bins / 2)).long().clamp(max=bins - 1)
 
 
 def histogram(values: Tensor, counted: Tensor) -> Tensor:
-    """The peak of the histogram of 512 bins over [-1, 1], smoothed by a Gaussian of 2 bins, between the bins by a
-    parabola. values, counted (bool): [N]; NaN where nothing is counted."""
+    """The peak of a histogram of 512 bins over [-1, 1], smoothed by a Gaussian of 2 bins and interpolated by a
+    parabola; NaN if no value counts. values: [N]. counted: mask of the values that count, [N] bool."""
     counts = torch.zeros(BINS, dtype=torch.float64, device=values.device)
     counts = counts.index_add(0, bin_of(values, BINS), counted.double())
     reach = int(4 * SMOOTHING)
     bell = torch.exp(-((torch.arange(-reach, reach + 1, device=values.device) / SMOOTHING) ** 2) / 2).double()
     smooth = conv1d(counts[None, None], (bell / bell.sum())[None, None], padding=reach)[0, 0]
     peak = smooth.argmax()
-    # Gathered, not indexed: an index on the device would be waited for.
+    # gather instead of an index: an index on the device would wait for the device.
     beside = torch.stack([peak - 1, peak, peak + 1]).clamp(0, BINS - 1)
     left, middle, right = smooth.gather(0, beside).unbind()
     bend = left - 2 * middle + right
@@ -37,15 +37,15 @@ def histogram(values: Tensor, counted: Tensor) -> Tensor:
 
 
 def half_sample(values: Tensor, counted: Tensor) -> Tensor:
-    """The half-sample mode: again and again the shortest interval that holds half of what is left (Bickel & Frühwirth
-    2006). values, counted (bool): [N]; NaN where nothing is counted."""
+    """The half-sample mode (Bickel & Frühwirth 2006): repeatedly the shortest interval that contains half of the
+    remaining values; NaN if no value counts. values: [N]. counted: mask of the values that count, [N] bool."""
     ordered = values.double().masked_fill(~counted, torch.inf).sort().values
-    places = torch.arange(len(ordered), device=values.device)
+    indices = torch.arange(len(ordered), device=values.device)
     start, left = torch.zeros((), dtype=torch.int64, device=values.device), counted.sum()
     for _ in range(max(1, len(ordered)).bit_length() + 1):
         half = (left + 1) // 2
-        ends = (places + half - 1).clamp(0, len(ordered) - 1)
-        allowed = (places >= start) & (places + half <= start + left)
+        ends = (indices + half - 1).clamp(0, len(ordered) - 1)
+        allowed = (indices >= start) & (indices + half <= start + left)
         width = torch.where(allowed, ordered.gather(0, ends) - ordered, torch.inf)
         shrinks = left > 2
         start = torch.where(shrinks, width.argmin(), start)
@@ -56,7 +56,7 @@ def half_sample(values: Tensor, counted: Tensor) -> Tensor:
 
 
 def median(values: Tensor, counted: Tensor) -> Tensor:
-    """The lower median of what is counted; NaN where nothing is. values, counted (bool): [N]."""
+    """The lower median; NaN if no value counts. values: [N]. counted: mask of the values that count, [N] bool."""
     return values.masked_fill(~counted, torch.nan).nanmedian(dim=0).values  # without dim it waits for a GPU
 
 

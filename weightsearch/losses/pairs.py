@@ -1,4 +1,4 @@
-"""A batch's frames with each of their neighbours: what the terms of self-supervision start from."""
+"""Pairs of a batch's frames and their neighbours, for the terms of self-supervision."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ from weightsearch.losses.term import Prediction
 
 @dataclass(frozen=True)
 class Warped:
-    """A frame as it is made from its neighbours. error: photometric, [B, S, 1, H, W]. seen: the pixels whose place lies
-    in the neighbour's picture and before its camera, [B, S, 1, H, W] bool."""
+    """Frames synthesised from their neighbours. error: photometric error, [B, S, 1, H, W]. seen: mask of the pixels
+    that the flow keeps inside the neighbour's image, [B, S, 1, H, W] bool."""
 
     error: Tensor
     seen: Tensor
 
 
 def neighbours_of(batch: Batch) -> Tensor:
-    """Colour of a batch's neighbours, [B, S, 3, H, W]. Raises ModelError where it has none."""
+    """The images of a batch's neighbours, [B, S, 3, H, W]. Raises ModelError if it has none."""
     if batch.neighbours is None:
         raise ModelError("data.neighbours: none are asked for; losses between frames need some, such as [-1, 1]")
     return batch.neighbours.image
 
 
 def predicted_poses(prediction: Prediction) -> Tensor:
-    """The network's poses, from each frame's camera coordinates to its neighbours', [B, S, 4, 4]."""
+    """The predicted poses from each frame's camera coordinates to its neighbours', [B, S, 4, 4]."""
     return pose_matrix(prediction["pose"])
 
 
 def each_pair(values: Tensor, pairs: int) -> Tensor:
-    """A frame's values, [B, ...], repeated for each of its pairs, [B S, ...]."""
+    """Values of each frame, [B, ...], repeated for each of its pairs, [B S, ...]."""
     return values.repeat_interleave(pairs, dim=0)
 
 
 def depth_flow(depth: Tensor, poses: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    """The flow of a still scene, pixels, [B, S, 2, H, W], and its pixels that are before the neighbour's camera and in
-    its picture, [B, S, 1, H, W] bool. depth: metres, [B, 1, h, w], brought to the pictures' size. poses: [B, S, 4,
-    4]."""
+    """The flow of a static scene, pixels, [B, S, 2, H, W], and the mask of the pixels that are in front of the
+    neighbour's camera and inside its image, [B, S, 1, H, W] bool. depth: metres, [B, 1, h, w], resized to the images.
+    poses: [B, S, 4, 4]."""
     count, size = poses.shape[1], (batch.image.shape[-2], batch.image.shape[-1])
     depth = each_pair(to_size(depth, size), count)
     flow, far = rigid_flow(depth, poses.flatten(0, 1), each_pair(batch.intrinsics, count))
@@ -54,7 +54,8 @@ def depth_flow(depth: Tensor, poses: Tensor, batch: Batch) -> tuple[Tensor, Tens
 
 
 def warped(flow: Tensor, batch: Batch, alpha: float) -> Warped:
-    """The frame as its neighbours show it through a flow in pixels, [B, S, 2, H, W]; what is seen is in the picture."""
+    """The frames synthesised from their neighbours by a flow. flow: pixels, [B, S, 2, H, W]. alpha: share of SSIM in
+    the photometric error."""
     images, count = neighbours_of(batch), flow.shape[1]
     steps = flow.flatten(0, 1)
     made = warp(images.flatten(0, 1), steps)
@@ -64,7 +65,7 @@ def warped(flow: Tensor, batch: Batch, alpha: float) -> Warped:
 
 
 def to_size(values: Tensor, size: tuple[int, int]) -> Tensor:
-    """A map, [B, C, h, w], at another size, bilinear."""
+    """A map [B, C, h, w] resized bilinearly. size: height, width."""
     if tuple(values.shape[-2:]) == size:
         return values
     return interpolate(values, size=size, mode="bilinear", align_corners=False)

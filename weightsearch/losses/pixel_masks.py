@@ -1,4 +1,4 @@
-"""Masks of the pixels that single loss terms learn from, beside those that have valid depth."""
+"""Masks of the pixels that single loss terms learn from, in addition to the mask of valid depth."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ RIGID_PIXELS: Final = "rigid_pixels"
 FLOW_PIXELS: Final = "flow_pixels"
 
 
-def kept_by(pixels: str, prediction: Prediction, seen: Tensor) -> Tensor:
-    """The pixels, bool, [B, S, 1, H, W] or of 1 for H and W, among those that a term could learn from, that a
-    mask gives it; all of them without one. pixels: RIGID_PIXELS or FLOW_PIXELS."""
+def selected_by(pixels: str, prediction: Prediction, seen: Tensor) -> Tensor:
+    """The mask of the pixels that a term learns from: the pixels of `seen` inside the named mask, or all of them if the
+    prediction has no such mask. pixels: RIGID_PIXELS or FLOW_PIXELS. seen: pixels that the term could learn from,
+    [B, S, 1, H, W] bool; H and W may be 1."""
     return seen & prediction[pixels] if pixels in prediction else seen
 
 
 @dataclass(frozen=True)
 class Balance:
-    """One batch's, all [B, S, 1, H, W] and without a gradient. delta: the photometric error by depth and pose less that
-    by flow. counted: bool, the pixels where both are known. mode: of delta, a scalar; NaN where no pixel is counted.
-    rigid_pixels, flow_pixels: bool, which depth and pose, and which flow, learn from. flow_error: photometric, by flow.
-    moving: bool, what truly moves, None where the data set does not know. eta: as it was asked for."""
+    """The masks of a batch and the errors they are based on, [B, S, 1, H, W], without a gradient. delta: photometric
+    error by depth and pose minus the photometric error by flow. counted: mask of the pixels where both errors exist.
+    mode: the mode of delta, a scalar; NaN if no pixel counts. rigid_pixels: mask of the pixels that depth and pose
+    learn from. flow_pixels: mask of the pixels that flow learns from. flow_error: photometric error by flow. moving:
+    true mask of moving objects, None if the data set does not know it. eta: the option."""
 
     delta: Tensor
     counted: Tensor
@@ -43,8 +45,8 @@ class Balance:
 
 
 class Masking(Protocol):
-    """Makes the masks of a batch. epoch: counted from 1. ground_truth: path and value of the option that uses ground
-    truth; None if no option does."""
+    """A callable that computes the masks of a batch. epoch: counted from 1. ground_truth: path and value of the option
+    that uses ground truth; None if no option does."""
 
     @property
     def ground_truth(self) -> tuple[str, str] | None: ...

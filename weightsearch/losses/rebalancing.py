@@ -1,7 +1,7 @@
-"""Which pixels depth and pose learn from, and which flow: what moves by itself spoils depth and odometry.
+"""Selection of the pixels that depth and pose, and flow, learn from: moving objects impair depth and odometry.
 
-Source of the neighbourhood: CoopNet (WACV 2023), whose main text could not be had; what its supplementary says is put
-together again in `config.schema.Rebalance`.
+Source of the method `neighbourhood`: CoopNet (WACV 2023). Its main text was not available; `config.schema.Rebalance`
+reconstructs the method from the supplementary material.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from weightsearch.losses.photometric_error import ALPHA
 from weightsearch.losses.pixel_masks import Balance
 from weightsearch.losses.term import Prediction
 
-FEWEST_VISIBLE: Final = 0.5  # share; flow that calls more hidden is not ready to say so
+FEWEST_VISIBLE: Final = 0.5  # share of visible pixels; with fewer the flow is too inaccurate to detect occlusion
 
 
 class Rebalancing:
-    """options: of the study file. __call__ compares the two errors of a batch under a prediction with `depth`, `pose`
-    and `flow` (and `backward_flow` for `flow_pixels: visible`). epoch: counted from 1. Raises ModelError where the
-    network or the data set lacks what is needed."""
+    """The masks of the `rebalance` section. options: the section. __call__ compares the two photometric errors of a
+    batch for a prediction with `depth`, `pose` and `flow` (and `backward_flow` for `flow_pixels: visible`). epoch:
+    counted from 1. Raises ModelError if the network lacks an output or the data set lacks ground truth."""
 
     def __init__(self, options: Rebalance) -> None:
         self.options = options
@@ -50,22 +50,22 @@ class Rebalancing:
         mode = self.estimate(delta.flatten(), counted.flatten())
         moving = batch.motion.moving
         truth = None if moving is None else moving[:, None].expand_as(delta)
-        kept = of_flow = torch.ones_like(counted)
+        rigid_pixels = of_flow = torch.ones_like(counted)
         if epoch > self.options.warmup_epochs:
-            kept = self._kept(delta, mode, truth)
-            of_flow = self._of_flow(kept, prediction)
+            rigid_pixels = self._rigid_pixels(delta, mode, truth)
+            of_flow = self._of_flow(rigid_pixels, prediction)
         return Balance(
             delta=delta,
             counted=counted,
             mode=mode,
-            rigid_pixels=kept,
+            rigid_pixels=rigid_pixels,
             flow_pixels=of_flow,
             flow_error=flow.error,
             moving=truth,
             eta=self.options.eta,
         )
 
-    def _kept(self, delta: Tensor, mode: Tensor, moving: Tensor | None) -> Tensor:
+    def _rigid_pixels(self, delta: Tensor, mode: Tensor, moving: Tensor | None) -> Tensor:
         """The pixels that depth and pose learn from."""
         eta = self.options.eta
         match self.options.method:
@@ -82,14 +82,14 @@ class Rebalancing:
                     raise ModelError("rebalance.method: 'oracle' needs a data set that knows what moves")
                 return ~moving
 
-    def _of_flow(self, kept: Tensor, prediction: Prediction) -> Tensor:
+    def _of_flow(self, rigid_pixels: Tensor, prediction: Prediction) -> Tensor:
         """The pixels that flow learns from."""
         complement = self.options.flow_pixels == "complement"
         if self.options.method == "minimum" or (complement and self.options.method != "none"):
-            return ~kept
-        if complement or self.options.flow_pixels == "all":  # where nothing is left out, nothing is left to flow alone
-            return torch.ones_like(kept)
+            return ~rigid_pixels
+        if complement or self.options.flow_pixels == "all":  # with method none the complement would be empty
+            return torch.ones_like(rigid_pixels)
         flow, backward = (prediction[name].flatten(0, 1) for name in ("flow", "backward_flow"))
-        found = visible(flow, backward).reshape(kept.shape)
-        enough = found.float().mean(dim=(-1, -2), keepdim=True) >= FEWEST_VISIBLE
-        return found | ~enough
+        in_both = visible(flow, backward).reshape(rigid_pixels.shape)
+        enough = in_both.float().mean(dim=(-1, -2), keepdim=True) >= FEWEST_VISIBLE
+        return in_both | ~enough

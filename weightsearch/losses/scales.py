@@ -1,4 +1,4 @@
-"""Depth at several scales, as a network may predict it."""
+"""Depth predictions at several scales."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from weightsearch.losses.term import Prediction
 
 
 def depth_scales(prediction: Prediction) -> list[Tensor]:
-    """`depth` and its coarser ones, `depth_2`, `depth_4`, ..., the finest first, metres, [B, 1, H / k, W / k]."""
+    """The outputs `depth`, `depth_2`, `depth_4`, ..., finest first, metres, [B, 1, H / k, W / k]."""
     coarser = sorted((int(name[6:]), name) for name in prediction if re.fullmatch(r"depth_[0-9]+", name))
     return [prediction["depth"], *(prediction[name] for _, name in coarser)]

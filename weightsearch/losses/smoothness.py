@@ -1,4 +1,4 @@
-"""Edge-aware smoothness: the changes of a map where the picture does not change."""
+"""Edge-aware smoothness: the gradients of a map where the image has none."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from weightsearch.losses.masked import masked_mean
 
 
 def smoothness(values: Tensor, image: Tensor, sharpness: float) -> Tensor:
-    """mean |dx v| exp(-sharpness |dx I|) + mean |dy v| exp(-sharpness |dy I|), in the unit of v, a scalar; differences
-    of the picture averaged over its channels. values: [N, C, h, w]. image: colour in [0, 1], [N, 3, H, W], averaged to
-    the values' size. Source: Godard et al. 2017, eq. 3."""
+    """mean |dx v| exp(-sharpness |dx I|) + mean |dy v| exp(-sharpness |dy I|), in the unit of v, a scalar; the image's
+    differences are averaged over its channels. values: v, [N, C, h, w]. image: I, RGB in [0, 1], [N, 3, H, W], averaged
+    to the values' size. Source: Godard et al. 2017, eq. 3."""
     image = image.to(values.dtype)
     if image.shape[-2:] != values.shape[-2:]:
         image = interpolate(image, size=values.shape[-2:], mode="area")

@@ -16,9 +16,9 @@ Prediction = Mapping[str, Tensor]
 class LossTerm(Protocol):
     """A callable, usually an nn.Module, whose constructor's keyword arguments are its options in the study file.
 
-    A term's class says what it needs by attributes, each of which may be left out: `needs_intrinsics` (True for a term
-    that needs cameras; default False), `needs_ground_truth` (False for a term of self-supervision, which test-time
-    refinement may learn from; default True), `photometric` (True for a term that compares pictures; default False).
+    A term's class declares its needs by optional attributes: `needs_intrinsics` (True for a term that needs camera
+    intrinsics; default False), `needs_ground_truth` (False for a term of self-supervision, which test-time refinement
+    can use; default True), `photometric` (True for a term that compares images; default False).
 
     prediction: the network's named outputs. Returns the unweighted term, a scalar; the criterion alone multiplies by
     weights. A term without a valid pixel is 0 and attached to the graph.

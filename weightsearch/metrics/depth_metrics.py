@@ -22,8 +22,8 @@ Region = Literal["all", "static", "moving"]
 
 
 class Pixels:
-    """The pixels of a batch under a protocol. predicted, true: metres, float64, [B, N], clamped and scaled. divisor: of
-    relative errors, `true` or `predicted`."""
+    """The pixels of a batch under a protocol. predicted, true: metres, float64, [B, N], clamped and scaled. divisor:
+    divisor of relative errors, `true` or `predicted`."""
 
     def __init__(self, predicted: Tensor, true: Tensor, divisor: Tensor) -> None:
         self.predicted = predicted
@@ -83,9 +83,9 @@ def the_mean(mean: Tensor) -> Tensor:
 class DepthMetric(Metric):
     """A metric that is a function of means over pixels.
 
-    pixels: functions of Pixels whose means over an image's valid pixels, or over those of all images under
-    `aggregation: pooled`, the metric is made of: [B, N] each. value: the metric of these means, [B] each, in their
-    order. region: the pixels that count, where the data set knows which of them move by themselves.
+    pixels: functions of Pixels, [B, N] each; the metric depends on their means over an image's valid pixels, or over
+    the valid pixels of all images with `aggregation: pooled`. value: the metric as a function of these means, [B] each,
+    in their order. region: the pixels that count, if the data set knows the moving objects.
     """
 
     predicts: Quantity = "depth"
@@ -137,7 +137,7 @@ METRICS: Final = (
         needs=("moving",), description="abs_rel of the pixels that move by themselves",
     ),
 )  # fmt: skip
-# Region -> the functions of pixels that its metrics are made of, each once.
+# Region -> the functions of pixels of its metrics, each once.
 COLUMNS: Final[Mapping[Region, Sequence[Callable[[Pixels], Tensor]]]] = {
     region: list(dict.fromkeys(column for metric in METRICS if metric.region == region for column in metric.pixels))
     for region in get_args(Region)
@@ -150,23 +150,23 @@ OwnMetric = Callable[[Tensor, Tensor], float]
 
 @dataclass
 class _Sums:
-    """Of one batch: sums over each image's pixels of a region, [B, C], and the number of these pixels, [B]."""
+    """The sums over a region of each image of a batch, [B, C], and the number of its pixels, [B]."""
 
     sums: Tensor
     counts: Tensor
 
 
 class DepthMetrics:
-    """The metrics above under a protocol, and a user's own (name -> function).
+    """The metrics above under a protocol, and a user's own metrics (name -> function).
 
-    Where the moving pixels are given also those of the pixels that stand still and of those that move by themselves,
-    each over the images that have such pixels, and left out if none has. The factor of median scaling is there that of
-    what stands still (of the whole image where nothing does): a depth that is wrong about what moves must not spoil the
-    measure of what does not.
+    If moving pixels are given, metrics of the static and of the moving pixels are added, each over the images that have
+    such pixels; they are left out if no image has any. There, the factor of median scaling is taken from the static
+    pixels (from all pixels of an image without static pixels), so that wrong depth of moving objects does not change
+    the metrics of the static pixels.
 
-    Images without a valid pixel are left out. A user's own metric is the mean over the images, whatever the protocol's
-    aggregation. `compute` raises TrialFailure for a prediction or a metric that is not finite, and if no image had a
-    valid pixel.
+    Images without a valid pixel are left out. A user's own metric is always the mean over the images, independent of
+    the protocol's aggregation. `compute` raises TrialFailure for a prediction or a metric that is not finite, and if no
+    image had a valid pixel.
     """
 
     def __init__(
@@ -176,14 +176,14 @@ class DepthMetrics:
         self.device = device
         self.own = own
         self.own_values: dict[str, list[float]] = {name: [] for name in own}
-        self.inside: dict[Size, Tensor] = {}  # the crop, by the images' sizes
+        self.inside: dict[Size, Tensor] = {}  # image size -> mask of the crop
         self.sums: dict[Region, list[_Sums]] = {"all": [], "static": [], "moving": []}
         self.scales: list[Tensor] = []
         self.finite = torch.ones((), dtype=torch.bool, device=device)
 
     def update(self, prediction: Tensor, truth: Tensor, moving: Tensor | None = None) -> None:
-        """prediction, truth: depth in metres, [B, 1, H, W], of any size: the crop is that of the images themselves;
-        truth is 0 where unknown. moving: [B, 1, H, W] bool, the pixels that move by themselves. Does not wait for the
+        """Add a batch. prediction, truth: depth in metres, [B, 1, H, W], of any size, to which the crop is adapted;
+        truth is 0 where unknown. moving: mask of the pixels of moving objects, [B, 1, H, W] bool. Does not wait for the
         device, except for a user's own metrics."""
         protocol = self.protocol
         mask = (truth > protocol.min_depth) & (truth < protocol.max_depth) & self._crop(truth)
@@ -204,15 +204,15 @@ class DepthMetrics:
             self.sums["moving"].append(_sums(pixels, mask & moving.flatten(1), COLUMNS["moving"]))
 
     def _pixels(self, predicted: Tensor, true: Tensor, mask: Tensor, scaled_by: Tensor) -> tuple[Pixels, Tensor | None]:
-        """The pixels as the protocol compares them, and each image's factor of median scaling. scaled_by: the pixels
-        whose medians give the factor, [B, N] bool."""
+        """The pixels in the form that the protocol compares, and each image's factor of median scaling. scaled_by: mask
+        of the pixels whose medians give the factor, [B, N] bool."""
         protocol, scale = self.protocol, None
         if protocol.median_scaling:
             scale = _masked_median(true, scaled_by) / _masked_median(predicted, scaled_by)
             self.finite &= ((torch.isfinite(scale) & (scale > 0)) | ~scaled_by.any(dim=1)).all()
             predicted = predicted * scale[:, None]
         predicted = predicted.clamp(protocol.min_depth, protocol.max_depth)
-        true = torch.where(mask, true, predicted)  # a difference of 0 outside the mask, and no infinite logarithm
+        true = torch.where(mask, true, predicted)  # outside the mask the difference is 0 and no logarithm is infinite
         return Pixels(predicted, true, true if protocol.rel_denominator == "truth" else predicted), scale
 
     def _update_own(self, pixels: Pixels, mask: Tensor) -> None:
@@ -222,7 +222,7 @@ class DepthMetrics:
                     self.own_values[name].append(function(pixels.predicted[row, valid], pixels.true[row, valid]))
 
     def _crop(self, truth: Tensor) -> Tensor:
-        """The pixels of these images that count, [H, W]."""
+        """The mask of the crop for these images, [H, W]."""
         size = (truth.shape[-2], truth.shape[-1])
         if size not in self.inside:
             self.inside[size] = crop_mask(self.protocol.crop, size, self.device)
@@ -237,7 +237,7 @@ class DepthMetrics:
         if not result:
             raise TrialFailure(f"no {self.protocol.split} image has a valid pixel under the crop {self.protocol.crop}")
         if self.scales:
-            counts = torch.cat([one.counts for one in self.sums["all"]])
+            counts = torch.cat([batch.counts for batch in self.sums["all"]])
             scales = torch.cat(self.scales)[counts > 0]
             result["scale"] = float(scales.mean())
             result["scale_std"] = float((scales / scales.mean()).std(unbiased=False))
@@ -253,7 +253,7 @@ class DepthMetrics:
         batches = self.sums[region]
         if not batches:
             return {}
-        sums, counts = torch.cat([one.sums for one in batches]), torch.cat([one.counts for one in batches])
+        sums, counts = torch.cat([batch.sums for batch in batches]), torch.cat([batch.counts for batch in batches])
         sums, counts = sums[counts > 0], counts[counts > 0]
         if not len(counts):
             return {}
@@ -280,18 +280,18 @@ def depth(
 ) -> dict[str, float]:
     """The depth metrics (Eigen et al. 2014) of depth maps, by name; METRICS has their units and directions.
 
-    predicted, true: depth in metres, [B, 1, H, W]; true is 0 where it is not known. mask: bool, further pixels to leave
-    out where it is False. min_depth, max_depth: metres; truth outside is left out, predictions are clamped to it. crop:
-    none, eigen, garg, kb, nyu or eigen_nyu. median_scaling: scale each prediction by the ratio of the medians; adds
-    `scale` and `scale_std`. aggregation: mean of each image's metric, or metric of all pixels. Raises ValueError for
-    other shapes or options, TrialFailure for predictions that are not finite and if no pixel is valid.
+    predicted, true: depth in metres, [B, 1, H, W]; true is 0 where unknown. mask: bool, False at further pixels to
+    leave out. min_depth, max_depth: metres; truth outside is left out, predictions are clamped to it. crop: none,
+    eigen, garg, kb, nyu or eigen_nyu. median_scaling: scale each prediction by the ratio of the medians; adds `scale`
+    and `scale_std`. aggregation: mean of each image's metric, or metric of all pixels. Raises ValueError for other
+    shapes or options, TrialFailure for predictions that are not finite and if no pixel is valid.
     """
     given = (predicted, true) if mask is None else (predicted, true, mask)
-    if len({one.shape for one in given}) > 1 or true.ndim != 4 or true.shape[1] != 1:
-        shapes = ", ".join(str(list(one.shape)) for one in given)
+    if len({tensor.shape for tensor in given}) > 1 or true.ndim != 4 or true.shape[1] != 1:
+        shapes = ", ".join(str(list(tensor.shape)) for tensor in given)
         raise ValueError(f"predicted, true and mask must have one shape [B, 1, H, W], found {shapes}")
-    if crop not in (known := (*CROPS, "kb")):
-        raise ValueError(f"crop: expected {', '.join(known)}, found {crop!r}")
+    if crop not in (crops := (*CROPS, "kb")):
+        raise ValueError(f"crop: expected {', '.join(crops)}, found {crop!r}")
     if aggregation not in ("per_image", "pooled"):
         raise ValueError(f"aggregation: expected per_image or pooled, found {aggregation!r}")
     size = (true.shape[-2], true.shape[-1])
@@ -319,4 +319,4 @@ def _sums(pixels: Pixels, mask: Tensor, columns: Sequence[Callable[[Pixels], Ten
 def _masked_median(values: Tensor, mask: Tensor) -> Tensor:
     """The median of each row's valid values, [B] (of an even number: the mean of the middle two); NaN if none."""
     rows = torch.where(mask, values, torch.nan)
-    return torch.stack([row.nanquantile(0.5) for row in rows])  # torch takes 16 million numbers at once, no more
+    return torch.stack([row.nanquantile(0.5) for row in rows])  # by row: torch takes at most 16 million numbers

@@ -22,8 +22,9 @@ KIND_F1: Final = "f1"
 
 @dataclass(frozen=True, kw_only=True)
 class FlowMetric(Metric):
-    """kind: `epe`, the mean error, or `f1`, the percentage of outliers. visible: only pixels that truly stay in the
-    picture. moving: only pixels that move by themselves (True) or that stand still (False); None for both."""
+    """A metric of optical flow. kind: `epe`, the mean error, or `f1`, the percentage of outliers. visible: only pixels
+    that stay inside the image by the true flow. moving: only pixels of moving objects (True) or static pixels (False);
+    None for both."""
 
     predicts: Quantity = "flow"
     kind: str
@@ -36,8 +37,7 @@ class FlowMetric(Metric):
 
 
 def _metrics() -> Iterator[FlowMetric]:
-    """Metrics of all pixels, of the visible ones (KITTI 2012's `noc`), of those that stand still and of those that
-    move."""
+    """Metrics of all pixels, of the visible pixels (KITTI 2012's `noc`), of the static and of the moving pixels."""
     for kind, unit, what in (
         (KIND_EPE, "px", "mean length of predicted - true flow"),
         (KIND_F1, "%", "share of pixels whose flow is wrong by more than 3 px and more than 5 % of its length"),
@@ -60,10 +60,10 @@ REGIONS: Final = tuple(dict.fromkeys(metric.region for metric in METRICS))
 
 
 class FlowMetrics:
-    """The metrics above: epe, the length of the difference to the true flow, pixels, and f1, the percentage of the
-    pixels where it is more than 3 pixels and more than 5 % of the true flow's length (Menze and Geiger 2015). Means
-    over the known pixels of all pairs. `noc`: only pixels that truly stay in the picture, as in KITTI 2012; close to
-    the camera a few pixels that leave it outweigh all the others.
+    """The metrics above: epe, the length of the difference to the true flow, pixels, and f1, the percentage of pixels
+    whose difference is more than 3 pixels and more than 5 % of the true flow's length (Menze and Geiger 2015). Means
+    over the known pixels of all pairs. `noc`: only pixels that stay inside the image by the true flow, as in KITTI
+    2012; otherwise a few pixels close to the camera that leave the image can dominate the mean.
     """
 
     def __init__(self, device: torch.device, split: str) -> None:
@@ -72,16 +72,16 @@ class FlowMetrics:
         self.finite = torch.ones((), dtype=torch.bool, device=device)
 
     def update(self, predicted: Tensor, truth: Tensor, moving: Tensor | None = None) -> None:
-        """predicted, truth: pixels (x, y), [B, S, 2, H, W]; truth is NaN where unknown. moving: [B, 1, H, W] bool, the
-        pixels that move by themselves; None where that is not known. Does not wait for the device."""
+        """Add a batch. predicted, truth: pixels (x, y), [B, S, 2, H, W]; truth is NaN where unknown. moving: mask of
+        the pixels of moving objects, [B, 1, H, W] bool; None if unknown. Does not wait for the device."""
         predicted, truth = predicted.detach().double(), truth.double()
         self.finite &= torch.isfinite(predicted).all()
-        known = torch.isfinite(truth).all(dim=2)
-        stays = known & inside(truth.flatten(0, 1)).reshape(known.shape)
+        valid = torch.isfinite(truth).all(dim=2)
+        stays = valid & inside(truth.flatten(0, 1)).reshape(valid.shape)
         error = torch.linalg.vector_norm(predicted - truth, dim=2)
         outlier = (error > OUTLIER_PIXELS) & (error > OUTLIER_SHARE * torch.linalg.vector_norm(truth, dim=2))
         for row, (visible, moves) in enumerate(REGIONS):
-            region = stays if visible else known
+            region = stays if visible else valid
             if moves is not None:
                 if moving is None:
                     continue
@@ -89,8 +89,8 @@ class FlowMetrics:
             self.sums[row] += torch.stack([region.sum(), torch.where(region, error, 0).sum(), (region & outlier).sum()])
 
     def compute(self) -> dict[str, float]:
-        """The metrics of which there are pixels, none if no pixel's truth is known. Raises TrialFailure for a
-        prediction that is not finite."""
+        """The metrics whose region has pixels with known truth. Raises TrialFailure for a prediction that is not
+        finite."""
         if not bool(self.finite):
             raise TrialFailure(f"the {self.split} predictions of flow are not finite")
         sums = dict(zip(REGIONS, self.sums.tolist(), strict=True))

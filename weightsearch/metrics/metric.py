@@ -1,4 +1,4 @@
-"""What a metric says of itself."""
+"""The description of a metric."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from weightsearch.records import Direction, Quantity
 class Metric:
     """A metric of a split.
 
-    name: in study files, databases and reports. unit: empty for a dimensionless metric. direction: which values are
-    better. description: one line. predicts: the prediction that it measures; its ground truth is needed too. needs:
-    further ground truth, such as `moving`, the mask of pixels that move by themselves.
+    name: in study files, databases and reports. unit: empty for a dimensionless metric. direction: whether smaller or
+    larger values are better. description: one line. predicts: the prediction that it measures; its ground truth is also
+    needed. needs: further ground truth, such as `moving`, the mask of moving objects.
     """
 
     name: str

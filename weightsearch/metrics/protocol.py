@@ -1,4 +1,5 @@
-"""The protocol of a metric: crop, depth range, scaling, aggregation. A number without its protocol is worthless."""
+"""The protocol of a metric: crop, depth range, scaling, aggregation. Metrics of different protocols are not
+comparable."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from weightsearch.records import EvaluationSize, Size
 
-# Rows from, to and columns from, to, as fractions of height and width.
+# Top, bottom, left and right edges, as fractions of height and width.
 CROPS: Final[dict[str, tuple[float, float, float, float]]] = {
     "none": (0.0, 1.0, 0.0, 1.0),
     "eigen": (0.3324324, 0.91351351, 0.03594771, 0.96405229),
@@ -22,7 +23,7 @@ CROPS: Final[dict[str, tuple[float, float, float, float]]] = {
 KB_HEIGHT: Final = 352
 KB_WIDTH: Final = 1216
 
-# The pictures that a crop was made for: height, width.
+# Height and width of the images that a crop was defined for.
 MADE_FOR: Final[dict[str, Size]] = {
     "eigen": (375, 1242),
     "garg": (375, 1242),
@@ -30,17 +31,17 @@ MADE_FOR: Final[dict[str, Size]] = {
     "nyu": (480, 640),
     "eigen_nyu": (480, 640),
 }
-OTHER: Final = 0.03  # of proportions: those of KITTI's own sizes differ by 1 %
+OTHER: Final = 0.03  # tolerated difference of proportions; KITTI's own sizes differ by 1 %
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """crop: see CROPS; kb: the bottom centre 352 x 1216 of an image of 375 x 1242, in proportion.
-    min_depth, max_depth: metres; truth outside is left out, predictions are clamped to it.
-    size: height, width in pixels at which predictions and truth are compared, of depth and of flow; native: those of
-    each picture's own files. bits: of quantised outputs. rel_denominator: what abs_rel and sq_rel divide by.
-    aggregation: per_image or pooled over all pixels. truth: which one, of a data set that offers several. refinement:
-    how the network was refined on the frames that it predicts, None where it was not."""
+    """The protocol of metrics. crop: see CROPS; kb: the bottom centre 352 x 1216 of an image of 375 x 1242, in
+    proportion. min_depth, max_depth: metres; truth outside is left out, predictions are clamped to it. size: height,
+    width in pixels at which predictions and truth are compared, of depth and of flow; native: the size of each image's
+    own files. bits: bits of quantised outputs. rel_denominator: the divisor of abs_rel and sq_rel. aggregation:
+    per_image or pooled over all pixels. truth: name of the ground truth, for a data set that offers several.
+    refinement: the test-time refinement, None without one."""
 
     split: str
     crop: str
@@ -64,7 +65,8 @@ class Protocol:
 
 
 def misfit(crop: str, sizes: Iterable[Size]) -> str | None:
-    """A warning if pictures of these sizes have other proportions than those that a crop was made for; else None."""
+    """A warning if the proportions of images differ from those that a crop was defined for; else None. sizes: of the
+    images."""
     made_for = MADE_FOR.get(crop)
     if made_for is None:
         return None
@@ -82,13 +84,14 @@ def misfit(crop: str, sizes: Iterable[Size]) -> str | None:
 
 
 def crop_size(crop: str, size: Size) -> Size:
-    """Height and width of a crop of a picture of this height and width."""
+    """Height and width of a crop. size: the image's height and width."""
     top, bottom, left, right = crop_box(crop, size)
     return bottom - top, right - left
 
 
 def crop_box(crop: str, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The rows from, to and the columns from, to of a crop of a picture of this height and width."""
+    """Top, bottom, left and right edges of a crop in pixels; bottom and right are exclusive. size: the image's height
+    and width."""
     height, width = size
     if crop == "kb":
         rows, columns = min(height, round(KB_HEIGHT * height / 375)), min(width, round(KB_WIDTH * width / 1242))
@@ -99,7 +102,7 @@ def crop_box(crop: str, size: tuple[int, int]) -> tuple[int, int, int, int]:
 
 
 def crop_mask(crop: str, size: tuple[int, int], device: torch.device) -> Tensor:
-    """The pixels that count, [H, W] bool."""
+    """The mask of a crop, [H, W] bool."""
     top, bottom, left, right = crop_box(crop, size)
     mask = torch.zeros(size, dtype=torch.bool, device=device)
     mask[top:bottom, left:right] = True

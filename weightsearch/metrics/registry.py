@@ -1,4 +1,4 @@
-"""All metrics by name. A metric is added in the file of its prediction, such as depth_metrics.py."""
+"""All metrics by name. New metrics belong in the module of their prediction, such as depth_metrics.py."""
 
 from __future__ import annotations
 

@@ -16,24 +16,24 @@ from weightsearch.data.plausible import FLOATS, MEDIANS, RARER
 from weightsearch.data.units import CONVENTIONS, Stored, convention, stored_as, unknown
 from weightsearch.errors import DataError
 
-SAMPLED: Final = 64  # frames
-PIXELS: Final = 4000  # of a frame
-WIDE: Final = 2.0  # width over height, from which images are those of a street
-SPARSE: Final = 0.35  # share of known pixels below which depth is that of a laser
+SAMPLED: Final = 64  # sampled frames, at most
+PIXELS: Final = 4000  # sampled pixels of a frame, at most
+WIDE: Final = 2.0  # width over height above which images show a street
+SPARSE: Final = 0.35  # share of known pixels below which depth comes from a laser
 REACHES: Final = {True: (20.0, 130.0), False: (0.8, 11.0)}  # usual 99.5 % quantiles of streets and of rooms, metres
-OPEN: Final = 3.5  # quantile over median, from which depth is that of a street
-UNLIKELY: Final = 1.0  # penalty for a street in images of a room, and the reverse
-CLOSE: Final = 0.15  # difference of penalties below which another unit is named too
+OPEN: Final = 3.5  # 99.5 % quantile over median above which depth shows a street
+UNLIKELY: Final = 1.0  # penalty for depth of a street in images of a room, and the reverse
+CLOSE: Final = 0.15  # difference of penalties below which the second unit is reported too
 ENDS: Final = (0.5, 1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30, 40, 50, 60, 80, 100, 120, 150, 200, 300, 500, 1000)
 STARTS: Final = (1e-3, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
 
 
 @dataclass(frozen=True)
-class Found:
-    """What depth maps hold. stored: integers or floats. scale: units per metre. unit: its name. other: another unit
-    that is nearly as likely; None if there is none. median, reach: the median and the 99.5 % quantile,
-    metres. min_depth, max_depth: a range that holds them, metres. size: height and width of the images, pixels.
-    sparse: depth is known at single pixels."""
+class Detection:
+    """Detected properties of depth maps. stored: integers or floats. scale: units per metre. unit: the unit's name.
+    other: another unit that is nearly as likely; None if there is none. median, reach: the median and the 99.5 %
+    quantile, metres. min_depth, max_depth: a range that contains nearly all depths, metres. size: height and width of
+    the images, pixels. sparse: depth is known at single pixels."""
 
     stored: Stored
     scale: float
@@ -47,9 +47,9 @@ class Found:
     sparse: bool
 
 
-def detect(pairs: Sequence[tuple[Path, Path]]) -> Found:
-    """Read some of the pairs. Raises DataError for a file that cannot be read or is no depth map, and for pairs of
-    different sizes."""
+def detect(pairs: Sequence[tuple[Path, Path]]) -> Detection:
+    """Detect unit and range from some of the pairs. Raises DataError for a file that cannot be read or is not a depth
+    map, and for pairs of different sizes."""
     chosen = pairs[:: max(1, -(-len(pairs) // SAMPLED))]
     samples: list[NDArray[Any]] = []
     shares: list[float] = []
@@ -62,20 +62,20 @@ def detect(pairs: Sequence[tuple[Path, Path]]) -> Found:
         if stored not in (None, kind):
             raise DataError(f"{depth}: holds {kind}, other depth maps {stored}; all must hold the same")
         stored = kind
-        known = _known(values)
-        shares.append(len(known) / values.size)
-        samples.append(known[:: max(1, -(-len(known) // PIXELS))].astype(np.float64))
+        valid = _valid_depths(values)
+        shares.append(len(valid) / values.size)
+        samples.append(valid[:: max(1, -(-len(valid) // PIXELS))].astype(np.float64))
     numbers = np.concatenate(samples) if samples else np.empty(0)
     if stored is None or not len(numbers):
         whose = pairs[0][1] if pairs else "the list"
         raise DataError(f"{whose}: no depth map has a known pixel (all are 0, 65535, NaN or infinite)")
     sparse = float(np.mean(shares)) < SPARSE
-    return _found(numbers, stored, size, sparse=sparse)
+    return _detection(numbers, stored, size, sparse=sparse)
 
 
 def units(numbers: NDArray[np.float64], stored: Stored, *, street: bool) -> list[tuple[float, float, str]]:
-    """Penalty, units per metre and name of every known unit, the likeliest first. numbers: known depths as they are
-    stored. street: whether the images look like those of a car."""
+    """Penalty, units per metre and name of every possible unit, the likeliest first. numbers: known depths in the
+    stored unit. street: whether the images look like a street from a car."""
     median, reach = float(np.median(numbers)), float(np.quantile(numbers, 0.995))
     names = {scale: convention(scale) for scale in CONVENTIONS}
     if stored == "floats":
@@ -94,12 +94,12 @@ def units(numbers: NDArray[np.float64], stored: Stored, *, street: bool) -> list
     return sorted(rated)
 
 
-def _found(numbers: NDArray[np.float64], stored: Stored, size: tuple[int, int], *, sparse: bool) -> Found:
+def _detection(numbers: NDArray[np.float64], stored: Stored, size: tuple[int, int], *, sparse: bool) -> Detection:
     street = size[1] > WIDE * size[0] or sparse
     (penalty, scale, unit), (second, _, other), *_ = units(numbers, stored, street=street)
     metres = numbers / scale
     low, high = depth_range(metres)
-    return Found(
+    return Detection(
         stored=stored,
         scale=scale,
         unit=unit,
@@ -114,7 +114,7 @@ def _found(numbers: NDArray[np.float64], stored: Stored, size: tuple[int, int], 
 
 
 def depth_range(metres: NDArray[Any]) -> tuple[float, float]:
-    """Round numbers that hold nearly all of these depths, metres."""
+    """A range with round ends that contains nearly all of these depths, metres."""
     far, near = float(np.quantile(metres, 0.999)), float(np.quantile(metres, 0.001))
     high = next((end for end in ENDS if end >= 1.02 * far), math.ceil(1.02 * far))
     low = next((start for start in reversed(STARTS) if start <= 0.8 * near), STARTS[0])
@@ -122,7 +122,7 @@ def depth_range(metres: NDArray[Any]) -> tuple[float, float]:
 
 
 def _outside(value: float, usual: tuple[float, float]) -> float:
-    """How far a value lies outside its usual range, in units of the logarithm."""
+    """The distance of a value from its usual range, in units of the logarithm; 0 inside."""
     low, high = usual
     return max(0.0, math.log(low / max(value, 1e-12)), math.log(max(value, 1e-12) / high))
 
@@ -134,9 +134,9 @@ def _read(path: Path) -> NDArray[Any]:
     return values
 
 
-def _known(values: NDArray[Any]) -> NDArray[Any]:
-    known: NDArray[Any] = values[~unknown(values) & (values > 0)]
-    return known
+def _valid_depths(values: NDArray[Any]) -> NDArray[Any]:
+    valid: NDArray[Any] = values[~unknown(values) & (values > 0)]
+    return valid
 
 
 def _checked_size(image: Path, depth: Path, values: NDArray[Any]) -> tuple[int, int]:

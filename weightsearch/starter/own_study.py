@@ -1,4 +1,4 @@
-"""Lists and a study file for a user's own data, made of a shipped study."""
+"""The text of lists and of a study file for a user's own data, made from a shipped study."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from weightsearch.config.json_schema import EDITORS
 from weightsearch.config.ranges import text_of
 from weightsearch.data.source import SplitName
 from weightsearch.errors import DataError
-from weightsearch.starter.detection import Found
+from weightsearch.starter.detection import Detection
 
-FEWEST: Final = 12  # frames
-FEW: Final = 60  # frames below which the splits are cut closer
+FEWEST: Final = 12  # frames that a study needs
+FEW: Final = 60  # frames below which the gaps between splits are smaller
 SPLIT_FOLDERS: Final[Mapping[str, SplitName]] = {
     "train": "train", "training": "train",
     "val": "validation", "validation": "validation", "valid": "validation", "eval": "validation",
@@ -29,7 +29,7 @@ STEP: Final = 32  # encoders halve the image five times
 
 @dataclass(frozen=True)
 class OwnData:
-    """The data section of a study. options: its keys. comments: a line for some of them. evaluation: a preset."""
+    """The data section of a study. options: key -> value. comments: key -> comment. evaluation: name of a preset."""
 
     options: Mapping[str, Any]
     comments: Mapping[str, str]
@@ -37,16 +37,16 @@ class OwnData:
 
 
 def split_pairs(pairs: Sequence[tuple[Path, Path]], rgb: Path) -> dict[SplitName, list[tuple[Path, Path]]]:
-    """The pairs by split, if the images lie in folders named train, val and test; else all as `train`, to be cut by
-    position."""
-    found: dict[SplitName, list[tuple[Path, Path]]] = {}
+    """The pairs by split, if the images are in folders named train, val and test; else all as `train`, which is cut by
+    position. rgb: the folder of all images."""
+    splits: dict[SplitName, list[tuple[Path, Path]]] = {}
     for image, depth in pairs:
         parts = image.relative_to(rgb).parts
         name = SPLIT_FOLDERS.get(parts[0].lower()) if len(parts) > 1 else None
         if name is None:
             return {"train": list(pairs)}
-        found.setdefault(name, []).append((image, depth))
-    return found if "train" in found else {"train": list(pairs)}
+        splits.setdefault(name, []).append((image, depth))
+    return splits if "train" in splits else {"train": list(pairs)}
 
 
 def list_text(pairs: Sequence[tuple[Path, Path]], root: Path) -> str:
@@ -59,22 +59,22 @@ def _word(path: Path, root: Path) -> str:
     return f'"{text}"' if re.search(r"[\s,;]", text) else text
 
 
-def of_pairs(found: Found, root: Path, lists: Mapping[SplitName, Path], frames: int, *, gpu: bool) -> OwnData:
+def of_pairs(detected: Detection, root: Path, lists: Mapping[SplitName, Path], frames: int, *, gpu: bool) -> OwnData:
     """The data section for pairs named by lists."""
     options: dict[str, Any] = {"name": "file_list", "root": str(root)}
     options |= {split: str(path) for split, path in lists.items()}
-    options["depth_scale" if found.stored == "integers" else "float_scale"] = found.scale
-    if found.sparse:
+    options["depth_scale" if detected.stored == "integers" else "float_scale"] = detected.scale
+    if detected.sparse:
         options["sparse"] = True
-    options |= _common(found.size, found.min_depth, found.max_depth, gpu=gpu)
+    options |= _common(detected.size, detected.min_depth, detected.max_depth, gpu=gpu)
     if lists.keys() == {"train"}:
         options["split"] = split_of(frames)
-    unit = found.unit if found.other is None else f"{found.unit}; nearly as likely: {found.other}"
+    unit = detected.unit if detected.other is None else f"{detected.unit}; nearly as likely: {detected.other}"
     comments = {
         "depth_scale": unit,
         "float_scale": unit,
         "sparse": "depth is known at single pixels",
-        "max_depth": f"metres; here the median is {found.median:.3g} m, 99.5 % is below {found.reach:.3g} m",
+        "max_depth": f"metres; here the median is {detected.median:.3g} m, 99.5 % is below {detected.reach:.3g} m",
         **COMMENTS,
     }
     return OwnData(options, comments)
@@ -90,7 +90,7 @@ def of_data_set(
     name: str, options: Mapping[str, Any], size: tuple[int, int], depths: tuple[float, float], preset: str | None, *,
     gpu: bool,
 ) -> OwnData:  # fmt: skip
-    """The data section for a known data set. depths: the range, metres."""
+    """The data section for a supported data set. depths: the depth range, metres."""
     return OwnData({"name": name, **options, **_common(size, *depths, gpu=gpu)}, COMMENTS, preset)
 
 
@@ -99,7 +99,8 @@ def _common(size: tuple[int, int], low: float, high: float, *, gpu: bool) -> dic
 
 
 def network_size(size: tuple[int, int], *, gpu: bool) -> tuple[int, int]:
-    """Height and width of the network's input for images of a size: in their proportions, in multiples of 32."""
+    """Height and width of the network's input for images of a size: of about the same proportions, in multiples of
+    32."""
     height, width = size
     area = min(AREA_ON_GPU if gpu else AREA, height * width)
     factor = (area / (height * width)) ** 0.5
@@ -108,7 +109,7 @@ def network_size(size: tuple[int, int], *, gpu: bool) -> tuple[int, int]:
 
 
 def split_of(frames: int) -> dict[str, Any]:
-    """How so many frames are cut. Raises DataError for too few."""
+    """The section `split` for a number of frames. Raises DataError for too few frames."""
     if frames < FEWEST:
         raise DataError(f"{frames} frames are too few to train, validate and test on; at least {FEWEST} are needed")
     if frames < FEW:
@@ -117,7 +118,7 @@ def split_of(frames: int) -> dict[str, Any]:
 
 
 def study_text(template: str, name: str, data: OwnData, frames: int | None = None) -> str:
-    """The text of a study: a shipped one with other data. frames: their number, for the size of a batch."""
+    """The text of a study: a shipped study with other data. frames: number of frames, to limit the batch size."""
     lines = shipped()[template].read_text(encoding="utf-8").splitlines()
     body = [line for line in lines if not line.startswith("#")]
     text = "\n".join(body) + "\n"
@@ -137,7 +138,7 @@ def study_text(template: str, name: str, data: OwnData, frames: int | None = Non
 
 
 def _replaced(text: str, key: str, section: str) -> str:
-    """A study's text with another top-level section."""
+    """A study's text with a top-level section replaced."""
     return re.sub(rf"(?m)^{key}:.*\n(?:[ \t]+.*\n)*", lambda _: f"{section}\n", text, count=1)
 
 

@@ -33,7 +33,7 @@ from weightsearch.starter.own_study import (
 )
 from weightsearch.starter.pairing import pair_folders
 
-READ: Final = 24  # frames of a known data set
+READ: Final = 24  # frames that are read of a supported data set, at most
 PRESETS: Final[Mapping[str, str | None]] = {"seven_scenes": None, "nyu": "nyu", "kitti_raw": "kitti_eigen"}
 RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "nyu": (0.1, 10.0),
@@ -44,7 +44,8 @@ DATA_SETS: Final[Mapping[str, str]] = {"--seven-scenes": "seven_scenes", "--nyu"
 
 @dataclass(frozen=True)
 class Chosen:
-    """Where a user's data is. option: --rgb, --list or one of DATA_SETS. path: its value. depth: that of --depth."""
+    """The location of a user's data. option: --rgb, --list or one of DATA_SETS. path: its value. depth: the value of
+    --depth."""
 
     option: str
     path: Path
@@ -61,8 +62,8 @@ class Chosen:
 
 
 def write_own_study(template: str, chosen: Chosen, target: Path) -> list[str]:
-    """Write a study file, and lists of pairs beside it. Returns what was found, a line each. Raises WeightsearchError;
-    then nothing is left behind."""
+    """Write a study file, and lists of pairs beside it. Returns lines about the detected data. Raises
+    WeightsearchError; the files are then removed."""
     studies = shipped()
     if read_study(studies[template]).tree["data"].get("neighbours"):
         ready = [name for name in studies if name.startswith(f"{template}_")] or [template]
@@ -72,7 +73,7 @@ def write_own_study(template: str, chosen: Chosen, target: Path) -> list[str]:
         )
     gpu = _has_gpu()
     if chosen.option in DATA_SETS:
-        data, lines, frames = _known(DATA_SETS[chosen.option], chosen.path.absolute(), gpu=gpu)
+        data, lines, frames = _data_set(DATA_SETS[chosen.option], chosen.path.absolute(), gpu=gpu)
         lists: dict[Path, str] = {}
     else:
         data, lines, frames, lists = _pairs(chosen, target, gpu=gpu)
@@ -96,11 +97,11 @@ def _pairs(chosen: Chosen, target: Path, *, gpu: bool) -> tuple[OwnData, list[st
     lists: dict[Path, str] = {}
     if chosen.option == "--rgb":
         rgb, depth = chosen.path.absolute(), (chosen.depth or chosen.path).absolute()
-        found = pair_folders(rgb, depth)
-        pairs = found.pairs
+        paired = pair_folders(rgb, depth)
+        pairs = paired.pairs
         root = Path(os.path.commonpath([rgb, depth]))
         lines.append(f"{counted(len(pairs), 'pair')}, such as {pairs[0][0].name} with {pairs[0][1].name}")
-        for what, other, rest in (("image", "depth", found.images), ("depth map", "image", found.depths)):
+        for what, other, rest in (("image", "depth", paired.images), ("depth map", "image", paired.depths)):
             if rest:
                 lines.append(f"left out: {counted(len(rest), what)} without {other}, such as {rest[0]}")
         parts = split_pairs(pairs, rgb)
@@ -145,8 +146,9 @@ def _root_of(path: Path) -> Path:
     )
 
 
-def _known(name: str, root: Path, *, gpu: bool) -> tuple[OwnData, list[str], int | None]:
-    """A data set whose files weightsearch knows: its range and size are read from some frames."""
+def _data_set(name: str, root: Path, *, gpu: bool) -> tuple[OwnData, list[str], int | None]:
+    """The data section of a supported data set, lines about it, and its number of frames. Size and depth range are read
+    from some frames."""
     if not root.is_dir():
         raise DataError(f"{root}: no such folder")
     options: dict[str, Any] = {"root": str(root)}
@@ -161,21 +163,21 @@ def _known(name: str, root: Path, *, gpu: bool) -> tuple[OwnData, list[str], int
         "train": {"epochs": 1, "lr": 1e-3},
     })  # fmt: skip
     source = build_source(base)
-    places = [(number, index) for number, video in enumerate(source.videos()) for index in range(video.length)]
-    chosen = places[:: max(1, -(-len(places) // READ))]
+    positions = [(number, index) for number, video in enumerate(source.videos()) for index in range(video.length)]
+    chosen = positions[:: max(1, -(-len(positions) // READ))]
     frames = [source.read(video, index) for video, index in chosen]
-    known = np.concatenate([frame.depth[frame.depth > 0] for frame in frames])
-    if not len(known):
+    valid = np.concatenate([frame.depth[frame.depth > 0] for frame in frames])
+    if not len(valid):
         raise DataError(f"{root}: no frame that was read has a known depth")
     size = _most_frequent([(frame.image.shape[0], frame.image.shape[1]) for frame in frames])
-    depths = RANGES.get(name) or depth_range(known)
+    depths = RANGES.get(name) or depth_range(valid)
     lines = [
-        f"{name}: {counted(len(places), 'frame')} in {root}",
-        f"depth: median {np.median(known):.3g} m, 99.5 % below {np.quantile(known, 0.995):.3g} m",
+        f"{name}: {counted(len(positions), 'frame')} in {root}",
+        f"depth: median {np.median(valid):.3g} m, 99.5 % below {np.quantile(valid, 0.995):.3g} m",
     ]
     if "train" not in options:
-        options["split"] = split_of(len(places))
-    return of_data_set(name, options, size, depths, PRESETS[name], gpu=gpu), lines, len(places)
+        options["split"] = split_of(len(positions))
+    return of_data_set(name, options, size, depths, PRESETS[name], gpu=gpu), lines, len(positions)
 
 
 def _most_frequent(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:

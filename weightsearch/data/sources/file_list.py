@@ -1,4 +1,4 @@
-"""Pictures and their depth named by lists, a frame a line: `rgb depth`, or `rgb depth focal` as BTS has them."""
+"""Images and depth maps named by lists, a frame a line: `rgb depth`, or `rgb depth focal` as in BTS."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from weightsearch.errors import DataError, OptionError
 
 NONE: Final = "None"
 NO_DEPTH: Final = (".jpg", ".jpeg", ".webp", ".bmp")  # formats without 16 bits
-SHORTEST: Final = 0.1  # focal length as a share of the picture: a view of 157 degrees
+SHORTEST: Final = 0.1  # focal length as a share of the image's size: a field of view of 157 degrees
 
 
 @dataclass(frozen=True)
 class Entry:
-    """depth: None where it is not known. focal: pixels, NaN where the list has none. place: `file:line` of the
-    list."""
+    """A frame of a list. colour: the image. depth: the depth map, None if unknown. focal: focal length in pixels, NaN
+    if the list has none. place: `file:line` of the list."""
 
     colour: Path
     depth: Path | None
@@ -36,20 +36,20 @@ class Entry:
 
 
 class FileList:
-    """root: the folder that all other paths are relative to. train, validation, test: the lists, read as `lists.py`
-    says; without one to validate on, the end of the training list is left for it. train_root, validation_root,
-    test_root: the folder of the paths in that list (BTS has `sync` and `official_splits/test`). depth_root: of the
-    second column of all lists, if it is another folder. depth_scale: units per metre of depth that is stored as
-    integers, in 16-bit images and integer `.npy` files (NYU 1000, KITTI 256, TUM RGB-D 5000). float_scale: of `.npy`
-    files of floats (1: metres). Unknown depth is 0, NaN, infinity or the largest value of an integer type (65535).
-    sparse: depth is known at single pixels. intrinsics: a file of three rows of three numbers, pixels of the pictures'
-    own size, for all frames; without it the principal point is taken to be the picture's centre. Frames whose depth is
-    `None` are left out; a focal length (pixels) may be `None` too. neighbours: where frames need some, the pictures of
-    one folder that follow one another in a list are a video, those without depth too, and a line may be a picture
-    alone. They must stand in the order in which they were taken, by the last number in their names; where frames are
-    missing, or the rest of the name is another one, another video begins.
+    """root: the folder that all other paths are relative to. train, validation, test: the lists, in the format of
+    `lists.py`; without a validation list, the end of the training list is the validation split. train_root,
+    validation_root, test_root: the folder of the paths in that list (BTS has `sync` and `official_splits/test`).
+    depth_root: the folder of the depth maps of all lists, if it is another one. depth_scale: units per metre of depth
+    that is stored as integers, in 16-bit images and integer `.npy` files (NYU 1000, KITTI 256, TUM RGB-D 5000).
+    float_scale: units per metre of depth in `.npy` files of floats (1: metres). Unknown depth is 0, NaN, infinity or
+    the largest value of an integer type (65535). sparse: depth is known at single pixels. intrinsics: a file of three
+    rows of three numbers, in pixels of the images' own size, for all frames; without it the principal point is the
+    image centre. Frames whose depth is `None` are left out; a focal length (pixels) may be `None` too. neighbours: if
+    frames need neighbours, consecutive images of one folder in a list form a video; images without depth belong to it,
+    and a line may name an image alone. The images must be in the order in which they were taken, by the last number in
+    their names; a new video begins where frames are missing or the rest of the name changes.
 
-    Poses are not known.
+    Poses are unknown.
     """
 
     ground_truth: ClassVar = ("depth",)
@@ -84,10 +84,12 @@ class FileList:
         self.parts: list[tuple[Video, list[Entry]]] = []
         for split, (name, folder) in lists.items():
             if name is not None:
-                place = root / folder
-                depths = place if depth_root is None else root / depth_root
+                image_root = root / folder
+                depths = image_root if depth_root is None else root / depth_root
                 self.lists.append(list_file(root, name))
-                entries, without = read_list(self.lists[-1], place, depths, f"{split}_root", whole=bool(neighbours))
+                entries, without = read_list(
+                    self.lists[-1], image_root, depths, f"{split}_root", whole=bool(neighbours)
+                )
                 self.left_out += without
                 if neighbours:
                     self.parts += [(Video(where, len(own), split), own) for where, own in _videos(entries)]
@@ -143,9 +145,9 @@ class FileList:
 
 
 def read_list(path: Path, root: Path, depth_root: Path, option: str, *, whole: bool = False) -> tuple[list[Entry], int]:
-    """The frames of a list that have depth, and how many have none. root, option: the folder of the list's images, and
-    the key of the data section that names it. whole: take those without depth too. Raises DataError that names the
-    line at fault."""
+    """The frames of a list that have depth, and the number of frames without. root, option: the folder of the list's
+    images, and the key of the data section that names it. whole: include frames without depth. Raises DataError that
+    names the faulty line."""
     entries: list[Entry] = []
     without = 0
     for number, row in enumerate(read_rows(path, "the list")):
@@ -164,7 +166,7 @@ def read_list(path: Path, root: Path, depth_root: Path, option: str, *, whole: b
 
 
 def _entry(row: Row, *, whole: bool) -> tuple[str, str, float]:
-    """A row's image, its depth and its focal length in pixels, NaN without one. Raises DataError."""
+    """A row's image, its depth map and its focal length in pixels, NaN without one. Raises DataError."""
     words = (*row.words, NONE) if whole and len(row.words) == 1 else row.words
     if len(words) == 4 and _is_number(words[0]) and _is_number(words[2]):
         words = (words[1], words[3])  # TUM RGB-D: `time rgb time depth`
@@ -183,7 +185,7 @@ def _entry(row: Row, *, whole: bool) -> tuple[str, str, float]:
 
 
 def _check_columns(row: Row, colour: str, depth: str) -> None:
-    """Raise DataError for files whose names end as no image's, or no depth map's, does."""
+    """Raise DataError if a file's suffix is not that of an image or of a depth map."""
     if depth.lower().endswith(NO_DEPTH):
         what = f"{depth!r} cannot be depth, which is a 16-bit .png or a .npy file"
     elif colour.lower().endswith(".npy"):
@@ -202,7 +204,7 @@ def _is_number(word: str) -> bool:
 
 
 def _videos(entries: Sequence[Entry]) -> list[tuple[str, list[Entry]]]:
-    """The videos of a list, and what they are called. Raises DataError for frames in another order than they were
+    """The videos of a list, with their names. Raises DataError for frames that are not in the order in which they were
     taken."""
     try:
         runs = videos_of([entry.colour for entry in entries])
@@ -220,15 +222,15 @@ def _videos(entries: Sequence[Entry]) -> list[tuple[str, list[Entry]]]:
 
 
 class CameraFile:
-    """A file of three rows of three numbers: the intrinsics of one camera that took all pictures. Raises DataError."""
+    """A file of three rows of three numbers: the intrinsics of the camera of all images. Raises DataError."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.intrinsics = _read_intrinsics(path)
 
     def of(self, size: tuple[int, int]) -> NDArray[np.float64]:
-        """The intrinsics of a picture of this height and width, pixels, [3, 3]. Raises DataError where they are not in
-        its pixels, such as those in shares of the picture, or of its full size."""
+        """The intrinsics of an image of this height and width, pixels, [3, 3]. Raises DataError if they do not fit its
+        size: they may be in shares of the image, or for another resolution."""
         height, width = size
         (fx, _, cx), (_, fy, cy), _ = self.intrinsics
         if min(fx / width, fy / height) < SHORTEST or not (0 <= cx < width and 0 <= cy < height):
@@ -240,7 +242,7 @@ class CameraFile:
 
 
 def _read_intrinsics(path: Path) -> NDArray[np.float64]:
-    """Pixels, [3, 3]. Raises DataError."""
+    """Read intrinsics, pixels, [3, 3]. Raises DataError."""
     lines = [line.split("#")[0] for line in read_text(path, "the intrinsics").splitlines()]
     try:
         matrix = np.array([[float(word) for word in line.replace(",", " ").split()] for line in lines if line.strip()])
@@ -253,7 +255,7 @@ def _read_intrinsics(path: Path) -> NDArray[np.float64]:
 
 
 def read_depth(path: Path, unit: Unit) -> NDArray[np.float32]:
-    """Metres, [H, W], 0 where unknown. Raises DataError."""
+    """Read a depth map, metres, [H, W], 0 where unknown. Raises DataError."""
     depth = read_uint16(path) if path.suffix.lower() != ".npy" else read_array(path)
     if depth.ndim != 2:
         raise DataError(f"{path}: expected an array [H, W], found {list(depth.shape)}")

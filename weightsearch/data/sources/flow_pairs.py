@@ -1,4 +1,4 @@
-"""Pairs of pictures with the optical flow between them, named by lists: Middlebury, KITTI 2012 and 2015, Sintel,
+"""Image pairs with the optical flow between them, named by lists: Middlebury, KITTI 2012 and 2015, Sintel,
 FlyingChairs, or your own."""
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NONE: Final = "None"
 
 @dataclass(frozen=True)
 class Pair:
-    """flow: from the first picture to the second; None where it is not known. place: `file:line` of the list."""
+    """A pair of a list. flow: from the first image to the second; None if unknown. place: `file:line` of the list."""
 
     pictures: tuple[Path, Path]
     flow: Path | None
@@ -31,11 +31,12 @@ class Pair:
 
 class FlowPairs:
     """root: the folder that all paths are relative to. train, validation, test: lists with a pair a line, `first second
-    flow`; the flow is a `.flo` file or KITTI's 16-bit `.png`, or `None`. A pair may stand in several lists: flow learns
-    without the truth. intrinsics: a file of three rows of three numbers, pixels, for all pictures, if they are known.
-    neighbours: [1], from the first picture to the second. Lists are read as `weightsearch/data/lists.py` says.
+    flow`; the flow is a `.flo` file or KITTI's 16-bit `.png`, or `None`. A pair may be in several lists, since flow is
+    learned without ground truth. intrinsics: a file of three rows of three numbers, in pixels, for all images, if they
+    are known. neighbours: [1], from the first image to the second. The lists have the format of
+    `weightsearch/data/lists.py`.
 
-    Neither depth nor poses are known.
+    Depth and poses are unknown.
     """
 
     ground_truth: ClassVar = ("flow",)
@@ -94,7 +95,7 @@ class FlowPairs:
 
 
 def read_pairs(path: Path, root: Path) -> list[Pair]:
-    """The pairs of a list. Raises DataError that names the line at fault."""
+    """The pairs of a list. Raises DataError that names the faulty line."""
     pairs: list[Pair] = []
     for row in read_rows(path, "the list"):
         if len(row.words) != 3:
@@ -111,7 +112,7 @@ def read_pairs(path: Path, root: Path) -> list[Pair]:
 
 
 def _check_columns(row: Row) -> None:
-    """Raise DataError for files whose names end as no image's, or no flow's, does."""
+    """Raise DataError if a file's suffix is not that of an image or of optical flow."""
     *images, flow = row.words
     wrong = [f"{word!r} cannot be an image" for word in images if word.lower().endswith(".flo")]
     if flow != NONE and not flow.lower().endswith((".flo", ".png")):

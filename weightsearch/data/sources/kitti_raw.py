@@ -1,4 +1,4 @@
-"""KITTI's raw recordings (Geiger et al. 2013): driving, with a Velodyne laser scanner projected into the camera.
+"""KITTI's raw recordings (Geiger et al. 2013): drives, with depth from a Velodyne laser scanner.
 
 Layout: `<root>/<date>/calib_cam_to_cam.txt`, `calib_velo_to_cam.txt`, and for each drive
 `<root>/<date>/<drive>/image_0C/data/*.{png,jpg}` and `velodyne_points/data/*.bin` (float32 x y z reflectance, metres).
@@ -37,20 +37,21 @@ LASER_DEPTHS: Final[Mapping[str, str]] = {
 
 
 class KittiRaw:
-    """root: the folder of the dates. train, validation, test: split files with a frame a line, `drive frame side` as
-    Monodepth2 has them (`2011_09_26/2011_09_26_drive_0001_sync 12 l`); without any, every drive is cut by position, and
-    pictures without a scan of the laser are left out. cameras: then those of the frames; 2 is the left colour camera, 3
-    the right one. stride: then use every n-th frame. depth_root: the folder of KITTI's improved depth, with
-    `<drive>/proj_depth/groundtruth/image_0C/*.png` in it or in its folders `train` and `val`; it is taken where it has
-    the frame. without_improved: of the other frames, use the `laser`, or `leave_out` (as published results on improved
-    depth do). laser_depth: of the laser's points, `camera` (the distance along the camera's axis, at the pixel that the
-    point falls on) or `published`, as the truth of published self-supervised results was made (Monodepth2's
-    export_gt_depth): the distance ahead of the laser, at the pixel one to the left and one up. It is .28 m more on
-    average, and no truth to train on. Paths are relative to root. neighbours: where frames need some, drives are taken
-    whole, pictures without depth too, and cut where a picture is missing; split files then say which frames of a drive
-    belong to a split, and the others are only their neighbours.
+    """root: the folder of the dates. train, validation, test: split files with a frame a line, `drive frame side` as in
+    Monodepth2 (`2011_09_26/2011_09_26_drive_0001_sync 12 l`); without split files every drive is cut by position, and
+    images without a laser scan are left out. cameras: without split files, the cameras of the frames; 2 is the left
+    colour camera, 3 the right one. stride: without split files, use every n-th frame. depth_root: the folder of KITTI's
+    improved depth, with `<drive>/proj_depth/groundtruth/image_0C/*.png` in it or in its folders `train` and `val`; it
+    is used for the frames that it contains. without_improved: depth of the other frames: that of the `laser`, or
+    `leave_out` these frames (as published results on improved depth do). laser_depth: depth of the laser's points:
+    `camera` (the distance along the camera's axis, at the pixel that the point projects to) or `published`, as in the
+    ground truth of published self-supervised results (Monodepth2's export_gt_depth): the distance ahead of the laser,
+    at the pixel one to the left and one up; it is .28 m more on average and not suitable for training. Paths are
+    relative to root. neighbours: if frames need neighbours, drives are read as a whole, with images without depth, and
+    cut where an image is missing; split files then define the frames of a split, and the other frames are only their
+    neighbours.
 
-    Depth is sparse: about 4 % of the pixels for one scan of the laser. Poses are not known.
+    Depth is sparse: about 4 % of the pixels for one laser scan. Poses are unknown.
     """
 
     ground_truth: ClassVar = ("depth", "pose")
@@ -81,10 +82,10 @@ class KittiRaw:
         _check_improved(self.depth_root, without_improved, neighbours)
         self.left_out = 0
         self.rows: list[tuple[str, tuple[Path, ...]]] = []
-        found = self._of_lists(lists, neighbours) if lists else self._of_drives(cameras or [2], stride)
+        parts = self._of_lists(lists, neighbours) if lists else self._of_drives(cameras or [2], stride)
         if self.depth_root is not None:
-            found = self._with_improved(found, without_improved)
-        self.parts = [part for part in found if part[1]]
+            parts = self._with_improved(parts, without_improved)
+        self.parts = [part for part in parts if part[1]]
         if not self.parts:
             where = " or ".join(f"image_{camera:02d}" for camera in cameras or [2])
             with_scan = "" if self.whole else " with a scan of the laser"
@@ -92,7 +93,7 @@ class KittiRaw:
 
     @staticmethod
     def truth_of(options: Mapping[str, Any]) -> str:
-        """The name of the ground truth, for the protocol."""
+        """The name of the ground truth in the protocol."""
         laser = LASER_DEPTHS[options["laser_depth"]]
         if options["depth_root"] is None:
             return laser
@@ -104,28 +105,28 @@ class KittiRaw:
     def _of_lists(self, lists: Mapping[SplitName, Path], neighbours: Sequence[int]) -> list[Stretch]:
         """The frames that split files name."""
         named = {split: _listed(self.root, path) for split, path in lists.items()}
-        self.rows = [(place, (picture,)) for found in named.values() for place, picture in found]
-        frames = {split: [picture for _, picture in found] for split, found in named.items()}
+        self.rows = [(location, (picture,)) for rows in named.values() for location, picture in rows]
+        frames = {split: [picture for _, picture in rows] for split, rows in named.items()}
         return listed_stretches(frames, neighbours) if neighbours else _whole_lists(lists, frames)
 
     def _of_drives(self, cameras: Sequence[Camera], stride: int) -> list[Stretch]:
-        """Every drive; in pieces between which pictures are missing, where frames need neighbours."""
-        found: list[Stretch] = []
+        """Every drive; if frames need neighbours, cut where images are missing."""
+        parts: list[Stretch] = []
         for drive in _drives(self.root):
             for camera in cameras:
                 name = f"{drive.name}/image_{camera:02d}"
                 there = one_each((drive / f"image_{camera:02d}" / "data").glob("*"))
-                scanned = [one for one in there if self.whole or _scan(one).is_file()]
+                scanned = [picture for picture in there if self.whole or _scan(picture).is_file()]
                 self.left_out += len(there) - len(scanned)
                 pieces = stretches(scanned) if self.whole else [scanned]
                 for piece in pieces:
                     own = name if len(pieces) == 1 else f"{name} {number_of(piece[0])}-{number_of(piece[-1])}"
-                    found.append((Video(own, len(piece[::stride])), piece[::stride]))
-        return found
+                    parts.append((Video(own, len(piece[::stride])), piece[::stride]))
+        return parts
 
     def _with_improved(self, parts: list[Stretch], without: str) -> list[Stretch]:
-        """The parts, without the frames that have no improved depth, if asked. Raises OptionError where no frame has
-        any."""
+        """The parts; for `leave_out` without the frames that have no improved depth. Raises OptionError if no frame has
+        improved depth."""
         improved = {picture for _, pictures in parts for picture in pictures if self._improved(picture)}
         if not improved:
             raise OptionError("depth_root", f"{self.depth_root} has improved depth of none of the frames")
@@ -139,13 +140,13 @@ class KittiRaw:
         return [video for video, _ in self.parts]
 
     def files(self) -> list[Path]:
-        found: list[Path] = []
+        paths: list[Path] = []
         for _, pictures in self.parts:
             for picture in pictures:
                 depth = self._depth_of(picture)
-                found += [picture] if depth is None else [picture, depth]
+                paths += [picture] if depth is None else [picture, depth]
         dates = {picture.parents[3] for _, pictures in self.parts for picture in pictures}
-        return found + [
+        return paths + [
             date / name for date in sorted(dates) for name in ("calib_cam_to_cam.txt", "calib_velo_to_cam.txt")
         ]
 
@@ -172,24 +173,25 @@ class KittiRaw:
         return Frame(str(picture), image, depth, projection[:, :3].copy(), no_pose(), sparse=True)
 
     def _depth_of(self, picture: Path) -> Path | None:
-        """The file of a picture's depth: the improved one, or the laser's scan. None only of a drive taken whole."""
+        """The file of an image's depth: the improved depth, or else the laser scan. None, only if frames need
+        neighbours, for an image without depth."""
         improved, scan = self._improved(picture), _scan(picture)
         return improved or (None if self.whole and not scan.is_file() else scan)
 
     def _improved(self, picture: Path) -> Path | None:
-        """The improved depth of a picture, if it is there."""
+        """The improved depth of an image; None if there is none."""
         if self.depth_root is None:
             return None
         camera, drive = picture.parents[1].name, picture.parents[2].name
         tail = Path(drive, "proj_depth", "groundtruth", camera, f"{picture.stem}.png")
-        places = (self.depth_root / part / tail for part in ("train", "val", "."))
-        return next((path for path in places if path.is_file()), None)
+        candidates = (self.depth_root / part / tail for part in ("train", "val", "."))
+        return next((path for path in candidates if path.is_file()), None)
 
 
 def _check_lists(
     lists: Mapping[SplitName, Path], cameras: Sequence[Camera] | None, stride: int, neighbours: Sequence[int]
 ) -> None:
-    """Raise OptionError for options that do not go together with these split files."""
+    """Raise OptionError for options that cannot be combined with these split files."""
     if neighbours and "train" in lists and "validation" not in lists:
         raise OptionError(
             "validation", "found none; where frames need neighbours, a training list needs one to validate on"
@@ -199,8 +201,8 @@ def _check_lists(
 
 
 def _check_improved(depth_root: Path | None, without: str, neighbours: Sequence[int]) -> None:
-    """Raise OptionError for a folder of improved depth that is not there, and for leaving out frames where that cannot
-    be done."""
+    """Raise OptionError for a missing folder of improved depth, and for `leave_out` without such a folder or with
+    neighbours."""
     if depth_root is not None and not depth_root.is_dir():
         raise OptionError("depth_root", f"no such folder: {depth_root}")
     if without != "leave_out":
@@ -216,8 +218,8 @@ def _check_improved(depth_root: Path | None, without: str, neighbours: Sequence[
 
 
 def velodyne_to_image(date: Path, camera: int) -> Array:
-    """Homogeneous points of the laser (metres) -> homogeneous pixels, their third component depth in metres, [3, 4].
-    Raises DataError for calibration files that are missing or damaged."""
+    """The matrix from homogeneous points of the laser (metres) to homogeneous pixels, whose third component is depth in
+    metres, [3, 4]. Raises DataError for calibration files that are missing or damaged."""
     cameras, laser = date / "calib_cam_to_cam.txt", date / "calib_velo_to_cam.txt"
     rectify, move = np.eye(4), np.eye(4)
     rectify[:3, :3] = read_calibration(cameras, "R_rect_00", (3, 3))
@@ -227,10 +229,10 @@ def velodyne_to_image(date: Path, camera: int) -> Array:
 
 
 def project(points: NDArray[np.float32], matrix: Array, size: tuple[int, int]) -> NDArray[np.float32]:
-    """Depth in metres, [H, W], 0 where no point falls; of several points on a pixel the nearest. points: the laser's,
-    metres, [N, 3]. matrix: see `velodyne_to_image`; pixel centres lie at whole numbers."""
+    """Depth map of the laser's points, metres, [H, W], 0 at pixels without a point; the smallest depth of several
+    points on a pixel. points: metres, [N, 3]. matrix: see `velodyne_to_image`; pixel centres are at integers."""
     pixels = np.column_stack([points.astype(np.float64), np.ones(len(points))]) @ matrix.T
-    pixels = pixels[(points[:, 0] >= 0) & (pixels[:, 2] > 0)]  # what lies behind the laser is behind the camera
+    pixels = pixels[(points[:, 0] >= 0) & (pixels[:, 2] > 0)]  # points behind the laser are behind the camera
     columns, rows = np.rint(pixels[:, :2] / pixels[:, 2:]).T
     inside = (columns >= 0) & (columns < size[1]) & (rows >= 0) & (rows < size[0])
     return scatter_nearest(
@@ -239,9 +241,9 @@ def project(points: NDArray[np.float32], matrix: Array, size: tuple[int, int]) -
 
 
 def published(points: NDArray[np.float32], matrix: Array, size: tuple[int, int]) -> NDArray[np.float32]:
-    """As `project`, but as the truth of published results was made: of each point its distance ahead of the laser
-    (metres), at the pixel one to the left and one up of its own, which KITTI's MATLAB code counted from 1. The program
-    that published it also mixes up single points of the first and last columns, which no crop of KITTI's counts."""
+    """As `project`, but like the ground truth of published results: each point's distance ahead of the laser (metres),
+    at the pixel one to the left and one up of its own, since KITTI's MATLAB code counts pixels from 1. The published
+    program also mixes up single points of the first and last columns, which all of KITTI's crops exclude."""
     ahead = points[points[:, 0] >= 0]
     pixels = np.column_stack([ahead.astype(np.float64), np.ones(len(ahead))]) @ matrix.T
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -268,7 +270,7 @@ def read_scan(path: Path) -> NDArray[np.float32]:
 
 @cache
 def read_calibration(path: Path, name: str, shape: tuple[int, int]) -> Array:
-    """A matrix of a calibration file. Raises DataError if it is not there or has another size."""
+    """A matrix of a calibration file. Raises DataError if it is missing or has another size."""
     try:
         text = path.read_text()
     except FileNotFoundError:
@@ -306,9 +308,9 @@ def _scan(picture: Path) -> Path:
 
 
 def _listed(root: Path, path: Path) -> list[tuple[str, Path]]:
-    """The pictures that a split file names, each with its `file:line`. Raises DataError for a line that cannot be
+    """The images that a split file names, each with its `file:line`. Raises DataError for a line that cannot be
     read."""
-    found: list[tuple[str, Path]] = []
+    frames: list[tuple[str, Path]] = []
     for row in read_rows(path, "the split file", paths=False):
         words = row.words
         if (
@@ -322,7 +324,7 @@ def _listed(root: Path, path: Path) -> list[tuple[str, Path]]:
         camera = SIDES[words[2]] if len(words) == 3 else 2
         stem = listed(root, words[0].rstrip("/")) / f"image_{camera:02d}" / "data" / f"{int(words[1]):010d}"
         pictures = [file for suffix in PICTURES if (file := stem.with_suffix(suffix)).is_file()]
-        found.append((row.place, pictures[0] if pictures else stem.with_suffix(".png")))
-    if not found:
+        frames.append((row.place, pictures[0] if pictures else stem.with_suffix(".png")))
+    if not frames:
         raise DataError(f"{path}: the split file is empty")
-    return found
+    return frames

@@ -1,5 +1,4 @@
-"""NYU Depth v2 (Silberman et al. 2012): the labelled MATLAB file, or folders of picture pairs as the Eigen split has
-them.
+"""NYU Depth v2 (Silberman et al. 2012): the labelled MATLAB file, or folders of image pairs as in the Eigen split.
 
 Labelled file (HDF5): `images` uint8 [N, 3, W, H], `depths` (holes filled) and `rawDepths` float32 metres [N, W, H].
 Folders: `<part>/<scene>/rgb_00045.jpg` beside `sync_depth_00045.png`, uint16 millimetres, 0 unknown.
@@ -29,11 +28,11 @@ NAMES: Final = {"filled": "depths", "raw": "rawDepths"}
 
 
 class Nyu:
-    """root: the folder of the labelled file, or of the parts. file: its name. depth: of the labelled file, with its
-    holes `filled` as the published evaluations use it, or `raw`. train, validation, test: of the labelled file, text
-    files with the numbers of their frames, counted from 1; of folders, the parts' names (`sync`,
-    `official_splits/test`). Without any, the labelled frames, or every scene's frames, are cut by position. Paths are
-    relative to root."""
+    """root: the folder of the labelled file, or of the parts. file: name of the labelled file. depth: depth of the
+    labelled file, with its holes `filled` as in published evaluations, or `raw`. train, validation, test: for the
+    labelled file, text files with frame numbers, counted from 1; for folders, the names of the parts (`sync`,
+    `official_splits/test`). Without these options the labelled frames, or every scene's frames, are cut by position.
+    Paths are relative to root."""
 
     ground_truth: ClassVar = ("depth",)
 
@@ -64,7 +63,7 @@ class Nyu:
 
     @staticmethod
     def truth_of(options: Mapping[str, Any]) -> str:
-        """The name of the ground truth, for the protocol."""
+        """The name of the ground truth in the protocol."""
         return f"depth {options['depth']}"
 
     def videos(self) -> list[Video]:
@@ -93,8 +92,8 @@ class _Labelled:
             raise DataError(f"{path}: images {images} and {name} {depths} are not [N, 3, W, H] and [N, W, H]")
         self.parts: list[tuple[Video, list[int]]] = []
         self.lists = [list_file(root, listed) for listed in parts.values()]
-        for place, (split, listed) in zip(self.lists, parts.items(), strict=True):
-            numbers = _numbers(place, images[0])
+        for list_path, (split, listed) in zip(self.lists, parts.items(), strict=True):
+            numbers = _numbers(list_path, images[0])
             self.parts.append((Video(listed, len(numbers), split, ordered=False), numbers))
         if not parts:
             self.parts.append((Video(path.name, images[0], ordered=False), list(range(images[0]))))
@@ -102,7 +101,7 @@ class _Labelled:
     @contextmanager
     def _open(self) -> Iterator[Any]:
         try:
-            with h5py.File(self.path, "r") as file:  # one a read: handles are not for several threads
+            with h5py.File(self.path, "r") as file:  # opened at each read: threads cannot share a handle
                 yield file
         except OSError as error:
             reason = " ".join(str(error).split())
@@ -139,7 +138,9 @@ class _Folders:
             scenes: dict[Path, list[Path]] = {}
             for picture in _pictures(root):
                 scenes.setdefault(picture.parent, []).append(picture)
-            self.parts = [(Video(str(scene.relative_to(root)), len(found)), found) for scene, found in scenes.items()]
+            self.parts = [
+                (Video(str(scene.relative_to(root)), len(pictures)), pictures) for scene, pictures in scenes.items()
+            ]
         if not self.parts:
             raise DataError(f"data.root: {root} has neither {file} nor SCENE/rgb_*.jpg")
 
@@ -173,7 +174,7 @@ def _depth_of(picture: Path) -> Path:
 
 
 def _intrinsics(depth: NDArray[np.float32]) -> NDArray[np.float64]:
-    """The colour camera's, for this size."""
+    """The colour camera's intrinsics for a depth map of this size."""
     height, width = depth.shape
     return np.asarray(np.diag([width / 640, height / 480, 1.0]) @ INTRINSICS)
 

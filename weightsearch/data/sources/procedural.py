@@ -1,7 +1,7 @@
-"""Rooms and streets that are computed: ray-cast boxes and spheres with exact depth, intrinsics, camera poses, optical
-flow and masks of what moves by itself.
+"""Procedural rooms and streets: ray-cast boxes and spheres with exact depth, intrinsics, camera poses, optical flow and
+masks of moving objects.
 
-Nothing is downloaded, and the same options give the same pixels. Time is counted in frames.
+Nothing is downloaded, and the same options give the same pixels. The unit of time is a frame.
 """
 
 from __future__ import annotations
@@ -40,32 +40,32 @@ from weightsearch.data.units import Unit
 from weightsearch.errors import OptionError
 
 SUPERSAMPLING: Final = 2
-CACHED: Final = 16  # frames whose rays are kept for the flow and the mask that are asked for after the picture
-EYE: Final = 1.65  # metres of a driving camera above the road
-PERIOD: Final = 140.0  # metres of street until it repeats
-BEHIND: Final = 15.0
-AHEAD: Final = 110.0
-CLEARANCE: Final = 0.55  # metres between a thing that moves in a room and the camera, at least
-ARC: Final = 2.4  # radians of the room over which such things are spread
-HEIGHTS: Final = (0.3, -0.25, 0.85)  # metres below the room's centre at which they go round
-LANE: Final = 2.8  # metres between the lanes of a street with traffic
+CACHED: Final = 16  # frames whose rays are cached: flow and mask are requested after the image
+EYE: Final = 1.65  # height of a driving camera above the road, metres
+PERIOD: Final = 140.0  # period of a street, metres
+BEHIND: Final = 15.0  # visible length of a street behind the camera, metres
+AHEAD: Final = 110.0  # visible length ahead of it, metres
+CLEARANCE: Final = 0.55  # smallest distance between the camera and a moving object in a room, metres
+ARC: Final = 2.4  # angle over which moving objects are spread in a room, radians
+HEIGHTS: Final = (0.3, -0.25, 0.85)  # heights of their layers, metres below the room's centre
+LANE: Final = 2.8  # distance of the lanes of a street with traffic, metres
 
 
 class Procedural:
-    """variety: `indoor`, a camera that turns in a furnished room (0.3-6 m); `hall`, the same amid pillars and
-    shelves in a hall (0.5-15 m); or `driving`, one that drives down a street between houses, parked cars and trees
-    (from 2 m to the horizon, the sky without depth). scenes: number of scenes, each a video. frames: number of
-    frames of a scene. seed: of what stands where and of the camera's path. moving: how many things move by
-    themselves in a scene: boxes and spheres that go round a room at a walking pace, cars on each PERIOD metres of a
-    street; where there are any, the room or the street is wider. queues: the share of a street's lanes, drawn lane
-    by lane, in which the cars stand instead, as before a red light. pace: factor on the camera's speed along its
-    way. With it, what goes round a room keeps up with the camera's turning, and cars stay slower and faster than it.
-    Raises OptionError for queues in a room, or of no cars, and for things that move in a hall."""
+    """variety: `indoor`, a camera that rotates in a furnished room (0.3-6 m); `hall`, a camera that rotates between
+    pillars and shelves in a hall (0.5-15 m); or `driving`, a camera that drives down a street between houses, parked
+    cars and trees (from 2 m to the horizon, the sky without depth). scenes: number of scenes, each a video. frames:
+    number of frames of a scene. seed: seed of the scene's layout and of the camera's path. moving: number of moving
+    objects in a scene: boxes and spheres that circle a room at a walking pace, or cars on each PERIOD metres of a
+    street; with moving objects the room or the street is wider. queues: probability that the cars of a street's lane
+    stand still, as before a red light. pace: factor on the camera's speed along its path; moving objects in a room keep
+    up with the camera's rotation, and the speed of cars is relative to the camera's. Raises OptionError for queues in a
+    room or without cars, and for moving objects in a hall."""
 
     ground_truth: ClassVar = ("depth", "pose", "flow", "moving")
 
     unit = Unit()
-    computed = True  # no frame can be a damaged file: `data check` looks at some of them
+    computed = True  # its frames cannot be damaged, so `data check` reads only some of them
 
     def __init__(
         self,
@@ -121,9 +121,9 @@ class Procedural:
         return Frame(self.name(video, index), image, depth.astype(np.float32), intrinsics_of(self.size), pose)
 
     def flow(self, video: int, index: int, offset: int) -> NDArray[np.float32]:
-        """As source.Motion: where the surface point at each pixel's centre goes in the picture, also if something hides
-        it there or if it leaves the picture. The sky is infinitely far: the camera's rotation alone moves it. NaN where
-        the point lies behind the other camera."""
+        """As source.Motion: the flow of the surface point at each pixel's centre, also if the point is occluded in the
+        other frame or leaves the image. The sky is infinitely far: only the camera's rotation moves it. NaN where the
+        point is behind the other camera."""
         scene = self.scenes[video]
         seen = seen_in(scene, index, self.size)
         pose, points = scene.pose(index + offset), seen.points
@@ -146,7 +146,8 @@ class Procedural:
 
 @dataclass(frozen=True, eq=False)
 class Room:
-    """sway: of the camera's x, y, z (metres), yaw and pitch (radians)."""
+    """A room or a hall with moving objects. things: the moving objects. sway: oscillation of the camera's x, y, z
+    (metres), yaw and pitch (radians). pace: factor on the camera's speed."""
 
     shapes: tuple[Shape, ...]
     things: tuple[Orbit, ...]
@@ -155,12 +156,12 @@ class Room:
     pace: float
 
     def pose(self, index: int) -> Array:
-        """Smoothly about the room's centre, turning slowly."""
+        """The camera's pose: a smooth path about the room's centre, with a slow rotation."""
         x, y, z, yaw, pitch = self.sway(self.pace * index)
         return pose_of((x, y, z), float(yaw + self._start + TURNING * (self.pace * index)), float(pitch - 0.15))
 
     def standing(self, index: int) -> tuple[Shape, ...]:  # noqa: ARG002
-        """The shapes in a frame that stand still."""
+        """The static shapes of a frame."""
         return self.shapes
 
     def moving(self, index: int, when: int) -> tuple[Shape, ...]:  # noqa: ARG002
@@ -174,7 +175,7 @@ class Room:
 
 @dataclass(frozen=True)
 class Car:
-    """parts: where they are in frame 0. speed: metres a frame, along the street."""
+    """A moving car. parts: body and cabin at their positions in frame 0. speed: metres per frame, along the street."""
 
     parts: tuple[Box, Box]
     speed: float
@@ -182,8 +183,8 @@ class Car:
 
 @dataclass(frozen=True, eq=False)
 class Street:
-    """A street that repeats after PERIOD metres. ground: reaches along all of it. sway: as in Room. speed: of
-    the camera, metres a frame at a pace of 1."""
+    """A street that repeats after PERIOD metres. ground: shapes along the whole street. shapes: other static shapes.
+    sway, pace: as in Room. speed: of the camera, metres per frame at a pace of 1."""
 
     ground: tuple[Shape, ...]
     shapes: tuple[Shape, ...]
@@ -194,7 +195,7 @@ class Street:
     pace: float
 
     def pose(self, index: int) -> Array:
-        """Down the street, with a little sway."""
+        """The camera's pose: down the street, with a little sway."""
         x, y, z, yaw, pitch = self.sway(self.pace * index)
         return pose_of((x, y, z + self.speed * (self.pace * index)), float(yaw), float(pitch))
 
@@ -222,12 +223,12 @@ class Street:
         return tuple(near)
 
 
-# A place, a camera's way through it and what moves there.
+# A static environment with moving objects and a camera path.
 Scene = Room | Street
 
 
 def shapes_at(scene: Scene, index: int) -> tuple[Shape, ...]:
-    """The shapes in a frame: first those that stand, then those that move."""
+    """The shapes of a frame: the static ones, then the moving ones."""
     return (*scene.standing(index), *scene.moving(index, index))
 
 
@@ -239,7 +240,7 @@ def seen_in(scene: Scene, index: int, size: tuple[int, int]) -> Seen:
 
 def make_room(rng: np.random.Generator, moving: int, pace: float) -> Room:
     """A room of 4-6.4 by 4-6.4 by 2.4-3 m, furnished along its walls, with the origin at its centre; 2 m wider and
-    longer where things move, to leave a ring between the camera and the furniture."""
+    longer with moving objects, to leave a ring between the camera and the furniture."""
     half = np.array([rng.uniform(2.0, 3.2), rng.uniform(1.2, 1.5), rng.uniform(2.0, 3.2)])
     half += [1.0, 0, 1.0] if moving else 0
     shapes: list[Shape] = [Box(np.zeros(3), half, 0.0, tuple(make_texture(rng, 0.5) for _ in range(6)), True)]
@@ -262,8 +263,8 @@ def make_room(rng: np.random.Generator, moving: int, pace: float) -> Room:
 
 
 def make_hall(rng: np.random.Generator, pace: float) -> Room:
-    """A hall of 16-28 by 16-28 by 3.6-4.8 m, with the origin at its centre. A few shelves and pillars stand just out of
-    the camera's way, the others anywhere beyond, so that each depth from half a metre to the far wall is seen."""
+    """A hall of 16-28 by 16-28 by 3.6-4.8 m, with the origin at its centre. A few shelves and pillars are just outside
+    the camera's path, the others anywhere beyond, so that all depths from half a metre to the far wall occur."""
     half = np.array([rng.uniform(8, 14), rng.uniform(1.8, 2.4), rng.uniform(8, 14)])
     shapes: list[Shape] = [Box(np.zeros(3), half, 0.0, tuple(make_texture(rng, 1.0) for _ in range(6)), True)]
     for near in [True] * int(rng.integers(4, 7)) + [False] * int(rng.integers(12, 20)):
@@ -276,12 +277,12 @@ def make_hall(rng: np.random.Generator, pace: float) -> Room:
 
 
 def _lamp(rng: np.random.Generator, half: Array) -> Array:
-    """A place below the ceiling of a room of half this size."""
+    """The position of a lamp below the ceiling of a room. half: half of the room's size."""
     return np.array([rng.uniform(-1, 1), -half[1] + 0.3, rng.uniform(-1, 1)])
 
 
 def _sway(rng: np.random.Generator) -> Sway:
-    """The path of a camera in a room: at most .78 m from the centre along the floor."""
+    """The camera's path in a room: horizontally at most .78 m from the centre."""
     amplitudes = [*rng.uniform(0.3, 0.55, 3) * [1, 0.3, 1], rng.uniform(0.8, 1.6), rng.uniform(0.05, 0.2)]
     speeds = rng.uniform(0.04, 0.12, 5) * rng.choice([-1, 1], 5)
     return Sway(np.column_stack([amplitudes, speeds, rng.uniform(0, 2 * np.pi, 5)]))
@@ -289,7 +290,7 @@ def _sway(rng: np.random.Generator) -> Sway:
 
 def make_street(rng: np.random.Generator, moving: int, pace: float, queues: float) -> Street:
     """A road 8 m wide, with houses, parked cars and trees on both sides; the camera 1.65 m above it, at the origin.
-    Where cars drive it has a lane more on the right and two more on the left, outside of the camera's."""
+    With moving cars it has one more lane on the right of the camera's lane and two more on the left."""
     right, left = (LANE, 2 * LANE) if moving else (0.0, 0.0)
     pavement = Box(np.array([0, EYE + 0.5, 0]), np.array([300, 0.5, 1e5]), 0.0, (make_texture(rng, 1.0),))
     grey = make_texture(rng, 4.0)
@@ -305,12 +306,12 @@ def make_street(rng: np.random.Generator, moving: int, pace: float, queues: floa
             textures = tuple(make_texture(rng, 1.2) for _ in range(2))
             shapes.append(Box(np.array(centre), np.array([deep, high, long]), 0.0, textures))
             along += 2 * long + rng.choice([0.0, rng.uniform(2, 8)])
-        for place in np.arange(3.5, PERIOD, 7.0):
+        for slot in np.arange(3.5, PERIOD, 7.0):
             if rng.uniform() < 0.45:
-                kerb, where = side * (rng.uniform(2.9, 3.1) + wider), place + rng.uniform(-1, 1)
+                kerb, where = side * (rng.uniform(2.9, 3.1) + wider), slot + rng.uniform(-1, 1)
                 shapes.extend(_car(kerb, where, 1, make_texture(rng, 3.0)))
             if rng.uniform() < 0.3:
-                foot = np.array([side * (rng.uniform(4.6, 5.6) + wider), 0.0, place + 3.5])
+                foot = np.array([side * (rng.uniform(4.6, 5.6) + wider), 0.0, slot + 3.5])
                 crown = rng.uniform(0.9, 1.7)
                 shapes.append(Box(foot, np.array([0.12, EYE, 0.12]), 0.0, (make_texture(rng, 0.5),)))
                 shapes.append(Sphere(foot - [0, EYE + 0.6 * crown, 0], crown, make_texture(rng, 0.4)))
@@ -324,14 +325,14 @@ def make_street(rng: np.random.Generator, moving: int, pace: float, queues: floa
 
 
 def _orbits(rng: np.random.Generator, count: int, inner: float, outer: float) -> tuple[Orbit, ...]:
-    """Boxes and spheres in the ring between two radii, one layer of it above the other. Those of a layer swing together
-    and each has a sector of its own, so that none runs into another."""
+    """Boxes and spheres in the ring between two radii, in layers one above the other. The objects of a layer swing
+    together, each in its own sector, so that they do not collide."""
     things: list[Orbit] = []
     for layer, height in enumerate(HEIGHTS):
         number = len(range(layer, count, len(HEIGHTS)))
         sector = ARC / max(number, 1)
         swing = [rng.uniform(0.4, 0.9) / outer, *_cycle(rng)]
-        for place in range(number):
+        for position in range(number):
             girth = min(rng.uniform(0.1, 0.2), 0.95 * inner * np.sin(sector / 2))
             corner, texture = rng.uniform(0.6, 0.97), make_texture(rng, 0.15)
             box = np.array([girth * np.cos(corner), rng.uniform(0.1, 0.2), girth * np.sin(corner)])
@@ -339,7 +340,7 @@ def _orbits(rng: np.random.Generator, count: int, inner: float, outer: float) ->
             if rng.uniform() < 0.4:
                 shape = Sphere(np.zeros(3), girth, texture)
             spare, room = sector / 2 - np.arcsin(girth / inner), (outer - inner) / 2 - girth
-            angle = (place + 0.5) * sector - ARC / 2 + rng.uniform(-spare, spare)
+            angle = (position + 0.5) * sector - ARC / 2 + rng.uniform(-spare, spare)
             to_and_fro = [rng.uniform(0.3, 1) * room, *_cycle(rng)], [rng.uniform(0.02, 0.05), *_cycle(rng)]
             spin = TURNING * rng.choice([-2, -1, 1, 2])
             sway = Sway(np.array([swing, *to_and_fro]))
@@ -348,16 +349,16 @@ def _orbits(rng: np.random.Generator, count: int, inner: float, outer: float) ->
 
 
 def _cycle(rng: np.random.Generator) -> tuple[float, float]:
-    """Speed and phase of a wave that comes a whole number of times in 2 pi / TURNING frames."""
+    """Speed and phase of a wave with an integer number of periods in 2 pi / TURNING frames."""
     return TURNING * float(rng.integers(2, 5)), rng.uniform(0, 2 * np.pi)
 
 
 def _traffic(
     rng: np.random.Generator, count: int, speed: float, queues: float
 ) -> tuple[tuple[Shape, ...], tuple[Car, ...]]:
-    """Cars beside the camera, whose speed is given: slower ones to its right, faster ones to its left, and those that
-    come towards it one lane further. Those of a lane drive equally fast, so that none runs into another, or all of them
-    stand, the lane being one of the share `queues`. Returned: the bodies of those that stand; those that drive."""
+    """Cars beside the camera: slower ones in the lane to its right, faster ones to its left, oncoming ones one lane
+    further left. The cars of a lane have one speed, so that they do not collide, or all stand still (with probability
+    `queues`). speed: of the camera. Returns the shapes of the standing cars, and the driving cars."""
     lanes = ((LANE, rng.uniform(0.3, 0.8)), (-LANE, rng.uniform(1.2, 1.7)), (-2 * LANE, -rng.uniform(0.8, 1.3)))
     waiting: list[Shape] = []
     cars: list[Car] = []
@@ -365,8 +366,8 @@ def _traffic(
         number = len(range(lane, count, len(lanes)))
         gap = PERIOD / max(number, 1)
         stands = queues > 0 and rng.uniform() < queues
-        for place in range(number):
-            where = gap * place + rng.uniform(0, gap - 6)
+        for position in range(number):
+            where = gap * position + rng.uniform(0, gap - 6)
             parts = _car(across + rng.uniform(-0.1, 0.1), where, np.sign(factor), make_texture(rng, 1.0))
             if stands:
                 waiting.extend(parts)
@@ -376,7 +377,7 @@ def _traffic(
 
 
 def _car(across: float, along: float, heading: float, paint: Texture) -> tuple[Box, Box]:
-    """Body and cabin. heading: 1 down the street, -1 up."""
+    """The body and cabin of a car. heading: 1 down the street, -1 up."""
     body = np.array([across, EYE - 0.55, along])
     cabin = body - [0, 0.7, 0.2 * heading]
     return (

@@ -23,10 +23,11 @@ FOCAL: Final = 585.0
 
 
 class SevenScenes:
-    """root: the folder of a scene, holding `seq-*`. sequences: which of them (all of them if left out).
-    stride: use every n-th frame. focal: of the colour camera, pixels at a width of 640. depth_focal: of the depth
-    camera, if it is another one (585): depth is then brought into the colour camera's picture, as if both stood at one
-    place. The data set names 585 for both; its colour pictures fit 525 better, which matters for warping."""
+    """root: the folder of a scene, which contains `seq-*`. sequences: names of the sequences to use (default: all).
+    stride: use every n-th frame. focal: focal length of the colour camera, pixels at a width of 640. depth_focal: focal
+    length of the depth camera, if it differs (585): depth is then mapped to the colour camera's image, as if both
+    cameras had the same position. The data set states 585 for both; 525 fits its colour images better, which matters
+    for warping."""
 
     ground_truth: ClassVar = ("depth", "pose")
 
@@ -60,8 +61,8 @@ class SevenScenes:
             folder = self.root / name
             if not folder.is_dir():
                 raise DataError(f"data.sequences: no such folder: {folder}")
-            found = one_each(folder.glob("frame-*.color.*"))
-            frames[name] = found[:: self.stride]
+            pictures = one_each(folder.glob("frame-*.color.*"))
+            frames[name] = pictures[:: self.stride]
             if not frames[name]:
                 raise DataError(f"data.root: {folder} has no frame-*.color.png or .jpg")
         return frames
@@ -99,15 +100,15 @@ class SevenScenes:
 
 
 def zoomed(depth: NDArray[np.float32], zoom: float) -> NDArray[np.float32]:
-    """Depth of a camera whose focal length is `zoom` times another's, as the other sees it: metres, [H, W], 0 where the
-    first camera does not look. The pixel nearest each place is taken."""
+    """Map depth from a camera to another at the same position, by nearest neighbours; metres, [H, W], 0 outside the
+    first camera's image. zoom: the first camera's focal length over the other's."""
     if zoom == 1:
         return depth
-    places = []
+    nearest = []
     for side in depth.shape:
         there = np.rint(side / 2 + (np.arange(side) - side / 2) * zoom).astype(np.int64)
-        places.append(np.where((there >= 0) & (there < side), there, -1))
-    rows, columns = places
+        nearest.append(np.where((there >= 0) & (there < side), there, -1))
+    rows, columns = nearest
     unseen = (rows < 0)[:, None] | (columns < 0)
     return np.where(unseen, np.float32(0), depth[rows[:, None], columns])
 

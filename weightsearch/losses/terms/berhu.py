@@ -20,8 +20,8 @@ def berhu(
     """Reverse Huber loss, in the unit of the tensors: mean of |e| where |e| <= c, else (e^2 + c^2) / (2c).
 
     predicted, true: [B, 1, H, W]; e is their difference. mask: bool, the valid pixels; None for all. threshold: c as a
-    share of the largest |e|, of each image (per_image) or of the batch; c counts as a constant. Returns a scalar, 0
-    without a valid pixel. Source: Laina et al. 2016, eq. 2.
+    share of the largest |e|, of each image (per_image) or of the batch; c has no gradient. Returns a scalar, 0 without
+    a valid pixel. Source: Laina et al. 2016, eq. 2.
     """
     pixels = compared(predicted, true, mask)
     error = pixels.difference.abs()
@@ -35,8 +35,8 @@ def berhu(
 class BerHu(DepthTerm):
     """mean of |e| where |e| <= c, else (e^2 + c^2) / (2c), over valid pixels, in the unit of its space; e = x - y.
 
-    threshold: c as a share of the largest |e|; c counts as a constant. per_image: the largest |e| of each image; else
-    that of the batch. Source: Laina et al. 2016, eq. 2.
+    threshold: c as a share of the largest |e|; c has no gradient. per_image: use the largest |e| of each image instead
+    of the batch. Source: Laina et al. 2016, eq. 2.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The error of depth's edges."""
+"""The error of depth gradients."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def edge(predicted: Tensor, true: Tensor, mask: Tensor | None = None, *, operato
 
 class Edge(DepthTerm):
     """mean |dx - dx'| + mean |dy - dy'|, dx, dx' the predicted and the true gradient along x, in the unit of its space
-    per pixel, over what lies within valid pixels.
+    per pixel, over the gradients whose pixels are all valid.
 
     operator: `forward` differences, or `sobel` (its 3 x 3 kernels over 8). Source: Alhashim & Wonka 2018, eq. 3.
     """

@@ -25,14 +25,14 @@ def edge_aware_smoothness(values: Tensor, image: Tensor, *, sharpness: float = 1
 
 
 class EdgeAwareSmoothness(nn.Module):
-    """mean |dx v| exp(-sharpness |dx I|) + mean |dy v| exp(-sharpness |dy I|) over all pixels, valid or not: it looks
-    at no truth. I: colour in [0, 1], differences averaged over the channels.
+    """mean |dx v| exp(-sharpness |dx I|) + mean |dy v| exp(-sharpness |dy I|) over all pixels, valid or not: it needs
+    no ground truth. I: RGB in [0, 1], differences averaged over the channels.
 
-    v is the predicted depth in its space; in `reciprocal` and `depth` over the image's mean (of at least 1e-3), so that
-    shrinking the prediction gains nothing; dimensionless. Sources: Godard et al. 2017, eq. 3; Wang et al. 2018 for the
-    division.
+    v is the predicted depth in its space; in `reciprocal` and `depth` it is divided by the image's mean (at least
+    1e-3), so that a smaller prediction does not reduce the loss; dimensionless. Sources: Godard et al. 2017, eq. 3;
+    Wang et al. 2018 for the division.
 
-    sharpness: how strongly edges of the picture allow edges of depth; 0 ignores the picture.
+    sharpness: how strongly edges of the image allow edges of depth; 0 ignores the image.
     """
 
     needs_ground_truth: ClassVar = False

@@ -1,4 +1,4 @@
-"""The distance of the flow from that of a still scene."""
+"""The distance of optical flow from the flow of a static scene."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch import Tensor, nn
 from weightsearch.data.batch import Batch
 from weightsearch.losses.masked import masked_mean
 from weightsearch.losses.pairs import depth_flow, predicted_poses
-from weightsearch.losses.pixel_masks import RIGID_PIXELS, kept_by
+from weightsearch.losses.pixel_masks import RIGID_PIXELS, selected_by
 from weightsearch.losses.term import Prediction
 
 
 class FlowDepthConsistency(nn.Module):
-    """mean |flow - flow of depth and pose|, summed over x and y, pixels, over the pixels that stay in the picture and
-    that the mask keeps for depth and pose. learns: what its gradient reaches, `both`, `rigid` (depth and pose) or
-    `flow`. Source: Zou et al. 2018 (cross-task consistency)."""
+    """mean |flow - flow of depth and pose|, summed over x and y, pixels, over the pixels that stay in the image and are
+    in the mask of depth and pose. learns: outputs that get a gradient, `both`, `rigid` (depth and pose) or `flow`.
+    Source: Zou et al. 2018 (cross-task consistency)."""
 
     needs_intrinsics: ClassVar = True
     needs_ground_truth: ClassVar = False
@@ -30,6 +30,6 @@ class FlowDepthConsistency(nn.Module):
         flow = prediction["flow"]
         rigid = rigid.detach() if self.learns == "flow" else rigid
         flow = flow.detach() if self.learns == "rigid" else flow
-        kept = kept_by(RIGID_PIXELS, prediction, seen)
+        mask = selected_by(RIGID_PIXELS, prediction, seen)
         gap = (flow - rigid).abs().sum(dim=2, keepdim=True)
-        return masked_mean(gap.masked_fill(~kept, 0), kept)
+        return masked_mean(gap.masked_fill(~mask, 0), mask)

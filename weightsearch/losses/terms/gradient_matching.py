@@ -1,4 +1,4 @@
-"""The error of depth's gradients at several scales."""
+"""The error of depth gradients at several scales."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def silog_of_logarithms(
         mean = masked_mean(d, valid)
         centred = (d - mean).masked_fill(~valid, 0)
         variance = masked_mean(centred**2, valid)
-    # Written with the variance: the difference of two large means would turn negative in float32.
+    # In terms of the variance: the difference of two large means could become negative in float32.
     q = variance + (1 - variance_focus) * mean**2
     value = safe_sqrt(q) if form == "sqrt" else q
     return scale * (mean_of_images(value, valid) if per_image else value)

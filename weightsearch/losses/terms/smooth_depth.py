@@ -16,8 +16,9 @@ from weightsearch.losses.term import Prediction
 
 
 class SmoothDepth(nn.Module):
-    """mean over the scales of `smoothness` of 1 / depth over its mean in the image, divided by 2^scale, dimensionless.
-    sharpness: see `smoothness`. Source: Godard et al. 2019."""
+    """mean over the scales of the edge-aware smoothness of disparity, divided by 2^scale, dimensionless. Disparity is
+    1 / depth over its mean in the image. sharpness: how strongly edges of the image allow edges of disparity; 0 ignores
+    the image. Source: Godard et al. 2019."""
 
     needs_ground_truth: ClassVar = False
 
@@ -26,9 +27,9 @@ class SmoothDepth(nn.Module):
         self.sharpness = sharpness
 
     def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
-        found = []
+        of_scales = []
         for scale, depth in enumerate(depth_scales(prediction)):
             disparity = depth.clamp(min=FLOOR).reciprocal()
             relative = disparity / disparity.mean(dim=(2, 3), keepdim=True)
-            found.append(smoothness(relative, batch.image, self.sharpness) / 2**scale)
-        return torch.stack(found).mean()
+            of_scales.append(smoothness(relative, batch.image, self.sharpness) / 2**scale)
+        return torch.stack(of_scales).mean()

@@ -14,9 +14,9 @@ from weightsearch.losses.term import Prediction
 
 
 class SmoothFlow(nn.Module):
-    """`smoothness` of the flow, pixels. sharpness: see `smoothness`; edges of a picture are weaker than depth's, 10 is
-    usual for flow. order: 1 prefers flow that is the same everywhere, 2 flow that changes evenly (its differences are
-    then compared), as that of a plane does. Source: Jonschkowski et al. 2020 for the second order."""
+    """The edge-aware smoothness of the flow, pixels. sharpness: how strongly edges of the image allow edges of flow; 0
+    ignores the image; 10 is usual for flow. order: 1 prefers constant flow; 2 prefers flow that changes linearly, like
+    the flow of a plane. Source: Jonschkowski et al. 2020 for the second order."""
 
     needs_ground_truth: ClassVar = False
 

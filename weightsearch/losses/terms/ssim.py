@@ -17,7 +17,7 @@ from weightsearch.losses.term import Prediction
 
 K1: Final = 0.01
 K2: Final = 0.03
-LARGEST_SPAN: Final = 1000.0  # of max_depth / min_depth, for which 1 / min_depth says how large reciprocal depths are
+LARGEST_SPAN: Final = 1000.0  # max_depth / min_depth up to which 1 / min_depth is a useful dynamic range
 
 
 def ssim(
@@ -52,13 +52,13 @@ def _similarity(pixels: Compared, dynamic_range: float, window: int, sigma: floa
     mask = valid.to(x.dtype)
     c1, c2 = (K1 * dynamic_range) ** 2, (K2 * dynamic_range) ** 2
     edge = (window - 1) // 2
-    # About each image's mean, so that variances are not lost in the rounding of large squares.
+    # Centred at each image's mean, so that rounding of large squares does not hide the variances.
     centre = y.sum(dim=(2, 3), keepdim=True) / mask.sum(dim=(2, 3), keepdim=True).clamp(min=1)
     u, v = (x - centre) * mask, (y - centre) * mask
     weight, *sums = _blur(torch.cat([mask, u, v, u * u, v * v, u * v], dim=1), window, sigma).chunk(6, dim=1)
     height, width = weight.shape[-2:]
     counted = valid[..., edge : edge + height, edge : edge + width]
-    mean_u, mean_v, square_u, square_v, product = (one / torch.where(counted, weight, 1) for one in sums)
+    mean_u, mean_v, square_u, square_v, product = (sum_ / torch.where(counted, weight, 1) for sum_ in sums)
     variances = (square_u - mean_u**2).clamp(min=0) + (square_v - mean_v**2).clamp(min=0)
     covariance = product - mean_u * mean_v
     mean_x, mean_y = mean_u + centre, mean_v + centre
@@ -67,11 +67,12 @@ def _similarity(pixels: Compared, dynamic_range: float, window: int, sigma: floa
 
 
 def _blur(values: Tensor, window: int, sigma: float) -> Tensor:
-    """The Gaussian window, without padding. Sums of slices: a convolution may be rounded to ten bits on a GPU."""
-    bell = [math.exp(-((place - (window - 1) / 2) ** 2) / (2 * sigma**2)) for place in range(window)]
+    """Blur by the Gaussian window, without padding. It sums slices, since a convolution may be rounded to ten bits on a
+    GPU."""
+    bell = [math.exp(-((offset - (window - 1) / 2) ** 2) / (2 * sigma**2)) for offset in range(window)]
     for axis in (-1, -2):
         length = values.shape[axis] - window + 1
-        parts = (factor / sum(bell) * values.narrow(axis, place, length) for place, factor in enumerate(bell))
+        parts = (factor / sum(bell) * values.narrow(axis, offset, length) for offset, factor in enumerate(bell))
         values = sum(parts, start=torch.zeros((), dtype=values.dtype, device=values.device))
     return values
 
@@ -80,13 +81,13 @@ class SSIM(DepthTerm):
     """mean of clip((1 - SSIM) / 2, 0, 1), or with halved: false of 1 - SSIM, over valid pixels; dimensionless.
 
     SSIM is taken in a Gaussian window at every pixel whose window lies inside the image; only valid pixels of the
-    window count. Logarithms are of depth / min_depth here, so that they begin at 0 and no unit of length matters.
+    window count. In space `log` it uses ln(depth / min_depth), which starts at 0 and does not depend on the unit.
 
     window: width and height of the window in pixels. sigma: standard deviation of the Gaussian in pixels. halved:
     divide 1 - SSIM by 2. dynamic_range: L in C1 = (.01 L)^2, C2 = (.03 L)^2, in the unit of the space; null for the
-    largest value there (max_depth, 1 / min_depth, ln(max_depth / min_depth)). Where it is much larger than what is seen
-    the term is about 0: with reciprocal depth it must be given if max_depth is more than 1000 times min_depth. Sources:
-    Wang et al. 2004, eq. 13; Alhashim & Wonka 2018, eq. 4.
+    largest value there (max_depth, 1 / min_depth, ln(max_depth / min_depth)). If it is much larger than the values of
+    the data, the term is about 0: with reciprocal depth it must be given if max_depth is more than 1000 times
+    min_depth. Sources: Wang et al. 2004, eq. 13; Alhashim & Wonka 2018, eq. 4.
     """
 
     def __init__(
