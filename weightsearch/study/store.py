@@ -141,7 +141,7 @@ class StudyStore(StudyTrials):
                 _sweep(connection, self.database, self.study_id)
 
     def confirm(self, number: int, seed: int, metrics: Mapping[str, Mapping[str, float]]) -> None:
-        """Store the metrics of a trial that was trained again with a fresh seed. metrics: split -> metric -> value. May
+        """Store the metrics of a trial that was trained again with a new seed. metrics: split -> metric -> value. May
         be repeated."""
         table = tables.confirmations
         with self.database.writing() as connection:

@@ -117,7 +117,7 @@ confirmations = Table(
     "weightsearch_confirmations",
     metadata,
     Column("trial_id", Integer, primary_key=True, autoincrement=False),
-    Column("seed", BigInteger, primary_key=True, autoincrement=False),  # of the training with a fresh seed
+    Column("seed", BigInteger, primary_key=True, autoincrement=False),  # of the training with a new seed
     Column("split", String(20), primary_key=True),
     Column("metric", String(100), primary_key=True),
     Column("value", Float(53)),
