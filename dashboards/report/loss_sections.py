@@ -247,7 +247,7 @@ def redundancy_section(report: ReportData) -> Section:
         text.append(
             f"Here {', '.join(fixed)} {'is' if len(fixed) == 1 else 'are'} fixed, which takes that freedom away."
         )
-    elif len(terms) > 1:
+    else:
         text.append("Here no weight is fixed: fix one, and the search has a dimension less.")
     if report.config.base.data.neighbours:
         text.append(

@@ -39,7 +39,7 @@ class Rebalancing:
 
     def __init__(self, _: Criterion, device: torch.device) -> None:
         self.steps = 0
-        self.has_moving = False
+        self.has_moving = True
         self.sums = torch.zeros(len(_SUMS), dtype=torch.float64, device=device)
         self.counts = torch.zeros(2, DELTA_BINS, dtype=torch.float64, device=device)
 
@@ -71,7 +71,7 @@ class Rebalancing:
         bins = bin_of(delta, DELTA_BINS)
         self.counts[0] = self.counts[0].index_add(0, bins, (counted & ~moves).double())
         self.counts[1] = self.counts[1].index_add(0, bins, moves.double())
-        self.has_moving = balance.moving is not None
+        self.has_moving &= balance.moving is not None
         self.steps += 1
 
     def rows(self) -> Measurements:
