@@ -51,7 +51,7 @@ def frames(file: Either, sets: Sets = None, split: Split = "validation") -> None
 @group.command()
 def naive(file: Either, sets: Sets = None, split: Split = "validation", as_json: AsJson = False) -> None:
     """Print the metrics of trivial baselines that ignore the image, which a network must beat: constant and mean depth,
-    a camera that stands or goes on as before, no flow."""
+    a camera at rest or with constant motion, no flow."""
     from weightsearch.data.dataset import open_dataset
     from weightsearch.training.data_warnings import data_warnings
     from weightsearch.training.naive import naive_metrics

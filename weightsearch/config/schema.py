@@ -247,7 +247,7 @@ class Evaluation(Section):
     the image and of its mirror image. median_scaling: scale each prediction by the ratio of the median depths, true to
     predicted. metrics: your own metrics, {name: package.module:function}; the function maps predicted and true depth of
     one image's valid pixels (metres, float64, [N]) to a number. aggregation: mean over images of each image's value, or
-    over all pixels together. rel_denominator: what abs_rel and sq_rel divide by."""
+    over all pixels together. rel_denominator: divisor of abs_rel and sq_rel."""
 
     preset: Literal["nyu", "kitti_eigen", "densedepth"] | None = None
     crop: Literal["none", "eigen", "garg", "kb", "nyu", "eigen_nyu"] = "none"
@@ -271,9 +271,10 @@ class Evaluation(Section):
 
 
 class Search(Section):
-    """The search. objectives: metric -> minimize or maximize. sampler: what proposes values. pruner: what stops trials
-    early. trials: number of trials, baselines included. baselines: name -> values of all searched parameters; they are
-    trained first. max_consecutive_failures: number of failed trials in a row that stops the search; null for never."""
+    """The search. objectives: metric -> minimize or maximize. sampler: proposes the values of trials. pruner: stops
+    trials early. trials: number of trials, baselines included. baselines: name -> values of all searched parameters;
+    they are trained first. max_consecutive_failures: number of failed trials in a row that stops the search; null for
+    never."""
 
     objectives: dict[str, Direction]
     sampler: Named = PluginSection(name="tpe")

@@ -120,7 +120,7 @@ def _robust(motion: Motion, seen: _Seen) -> Tensor:
 
 
 def _typical(motion: Motion, seen: _Seen) -> tuple[Tensor, Tensor]:
-    """The median residual length of the pixels that count, in deviations, [N, 1], and that of each pixel, [N, P]."""
+    """The median residual length over the pixels that count, [N, 1], and each pixel's length, [N, P], in deviations."""
     length = _residual(motion, seen).norm(dim=1) / seen.deviation
     return median_of(length, seen.weights > 0), length
 

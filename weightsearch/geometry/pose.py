@@ -55,7 +55,7 @@ def _quaternion(matrix: Tensor) -> Tensor:
 
 
 def cross_matrix(vector: Tensor) -> Tensor:
-    """[v]x, [..., 3, 3], of vectors [..., 3]: [v]x w = v x w."""
+    """Cross-product matrices [v]x, [..., 3, 3], of vectors v [..., 3]: [v]x w = v x w."""
     x, y, z = vector.unbind(dim=-1)
     zero = torch.zeros_like(x)
     return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).reshape(*x.shape, 3, 3)

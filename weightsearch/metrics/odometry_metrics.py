@@ -233,8 +233,7 @@ def _angles(predicted: Array, truth: Array) -> Array:
 
 
 def _between(predicted: Array, truth: Array) -> Array:
-    """Angles between translations, radians; steps whose true camera stands still are left out. predicted, truth:
-    [N, 3]."""
+    """Angles between translations, radians; steps without true translation are left out. predicted, truth: [N, 3]."""
     moving = np.linalg.norm(truth, axis=1) >= STANDING
     predicted, truth = predicted[moving], truth[moving]
     across = np.linalg.norm(np.cross(predicted, truth), axis=1)

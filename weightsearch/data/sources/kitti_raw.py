@@ -42,8 +42,8 @@ class KittiRaw:
     images without a laser scan are left out. cameras: without split files, the cameras of the frames; 2 is the left
     colour camera, 3 the right one. stride: without split files, use every n-th frame. depth_root: the folder of KITTI's
     improved depth, with `<drive>/proj_depth/groundtruth/image_0C/*.png` in it or in its folders `train` and `val`; it
-    is used for the frames that it contains. without_improved: depth of the other frames: that of the `laser`, or
-    `leave_out` these frames (as published results on improved depth do). laser_depth: depth of the laser's points:
+    is used for the frames that it contains. without_improved: treatment of the other frames: use the depth of the
+    `laser`, or `leave_out` (as published results on improved depth do). laser_depth: depth of the laser's points:
     `camera` (the distance along the camera's axis, at the pixel that the point projects to) or `published`, as in the
     ground truth of published self-supervised results (Monodepth2's export_gt_depth): the distance ahead of the laser,
     at the pixel one to the left and one up; it is .28 m more on average and not suitable for training. Paths are
