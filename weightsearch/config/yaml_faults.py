@@ -10,9 +10,8 @@ QUOTE: Final = "in a value, put the whole value into quotes"
 # The beginning of PyYAML's message -> its meaning.
 MEANINGS: Final = (
     ("found undefined alias", f"text that begins with * names an anchor, and there is none of that name; {QUOTE}"),
-    ("found duplicate anchor", f"two anchors (&) have the same name; {QUOTE}"),
+    ("second occurrence", f"two anchors (&) have the same name; {QUOTE}"),
     ("found undefined tag handle", f"text that begins with ! is a tag, and tags are not allowed; {QUOTE}"),
-    ("found non-specific tag", f"text that begins with ! is a tag, and tags are not allowed; {QUOTE}"),
     (r"found character '\t'", "a tab; lines are indented with spaces"),
     ("mapping values are not allowed", "': ' for the second time in a line, or a line that is indented too far; "
      "a section's keys stand below it, and text with ': ' in it stands in quotes"),
@@ -25,9 +24,9 @@ MEANINGS: Final = (
     ("expected <block end>", "a line whose indentation does not fit the lines above, or text after a closing quote"),
     ("expected the node content", f"a value is missing, or begins with a sign of YAML's own; {QUOTE}"),
     ("found unexpected end of stream", "a quote, { or [ that is not closed"),
-    ("found unexpected yaml_source separator", "'---' within a value"),
-    ("but found another yaml_source", "'---': a second yaml_source; a study file has one"),
-    ("expected '<yaml_source start>'", "text where the yaml_source has ended"),
+    ("found unexpected document separator", "'---' within a value"),
+    ("but found another document", "'---': a second YAML document begins; a study file has one"),
+    ("expected '<document start>'", "text after '...', which ends the document, or a line that begins with %"),
     ("found unknown escape character", r"a \ in double quotes, which begins an escape there; use single quotes"),
     ("special characters are not allowed", "a control character, which YAML does not allow"),
 )  # fmt: skip
