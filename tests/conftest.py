@@ -53,7 +53,7 @@ NO_DATA = "needs real data: set WEIGHTSEARCH_DATA to its folder"
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how many tests were left out for want of real data."""
-    left_out = [one for one in terminalreporter.stats.get("skipped", []) if NO_DATA in str(one.longrepr)]
+    left_out = [test for test in terminalreporter.stats.get("skipped", []) if NO_DATA in str(test.longrepr)]
     if left_out:
         terminalreporter.write_line(f"{len(left_out)} tests on real data left out: set WEIGHTSEARCH_DATA to its folder")
 
