@@ -71,10 +71,10 @@ class Studies:
 
 def trained(study: Compared, label: str, values: Mapping[str, Any], seeds: int) -> dict[str, Any]:
     """Every metric of a set of values over new seeds, mean and spread."""
-    fresh = new_seeds(study, seeds)
+    retrained = new_seeds(study, seeds)
     row: dict[str, Any] = {"study": study.summary.study, "label": label}
     for metric in METRICS:
-        entry = train_candidate(study, label, values, metric, fresh, "auto", Listener(partial(print, flush=True)))
+        entry = train_candidate(study, label, values, metric, retrained, "auto", Listener(partial(print, flush=True)))
         row["weights"] = entry.weights
         row[metric] = {split: [entry.mean(split), entry.spread(split)] for split in entry.values}
         if entry.problem:

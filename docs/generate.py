@@ -163,8 +163,8 @@ def metrics() -> str:
 def measurements() -> str:
     every: Sequence[Group] = (METRIC, *groups())
     rows = [
-        [f"`{one.name}`", ", ".join(f"`{key}`" for key in one.keys), one.unit or "–", escaped(one.meaning)]
-        for one in every
+        [f"`{group.name}`", ", ".join(f"`{key}`" for key in group.keys), group.unit or "–", escaped(group.meaning)]
+        for group in every
     ]
     return "\n".join([
         "# Measurements\n",
@@ -186,20 +186,24 @@ EXIT_STATUSES: Final = (
 
 def commands() -> str:
     main: Any = typer.main.get_command(app)
-    parts = ["# Commands\n", "## Exit statuses\n", table(["status", "meaning"], [list(one) for one in EXIT_STATUSES])]
+    parts = [
+        "# Commands\n",
+        "## Exit statuses\n",
+        table(["status", "meaning"], [list(status) for status in EXIT_STATUSES]),
+    ]
     for path, command in _commands(main, ()):
         words = " ".join(path)
-        arguments = [one for one in command.params if one.param_type_name == "argument"]
-        shown = " ".join(str(one.metavar or one.name.upper()) for one in arguments)
+        arguments = [each for each in command.params if each.param_type_name == "argument"]
+        shown = " ".join(str(argument.metavar or argument.name.upper()) for argument in arguments)
         parts += [
             f"## `weightsearch {words}`\n",
             f"```text\nweightsearch {words} {shown}".rstrip() + " [OPTIONS]\n```\n",
         ]
         parts.append(escaped(re.sub(r"\s*\n\s*\n\s*", "\n\n", command.help or "")) + "\n")
-        options = [one for one in command.params if one.param_type_name == "option" and not one.hidden]
+        options = [each for each in command.params if each.param_type_name == "option" and not each.hidden]
         rows = [
-            [", ".join(f"`{name}`" for name in one.opts), one.metavar or "–", escaped(one.help or "")]
-            for one in options
+            [", ".join(f"`{name}`" for name in option.opts), option.metavar or "–", escaped(option.help or "")]
+            for option in options
         ]
         if rows:
             parts.append(table(["option", "value", "meaning"], rows))
@@ -223,9 +227,9 @@ def python() -> str:
     for name in functions:
         parts += _function(f"ws.{name}", getattr(ws, name))
     for name in (name for name in ws.__all__ if inspect.isclass(getattr(ws, name))):
-        found = getattr(ws, name)
-        parts += [f"## `ws.{name}`\n", paragraphs(found.__doc__ or "")]
-        for member, value in vars(found).items():
+        public = getattr(ws, name)
+        parts += [f"## `ws.{name}`\n", paragraphs(public.__doc__ or "")]
+        for member, value in vars(public).items():
             if member.startswith("_") or not getattr(value, "__doc__", None):
                 continue
             if isinstance(value, property):
@@ -256,11 +260,11 @@ def claims() -> str:
         "`weightsearch analyse claims` prints this table; with a study, it cites the study's trials where only training "
         "can decide.\n",
     ]
-    found = all_claims()
-    for source in dict.fromkeys(claim.source for claim in found):
+    every = all_claims()
+    for source in dict.fromkeys(claim.source for claim in every):
         rows = [
             [escaped(claim.with_place), escaped(claim.verdict), escaped(claim.right), escaped(claim.how)]
-            for claim in found
+            for claim in every
             if claim.source == source
         ]
         parts += [f"## {source}\n", table(["claim", "verdict", "correct", "computation"], rows)]
@@ -287,9 +291,9 @@ def type_text(annotation: Any) -> str:
     if origin is typing.Literal:
         return ", ".join(f"`{text_of(value)}`" for value in arguments)
     if origin in (typing.Union, types.UnionType):
-        return " or ".join("null" if one is type(None) else type_text(one) for one in arguments)
+        return " or ".join("null" if kind is type(None) else type_text(kind) for kind in arguments)
     if origin in (list, tuple):
-        inner = [one for one in arguments if one is not Ellipsis]
+        inner = [kind for kind in arguments if kind is not Ellipsis]
         return f"list of {type_text(inner[0])}" if inner else "list"
     if origin is not None and issubclass(origin, Mapping):
         return "mapping"
@@ -324,7 +328,8 @@ def paragraphs(doc: str) -> str:
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
     lines += [
-        f"| {' | '.join(' '.join(str(cell).split()).replace('|', chr(92) + '|') for cell in one)} |" for one in rows
+        f"| {' | '.join(' '.join(str(cell).split()).replace('|', chr(92) + '|') for cell in row_cells)} |"
+        for row_cells in rows
     ]
     return "\n".join(lines) + "\n"
 

@@ -18,7 +18,7 @@ from weightsearch.config.paths import fill
 from weightsearch.config.ranges import text_of
 from weightsearch.config.yaml_source import placed
 from weightsearch.errors import CALL, StoreError, StoreUnavailable, WeightsearchError, hide
-from weightsearch.plugins import search_beside
+from weightsearch.plugins import find_plug_ins_in
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +45,7 @@ def load_study(study: Source, overrides: Overrides | None = None) -> StudyConfig
     the first value of every range), `search` and `storage`. Raises ConfigError, which names the value, the file and the
     line.
     """
-    _search_beside(study)
+    _find_plug_ins(study)
     return read_study_file(study, _words(overrides))
 
 
@@ -308,18 +308,17 @@ def train(
     """Train one configuration, as `weightsearch train` does; resume from the folder's checkpoint if it has one.
 
     config: a path, the file's content as a mapping, or a Configuration. folder: for the checkpoint, the resolved
-    configuration and the metrics. Default: runs/NAME/train. device: auto, cpu, cuda or cuda:N. Returns the content of
-    `metrics.json`: metrics, protocol, terms, history, environment. Needs neither Ray nor Optuna. Raises
-    WeightsearchError.
-    """
+    configuration and the metrics. Default: runs/NAME/train. device: auto, cpu, cuda or cuda:N. quiet: print warnings
+    and errors only. Returns the content of `metrics.json`: metrics, protocol, terms, history, environment. Needs
+    neither Ray nor Optuna. Raises WeightsearchError."""
     from weightsearch.console import View
 
     configuration = _configuration(config, overrides)
-    target = own_folder(configuration) if folder is None else Path(folder)
+    target = default_folder(configuration) if folder is None else Path(folder)
     return run_training(configuration, target, device, View(quiet=quiet))
 
 
-def own_folder(configuration: Configuration) -> Path:
+def default_folder(configuration: Configuration) -> Path:
     """The default folder for the training of a configuration."""
     return Path(configuration.resources.run_dir) / configuration.name / "train"
 
@@ -402,7 +401,7 @@ def evaluate(
         if isinstance(config, Configuration):
             base = config
         else:
-            _search_beside(config)
+            _find_plug_ins(config)
             base = load_base(config, _words(overrides))
         metrics, protocol = evaluate_predictions(base, Path(str(predictions)), split, Meaning(inverse, scale, None))
     return Evaluation(metrics, protocol.to_plain())
@@ -413,7 +412,7 @@ def _configuration(config: Source | Configuration, overrides: Overrides | None) 
         if overrides:
             raise WeightsearchError("overrides are for a file, or for its content")
         return config
-    _search_beside(config)
+    _find_plug_ins(config)
     return load_configuration(config, _words(overrides))
 
 
@@ -422,9 +421,9 @@ def _words(overrides: Overrides | None) -> list[str]:
     return [f"{path}={json.dumps(value, default=str)}" for path, value in (overrides or {}).items()]
 
 
-def _search_beside(source: Source) -> None:
+def _find_plug_ins(source: Source) -> None:
     """Find plug-ins beside a file, or in the working folder for a file's content."""
-    search_beside(Path("content") if isinstance(source, Mapping) else Path(source))
+    find_plug_ins_in(Path.cwd() if isinstance(source, Mapping) else Path(source).absolute().parent)
 
 
 def _call(study: Source | StudyConfig, overrides: Overrides | None) -> tuple[str, ...]:

@@ -52,11 +52,10 @@ OTHER_NAMES: Final[Mapping[str, Mapping[str, str]]] = types.MappingProxyType(
 )
 
 
-def search_beside(file: Path) -> None:
-    """Find plug-ins in a file's folder from now on."""
-    folder = str(file.absolute().parent)
-    if folder not in sys.path:
-        sys.path.append(folder)
+def find_plug_ins_in(folder: Path) -> None:
+    """Find plug-ins in this folder, too, from now on. folder: absolute."""
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
 
 
 def known_words(word: str, choices: Iterable[str]) -> str:

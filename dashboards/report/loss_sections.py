@@ -214,7 +214,7 @@ def convergence_section(report: ReportData) -> Section:
     if not rows:
         return Section("convergence", title, ["Three epochs or more are needed."])
     text = [
-        "Levelled off: the first epoch after which the term stays within 5 % of its total decrease above its minimum. "
+        "Levelled off: the first epoch from which the term stays within 5 % of its total decrease above its minimum. "
         "Each unweighted term has its own unit."
     ]
     columns = ["", "term (unweighted)", "first epoch", "last epoch", "fall", "levelled off"]

@@ -144,7 +144,7 @@ def _best_table(report: ReportData) -> Table:
     assert best is not None  # noqa: S101 - the caller has checked
     assert verdict is not None  # noqa: S101 - a best trial has a verdict
     objective = report.objective
-    splits = [split for split in SPLITS if report.summary.fresh and verdict.best.seeds(objective, split)]
+    splits = [split for split in SPLITS if report.summary.retrained and verdict.best.seeds(objective, split)]
     compared = {split: verdict.on(split) for split in splits or [VALIDATION]}
     columns = ["", f"{objective} in the search", "test"]
     columns += [f"new seeds, {split}" for split in splits]
@@ -158,10 +158,10 @@ def _best_table(report: ReportData) -> Table:
         if name == "best" and trial.baseline is not None:
             label = f"best: baseline {trial.baseline}"
         has = report.summary.contender(trial)
-        fresh = [_mean_and_spread(list(has.seeds(objective, split).values())) for split in splits]
+        retrained = [_mean_and_spread(list(has.seeds(objective, split).values())) for split in splits]
         against = [_against(of.get(name), split) for split, of in compared.items()]
         test = number(has.searched(objective, TEST))
-        rows.append([label, value, test, *fresh, *against, ", ".join(_chosen(report, trial))])
+        rows.append([label, value, test, *retrained, *against, ", ".join(_chosen(report, trial))])
     rows += _trivial_rows(verdict, splits, list(compared))
     caption = "The test split is for information only."
     if splits:
@@ -192,8 +192,8 @@ def _trivial_rows(verdict: Verdict, splits: Sequence[str], compared: Sequence[st
                 change = "" if mine is None or not theirs else difference((mine - theirs) / abs(theirs))
                 alone = split == VALIDATION and len(verdict.best.seeds(objective)) < 2
                 against.append(f"{change}, one seed" if change and alone else change)
-        fresh = [number(values[split]) for split in splits]
-        rows.append([name, number(values[VALIDATION]), number(values[TEST]), *fresh, *against, "ignores the image"])
+        retrained = [number(values[split]) for split in splits]
+        rows.append([name, number(values[VALIDATION]), number(values[TEST]), *retrained, *against, "ignores the image"])
     return rows
 
 

@@ -40,8 +40,9 @@ def test_init_writes_a_commented_study_that_is_valid(tmp_path, monkeypatch, name
 def test_the_schema_of_another_program_stays(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "study.schema.json").write_text('{"title": "theirs"}\n')
-    CliRunner().invoke(app, ["init", "silog"], catch_exceptions=False)
+    done = CliRunner().invoke(app, ["init", "silog"], catch_exceptions=False)
     assert (tmp_path / "study.schema.json").read_text() == '{"title": "theirs"}\n'
+    assert "schema" not in done.output
     (tmp_path / "study.schema.json").write_text('{"title": "weightsearch study"}\n')  # of an older version
     CliRunner().invoke(app, ["init", "dualhead"], catch_exceptions=False)
     assert "properties" in json.loads((tmp_path / "study.schema.json").read_text())
@@ -148,7 +149,10 @@ def test_what_cannot_be_a_study_leaves_nothing_behind(tmp_path, monkeypatch):
         (("--rgb", rgb), "give --rgb with --depth"),
         (("--rgb", rgb, "--depth", depth, "--nyu", rgb), "or one of --list, --seven-scenes, --nyu, --kitti"),
         (("--nyu", tmp_path / "none"), "none: no such folder"),
-        (("cotraining", "--rgb", rgb, "--depth", depth), "cotraining learns from videos with known cameras"),
+        (
+            ("cotraining", "--rgb", rgb, "--depth", depth),
+            "cotraining learns from neighbouring frames, which these options do not describe: begin with weightsearch init cotraining_7scenes or weightsearch init cotraining_kitti",
+        ),
     ):
         with pytest.raises(WeightsearchError, match=message):
             begin(*words)

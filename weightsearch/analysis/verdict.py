@@ -24,22 +24,22 @@ Naive = Mapping[str, Mapping[str, Mapping[str, float]]]  # split -> trivial base
 
 @dataclass(frozen=True)
 class Contender:
-    """A set of weights. search: split -> objective -> value of its trial. fresh: split -> objective -> seed -> value of
-    its trainings with new seeds, which took no part in the selection."""
+    """A set of weights. search: split -> objective -> value of its trial. retrained: split -> objective -> seed ->
+    value of its trainings with new seeds, which took no part in the selection."""
 
     search: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    fresh: Mapping[str, Mapping[str, Mapping[int, float]]] = field(default_factory=dict)
+    retrained: Mapping[str, Mapping[str, Mapping[int, float]]] = field(default_factory=dict)
 
     def seeds(self, objective: str, split: str = VALIDATION) -> Mapping[int, float]:
-        return self.fresh.get(split, {}).get(objective, {})
+        return self.retrained.get(split, {}).get(objective, {})
 
     def searched(self, objective: str, split: str = VALIDATION) -> float | None:
         return self.search.get(split, {}).get(objective)
 
     def expected(self, objective: str, split: str = VALIDATION) -> float | None:
         """The mean over new seeds or, without any, the value of the search."""
-        fresh = list(self.seeds(objective, split).values())
-        return float(np.mean(fresh)) if fresh else self.searched(objective, split)
+        retrained = list(self.seeds(objective, split).values())
+        return float(np.mean(retrained)) if retrained else self.searched(objective, split)
 
 
 @dataclass(frozen=True)
@@ -146,9 +146,9 @@ class Verdict:
             values += f", {tested:.4g} against {theirs:.4g} on the test split"
         trivial = f"{comparison.name}, a trivial baseline that ignores the image"
         if not comparison.beaten:
-            remark_text = f" ({remark})" if first and remark and self.seeds < 2 else ""
-            text = f"{_capital(name)}{remark_text} is no better than {trivial}: {values}."
+            text = f"{_capital(name)} is no better than {trivial}: {values}."
             if first:
+                text += f" {_capital(remark)}." if remark and self.seeds < 2 else ""
                 text += (
                     " Until it is better, comparing weights means little: train longer, or look for a mistake in data, "
                     "network or loss."
@@ -169,8 +169,8 @@ class Verdict:
                 why = "It was trained with one seed, which shows no spread"
             if self.seeds:
                 why = "It was trained with one new seed, which shows no spread"
-            best_trial = f"{name}{f' ({remark})' if remark else ''}"
-            return Sentence(f"The best so far is {best_trial}. {why}; before relying on it: {compare}.")
+            remark_text = f" {_capital(remark)}." if remark else ""
+            return Sentence(f"The best so far is {name}.{remark_text} {why}; before relying on it: {compare}.")
         groups: dict[str, list[str]] = {}
         for label, comparison in self.baselines.items():
             words = f"“{label}”"

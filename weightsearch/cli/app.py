@@ -13,7 +13,7 @@ import typer.core
 
 from weightsearch.config import load_identity
 from weightsearch.errors import StoreMissing, WeightsearchError, hide
-from weightsearch.plugins import search_beside
+from weightsearch.plugins import find_plug_ins_in
 
 if TYPE_CHECKING:
     from weightsearch.data.source import SplitName
@@ -68,7 +68,7 @@ Split = Annotated[str, typer.Option(help="Split: train, validation or test.")]
 
 def located(path: Path) -> Path:
     """Return the path of a study file, and find plug-ins in its folder from now on."""
-    search_beside(path)
+    find_plug_ins_in(path.absolute().parent)
     return path
 
 

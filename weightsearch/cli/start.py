@@ -11,8 +11,8 @@ import typer
 from weightsearch.cli.app import app
 from weightsearch.config.descriptions import first_sentence
 from weightsearch.config.extends import shipped
-from weightsearch.config.json_schema import EDITORS, SCHEMA_FILE, json_schema, write_schema
-from weightsearch.console import out
+from weightsearch.config.json_schema import EDITORS, json_schema, write_schema
+from weightsearch.console import out, warn
 from weightsearch.errors import WeightsearchError, WriteError, command
 from weightsearch.files import write_text
 from weightsearch.plugins import known_words
@@ -49,7 +49,8 @@ def init(
 
     Without STUDY and data, list the shipped studies. With your own data (--rgb and --depth, --list, or a known data
     set) the study has the loss of STUDY, default silog: files are paired by their names, the depth's unit and range are
-    detected from its pixels, and lists and a study file are written.
+    detected from its pixels, and lists and a study file are written. study.schema.json is written beside the study,
+    for editors.
     """
     studies = shipped()
     if name is not None and name not in studies:
@@ -72,8 +73,11 @@ def init(
     else:
         target = _new(output or Path(f"{name}.yaml"))
         write_text(target, studies[name].read_text(encoding="utf-8"))
-    write_schema(target.absolute().parent)
-    out.print(f"{SCHEMA_FILE}: for editors that complete and check YAML", markup=False)
+    try:
+        if (schema_file := write_schema(target.parent)) is not None:
+            out.print(f"{schema_file}: for editors that complete and check YAML", markup=False)
+    except WriteError as error:
+        warn(str(error))
     out.print(f"{target}; next: {command('weightsearch', 'run', str(target))}", markup=False)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from weightsearch.api import own_folder, run_training
+from weightsearch.api import default_folder, run_training
 from weightsearch.cli.app import (
     AsJson,
     Config,
@@ -51,7 +51,7 @@ def train(
     """Train one configuration; resumes from its checkpoint."""
     configuration = load_configuration(located(config), sets or ())
     view = View(quiet=quiet)
-    folder = out_dir or own_folder(configuration)
+    folder = out_dir or default_folder(configuration)
     result = run_training(configuration, folder, device, view)
     view.line(metrics_line(result["metrics"], "validation"))
     view.line(f"{folder}: checkpoint.pt, config.yaml, metrics.json")

@@ -23,7 +23,7 @@ from weightsearch.errors import SearchError, TrialFailure
 from weightsearch.plugins import all_options
 from weightsearch.records import EpochRecord
 from weightsearch.search.cpus import CpuNote
-from weightsearch.search.trivial import NOTED, trivial_baselines
+from weightsearch.search.trivial import STORED_AS, trivial_baselines
 from weightsearch.study.store import CONTENT, StudyStore
 from weightsearch.study.summary import StudySummary, TrialSummary, summarise
 from weightsearch.training.checkpoint import essentials
@@ -275,7 +275,7 @@ def with_trivial(study: Compared, progress: Progress | None = None) -> Compared:
     """The study with its trivial baselines measured on both splits; databases of older versions lack the test split.
     New measurements are stored if `study.keep` is set."""
     base, config = study.config.base, study.store.config
-    missing = [split for split, name in NOTED.items() if name not in config]
+    missing = [split for split, name in STORED_AS.items() if name not in config]
     if not missing:
         return study
     dataset = open_dataset(base, progress=progress)
@@ -283,7 +283,7 @@ def with_trivial(study: Compared, progress: Progress | None = None) -> Compared:
     for split in missing:
         trivial[split] = trivial_baselines(dataset, base, split, study.summary.directions, progress)
         if study.keep:
-            study.store.note(NOTED[split], trivial[split])
+            study.store.note(STORED_AS[split], trivial[split])
     return replace(study, summary=replace(study.summary, naive=trivial["validation"], naive_test=trivial["test"]))
 
 
@@ -294,26 +294,26 @@ def verdict_of(study: Compared, entries: Sequence[Entry], objective: str) -> Ver
     if summary.best is None:
         return None
     mine = {entry.label: entry for entry in entries if entry.study == study.name and not entry.trivial}
-    best = _with_fresh(summary.contender(summary.best), mine.pop(BEST, None), objective)
+    best = _with_retrained(summary.contender(summary.best), mine.pop(BEST, None), objective)
     others: dict[str, Contender] = {}
     for label, trial in summary.baselines.items():
         entry = mine.pop(label, None)
         if trial.state == "COMPLETE" and trial.number != summary.best.number:
-            others[label] = _with_fresh(summary.contender(trial), entry, objective)
-    others |= {label: _with_fresh(Contender(), entry, objective) for label, entry in mine.items() if entry.seeds}
+            others[label] = _with_retrained(summary.contender(trial), entry, objective)
+    others |= {label: _with_retrained(Contender(), entry, objective) for label, entry in mine.items() if entry.seeds}
     return judge(best, others, summary.trivial, summary.directions)
 
 
-def _with_fresh(contender: Contender, entry: Entry | None, objective: str) -> Contender:
+def _with_retrained(contender: Contender, entry: Entry | None, objective: str) -> Contender:
     """The contender with the values of the seeds trained by this command."""
     if entry is None or not entry.seeds:
         return contender
-    fresh: dict[str, Mapping[str, Mapping[int, float]]] = dict(contender.fresh)
+    retrained: dict[str, Mapping[str, Mapping[int, float]]] = dict(contender.retrained)
     for split, values in entry.values.items():
-        before = fresh.get(split, {})
+        before = retrained.get(split, {})
         now = dict(before.get(objective, {})) | dict(zip(entry.seeds, values, strict=True))
-        fresh[split] = {**before, objective: now}
-    return Contender(contender.search, fresh)
+        retrained[split] = {**before, objective: now}
+    return Contender(contender.search, retrained)
 
 
 def train_candidate(

@@ -34,12 +34,18 @@ EXTENDS: Final = "A shipped study's name, or a study file: this file states only
 STORAGE: Final = "URL of the study's database: sqlite:///FILE or postgresql://... Default: sqlite:///NAME.db."
 
 
-def write_schema(folder: Path) -> None:
-    """Write the schema into the folder of a study file. A file of this name from another program is not replaced.
-    Raises WriteError."""
-    path, text = folder / SCHEMA_FILE, json.dumps(json_schema(), indent=1)
-    if not path.exists() or f'"title": "{TITLE}"' in path.read_text(encoding="utf-8", errors="replace"):
-        write_text(path, text + "\n")
+def write_schema(folder: Path) -> Path | None:
+    """Write the schema into the folder of a study file. Returns its path, or None if a file of this name from another
+    program is there, which is not replaced. Raises WriteError."""
+    path = folder / SCHEMA_FILE
+    try:
+        ours = not path.exists() or f'"title": "{TITLE}"' in path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        ours = False
+    if not ours:
+        return None
+    write_text(path, json.dumps(json_schema(), indent=1) + "\n")
+    return path
 
 
 def option_descriptions(kind: str, name: str) -> dict[str, str]:

@@ -239,21 +239,21 @@ def _comparison(summary: StudySummary, best: TrialSummary) -> Iterator[Table]:
     """A table for each objective, and another for its means over new seeds: the best trial compared with every
     baseline and with the trivial baselines that ignore the image, on both splits."""
     for name in summary.directions:
-        for fresh in (False, True):
-            splits = [split for split in SPLITS if not fresh or summary.contender(best).seeds(name, split)]
+        for retrained in (False, True):
+            splits = [split for split in SPLITS if not retrained or summary.contender(best).seeds(name, split)]
             if splits:
-                yield _compared(summary, best, name, splits, fresh=fresh)
+                yield _compared(summary, best, name, splits, retrained=retrained)
 
 
 def _compared(
-    summary: StudySummary, best: TrialSummary, objective: str, splits: Sequence[str], *, fresh: bool
+    summary: StudySummary, best: TrialSummary, objective: str, splits: Sequence[str], *, retrained: bool
 ) -> Table:
     table = Table(box=None, pad_edge=False)
-    table.add_column("new seeds" if fresh else "", no_wrap=True)
+    table.add_column("new seeds" if retrained else "", no_wrap=True)
     for split in splits:
         table.add_column(f"{objective} {split}", justify="right")
         table.add_column("best vs this", justify="right")
-    of_best = [_value(summary.contender(best), objective, split, fresh) for split in splits]
+    of_best = [_value(summary.contender(best), objective, split, retrained) for split in splits]
 
     def add(label: str, values: Sequence[float | None], state: str = "-") -> None:
         cells = [label]
@@ -264,7 +264,7 @@ def _compared(
 
     add("best", of_best)
     for label, trial in summary.baselines.items():
-        values = [_value(summary.contender(trial), objective, split, fresh) for split in splits]
+        values = [_value(summary.contender(trial), objective, split, retrained) for split in splits]
         add(label, values, "-" if trial.state == "COMPLETE" else trial.state)
     for label in dict.fromkeys(label for of in summary.trivial.values() for label in of):
         trivial = [summary.trivial[split].get(label, {}).get(objective) for split in splits]
@@ -273,7 +273,7 @@ def _compared(
     return table
 
 
-def _value(contender: Contender, objective: str, split: str, fresh: bool) -> float | None:
-    if not fresh:
+def _value(contender: Contender, objective: str, split: str, retrained: bool) -> float | None:
+    if not retrained:
         return contender.searched(objective, split)
     return contender.expected(objective, split) if contender.seeds(objective, split) else None

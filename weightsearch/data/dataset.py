@@ -156,11 +156,11 @@ def _number(name: str) -> str:
     """A content number in words. name: split and name of the number, such as `test depth`."""
     split, _, what = name.partition(" ")
     if what == DETAIL:
-        return f"mean difference of neighbouring pixels of the {split} pictures"
+        return f"mean difference of neighbouring pixels of the {split} images"
     if what in PLACED:
         return f"position-weighted mean of the {split} {what.removesuffix(' map')}"
     words = {"known": f"known share of the {split} depth", "depth": f"mean {split} depth"}
-    return words.get(what, f"mean {split} picture" if what == "picture" else name)
+    return words.get(what, f"mean {split} image" if what == "picture" else name)
 
 
 def _tolerance(name: str) -> float:

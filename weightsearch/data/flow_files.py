@@ -100,7 +100,7 @@ def _png(path: Path, data: bytes) -> NDArray[np.float32]:
     if [line.size for line in lines] != [3 * width] * height:
         raise DataError(f"{path}: a damaged PNG: {len(lines)} rows of pixels, its header says {height}")
     if file.read(1):
-        raise DataError(f"{path}: bytes after the picture's end")
+        raise DataError(f"{path}: bytes after the image's end")
     values = np.stack(lines).reshape(height, width, 3)
     flow = (values[:, :, :2].astype(np.float32) - np.float32(ZERO)) / np.float32(STEPS)
     flow[values[:, :, 2] == 0] = np.nan

@@ -41,7 +41,7 @@ def read_colour(path: Path) -> NDArray[np.uint8]:
     """Read an RGB image, [H, W, 3]. Raises DataError for a file that is missing, truncated or not an 8-bit image."""
     picture = _decode(path)
     if picture.mode in DEEP:
-        raise DataError(f"{path}: a grey picture of 16 bits, expected colour; is it the depth?")
+        raise DataError(f"{path}: a grey image of 16 bits, expected colour; is it the depth?")
     return np.asarray(picture.convert("RGB"), dtype=np.uint8)
 
 
@@ -49,7 +49,7 @@ def read_uint16(path: Path) -> NDArray[np.uint16]:
     """Read a single-channel 16-bit image, [H, W]. Raises DataError for anything else."""
     picture = _decode(path)
     if picture.mode not in DEEP:
-        raise DataError(f"{path}: expected a 16-bit depth picture, found mode {picture.mode}")
+        raise DataError(f"{path}: expected a 16-bit depth map, found mode {picture.mode}")
     values = np.asarray(picture)
     if values.size and (values.min() < 0 or values.max() > 65535):
         raise DataError(f"{path}: values {values.min()} to {values.max()} are outside 16 bits")
@@ -79,7 +79,7 @@ def _decode(path: Path) -> Image.Image:
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except UnidentifiedImageError:
-        raise DataError(f"{path}: not a picture, or its beginning is damaged") from None
+        raise DataError(f"{path}: not an image, or its beginning is damaged") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: {' '.join(str(error).split()) or type(error).__name__}") from None
 
@@ -94,7 +94,7 @@ def check_orientation(path: Path, picture: Image.Image) -> None:
     if orientation in TURNED:
         raise DataError(
             f"{path}: its EXIF tag Orientation is {orientation}: shown {TURNED[orientation]} from the pixels as they "
-            "are stored. Depth has no such tag, so the two may not fit: write the picture anew with its pixels turned "
+            "are stored. Depth has no such tag, so the two may not fit: write the image again with its pixels turned "
             "(Pillow's ImageOps.exif_transpose), or remove the tag if the pixels already lie as the depth does"
         )
 

@@ -144,9 +144,10 @@ class Sway:
 
 @dataclass(frozen=True)
 class Orbit:
-    """An object that circles a room with the camera's rotation and oscillates on its path. If `pace` is an integer, the
-    path closes after 2 pi / TURNING frames. angle, radius, height: its mean position, radians from the camera's mean
-    direction, and metres. sway: oscillation of these three. spin: radians per frame."""
+    """An object that circles a room with the camera's rotation and oscillates on its path. If the camera's pace (option
+    `pace` of the data set) is an integer, the path closes after 2 pi / TURNING frames. angle, radius, height: its mean
+    position, radians from the camera's mean direction, and metres. sway: oscillation of these three. spin: radians per
+    frame."""
 
     shape: Shape
     angle: float

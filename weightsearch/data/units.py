@@ -70,11 +70,13 @@ def unknown(values: NDArray[Any], *, holes: bool = True) -> NDArray[np.bool_]:
 def to_metres(values: NDArray[Any], unit: Unit, *, holes: bool = True) -> NDArray[np.float32]:
     """Stored depth as float32 metres, 0 where unknown. holes: the largest value of an integer type means unknown; False
     for inverse depth, whose largest value is the nearest depth. Negative numbers are not changed."""
-    metres = values.astype(np.float32)
     scale = unit.of(stored_as(values))
-    if scale != 1:
-        metres = metres / np.float32(scale)
-    return np.where(unknown(values, holes=holes), np.float32(0), metres)
+    with np.errstate(over="ignore"):
+        metres = values.astype(np.float32)
+        if scale != 1:
+            metres = metres / np.float32(scale)
+    overflown = np.isposinf(metres)  # numbers beyond float32 mean infinity, too
+    return np.where(unknown(values, holes=holes) | overflown, np.float32(0), metres)
 
 
 def convention(units: float) -> str:

@@ -29,9 +29,9 @@ class CriterionResult:
     detached. output_gradients: norm of each weighted term's gradient at the network's outputs, [K]; filled in by the
     backward pass, as multiples of its initial factor; 0 before it and for terms of weight 0. weighted: the weighted
     terms, None for terms of weight 0. outputs: the network's outputs that have a gradient, each once, in the network's
-    precision. heads: the terms' gradients at the heads, if these are not the outputs themselves. heads_known: whether
-    heads are defined. empty: mask of the terms whose masked means had no pixel, so that their value has no meaning,
-    [K] bool; False for terms without a masked mean."""
+    precision. heads: the terms' gradients at the heads, if these are not the outputs themselves. heads_measured:
+    whether gradients at the heads are measured. empty: mask of the terms whose masked means had no pixel, so that their
+    value has no meaning, [K] bool; False for terms without a masked mean."""
 
     total: Tensor
     values: Tensor
@@ -40,14 +40,14 @@ class CriterionResult:
     outputs: tuple[Tensor, ...]
     empty: Tensor
     heads: HeadGradients | None = None
-    heads_known: bool = False
+    heads_measured: bool = False
 
     @property
     def head_gradients(self) -> Tensor | None:
         """As output_gradients, but at the heads: the outputs that are not computed from other outputs. None if heads
         are not defined or not measured."""
         if self.heads is None:
-            return self.output_gradients if self.heads_known else None
+            return self.output_gradients if self.heads_measured else None
         return None if self.heads.failed else self.heads.norms(self.output_gradients)
 
     def forget(self) -> None:

@@ -42,7 +42,7 @@ def _metrics() -> Iterator[FlowMetric]:
         (KIND_EPE, "px", "mean length of predicted - true flow"),
         (KIND_F1, "%", "share of pixels whose flow is wrong by more than 3 px and more than 5 % of its length"),
     ):
-        for visible, where in ((False, ""), (True, ", over pixels that stay in the picture")):
+        for visible, where in ((False, ""), (True, ", over pixels that stay in the image")):
             for moving, suffix, which in (
                 (None, "", ""),
                 (False, "_static", ", that stand still"),

@@ -77,7 +77,7 @@ def misfit(crop: str, sizes: Iterable[Size]) -> str | None:
     height, width = others[0]
     more = f" and {len(others) - 1} more sizes" if len(others) > 1 else ""
     return (
-        f"evaluation.crop {crop} is made for pictures of {made_for[1]}x{made_for[0]} pixels (width x height); this "
+        f"evaluation.crop {crop} is made for images of {made_for[1]}x{made_for[0]} pixels (width x height); this "
         f"data set has {width}x{height}{more}, of other proportions: the crop keeps another part of them, and the "
         "numbers cannot be compared with published ones"
     )

@@ -10,10 +10,10 @@ from weightsearch.data.dataset import Dataset
 from weightsearch.data.reading import Progress
 from weightsearch.data.source import SplitName
 from weightsearch.study.store import NAIVE, NAIVE_ON_TEST
-from weightsearch.training.naive import TOLD, naive_metrics
+from weightsearch.training.naive import USE_TRUTH, naive_metrics
 from weightsearch.training.protocols import protocol_of
 
-NOTED: Final[dict[SplitName, str]] = {"validation": NAIVE, "test": NAIVE_ON_TEST}  # split -> name in the database
+STORED_AS: Final[dict[SplitName, str]] = {"validation": NAIVE, "test": NAIVE_ON_TEST}  # split -> name in the database
 
 
 def trivial_baselines(
@@ -31,5 +31,5 @@ def trivial_baselines(
     return {
         name: {objective: value for objective, value in values.items() if objective in objectives}
         for name, values in metrics.items()
-        if name not in TOLD and any(objective in objectives for objective in values)
+        if name not in USE_TRUTH and any(objective in objectives for objective in values)
     }

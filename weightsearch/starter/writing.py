@@ -68,8 +68,8 @@ def write_own_study(template: str, chosen: Chosen, target: Path) -> list[str]:
     if read_study(studies[template]).tree["data"].get("neighbours"):
         ready = [name for name in studies if name.startswith(f"{template}_")] or [template]
         raise DataError(
-            f"{template} learns from videos with known cameras, which these options do not describe: begin with "
-            f"{' or '.join(f'weightsearch init {name}' for name in ready)}, and set data.root"
+            f"{template} learns from neighbouring frames, which these options do not describe: begin with "
+            f"{' or '.join(f'weightsearch init {name}' for name in ready)}, whose comment says what the data needs"
         )
     gpu = _has_gpu()
     if chosen.option in DATA_SETS:

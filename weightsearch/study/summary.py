@@ -41,10 +41,9 @@ class StudySummary:
     best: COMPLETE trial with the best first objective, on the front if tied; None without a COMPLETE trial. front:
     Pareto-optimal trials, by number (with one objective, the best trial only). naive: name -> objective -> value on the
     validation split, of trivial baselines that ignore the image. naive_test: the same on the test split, empty in
-    studies of older versions. tested: trial -> metrics on the test split. fresh: trial -> split -> metric -> seed ->
-    value, of trainings with new seeds. data_warnings: on the unit of the depth and the crop. call: study file and
-    overrides, for commands in messages. hosts: host of each running trial. drivers: drivers that run the study now.
-    """
+    studies of older versions. tested: trial -> metrics on the test split. retrained: trial -> split -> metric -> seed
+    -> value, of trainings with new seeds. data_warnings: on the unit of the depth and the crop. call: study file and
+    overrides, for commands in messages. hosts: host of each running trial. drivers: drivers that run the study now."""
 
     study: str
     directions: dict[str, str]
@@ -56,7 +55,7 @@ class StudySummary:
     naive: dict[str, dict[str, float]]
     naive_test: dict[str, dict[str, float]] = field(default_factory=dict)
     tested: dict[int, dict[str, float]] = field(default_factory=dict)
-    fresh: dict[int, dict[str, dict[str, dict[int, float]]]] = field(default_factory=dict)
+    retrained: dict[int, dict[str, dict[str, dict[int, float]]]] = field(default_factory=dict)
     data_warnings: tuple[str, ...] = ()
     call: tuple[str, ...] = CALL
     hosts: dict[int, str] = field(default_factory=dict)
@@ -70,7 +69,7 @@ class StudySummary:
     def contender(self, trial: TrialSummary) -> Contender:
         """Values of a COMPLETE trial in the search and with new seeds."""
         return Contender(
-            {VALIDATION: trial.values, TEST: self.tested.get(trial.number, {})}, self.fresh.get(trial.number, {})
+            {VALIDATION: trial.values, TEST: self.tested.get(trial.number, {})}, self.retrained.get(trial.number, {})
         )
 
     def verdict(self) -> Verdict | None:
@@ -154,7 +153,7 @@ def summarise(store: StudyStore) -> StudySummary:
         naive=dict(store.config.get(NAIVE, {})),
         naive_test=dict(store.config.get(NAIVE_ON_TEST, {})),
         tested=store.tested(),
-        fresh=store.fresh(),
+        retrained=store.retrained(),
         data_warnings=tuple(store.config.get(WARNINGS, {}).get("lines", ())),
         call=store.call,
         hosts=store.hosts(),

@@ -157,7 +157,7 @@ class StudyTrials:
             metrics.setdefault(number, {})[parts(name)[1]] = _or_nan(value)
         return metrics
 
-    def fresh(self) -> dict[int, dict[str, dict[str, dict[int, float]]]]:
+    def retrained(self) -> dict[int, dict[str, dict[str, dict[int, float]]]]:
         """Trial number -> split -> metric -> seed -> value, of trials that were trained again with new seeds."""
         values: dict[int, dict[str, dict[str, dict[int, float]]]] = {}
         columns = ("split", "metric", "seed", "value")

@@ -24,9 +24,11 @@ def new_seed_values(report: ReportData, trial: int, objective: str) -> dict[int,
 
 def shown_value(report: ReportData, trial: int, objective: str) -> str:
     """Format a trial's value of an objective: the mean over two or more new seeds, else the value of the search."""
-    fresh = list(new_seed_values(report, trial, objective).values())
-    if len(fresh) > 1:
-        return f"{number(statistics.fmean(fresh))} ± {number(statistics.stdev(fresh), 2)} ({len(fresh)} seeds)"
+    retrained = list(new_seed_values(report, trial, objective).values())
+    if len(retrained) > 1:
+        return (
+            f"{number(statistics.fmean(retrained))} ± {number(statistics.stdev(retrained), 2)} ({len(retrained)} seeds)"
+        )
     values = next(summary.values for summary in report.summary.trials if summary.number == trial)
     return number(values[objective])
 

@@ -21,7 +21,7 @@ from weightsearch.training.scores import Predicted, knows_depth, score
 
 Predictor = Callable[[Batch, slice], Predicted]
 
-TOLD: Final = ("last_motion",)  # baselines that use ground truth of the split
+USE_TRUTH: Final = ("last_motion",)  # baselines that use ground truth of the split
 DEPTHS: Final = 1000  # most training frames used for the depth baselines
 
 

@@ -39,7 +39,7 @@ VIRIDIS: Final = ("440154", "482878", "3e4989", "31688e", "26828e", "1f9e89", "3
 MAGMA: Final = ("000004", "180f3d", "440f76", "721f81", "9e2f7f", "cd4071", "f1605d", "fd9668", "feca8d", "fcfdbf")
 UNKNOWN: Final = (128, 128, 128)
 
-EVER: Final = 2**31  # an epoch after any warm-up
+AFTER_WARMUP: Final = 2**31  # an epoch after any warm-up
 Drawn = dict[
     str, tuple[Image.Image, float, float]
 ]  # kind -> (picture, low, high); low, high: values at the ends of the colour scale
@@ -145,7 +145,7 @@ def _of_motion(
         drawn["true flow"] = (flow_picture(seen, longest).resize(image.size), 0.0, longest)
     drawn["flow"] = (flow_picture(flow, longest).resize(image.size), 0.0, longest)
     if masking is not None:
-        mask = masking(prediction, batch, EVER).rigid_pixels[0, 0, 0].cpu().numpy()
+        mask = masking(prediction, batch, AFTER_WARMUP).rigid_pixels[0, 0, 0].cpu().numpy()
         drawn["left out"] = (mask_picture(image, mask), 0.0, float(1 - mask.mean()))
     return drawn
 

@@ -38,10 +38,9 @@ Clock = Callable[[], float]
 class Account:
     """Allowed and actual cost of probes, over all trainings of a process. budget: share of the time without probes.
 
-    A probe is due when the time so far pays for it, so that the cost never exceeds the budget, even if trials are
-    pruned after one epoch. seconds: time of completed epochs, including probes. steps: steps of completed epochs.
-    spent: time of probes. cost: time of the last probe, None before the first.
-    """
+    A probe is due when the time so far pays for its estimated cost: the sum stays within the budget up to the error of
+    the estimate, even if trials are pruned after one epoch. seconds: time of completed epochs, including probes. steps:
+    steps of completed epochs. spent: time of probes. cost: time of the last probe, None before the first."""
 
     budget: float
     seconds: float = 0.0

@@ -15,7 +15,7 @@ from weightsearch.training.measures.measure import Step
 from weightsearch.training.measures.registry import measures
 from weightsearch.training.measures.terms import Terms
 
-NEVER: Final = 2**62
+NO_STEP: Final = 2**62
 
 
 class Recorder:
@@ -27,7 +27,7 @@ class Recorder:
         self.terms = cast(Terms, self.measures["terms"])
         self.empty = torch.zeros((), dtype=torch.int64, device=device)
         count = len(self.names)
-        self.first_bad = torch.full((2 * count + 1,), NEVER, dtype=torch.int64, device=device)
+        self.first_bad = torch.full((2 * count + 1,), NO_STEP, dtype=torch.int64, device=device)
         used = self.terms.weights > 0
         self.watched = torch.cat([used, used, torch.ones(1, dtype=torch.bool, device=device)])
         self.steps = 0
@@ -47,7 +47,7 @@ class Recorder:
         """Raise TrialFailure, which names the term, if a value was not finite. Waits for the device."""
         first = self.first_bad.tolist()
         step = min(first)
-        if step == NEVER:
+        if step == NO_STEP:
             return
         count, position = len(self.names), first.index(step)
         where = f"in epoch {epoch}, step {step + 1}"

@@ -80,7 +80,7 @@ def self_supervised(configuration: Configuration) -> Configuration:
     if masking is not None and masking.ground_truth is not None:
         path, value = masking.ground_truth
         raise OptionError(
-            path, f"found {value!r}, which is ground truth; refinement may not see it: choose another value"
+            path, f"found {value!r}, which is ground truth; refinement may not see it: set none, or another method"
         )
     return configuration.model_copy(update={"loss": allowed})
 

@@ -193,8 +193,9 @@ def test_a_best_that_loses_to_a_trivial_baseline_is_said_once():
     found = judge(contender(0.3), {"published": contender(0.4)}, TRIVIAL, {"abs_rel": "minimize"})
     (only,) = found.sentences("the baseline “equal”", "no searched trial has a better abs_rel", trials=3)
     assert only.text.startswith(
-        "The baseline “equal” (no searched trial has a better abs_rel) is no better than constant_depth, a trivial"
+        "The baseline “equal” is no better than constant_depth, a trivial baseline that ignores the image: "
     )
+    assert ". No searched trial has a better abs_rel. Until it is better" in only.text
     assert only.text.count("Until it is better") == 1
     assert "compare" not in only.text
     two = Contender({"validation": {"abs_rel": 0.3, "a1": 0.5}})

@@ -52,7 +52,7 @@ def test_every_bad_file_is_named_and_the_rest_still_counts(tiny, tmp_path):
     assert (video.frames, video.of, video.sizes) == (18, 20, ((24, 32), (48, 64)))
     text = "\n".join(found.problems)
     assert len(found.problems) == 5
-    assert "frame-000003.color.png: not a picture" in text
+    assert "frame-000003.color.png: not an image" in text
     assert "frame-000004" in text
     assert "frame-000005.color.png: 32x24 pixels, its video has 64x48" in text
     assert "frame-000005.color.png: no pixel's depth is known" in text
@@ -172,7 +172,7 @@ def test_the_command_tells_flow_gaps_and_an_evaluation_made_for_other_pictures(t
     assert "train 14, validation 1, test 1 frames" in out
     assert "4 frames are left out at the cuts (data.split.gap 2)" in out
     assert "20 frames in all" in out
-    assert "evaluation.crop garg is made for pictures of 1242x375 pixels" in err
+    assert "evaluation.crop garg is made for images of 1242x375 pixels" in err
     assert said(data, "evaluation=nyu")[1] == ""
     pairs(tiny, tmp_path, str(data_root / "flow" / "rubberwhale" / "flow_gt.flo"), data_root)
     data = f"data={{name: flow_pairs, root: '{tmp_path}', train: p.txt, validation: p.txt, size: [32, 48], min_depth: 1, max_depth: 2, neighbours: [1]}}"

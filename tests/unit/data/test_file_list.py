@@ -88,9 +88,9 @@ def test_bad_depth_is_named(tmp_path):
     for index, message in enumerate(
         (
             r"three.npy: expected an array \[H, W\]",
-            r"small.npy: 16x12 pixels, its colour picture has 32x24",
+            r"small.npy: 16x12 pixels, its RGB image has 32x24",
             "broken.npy: ",
-            "eight.png: expected a 16-bit depth picture, found mode L",
+            "eight.png: expected a 16-bit depth map, found mode L",
             "missing.npy: no such file",
         )
     ):

@@ -164,7 +164,7 @@ PNG = png_bytes(some_values())
         ("a.png", b"hello, I am a text", "not a PNG, or its beginning is damaged"),
         ("a.png", PNG[:-13], "a damaged PNG: "),
         ("a.png", PNG[: len(PNG) // 2], "a damaged PNG: .*too short"),
-        ("a.png", PNG + b"\0", "bytes after the picture's end"),
+        ("a.png", PNG + b"\0", "bytes after the image's end"),
         ("a.png", png_bytes(some_values(), rows=4), "a damaged PNG: 4 rows of pixels, its header says 5"),
         ("a.png", png_bytes(some_values(), rows=0), "a damaged PNG: 0 rows of pixels, its header says 5"),
         (

@@ -16,7 +16,7 @@ def test_uint16_is_read_to_the_last_bit(tmp_path):
 
 def test_eight_bit_depth_is_refused(tmp_path):
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "d.png")
-    with pytest.raises(DataError, match=r"d.png: expected a 16-bit depth picture, found mode L"):
+    with pytest.raises(DataError, match=r"d.png: expected a 16-bit depth map, found mode L"):
         read_uint16(tmp_path / "d.png")
 
 
@@ -28,7 +28,7 @@ def test_damaged_files_are_named(tmp_path):
     with pytest.raises(DataError, match=r"c.jpg: .*truncated"):
         read_colour(tmp_path / "c.jpg")
     (tmp_path / "text.png").write_text("hello")
-    with pytest.raises(DataError, match=r"text.png: not a picture"):
+    with pytest.raises(DataError, match=r"text.png: not an image"):
         read_colour(tmp_path / "text.png")
     (tmp_path / "empty.png").write_bytes(b"")
     with pytest.raises(DataError, match=r"empty.png"):

@@ -180,7 +180,7 @@ def test_a_list_of_pictures_with_intrinsics_is_a_video_a_folder(tmp_path, data_r
     for other in ("0.81 0 0.51\n0 1.08 0.53\n0 0 1\n", "1037.8 0 651.2\n0 1039 507.4\n0 0 1\n"):
         (tmp_path / "K.txt").write_text(other)  # in shares of the picture, and of one twice as large
         elsewhere = FileList(root=tmp_path, train="train.txt", intrinsics="K.txt", neighbours=(-1, 1))
-        with pytest.raises(DataError, match=r"K\.txt: focal lengths .* are not those of pictures of 640x480 pixels"):
+        with pytest.raises(DataError, match=r"K\.txt: focal lengths .* are not those of images of 640x480 pixels"):
             elsewhere.read(0, 0)
     (tmp_path / "K.txt").write_text("518.9 0\n0 519.5\n")
     with pytest.raises(DataError, match=r"K\.txt: expected intrinsics in pixels, three rows"):

@@ -59,7 +59,7 @@ def test_a_frame_is_one_frame_whatever_pictures_there_are_of_it(tmp_path):
 def test_depth_is_not_taken_for_colour(tmp_path):
     folder = make_scene(tmp_path)
     (folder / "frame-000001.depth.png").replace(folder / "frame-000001.color.png")
-    with pytest.raises(DataError, match=r"frame-000001.color.png: a grey picture of 16 bits, expected colour"):
+    with pytest.raises(DataError, match=r"frame-000001.color.png: a grey image of 16 bits, expected colour"):
         SevenScenes(root=tmp_path).read(0, 1)
 
 
@@ -76,5 +76,5 @@ def test_what_is_missing_is_named(tmp_path):
     with pytest.raises(DataError, match=r"frame-000002.pose.txt: expected 16 numbers, found 3"):
         SevenScenes(root=tmp_path).read(0, 2)
     Image.fromarray(np.zeros((10, 10), np.uint16)).save(folder / "frame-000000.depth.png")
-    with pytest.raises(DataError, match=r"frame-000000.depth.png: 10x10 pixels, its colour picture has 64x48"):
+    with pytest.raises(DataError, match=r"frame-000000.depth.png: 10x10 pixels, its RGB image has 64x48"):
         SevenScenes(root=tmp_path).read(0, 0)

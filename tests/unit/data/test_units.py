@@ -85,3 +85,9 @@ def test_data_sets_say_their_unit_and_others_have_the_usual_one(data_root):
     assert unit_of(type("Mine", (), {"unit": "mm"})()) == Unit()
     assert convention(5000) == "5000 units per metre (TUM RGB-D)"
     assert convention(7) == "7 units per metre"
+
+
+def test_floats_beyond_float32_are_unknown_like_infinity():
+    values = np.array([[1.7e308, 1e39, np.inf, 2.0]])
+    assert to_metres(values, Unit()).tolist() == [[0, 0, 0, 2]]
+    assert to_metres(np.array([[3e38, 2.0]], np.float32), Unit(floats=0.25)).tolist() == [[0, 8]]

@@ -341,7 +341,7 @@ def test_a_crop_on_pictures_that_it_is_not_made_for_is_told():
     text = misfit("garg", [(375, 1242), (480, 480), (480, 640)])
     assert text is not None
     assert text.startswith(
-        "evaluation.crop garg is made for pictures of 1242x375 pixels (width x height); this data set "
+        "evaluation.crop garg is made for images of 1242x375 pixels (width x height); this data set "
     )
     assert "has 480x480 and 1 more sizes, of other proportions" in text
     assert "cannot be compared with published ones" in text

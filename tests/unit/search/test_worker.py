@@ -102,7 +102,7 @@ def test_pictures_that_were_changed_by_noise_or_compression_are_refused(scene, t
     if not refused:
         assert worker(scene, tmp_path, began_with).step()["done"]
         return
-    with pytest.raises(ChangedDataError, match=r"mean difference of neighbouring pixels of the train pictures"):
+    with pytest.raises(ChangedDataError, match=r"mean difference of neighbouring pixels of the train images"):
         worker(scene, tmp_path, began_with).step()
 
 

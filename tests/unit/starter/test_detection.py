@@ -84,7 +84,7 @@ def test_depth_of_another_size_than_its_image_is_refused(tmp_path):
 def test_an_eight_bit_picture_is_no_depth_map(tmp_path):
     found = pairs(tmp_path)
     Image.fromarray(np.zeros((48, 64), np.uint8)).save(found[0][1])
-    with pytest.raises(DataError, match=r"0\.png: expected a 16-bit depth picture"):
+    with pytest.raises(DataError, match=r"0\.png: expected a 16-bit depth map"):
         detect(found)
 
 

@@ -73,7 +73,7 @@ def test_fresh_seeds_and_test_metrics_are_read_for_the_verdict(writer, store):
         store.confirm(3, seed, {"validation": {"abs_rel": value}, "test": {"abs_rel": value + 0.1}})
     summary = summarise(store)
     assert summary.tested == {3: {"abs_rel": 0.41, "rmse": 1.0}}
-    assert summary.fresh[3]["test"]["abs_rel"] == {0: 0.6, 1: 0.61}
+    assert summary.retrained[3]["test"]["abs_rel"] == {0: 0.6, 1: 0.61}
     assert summary.verdict().seeds == 2
 
 

@@ -93,7 +93,7 @@ def test_what_was_left_out_is_what_the_distributions_say(sections, label, low, h
     row = rows(sections["rebalancing"])[label]
     static, moving = within(low, high), max(0.0, moved(low, high))
     kept = 0.9 * static + 0.1 * moving
-    assert percent(row["pixels of depth"]) == pytest.approx(kept, abs=0.02)
+    assert percent(row["used by depth and pose"]) == pytest.approx(kept, abs=0.02)
     assert percent(row["recall"]) == pytest.approx(1 - moving, abs=0.03)
     assert percent(row["precision"]) == pytest.approx(0.1 * (1 - moving) / (1 - kept), abs=0.03)
 
@@ -107,7 +107,7 @@ def test_what_was_left_out_is_told_in_words(found, sections):
     assert f"{100 * last['recall']:.0f} % of the moving pixels were excluded" in text
     assert f"{100 * last['precision']:.0f} % of the excluded pixels moved." in text
     none = rows(section)["none"]
-    assert (none["pixels of depth"], none["precision"], none["recall"]) == ("100 %", "–", "0 %")
+    assert (none["used by depth and pose"], none["precision"], none["recall"]) == ("100 %", "–", "0 %")
 
 
 def test_the_distributions_are_drawn_with_their_mode_and_limits(sections):
@@ -180,7 +180,7 @@ def test_theory_is_weighed_against_what_was_measured(sections):
     )
     assert (data["needed"] > data["needed_measured"]).all()
     row = rows(section)["wide"]
-    assert row["better by the normal threshold"] == row["better by the measured one"] == "Delta < 0"
+    assert row["better by the normal threshold"] == row["better by the measured threshold"] == "Delta < 0"
     text = " ".join(section.text)
     assert "says that the rule Delta < 0 leaves the lower error" in text
     assert f"V was the better choice in 0 of {EPOCHS} epochs" in text
@@ -217,7 +217,7 @@ def test_without_the_truth_there_is_one_distribution_and_no_detection(tmp_path):
     url = f"sqlite:///{tmp_path}/s.db"
     synthetic(url, 2, states=["COMPLETE"], baselines={}, rebalance={**SECTION, "eta": 0.05}, known=False)
     sections = {section.name: section for section in chosen_sections(findings(url), OF_REBALANCING)}
-    assert list(sections["rebalancing"].figures) == ["all", "kept"]
+    assert list(sections["rebalancing"].figures) == ["all", "shares"]
     assert sections["rebalancing"].captions["all"] == "Delta over training: all pixels"
     assert "excluded" not in sections["rebalancing"].text[1]
     assert rows(sections["rebalancing"])["best"]["recall"] == "–"

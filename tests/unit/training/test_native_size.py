@@ -213,7 +213,7 @@ def test_pictures_that_the_preset_is_not_made_for_are_told(mixed, tmp_path):
     evaluate_predictions(mixed, tmp_path / "maps.npy", "test", Meaning(), note=told.append)
     assert len(told) == 2  # of the crop, and of what is no depth of this scene
     assert (
-        "evaluation.crop garg is made for pictures of 1242x375 pixels (width x height); this data set has 74x74"
+        "evaluation.crop garg is made for images of 1242x375 pixels (width x height); this data set has 74x74"
         in told[0]
     )
     assert open_dataset(mixed).sizes("test") == {(74, 74)}

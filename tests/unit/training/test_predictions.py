@@ -273,7 +273,7 @@ def test_predictions_cut_to_a_crop_count_as_whole_ones_do(tiny, tmp_path, crop):
     told: list[str] = []
     expected = evaluate_predictions(found, tmp_path / "whole.npy", "test", Meaning(), note=told.append)[0]
     (other_pictures,) = told  # Large is as NYU and KITTI are not
-    assert other_pictures.startswith(f"warning: evaluation.crop {crop} is made for pictures of ")
+    assert other_pictures.startswith(f"warning: evaluation.crop {crop} is made for images of ")
     told.clear()
     assert evaluate_predictions(found, tmp_path / "part.npy", "test", Meaning(), note=told.append)[0] == expected
     assert told == [

@@ -135,7 +135,7 @@ class FileList:
             depth = read_depth(entry.depth, self.unit)
         if depth.shape != (height, width):
             raise DataError(
-                f"{entry.depth}: {depth.shape[1]}x{depth.shape[0]} pixels, its colour picture has {width}x{height}"
+                f"{entry.depth}: {depth.shape[1]}x{depth.shape[0]} pixels, its RGB image has {width}x{height}"
             )
         if self.camera is not None:
             matrix = self.camera.of((height, width))
@@ -212,7 +212,7 @@ def _videos(entries: Sequence[Entry]) -> list[tuple[str, list[Entry]]]:
         before, entry = entries[error.index - 1 : error.index + 1]
         raise DataError(
             f"{entry.place}: {entry.colour.name} stands after {before.colour.name}; with data.neighbours the "
-            "pictures of a video must stand in the order in which they were taken: sort the list"
+            "images of a video must be in the order in which they were taken: sort the list"
         ) from None
     parents = [entries[run[0]].colour.parent for run in runs]
     return [
@@ -236,7 +236,7 @@ class CameraFile:
         if min(fx / width, fy / height) < SHORTEST or not (0 <= cx < width and 0 <= cy < height):
             raise DataError(
                 f"{self.path}: focal lengths {fx:g} and {fy:g} and a principal point ({cx:g}, {cy:g}) are not those of "
-                f"pictures of {width}x{height} pixels; intrinsics are in pixels of the files' own size"
+                f"images of {width}x{height} pixels; intrinsics are in pixels of the files' own size"
             )
         return self.intrinsics.copy()
 

@@ -52,7 +52,7 @@ class FlowPairs:
         neighbours: tuple[int, ...] = (),
     ) -> None:
         if neighbours != (1,):
-            raise OptionError("neighbours", f"must be [1], from the first picture to the second; found {[*neighbours]}")
+            raise OptionError("neighbours", f"must be [1], from the first image to the second; found {[*neighbours]}")
         self.camera = None if intrinsics is None else CameraFile(root / intrinsics)
         names: dict[SplitName, str | None] = {"train": train, "validation": validation, "test": test}
         self.lists: list[Path] = []

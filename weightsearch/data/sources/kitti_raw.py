@@ -54,7 +54,7 @@ class KittiRaw:
     Depth is sparse: about 4 % of the pixels for one laser scan. Poses are unknown.
     """
 
-    ground_truth: ClassVar = ("depth", "pose")
+    ground_truth: ClassVar = ("depth",)
 
     unit = Unit(integers=256.0)
 
@@ -166,7 +166,7 @@ class KittiRaw:
         elif file.suffix == ".png":
             raw = read_uint16(file)
             if raw.shape != size:
-                raise DataError(f"{file}: {raw.shape[1]}x{raw.shape[0]} pixels, its picture has {size[1]}x{size[0]}")
+                raise DataError(f"{file}: {raw.shape[1]}x{raw.shape[0]} pixels, its image has {size[1]}x{size[0]}")
             depth = to_metres(raw, self.unit)
         else:
             depth = (published if self.published else project)(read_scan(file), velodyne_to_image(date, camera), size)

@@ -158,7 +158,7 @@ class _Folders:
         image, raw = read_colour(picture), read_uint16(_depth_of(picture))
         if raw.shape != image.shape[:2]:
             raise DataError(
-                f"{_depth_of(picture)}: {raw.shape[1]}x{raw.shape[0]} pixels, its colour picture has "
+                f"{_depth_of(picture)}: {raw.shape[1]}x{raw.shape[0]} pixels, its RGB image has "
                 f"{image.shape[1]}x{image.shape[0]}"
             )
         depth = to_metres(raw, Nyu.unit)

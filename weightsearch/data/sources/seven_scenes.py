@@ -50,7 +50,7 @@ class SevenScenes:
 
     @cached_property
     def _frames(self) -> dict[str, list[Path]]:
-        """Sequence -> the colour pictures of its frames, in order."""
+        """Sequence -> the RGB images of its frames, in order."""
         names = self.names
         if names is None:
             names = sorted(folder.name for folder in self.root.glob("seq-*") if folder.is_dir())
@@ -84,7 +84,7 @@ class SevenScenes:
         raw = read_uint16(depth_file)
         if raw.shape != image.shape[:2]:
             raise DataError(
-                f"{depth_file}: {raw.shape[1]}x{raw.shape[0]} pixels, its colour picture has "
+                f"{depth_file}: {raw.shape[1]}x{raw.shape[0]} pixels, its RGB image has "
                 f"{image.shape[1]}x{image.shape[0]}"
             )
         height, width = raw.shape

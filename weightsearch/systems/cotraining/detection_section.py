@@ -34,7 +34,7 @@ def detection_section(report: ReportData) -> Section | None:
         return None
     if not trials:
         return Section("detection", title, [NOTHING])
-    if not all(trial.has_moving for trial in trials):
+    if not all(trial.has_moving_truth for trial in trials):
         return Section("detection", title, ["The data set has no ground truth of moving pixels."])
     measured = {trial.label: _measured(trial) for trial in trials}
     text = [

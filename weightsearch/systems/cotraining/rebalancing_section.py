@@ -63,7 +63,7 @@ class Trial:
         return [limit.where(after) for limit in of_method.get(self.options.method, [])]
 
     @property
-    def has_moving(self) -> bool:
+    def has_moving_truth(self) -> bool:
         """True if ground truth of moving pixels is available in every epoch."""
         return bool((self.rows["moving_known"] > 0).all())
 
@@ -135,24 +135,24 @@ def rebalancing_section(report: ReportData) -> Section | None:
         "a pixel better, as at moving objects. Depth and pose learn from the pixels that the method does not exclude.",
         _learned_from(trials[0]),
     ]
-    labelled = all(trial.has_moving for trial in trials)
+    labelled = all(trial.has_moving_truth for trial in trials)
     drawn: dict[str, go.Figure] = {}
     captions: dict[str, str] = {}
     for name, words in KINDS.items() if labelled else [("all", "all pixels")]:
         drawn[name] = _distribution(trials, name if labelled else "static")
         captions[name] = f"Delta over training: {words}"
-    drawn["kept"] = _shares(trials, {"kept": "pixels of depth and pose", "flow_kept": "pixels of flow"})
-    captions["kept"] = "Shares of the pixels"
+    drawn["shares"] = _shares(trials, {"kept": "used by depth and pose", "flow_kept": "used by flow"})
+    captions["shares"] = "Shares of the pixels"
     if labelled:
-        drawn["found"] = _shares(
+        drawn["excluded"] = _shares(
             trials,
             {
                 "precision": "excluded pixels that move (precision)",
                 "recall": "moving pixels that are excluded (recall)",
             },
         )
-        captions["found"] = "Excluded pixels"
-    columns = ["", "method", "eta", "mode", "pixels of depth", "pixels of flow", "precision", "recall"]
+        captions["excluded"] = "Excluded pixels"
+    columns = ["", "method", "eta", "mode", "used by depth and pose", "used by flow", "precision", "recall"]
     table = Table(columns, [_row(trial) for trial in trials], "In the last epoch.")
     data = pd.concat([trial.rows.assign(trial=trial.label, method=trial.options.method) for trial in trials])
     return Section("rebalancing", title, text, drawn, [table], captions=captions, data=data)
@@ -164,9 +164,9 @@ def _learned_from(trial: Trial) -> str:
         f"{trial.label} ({trial.options.method}): depth and pose learned from {_percent(last['kept'])} of the pixels "
         f"in the last epoch, {_percent(first['kept'])} in the first"
     )
-    if trial.has_moving and last["recall"] == last["recall"]:
+    if trial.has_moving_truth and last["recall"] == last["recall"]:
         said += f"; {_percent(last['recall'])} of the moving pixels were excluded"
-    if trial.has_moving and last["precision"] == last["precision"]:
+    if trial.has_moving_truth and last["precision"] == last["precision"]:
         said += f", and {_percent(last['precision'])} of the excluded pixels moved"
     return f"{said}."
 

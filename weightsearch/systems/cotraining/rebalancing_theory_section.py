@@ -53,7 +53,15 @@ def rebalancing_theory_section(report: ReportData) -> Section | None:
         "normal": "Delta in the last epoch, and the normal distribution with the same mean and standard deviation",
         "inside": "The mean of Delta inside V",
     }
-    columns = ["", "mu", "sigma", "m", *SIDES.values(), "better by the normal threshold", "better by the measured one"]
+    columns = [
+        "",
+        "mu",
+        "sigma",
+        "m",
+        *SIDES.values(),
+        "better by the normal threshold",
+        "better by the measured threshold",
+    ]
     rows = []
     for label, sides in measured.items():
         last = sides.iloc[-1]

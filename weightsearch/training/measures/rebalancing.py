@@ -39,7 +39,7 @@ class Rebalancing:
 
     def __init__(self, _: Criterion, device: torch.device) -> None:
         self.steps = 0
-        self.has_moving = True
+        self.has_moving_truth = True
         self.sums = torch.zeros(len(_SUMS), dtype=torch.float64, device=device)
         self.counts = torch.zeros(2, DELTA_BINS, dtype=torch.float64, device=device)
 
@@ -71,7 +71,7 @@ class Rebalancing:
         bins = bin_of(delta, DELTA_BINS)
         self.counts[0] = self.counts[0].index_add(0, bins, (counted & ~moves).double())
         self.counts[1] = self.counts[1].index_add(0, bins, moves.double())
-        self.has_moving &= balance.moving is not None
+        self.has_moving_truth &= balance.moving is not None
         self.steps += 1
 
     def rows(self) -> Measurements:
@@ -87,9 +87,9 @@ class Rebalancing:
             "deviation": math.sqrt(max(0.0, _share(sums["square"], sums["pixels"]) - mean**2)),
             "below": _share(sums["error_below"], sums["below"]),
             "near": _share(sums["error_near"], sums["near"]),
-            "moving_known": float(self.has_moving),
+            "moving_known": float(self.has_moving_truth),
         }
-        if self.has_moving:
+        if self.has_moving_truth:
             quantities["precision"] = _share(sums["moving_left_out"], sums["left_out"])
             quantities["recall"] = _share(sums["moving_left_out"], sums["moving"])
         counts = {
