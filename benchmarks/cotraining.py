@@ -34,15 +34,15 @@ from scipy.stats import ttest_rel
 from weightsearch.config import load_base
 from weightsearch.config.schema import Configuration
 from weightsearch.data.dataset import Dataset, open_dataset
+from weightsearch.evaluation.naive import naive_metrics
+from weightsearch.evaluation.protocols import protocol_of
 from weightsearch.files import write_text
 from weightsearch.older_records import from_older
 from weightsearch.records import DELTA_BINS, EpochRecord, parts
+from weightsearch.runtime.device import choose_device
+from weightsearch.runtime.environment import describe_environment
 from weightsearch.systems.cotraining.detection import area, roc, spread
-from weightsearch.training.device import choose_device
-from weightsearch.training.environment import describe_environment
 from weightsearch.training.loop import Trainer
-from weightsearch.training.naive import naive_metrics
-from weightsearch.training.protocols import protocol_of
 
 STUDY = Path(__file__).parents[1] / "studies" / "cotraining.yaml"
 METHODS: dict[str, dict[str, Any]] = {

@@ -26,12 +26,12 @@ import torch
 from weightsearch.config import load_base
 from weightsearch.data.batch import Batch
 from weightsearch.data.dataset import open_dataset
+from weightsearch.runtime.batches import batches
+from weightsearch.runtime.device import choose_device
+from weightsearch.runtime.seeding import shuffled
 from weightsearch.training import loop
-from weightsearch.training.batches import batches
-from weightsearch.training.device import choose_device
 from weightsearch.training.loop import Trainer
 from weightsearch.training.recorder import Recorder
-from weightsearch.training.seeding import shuffled
 
 ROOT = Path(__file__).parents[1]
 AUGMENTATION = (

@@ -29,7 +29,7 @@ from weightsearch.errors import ModelError
 from weightsearch.models.dual_head import DualHead
 from weightsearch.models.parts.encoder import Encoder
 from weightsearch.models.parts.encoder_size import create
-from weightsearch.training.layout import channels_last
+from weightsearch.runtime.layout import channels_last
 
 SIZE, ODD = (96, 128), (50, 70)
 

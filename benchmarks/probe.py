@@ -26,8 +26,8 @@ from weightsearch.config.schema import Analysis, Configuration
 from weightsearch.data.dataset import Dataset, open_dataset
 from weightsearch.losses.criterion import CriterionResult
 from weightsearch.records import EpochRecord, Measurements
-from weightsearch.training.device import choose_device
-from weightsearch.training.environment import describe_environment
+from weightsearch.runtime.device import choose_device
+from weightsearch.runtime.environment import describe_environment
 from weightsearch.training.loop import Trainer
 from weightsearch.training.probe import Account
 

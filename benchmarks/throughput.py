@@ -24,13 +24,13 @@ import torch
 
 from weightsearch.config import Configuration, load_configuration
 from weightsearch.data.dataset import Dataset, open_dataset
-from weightsearch.training.batches import batches
-from weightsearch.training.device import choose_device, choose_precision
+from weightsearch.runtime.batches import batches
+from weightsearch.runtime.device import choose_device, choose_precision
+from weightsearch.runtime.network import build_network
+from weightsearch.runtime.seeding import shuffled
 from weightsearch.training.loop import Trainer
-from weightsearch.training.network import build_network
 from weightsearch.training.optimizer import make_optimizer
 from weightsearch.training.recorder import Recorder
-from weightsearch.training.seeding import shuffled
 
 ROOT = Path(__file__).parents[1]
 WEIGHTS = {"integer": 1.0, "fractional": 10.0, "consistency": 0.5}

@@ -30,8 +30,8 @@ import torch
 
 from weightsearch.compare.studies import Compared, Listener, candidates, new_seeds, train_candidate
 from weightsearch.config import load_study
+from weightsearch.runtime.device import choose_device
 from weightsearch.study.store import StudyStore
-from weightsearch.training.device import choose_device
 from weightsearch.training.run import train
 
 ROOT = Path(__file__).parents[1]

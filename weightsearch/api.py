@@ -326,8 +326,8 @@ def default_folder(configuration: Configuration) -> Path:
 def run_training(configuration: Configuration, folder: Path, device: str, view: View) -> dict[str, Any]:
     """Train one configuration, with a line for each epoch. Returns the content of `metrics.json`."""
     from weightsearch.console import err, warn
+    from weightsearch.runtime.device import choose_device
     from weightsearch.search.cpus import CpuNote
-    from weightsearch.training.device import choose_device
     from weightsearch.training.run import train as train_configuration
 
     chosen = choose_device(configuration, device)
@@ -391,12 +391,12 @@ def evaluate(
     if (checkpoint is None) == (predictions is None):
         raise WeightsearchError("give checkpoint or predictions")
     if checkpoint is not None:
-        from weightsearch.training.evaluate import evaluate_checkpoint
+        from weightsearch.evaluation.evaluate import evaluate_checkpoint
 
         configuration = _configuration(config, overrides)
         metrics, protocol = evaluate_checkpoint(configuration, Path(checkpoint), split, device)
     else:
-        from weightsearch.training.predictions import Meaning, evaluate_predictions
+        from weightsearch.evaluation.predictions import Meaning, evaluate_predictions
 
         if isinstance(config, Configuration):
             base = config

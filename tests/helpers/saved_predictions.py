@@ -10,7 +10,7 @@ import torch
 from tests.helpers.trainings import CPU
 from weightsearch.config import Configuration
 from weightsearch.data.dataset import open_dataset
-from weightsearch.training.network import depth_of, predict
+from weightsearch.runtime.network import depth_of, predict
 from weightsearch.training.run import train
 
 

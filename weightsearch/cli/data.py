@@ -42,7 +42,7 @@ def check(file: Either, sets: Sets = None, quiet: Quiet = False, as_json: AsJson
 @group.command()
 def frames(file: Either, sets: Sets = None, split: Split = "validation") -> None:
     """Print the names of a split's frames, a line each, in the order that `evaluate --predictions` takes them."""
-    from weightsearch.training.predictions import frame_names
+    from weightsearch.evaluation.predictions import frame_names
 
     for name in frame_names(load_base(located(file), sets or ()), split_of(split)):
         print(name)
@@ -53,9 +53,9 @@ def naive(file: Either, sets: Sets = None, split: Split = "validation", as_json:
     """Print the metrics of trivial baselines that ignore the image, which a network must beat: constant and mean depth,
     a camera at rest or with constant motion, no flow."""
     from weightsearch.data.dataset import open_dataset
-    from weightsearch.training.data_warnings import data_warnings
-    from weightsearch.training.naive import naive_metrics
-    from weightsearch.training.protocols import protocol_of
+    from weightsearch.evaluation.data_warnings import data_warnings
+    from weightsearch.evaluation.naive import naive_metrics
+    from weightsearch.evaluation.protocols import protocol_of
 
     configuration, name = load_base(located(file), sets or ()), split_of(split)
     protocol = protocol_of(configuration, name)

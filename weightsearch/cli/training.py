@@ -125,7 +125,7 @@ def evaluate(
     elif pictures is not None or refinement is not None:
         raise WeightsearchError(f"{'--refine' if pictures is None else '--pictures'} is for --checkpoint")
     elif predictions is not None:
-        from weightsearch.training.predictions import Meaning, evaluate_predictions
+        from weightsearch.evaluation.predictions import Meaning, evaluate_predictions
 
         meaning = Meaning(inverse, scale, part)
         with View(quiet=False).progress("reading frames") as progress:
@@ -144,8 +144,8 @@ def _as_it_is(
     configuration: Configuration, checkpoint: Path, split: SplitName, device: str, pictures: Path | None
 ) -> tuple[dict[str, float], Protocol]:
     """The metrics of a checkpoint's network, and its pictures if a folder is given."""
-    from weightsearch.training.evaluate import evaluate_checkpoint
-    from weightsearch.training.pictures import write_pictures
+    from weightsearch.evaluation.evaluate import evaluate_checkpoint
+    from weightsearch.evaluation.pictures import write_pictures
 
     look = None if pictures is None else write_pictures(configuration, pictures, DRAWN)
     with View(quiet=False).progress("reading frames") as progress:
@@ -213,8 +213,8 @@ def cost(
 
     Measured on synthetic frames, in batches of train.batch_size, with random weights.
     """
+    from weightsearch.runtime.device import choose_device
     from weightsearch.training.cost import measure_cost
-    from weightsearch.training.device import choose_device
 
     view = View(quiet=quiet, to=err)
     rows: list[list[str]] = [

@@ -20,17 +20,17 @@ from weightsearch.config.study import parse_stored
 from weightsearch.data.dataset import check_content, open_dataset
 from weightsearch.data.reading import Progress
 from weightsearch.errors import SearchError, TrialFailure
+from weightsearch.evaluation.data_warnings import data_warnings
+from weightsearch.evaluation.evaluate import evaluate_checkpoint
+from weightsearch.evaluation.protocols import protocol_of
 from weightsearch.plugins import all_options
 from weightsearch.records import EpochRecord
+from weightsearch.runtime.checkpoint import essentials
+from weightsearch.runtime.device import choose_device
 from weightsearch.search.cpus import CpuNote
 from weightsearch.search.trivial import STORED_AS, trivial_baselines
 from weightsearch.study.store import CONTENT, StudyStore
 from weightsearch.study.summary import StudySummary, TrialSummary, summarise
-from weightsearch.training.checkpoint import essentials
-from weightsearch.training.data_warnings import data_warnings
-from weightsearch.training.device import choose_device
-from weightsearch.training.evaluate import evaluate_checkpoint
-from weightsearch.training.protocols import protocol_of
 from weightsearch.training.run import CHECKPOINT, train
 
 BEST: Final = "best"

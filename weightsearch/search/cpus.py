@@ -20,7 +20,7 @@ class CpuNote:
     trainings on a GPU."""
 
     def __init__(self, folder: Path, device: torch.device, warn: Callable[[str], None]) -> None:
-        from weightsearch.training.environment import cpu
+        from weightsearch.runtime.environment import cpu
 
         self.file = folder / FILE
         self.kind = cpu()

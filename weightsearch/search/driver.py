@@ -30,6 +30,10 @@ from weightsearch.errors import (
     fault_line,
     last_line,
 )
+from weightsearch.evaluation.data_warnings import warnings_before_training, with_warnings
+from weightsearch.evaluation.evaluate import evaluate_checkpoint
+from weightsearch.evaluation.protocols import protocol_of
+from weightsearch.evaluation.scores import open_truths
 from weightsearch.files import write_text
 from weightsearch.search.checkpoints import Checkpoints
 from weightsearch.search.cluster import Cluster, ClusterLost
@@ -47,11 +51,7 @@ from weightsearch.study.lease import Lease
 from weightsearch.study.store import CONTENT, MEASURED, NAIVE, NAIVE_ON_TEST, UID, WARNINGS, StudyStore
 from weightsearch.study.summary import StudySummary, summarise
 from weightsearch.study.writer import Writer
-from weightsearch.training.data_warnings import warnings_before_training, with_warnings
-from weightsearch.training.evaluate import evaluate_checkpoint
 from weightsearch.training.preflight import learning, preflight, used_terms
-from weightsearch.training.protocols import protocol_of
-from weightsearch.training.scores import open_truths
 
 SILENT_SECONDS: Final = 20.0  # without an answer of the database; the lease is renewed every 7.5 s
 CLUSTERS_LOST: Final = 3  # consecutive losses without a new epoch

@@ -9,9 +9,9 @@ from weightsearch.config import Configuration
 from weightsearch.data.dataset import Dataset
 from weightsearch.data.reading import Progress
 from weightsearch.data.source import SplitName
+from weightsearch.evaluation.naive import USE_TRUTH, naive_metrics
+from weightsearch.evaluation.protocols import protocol_of
 from weightsearch.study.store import NAIVE, NAIVE_ON_TEST
-from weightsearch.training.naive import USE_TRUTH, naive_metrics
-from weightsearch.training.protocols import protocol_of
 
 STORED_AS: Final[dict[SplitName, str]] = {"validation": NAIVE, "test": NAIVE_ON_TEST}  # split -> name in the database
 

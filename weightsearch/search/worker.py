@@ -17,10 +17,10 @@ from weightsearch.config import Configuration
 from weightsearch.data.dataset import check_content, open_dataset
 from weightsearch.errors import RAISED, CheckpointError, DataError, WeightsearchError, WriteError, fault_line, one_line
 from weightsearch.files import write_text
+from weightsearch.runtime.device import choose_device
+from weightsearch.runtime.environment import describe_environment
 from weightsearch.search.host import add_folders, check_shared, check_weights
 from weightsearch.search.trial_log import TrialLog, pointer
-from weightsearch.training.device import choose_device
-from weightsearch.training.environment import describe_environment
 from weightsearch.training.loop import Trainer
 from weightsearch.training.probe import Account
 

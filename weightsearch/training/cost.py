@@ -22,9 +22,9 @@ from weightsearch.data.noise import noise
 from weightsearch.errors import ModelError, WeightsearchError, fault_line
 from weightsearch.losses.criterion import build_criterion
 from weightsearch.plugins import resolve
-from weightsearch.training.batches import batches
+from weightsearch.runtime.batches import batches
+from weightsearch.runtime.network import predict
 from weightsearch.training.loop import Trainer
-from weightsearch.training.network import predict
 from weightsearch.training.optimizer import make_optimizer
 from weightsearch.training.probe import Account
 from weightsearch.training.recorder import Recorder

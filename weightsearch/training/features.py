@@ -18,7 +18,7 @@ from torch import nn
 
 from weightsearch.data.cache import reserve
 from weightsearch.data.dataset import Dataset
-from weightsearch.training.network import encoder_of
+from weightsearch.runtime.network import encoder_of
 
 LIMIT: Final = 8 * 2**30  # bytes, for all encoders; larger features are not cached but computed at every step
 BATCH: Final = 8

@@ -17,22 +17,22 @@ from weightsearch.data.augmentation import augment
 from weightsearch.data.batch import Batch
 from weightsearch.data.dataset import Dataset, changed_content
 from weightsearch.errors import ModelError, WeightsearchError
+from weightsearch.evaluation.evaluate import evaluate
+from weightsearch.evaluation.pictures import draw_pictures
+from weightsearch.evaluation.protocols import protocol_of
 from weightsearch.losses.criterion import build_criterion, build_masking
 from weightsearch.older_records import from_older
 from weightsearch.records import EpochRecord, Picture
-from weightsearch.training.batches import batches
-from weightsearch.training.checkpoint import essentials, read_checkpoint, write_checkpoint
-from weightsearch.training.device import choose_precision
-from weightsearch.training.evaluate import evaluate
+from weightsearch.runtime.batches import batches
+from weightsearch.runtime.checkpoint import essentials, read_checkpoint, write_checkpoint
+from weightsearch.runtime.device import choose_precision
+from weightsearch.runtime.network import build_network, predict, train_mode, waiting_parts
+from weightsearch.runtime.seeding import seed_process, sequence, shuffled
 from weightsearch.training.features import with_features
 from weightsearch.training.measures.measure import Step
-from weightsearch.training.network import build_network, predict, train_mode, waiting_parts
 from weightsearch.training.optimizer import learning_rate, make_optimizer, set_learning_rate
-from weightsearch.training.pictures import draw_pictures
 from weightsearch.training.probe import Account, Clock, Probe
-from weightsearch.training.protocols import protocol_of
 from weightsearch.training.recorder import Recorder
-from weightsearch.training.seeding import seed_process, sequence, shuffled
 
 CHECK_EVERY: Final = 100  # steps between checks for non-finite values on a GPU, since each check waits for the GPU
 

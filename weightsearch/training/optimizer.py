@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from weightsearch.config.schema import Train
-from weightsearch.training.network import encoder_of
+from weightsearch.runtime.network import encoder_of
 
 
 def make_optimizer(network: nn.Module, train: Train) -> torch.optim.Optimizer:

@@ -14,13 +14,13 @@ from weightsearch.data.augmentation import augment
 from weightsearch.data.batch import Batch
 from weightsearch.data.dataset import Dataset, check_counts
 from weightsearch.errors import RAISED, DataError, ModelError, WeightsearchError, counted, fault_line
+from weightsearch.evaluation.protocols import protocol_of
+from weightsearch.evaluation.scores import check_measurable, knows_depth
 from weightsearch.losses.criterion import build_criterion, build_masking
 from weightsearch.metrics.depth_metrics import NAMES
 from weightsearch.plugins import attribute
-from weightsearch.training.batches import batches
-from weightsearch.training.network import build_network, depth_of, predict, quantised, waiting_parts
-from weightsearch.training.protocols import protocol_of
-from weightsearch.training.scores import check_measurable, knows_depth
+from weightsearch.runtime.batches import batches
+from weightsearch.runtime.network import build_network, depth_of, predict, quantised, waiting_parts
 from weightsearch.training.term_check import check_terms, weighted_terms
 from weightsearch.user_code import at
 

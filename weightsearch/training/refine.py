@@ -18,16 +18,16 @@ from weightsearch.data.dataset import Dataset, open_dataset
 from weightsearch.data.reading import Progress
 from weightsearch.data.source import SplitName
 from weightsearch.errors import OptionError, TrialFailure
+from weightsearch.evaluation.evaluate import load_network, predicted
+from weightsearch.evaluation.protocols import protocol_of
+from weightsearch.evaluation.scores import Predicted, open_truths, score
 from weightsearch.losses.criterion import CriterionResult, build_criterion, build_masking
 from weightsearch.losses.term import Prediction
 from weightsearch.metrics.protocol import Protocol
 from weightsearch.plugins import attribute, names_with
-from weightsearch.training.device import Precision, choose_device, choose_precision
-from weightsearch.training.evaluate import load_network, predicted
-from weightsearch.training.network import predict
+from weightsearch.runtime.device import Precision, choose_device, choose_precision
+from weightsearch.runtime.network import predict
 from weightsearch.training.optimizer import make_optimizer
-from weightsearch.training.protocols import protocol_of
-from weightsearch.training.scores import Predicted, open_truths, score
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,14 @@ from weightsearch.config.schema import Configuration
 from weightsearch.data.dataset import open_dataset
 from weightsearch.data.reading import Progress
 from weightsearch.errors import RAISED, ModelError, TrialFailure, WeightsearchError, fault_line
+from weightsearch.evaluation.data_warnings import warnings_before_training, with_warnings
+from weightsearch.evaluation.protocols import protocol_of
+from weightsearch.evaluation.scores import open_truths
 from weightsearch.files import write_text
 from weightsearch.records import EpochRecord
-from weightsearch.training.data_warnings import warnings_before_training, with_warnings
-from weightsearch.training.environment import describe_environment
+from weightsearch.runtime.environment import describe_environment
 from weightsearch.training.loop import Trainer
 from weightsearch.training.preflight import preflight
-from weightsearch.training.protocols import protocol_of
-from weightsearch.training.scores import open_truths
 
 CHECKPOINT: Final = "checkpoint.pt"
 CONFIGURATION: Final = "config.yaml"

@@ -17,8 +17,8 @@ from weightsearch.data.batch import Batch
 from weightsearch.data.dataset import Dataset
 from weightsearch.errors import RAISED, ModelError, WeightsearchError, counted, fault_line
 from weightsearch.losses.criterion import Criterion, build_criterion
-from weightsearch.training.batches import batches
-from weightsearch.training.network import depth_of, predict
+from weightsearch.runtime.batches import batches
+from weightsearch.runtime.network import depth_of, predict
 
 TRIED_FRAMES: Final = 16  # training frames on which a term is tried before it is refused
 SPREAD: Final = (

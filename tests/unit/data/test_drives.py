@@ -19,9 +19,9 @@ from weightsearch.data.source import Listed, Video
 from weightsearch.data.sources.kitti_raw import KittiRaw
 from weightsearch.data.split import beside, cut, with_neighbours
 from weightsearch.errors import DataError, OptionError
+from weightsearch.evaluation.predictions import frame_names
+from weightsearch.evaluation.protocols import protocol_of
 from weightsearch.training.loop import Trainer
-from weightsearch.training.predictions import frame_names
-from weightsearch.training.protocols import protocol_of
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from weightsearch.data.hidden import visible
 from weightsearch.data.sources.kitti_raw import KittiRaw
 from weightsearch.data.sources.nyu import Nyu
 from weightsearch.data.sources.seven_scenes import SevenScenes
+from weightsearch.evaluation.predictions import Meaning, evaluate_predictions
 from weightsearch.training.features import _load as load_features
-from weightsearch.training.predictions import Meaning, evaluate_predictions
 
 
 def leave(folder: Path) -> None:

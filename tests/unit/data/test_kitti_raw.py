@@ -11,7 +11,7 @@ from weightsearch.config import load_configuration
 from weightsearch.data.cache import open_frames
 from weightsearch.data.sources.kitti_raw import KittiRaw, project, read_scan, velodyne_to_image
 from weightsearch.errors import DataError, OptionError
-from weightsearch.training.protocols import protocol_of
+from weightsearch.evaluation.protocols import protocol_of
 
 
 @pytest.fixture(scope="module")

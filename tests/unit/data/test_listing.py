@@ -19,8 +19,8 @@ from weightsearch.data.listing import check_files
 from weightsearch.data.sources.file_list import FileList
 from weightsearch.data.sources.flow_pairs import FlowPairs
 from weightsearch.errors import DataError
-from weightsearch.training.data_warnings import data_warnings
-from weightsearch.training.protocols import protocol_of
+from weightsearch.evaluation.data_warnings import data_warnings
+from weightsearch.evaluation.protocols import protocol_of
 
 DATA = "data={name: file_list, root: ., size: [32, 48], min_depth: 0.1, max_depth: 6, train: train.txt%s}"
 ROWS = [f"{number}.jpg {number}.png" for number in range(8)]

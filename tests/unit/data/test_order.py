@@ -14,7 +14,7 @@ from weightsearch.data.dataset import open_dataset
 from weightsearch.data.order import Backwards, leaps, place_in_time, videos_of
 from weightsearch.data.sources.file_list import FileList
 from weightsearch.errors import DataError
-from weightsearch.training.predictions import frame_names
+from weightsearch.evaluation.predictions import frame_names
 
 
 @pytest.mark.parametrize(

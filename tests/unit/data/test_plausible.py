@@ -14,7 +14,7 @@ from weightsearch.data.dataset import open_dataset
 from weightsearch.data.plausible import SAMPLED, dataset_doubts, sample_of
 from weightsearch.data.source import Frame, Video
 from weightsearch.errors import DataError
-from weightsearch.training.evaluate import evaluate_checkpoint
+from weightsearch.evaluation.evaluate import evaluate_checkpoint
 from weightsearch.training.run import train
 
 ROOM = (0.1, 10.0)

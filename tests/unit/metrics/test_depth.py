@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from weightsearch.config import load_configuration, load_study
 from weightsearch.config.schema import PRESETS
 from weightsearch.errors import ConfigError, ModelError, TrialFailure
+from weightsearch.evaluation.protocols import own_metrics, protocol_of
 from weightsearch.metrics.depth_metrics import DepthMetrics
 from weightsearch.metrics.protocol import CROPS, Protocol, crop_mask, misfit
-from weightsearch.training.protocols import own_metrics, protocol_of
 
 CPU = torch.device("cpu")
 CLOSED = ["loss.fractional.weight=10", "loss.consistency.weight=0.5"]

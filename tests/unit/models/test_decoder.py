@@ -8,8 +8,8 @@ from weightsearch.data.dataset import open_dataset
 from weightsearch.errors import ModelError, OptionError
 from weightsearch.models.encoder_decoder import EncoderDecoder
 from weightsearch.models.parts.decoder import Decoder, DenseDepthDecoder, make_decoder
+from weightsearch.runtime.network import build_network
 from weightsearch.training.loop import Trainer
-from weightsearch.training.network import build_network
 
 NAMES = ("light", "densedepth", "densedepth_half")
 RANGE = {"min_depth": 0.1, "max_depth": 10.0}

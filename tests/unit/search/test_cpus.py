@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from weightsearch.cli import app
+from weightsearch.runtime import environment
 from weightsearch.search.cpus import FILE, CpuNote
-from weightsearch.training import environment
 
 CLOSED = ["loss.fractional.weight=1", "loss.consistency.weight=1", "analysis.budget=0", "train.epochs=2"]
 WARNING = "the training continues on another kind of CPU (B; it began on A): results repeat bit for bit"

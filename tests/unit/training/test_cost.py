@@ -6,8 +6,8 @@ from torch import nn
 
 from tests.helpers.trainings import CPU, configuration
 from weightsearch.errors import ModelError, OptionError, WeightsearchError
+from weightsearch.runtime.network import build_network
 from weightsearch.training.cost import _rate, measure_cost
-from weightsearch.training.network import build_network
 
 
 class Flat(torch.nn.Module):

@@ -12,23 +12,23 @@ import torch
 from tests.video import CPU, batch_of, configuration, dataset
 from weightsearch.data.dataset import relative_poses
 from weightsearch.errors import ConfigError, DataError, ModelError, OptionError
+from weightsearch.evaluation import naive
+from weightsearch.evaluation.evaluate import evaluate
+from weightsearch.evaluation.naive import naive_metrics
+from weightsearch.evaluation.predictions import frame_names
+from weightsearch.evaluation.protocols import protocol_of
+from weightsearch.evaluation.scores import Predicted, check_measurable, score
 from weightsearch.geometry.warp import warp
 from weightsearch.metrics import depth_metrics
 from weightsearch.metrics.odometry_metrics import OdometryMetrics
 from weightsearch.metrics.registry import METRICS
 from weightsearch.records import DELTA_BINS, EpochRecord, parts, rows_at
-from weightsearch.training import naive
-from weightsearch.training.checkpoint import essentials
-from weightsearch.training.device import choose_precision
-from weightsearch.training.evaluate import evaluate
+from weightsearch.runtime.checkpoint import essentials
+from weightsearch.runtime.device import choose_precision
+from weightsearch.runtime.network import predict
 from weightsearch.training.loop import Trainer
-from weightsearch.training.naive import naive_metrics
-from weightsearch.training.network import predict
-from weightsearch.training.predictions import frame_names
 from weightsearch.training.preflight import preflight
 from weightsearch.training.probe import Account
-from weightsearch.training.protocols import protocol_of
-from weightsearch.training.scores import Predicted, check_measurable, score
 
 RIGID = ("photometric_rigid", "epipolar")  # the terms that go by depth and pose
 ODOMETRY = {"ate", "rpe_rot", "rpe_dir"}
@@ -251,7 +251,7 @@ def test_flipped_predictions_are_averaged_of_depth_alone(tmp_path):
 
 
 def test_a_network_for_pairs_needs_neighbours(tmp_path):
-    from weightsearch.training.network import build_network
+    from weightsearch.runtime.network import build_network
 
     with pytest.raises((ConfigError, ModelError, OptionError), match="neighbours"):
         build_network(configuration(tmp_path, "data.neighbours=[]", "rebalance=null"))

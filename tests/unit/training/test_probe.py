@@ -18,9 +18,9 @@ from weightsearch.data.dataset import open_dataset
 from weightsearch.losses.criterion import Criterion
 from weightsearch.losses.masked import masked_difference, masked_mean
 from weightsearch.records import EpochRecord, Measurements, rows_at
-from weightsearch.training.device import Precision
+from weightsearch.runtime.device import Precision
+from weightsearch.runtime.network import predict
 from weightsearch.training.loop import Trainer
-from weightsearch.training.network import predict
 from weightsearch.training.probe import Account, Probe
 
 CPU = torch.device("cpu")

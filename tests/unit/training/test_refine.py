@@ -16,10 +16,10 @@ from tests.video import COTRAINING, CPU, batch_of, configuration, dataset
 from weightsearch import cli
 from weightsearch.config import load_configuration
 from weightsearch.errors import OptionError
-from weightsearch.training.device import choose_precision
-from weightsearch.training.evaluate import evaluate_checkpoint, load_network
+from weightsearch.evaluation.evaluate import evaluate_checkpoint, load_network
+from weightsearch.evaluation.protocols import protocol_of
+from weightsearch.runtime.device import choose_precision
 from weightsearch.training.loop import Trainer
-from weightsearch.training.protocols import protocol_of
 from weightsearch.training.refine import Refinement, Refiner, evaluate_refined, self_supervised, without_truth
 
 BY_FRAME = Refinement(steps=4, rate=1.0, per="frame")

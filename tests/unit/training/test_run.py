@@ -15,10 +15,10 @@ from tests.video import COTRAINING
 from weightsearch.config import load_configuration
 from weightsearch.data.dataset import changed_content, open_dataset
 from weightsearch.errors import CheckpointError, DataError, WeightsearchError
+from weightsearch.evaluation.evaluate import evaluate_checkpoint, load_network
+from weightsearch.evaluation.predictions import Meaning, evaluate_predictions
 from weightsearch.records import EpochRecord
-from weightsearch.training.checkpoint import read_checkpoint, write_checkpoint
-from weightsearch.training.evaluate import evaluate_checkpoint, load_network
-from weightsearch.training.predictions import Meaning, evaluate_predictions
+from weightsearch.runtime.checkpoint import read_checkpoint, write_checkpoint
 from weightsearch.training.preflight import preflight
 from weightsearch.training.run import train
 

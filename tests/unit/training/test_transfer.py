@@ -13,8 +13,8 @@ from tests.helpers.trainings import CPU, configuration, numbers, trained
 from weightsearch.config import load_base, load_study
 from weightsearch.data.dataset import open_dataset
 from weightsearch.errors import ConfigError, ModelError
+from weightsearch.evaluation.evaluate import evaluate_checkpoint
 from weightsearch.training import features
-from weightsearch.training.evaluate import evaluate_checkpoint
 from weightsearch.training.loop import Trainer
 
 

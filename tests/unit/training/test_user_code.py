@@ -17,8 +17,8 @@ from weightsearch.data.noise import noise
 from weightsearch.errors import ConfigError, DataError, OptionError, TrialFailure, WeightsearchError
 from weightsearch.losses.criterion import build_criterion
 from weightsearch.plugins import options_model, resolve
-from weightsearch.training.batches import batches
-from weightsearch.training.network import build_network, predict
+from weightsearch.runtime.batches import batches
+from weightsearch.runtime.network import build_network, predict
 from weightsearch.training.preflight import preflight
 from weightsearch.training.run import train
 

@@ -18,17 +18,17 @@ from weightsearch.config.schema import Configuration
 from weightsearch.data.batch import Batch
 from weightsearch.data.dataset import Dataset
 from weightsearch.data.source import SplitName
+from weightsearch.evaluation.evaluate import as_protocol
+from weightsearch.evaluation.motion_pictures import flow_picture, mask_picture
+from weightsearch.evaluation.scores import knows_depth
 from weightsearch.files import write_bytes
 from weightsearch.losses.criterion import build_masking
 from weightsearch.losses.pixel_masks import Masking
 from weightsearch.metrics.protocol import Protocol, crop_mask
 from weightsearch.records import Picture
-from weightsearch.training.batches import batches
-from weightsearch.training.device import Precision
-from weightsearch.training.evaluate import as_protocol
-from weightsearch.training.motion_pictures import flow_picture, mask_picture
-from weightsearch.training.network import predict, resized
-from weightsearch.training.scores import knows_depth
+from weightsearch.runtime.batches import batches
+from weightsearch.runtime.device import Precision
+from weightsearch.runtime.network import predict, resized
 
 LONGEST: Final = 320  # pixels of a picture's longer side
 QUALITY: Final = 85

@@ -13,8 +13,8 @@ from weightsearch.data.batch import Batch
 from weightsearch.errors import RAISED, ModelError, OptionError
 from weightsearch.plugins import build, known_words, resolve
 from weightsearch.records import EvaluationSize
-from weightsearch.training.layout import channels_last
-from weightsearch.training.seeding import seed_process
+from weightsearch.runtime.layout import channels_last
+from weightsearch.runtime.seeding import seed_process
 from weightsearch.user_code import PASSED_ON, at, check_callable, described, own_code
 
 CPU: Final = torch.device("cpu")

@@ -14,11 +14,11 @@ from weightsearch.data.dataset import open_dataset
 from weightsearch.data.images import resize_depth
 from weightsearch.data.source import Frame, Video
 from weightsearch.errors import DataError, TrialFailure, counted
+from weightsearch.evaluation.evaluate import evaluate, evaluate_checkpoint
+from weightsearch.evaluation.predictions import Meaning, evaluate_predictions
+from weightsearch.evaluation.protocols import protocol_of
 from weightsearch.metrics.protocol import crop_box, crop_size
-from weightsearch.training.evaluate import evaluate, evaluate_checkpoint
-from weightsearch.training.network import depth_of, predict
-from weightsearch.training.predictions import Meaning, evaluate_predictions
-from weightsearch.training.protocols import protocol_of
+from weightsearch.runtime.network import depth_of, predict
 
 
 def test_saved_predictions_measure_as_the_network_that_made_them(tiny, tmp_path):
@@ -131,7 +131,7 @@ def save_truth(folder: Path, names: dict[int, str]) -> None:
         np.save(folder / name, np.where(depth > 0, depth, 3))
 
 
-LARGE = "data={name: 'tests.unit.training.test_predictions:Large', size: [32, 48], min_depth: 0.3, max_depth: 6.0}"
+LARGE = "data={name: 'tests.unit.evaluation.test_predictions:Large', size: [32, 48], min_depth: 0.3, max_depth: 6.0}"
 
 
 @pytest.mark.parametrize("sparse", ["false", "true"])

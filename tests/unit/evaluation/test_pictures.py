@@ -16,11 +16,11 @@ from tests import video
 from tests.conftest import TINY
 from weightsearch.config import load_base
 from weightsearch.data.dataset import open_dataset
-from weightsearch.training.device import Precision
+from weightsearch.evaluation.motion_pictures import flow_picture, mask_picture
+from weightsearch.evaluation.pictures import MAGMA, UNKNOWN, VIRIDIS, _of_depth, _spread_over, draw_pictures
+from weightsearch.evaluation.protocols import protocol_of
+from weightsearch.runtime.device import Precision
 from weightsearch.training.loop import Trainer
-from weightsearch.training.motion_pictures import flow_picture, mask_picture
-from weightsearch.training.pictures import MAGMA, UNKNOWN, VIRIDIS, _of_depth, _spread_over, draw_pictures
-from weightsearch.training.protocols import protocol_of
 
 CPU = torch.device("cpu")
 PLAIN = Precision(CPU, None, torch.amp.GradScaler("cpu", enabled=False))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from weightsearch.training.environment import cpu, describe_environment
+from weightsearch.runtime.environment import cpu, describe_environment
 
 
 def test_the_cpu_has_its_model_and_its_instructions():

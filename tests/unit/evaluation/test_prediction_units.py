@@ -16,7 +16,7 @@ from weightsearch.config import Configuration
 from weightsearch.data.dataset import open_dataset
 from weightsearch.data.sources.kitti_raw import KittiRaw
 from weightsearch.errors import DataError
-from weightsearch.training.predictions import Meaning, evaluate_predictions
+from weightsearch.evaluation.predictions import Meaning, evaluate_predictions
 from weightsearch.training.run import train
 
 SIZES = {"kitti_demo": (94, 311), "nyu_demo": (120, 160)}

@@ -15,13 +15,13 @@ from weightsearch.data.reading import Progress
 from weightsearch.data.source import SplitName
 from weightsearch.data.truth import Truth
 from weightsearch.errors import DataError
+from weightsearch.evaluation.protocols import own_metrics
 from weightsearch.metrics.depth_metrics import DepthMetrics
 from weightsearch.metrics.flow_metrics import FlowMetrics
 from weightsearch.metrics.odometry_metrics import OdometryMetrics
 from weightsearch.metrics.protocol import Protocol
-from weightsearch.training.batches import batches
-from weightsearch.training.network import resized, resized_flow
-from weightsearch.training.protocols import own_metrics
+from weightsearch.runtime.batches import batches
+from weightsearch.runtime.network import resized, resized_flow
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ from torch import nn
 from weightsearch.config import load_base, load_configuration
 from weightsearch.data.dataset import open_dataset
 from weightsearch.data.flow_files import read_flow
-from weightsearch.training.device import choose_precision
-from weightsearch.training.evaluate import evaluate
-from weightsearch.training.naive import naive_metrics
-from weightsearch.training.pictures import draw_pictures
-from weightsearch.training.predictions import Meaning, evaluate_predictions
-from weightsearch.training.protocols import protocol_of
+from weightsearch.evaluation.evaluate import evaluate
+from weightsearch.evaluation.naive import naive_metrics
+from weightsearch.evaluation.pictures import draw_pictures
+from weightsearch.evaluation.predictions import Meaning, evaluate_predictions
+from weightsearch.evaluation.protocols import protocol_of
+from weightsearch.runtime.device import choose_precision
 
 CPU = torch.device("cpu")
 SIZES = [(75, 248), (75, 248), (74, 245), (75, 248), (76, 249)]  # a fifth of KITTI's

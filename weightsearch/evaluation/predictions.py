@@ -23,12 +23,12 @@ from weightsearch.data.source import Frame, Size, Source, SplitName, Video
 from weightsearch.data.split import cut, with_neighbours
 from weightsearch.data.units import Stored, Unit, convention, stored_as, to_metres, unit_of
 from weightsearch.errors import DataError, counted
+from weightsearch.evaluation.prediction_units import Samples
+from weightsearch.evaluation.protocols import own_metrics, protocol_of
 from weightsearch.metrics.depth_metrics import DepthMetrics
 from weightsearch.metrics.protocol import CROPS, Protocol, crop_box, crop_size, misfit
 from weightsearch.plugins import known_words
 from weightsearch.records import EvaluationSize
-from weightsearch.training.prediction_units import Samples
-from weightsearch.training.protocols import own_metrics, protocol_of
 
 SUFFIXES: Final = (".npy", ".png")
 SMALLEST: Final = 1e-6  # inverse depth, 1/metres

@@ -10,15 +10,15 @@ from torch import nn
 
 from weightsearch.config import load_study
 from weightsearch.data.dataset import open_dataset
-from weightsearch.training.batches import batches
-from weightsearch.training.layout import channels_last
+from weightsearch.runtime.batches import batches
+from weightsearch.runtime.layout import channels_last
 from weightsearch.training.loop import Trainer
 
 CPU = torch.device("cpu")
 SCRIPT = """
 import torch
 from torch import nn
-from weightsearch.training.layout import channels_last
+from weightsearch.runtime.layout import channels_last
 torch.set_num_threads(1)
 network = channels_last(nn.Sequential(nn.Conv2d(3, 48, 1, 2, bias=False)), torch.device("cpu"))
 for step in range(40):

@@ -17,16 +17,16 @@ from weightsearch.data.dataset import Dataset, open_dataset
 from weightsearch.data.reading import Progress
 from weightsearch.data.source import SplitName
 from weightsearch.errors import CheckpointError, ModelError
+from weightsearch.evaluation.data_warnings import data_warnings
+from weightsearch.evaluation.protocols import protocol_of
+from weightsearch.evaluation.scores import Predicted, open_truths, score
 from weightsearch.geometry.pose import pose_matrix
 from weightsearch.metrics.protocol import Protocol
 from weightsearch.models.parts.weights import check_finite, check_fit, counter, matching
+from weightsearch.runtime.checkpoint import essentials, is_own, read_file
+from weightsearch.runtime.device import Precision, choose_device, choose_precision
+from weightsearch.runtime.network import Outputs, build_network, depth_of, predict, quantised
 from weightsearch.tensor_files import named_tensors
-from weightsearch.training.checkpoint import essentials, is_own, read_file
-from weightsearch.training.data_warnings import data_warnings
-from weightsearch.training.device import Precision, choose_device, choose_precision
-from weightsearch.training.network import Outputs, build_network, depth_of, predict, quantised
-from weightsearch.training.protocols import protocol_of
-from weightsearch.training.scores import Predicted, open_truths, score
 
 
 def evaluate(

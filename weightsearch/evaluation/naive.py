@@ -16,8 +16,8 @@ from weightsearch.data.batch import Batch
 from weightsearch.data.dataset import Dataset, relative_poses
 from weightsearch.data.reading import Progress
 from weightsearch.data.source import SplitName
+from weightsearch.evaluation.scores import Predicted, knows_depth, score
 from weightsearch.metrics.protocol import Protocol
-from weightsearch.training.scores import Predicted, knows_depth, score
 
 Predictor = Callable[[Batch, slice], Predicted]
 

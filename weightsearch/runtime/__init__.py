@@ -1,0 +1,1 @@
+"""Running a network: device, precision, memory layout, seeds, batches, checkpoints."""
