@@ -12,7 +12,7 @@ import yaml
 
 import weightsearch as ws
 from tests.conftest import TINY
-from weightsearch.api import _call
+from weightsearch.api.sources import call_of
 
 STUDY = {**yaml.safe_load(TINY), "name": "api", "analysis": {"budget": 0.5}}
 
@@ -43,7 +43,7 @@ def test_importing_it_loads_neither_torch_nor_ray():
 
 
 def test_a_password_among_the_overrides_is_in_no_command():
-    call = _call("s.yaml", {"storage": "postgresql://ann:secret@host/studies", "train.epochs": 2})
+    call = call_of("s.yaml", {"storage": "postgresql://ann:secret@host/studies", "train.epochs": 2})
     assert call == ("s.yaml", "--set", "storage=postgresql://ann:***@host/studies", "--set", "train.epochs=2")
 
 

@@ -46,7 +46,7 @@ def run(
     """Start or resume a study: run its trials, then compare the best trial with the baselines."""
     overrides = [*(sets or ()), *([] if force_new is None else [f"name={force_new}"])]
     config = load_study(located(study), overrides)
-    from weightsearch.api import run_study
+    from weightsearch.api.runs import run_study
 
     call = call_of(study, overrides)
     summary, best, warnings = run_study(config, View(quiet=quiet), call, join=join, new=force_new is not None)
@@ -111,7 +111,7 @@ def validate(study: Study, sets: Sets = None) -> None:
 @app.command()
 def show(study: Study, sets: Sets = None, as_json: AsJson = False) -> None:
     """Print a study's trials by state, its best trial, its baselines and the verdict."""
-    from weightsearch.api import pixel_warnings
+    from weightsearch.api.runs import pixel_warnings
     from weightsearch.study.summary import summarise
 
     with opened(study, sets) as store:

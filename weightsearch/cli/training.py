@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from weightsearch.api import default_folder, run_training
+from weightsearch.api.trainings import default_folder, run_training
 from weightsearch.cli.app import (
     AsJson,
     Config,
