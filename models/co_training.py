@@ -80,7 +80,9 @@ class CoTraining(nn.Module):
         if isinstance(self.pose, PoseNet):
             pose = self.pose(image, neighbours, flows["flow"], flows["backward_flow"])
         elif intrinsics is None:
-            raise ModelError("model.motion_from: to work the motion out takes the camera's intrinsics")
+            raise ModelError(
+                "model.motion_from: computing the camera's motion needs intrinsics, and the data set gives none"
+            )
         else:
             pose = self.pose(image, neighbours, outputs["depth"], flows["flow"], flows["backward_flow"], intrinsics)
         return {**outputs, "pose": pose, **flows}

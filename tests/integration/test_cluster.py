@@ -274,7 +274,7 @@ def test_a_host_without_the_data_stops_the_study_before_a_trial_begins(tmp_path)
         command("run", "tiny.yaml", "--set", f"ray.address={address}", *two, cwd=tmp_path)
     last = done.stderr.splitlines()[-1]
     assert last == (
-        f"on the host {platform.node()}: data: rooms.txt: no such file; mend that, then give the same command; "
+        f"on the host {platform.node()}: data: rooms.txt: no such file; fix that, then give the same command; "
         "nothing is lost"
     )
 

@@ -123,7 +123,7 @@ def test_a_study_does_not_go_on_with_other_data(tmp_path):
         Image.fromarray(2 * np.asarray(Image.open(path))).save(path)
     done = command("run", "tiny.yaml", *ALONE, cwd=tmp_path, expect=2)
     assert "the data set has changed since the study 'tiny' began (mean train depth " in done.stderr
-    assert "start beside it with --force-new NAME" in done.stderr
+    assert "start another study with --force-new NAME" in done.stderr
 
 
 def test_names_are_shown_as_they_are(tmp_path):

@@ -162,14 +162,14 @@ def test_a_new_study_beside_the_old_one(finished):
     folder, _ = finished
     changed = [*ALONE, "--set", "train.lr=0.5", "--set", "search.trials=2", "--set", "train.epochs=1"]
     refused = command("run", "tiny.yaml", *changed, cwd=folder, expect=2)
-    assert "start beside it with --force-new NAME" in refused.stderr
+    assert "start another study with --force-new NAME" in refused.stderr
     before = shown(folder)
     command("run", "tiny.yaml", *changed, "--force-new", "faster", cwd=folder)
     assert shown(folder) == before
     states = json.loads(command("show", "tiny.yaml", "--set", "name=faster", "--json", cwd=folder).stdout)["states"]
     assert states["COMPLETE"] == 2
     again = command("run", "tiny.yaml", *changed, "--force-new", "faster", cwd=folder, expect=2)
-    assert "the study 'faster' is there already; --set name=faster goes on" in again.stderr
+    assert "the study 'faster' exists already; --set name=faster resumes it" in again.stderr
 
 
 @pytest.mark.slow

@@ -191,7 +191,7 @@ def test_a_full_disk_stops_the_study_and_loses_nothing(tmp_path):
     last = done.stderr.strip().splitlines()[-1]
     assert "after a failure of its worker" not in done.stderr  # another attempt on this host would fail too
     assert last.startswith("stopped: trial 0: cannot write the checkpoint ")
-    assert last.endswith("File too large; nothing is lost: mend that, then go on with: weightsearch run full.yaml")
+    assert last.endswith("File too large; nothing is lost: fix that, then resume with: weightsearch run full.yaml")
     states = shown(tmp_path, "full.yaml")["states"]
     assert (states["FAIL"], states["RUNNING"], states["WAITING"]) == (0, 0, 2)  # the two baselines
     (tmp_path / "full.py").write_text(full.replace("'RAY_JOB_ID'", "'NOTHING'"))  # there is space again
@@ -231,7 +231,7 @@ def test_data_that_change_stop_the_study_before_they_spoil_a_trial(tmp_path):
         f"stopped: trial 1: on the host {platform.node()} the data set is not the one that the study"
     )
     assert "validation depth " in last
-    assert last.endswith("nothing is lost: mend that, then go on with: weightsearch run tiny.yaml")
+    assert last.endswith("nothing is lost: fix that, then resume with: weightsearch run tiny.yaml")
     states = shown(tmp_path)["states"]
     assert (states["COMPLETE"], states["FAIL"], states["RUNNING"], states["WAITING"]) == (1, 0, 0, 1)
     depth.write_bytes((tmp_path / "right.png").read_bytes())

@@ -20,7 +20,7 @@ __all__ = ["app", "data", "database", "main", "reports", "start", "studies", "tr
 
 
 def main() -> None:
-    """Run a command; an error that the user can mend is one line and an exit status."""
+    """Run a command; an error that the user can fix is one line and an exit status."""
     _speak_utf_8()
     sys.argv[1:] = [_at_home(word) for word in sys.argv[1:]]
     sys.path.append(str(Path.cwd()))  # for plug-ins beside the study; last, so that nothing installed is shadowed

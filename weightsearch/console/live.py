@@ -90,7 +90,7 @@ class View:
             "waiting": f"{event.reason}; the workers continue, their reports are kept until the database is back",
             "back": "the database is back",
             "note": f"no more notes for optuna-dashboard: {event.reason}",
-            "cluster": f"{event.reason}; starting Ray again, the trials go on from their checkpoints",
+            "cluster": f"{event.reason}; starting Ray again; the trials resume from their checkpoints",
             "retried": f"trial {event.number}: its worker failed, it resumes from its checkpoint: {event.reason}",
             "again": f"trial {event.number}: {event.reason}",
             "warning": f"warning: {event.reason}",

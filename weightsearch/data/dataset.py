@@ -181,7 +181,7 @@ def check_content(before: Mapping[str, float], now: Mapping[str, float], what: s
         more = f" and {len(changed) - NAMED} more numbers" if len(changed) > NAMED else ""
         raise ChangedDataError(
             f"on the host {platform.node()} the data set is not the one that {what} began with: "
-            f"{', '.join(changed[:NAMED])}{more}. Trials on it could not be compared with the others; bring back the "
+            f"{', '.join(changed[:NAMED])}{more}. Trials on it could not be compared with the others; restore the "
             "data"
         )
 

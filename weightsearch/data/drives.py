@@ -60,6 +60,6 @@ def number_of(picture: Path) -> int:
     """The frame number in an image's name. Raises DataError."""
     if not picture.stem.isdecimal():
         raise DataError(
-            f"{picture}: expected a number such as 0000000012, by which frames that follow one another are known"
+            f"{picture}: expected a number such as 0000000012, because consecutive frames have consecutive numbers"
         )
     return int(picture.stem)

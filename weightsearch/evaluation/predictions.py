@@ -227,7 +227,7 @@ class _Folder:
 def _metres(name: str, values: NDArray[Any], meaning: Meaning, unit: Unit) -> Map:
     """Convert to metres, or 1/metres; 0 where an integer marks a missing prediction."""
     if not np.isfinite(values).all():
-        raise DataError(f"{name}: a prediction that is not finite")
+        raise DataError(f"{name}: a prediction is not finite")
     return to_metres(values, unit, holes=not meaning.inverse)
 
 
@@ -332,7 +332,7 @@ def _depth(name: str, values: Map, meaning: Meaning, part: str, size: Size) -> t
     """Convert a map to metres at the ground truth's size, [1, 1, H, W]. 1/depth is resized before it is inverted.
     Pixels outside the part, which the protocol does not count, are 1."""
     if not (values > 0).any():
-        raise DataError(f"{name}: no number of the prediction is above 0")
+        raise DataError(f"{name}: no prediction is above 0")
     depth = torch.from_numpy(values)[None, None]
     height, width = size
     top, bottom, left, right = crop_box("none" if part == WHOLE else part, size)

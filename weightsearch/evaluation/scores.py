@@ -119,8 +119,8 @@ def check_measurable(
     for name in metrics:
         if name not in measurable:
             raise DataError(
-                f"{name} cannot be measured on the {split} split: the data set, or the network, lacks what it takes; "
-                f"measured are {', '.join(sorted(measurable)) or 'none'}"
+                f"{name} cannot be measured on the {split} split: the data set or the network lacks what it needs; "
+                f"available: {', '.join(sorted(measurable)) or 'none'}"
             )
 
 

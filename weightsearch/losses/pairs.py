@@ -28,7 +28,7 @@ class Warped:
 def neighbours_of(batch: Batch) -> Tensor:
     """The images of a batch's neighbours, [B, S, 3, H, W]. Raises ModelError if it has none."""
     if batch.neighbours is None:
-        raise ModelError("data.neighbours: none are asked for; losses between frames need some, such as [-1, 1]")
+        raise ModelError("data.neighbours: found none; loss terms between frames need offsets, such as [-1, 1]")
     return batch.neighbours.image
 
 

@@ -143,7 +143,7 @@ class OdometryMetrics:
 
     def compute(self) -> dict[str, float]:
         """The metrics that are defined for the steps with known truth; none without such steps. Raises TrialFailure for
-        a prediction that is not finite."""
+        a prediction is not finite."""
         if not self.places:
             return {}
         predicted, truth = _numbers(self.predicted), _numbers(self.truth)

@@ -157,8 +157,8 @@ class StudyRun:
         if changed:
             raise StoreError(
                 f"the data set has changed since the study {self.config.name!r} began ({', '.join(changed[:4])}), or "
-                f"the host {platform.node()} has another copy of it: its trials could not be compared; bring the data "
-                "back, or start beside it with --force-new NAME"
+                f"the host {platform.node()} has another copy of it: its trials could not be compared; restore the "
+                "data, or start another study with --force-new NAME"
             )
 
     def search(self, trainable: type | None = None, *, begins: Callable[[], None] | None = None) -> None:
@@ -343,7 +343,7 @@ def _how_to_go_on(ledger: Ledger) -> str:
     try:
         waiting = ledger.put_back()
     except StoreError as error:
-        return f"stopped; go on from the last checkpoints with: {ledger.store.how_to_go_on()} ({error})"
+        return f"stopped; resume from the last checkpoints with: {ledger.store.how_to_go_on()} ({error})"
     numbers = ", ".join(str(number) for number in waiting)
     what = {0: "the study goes", 1: f"trial {numbers} goes"}.get(len(waiting), f"trials {numbers} go")
     return f"stopped; {what} on from the last checkpoint with: {ledger.store.how_to_go_on()}"
@@ -394,7 +394,7 @@ def check_unchanged(store: StudyStore, now: dict[str, Any]) -> None:
         more = f"; and {len(changed) - 3} more" if len(changed) > 3 else ""
         raise StoreError(
             f"the study {store.study.study_name!r} in {store.database.name} was made with other settings: "
-            f"{'; '.join(changed[:3])}{more}; undo the change, or start beside it with --force-new NAME"
+            f"{'; '.join(changed[:3])}{more}; undo the change, or start another study with --force-new NAME"
         )
 
 

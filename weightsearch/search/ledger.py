@@ -213,7 +213,7 @@ class Ledger:
         if number in self.running:
             self.writer.set_failures(number, 0)
             raise SearchError(
-                f"stopped: trial {number}: {reason}; nothing is lost: mend that, then go on with: "
+                f"stopped: trial {number}: {reason}; nothing is lost: fix that, then resume with: "
                 f"{self.store.how_to_go_on()}"
             )
 
@@ -233,7 +233,7 @@ class Ledger:
             raise SearchError(
                 f"stopped: {'the last trial' if limit == 1 else f'the last {limit} trials'} failed, the first of them: "
                 f"{self.failed_in_a_row[0]}; "
-                f"mend that, then go on with the other trials: {self.store.how_to_go_on()}"
+                f"fix that, then resume with the other trials: {self.store.how_to_go_on()}"
             )
 
     def put_back(self) -> list[int]:

@@ -90,7 +90,7 @@ class Nodes:
             self.lost.add(node)
             self.tell(
                 f"the host {self.asked[node]} left the Ray cluster: it was stopped, or cut off for too long; its "
-                "trials go on elsewhere. To use it again: ray stop there, then the ray start command of that host"
+                "trials continue elsewhere. To use it again: ray stop there, then the ray start command of that host"
             )
 
     def _submit(self, node: str, function: Callable[[Any], object], argument: object, *, imports: bool) -> None:
@@ -123,4 +123,4 @@ class Nodes:
         if not imports:
             self._submit(node, call, self.missing, imports=True)
         elif missing is not None:
-            raise SearchError(f"{missing}; mend that, then give the same command; nothing is lost")
+            raise SearchError(f"{missing}; fix that, then give the same command; nothing is lost")

@@ -172,7 +172,7 @@ class Database:
         if self.sqlite and self._file is not None and self._file != _identity(self.url):
             raise StoreError(
                 f"{self.name}: the file was removed or replaced while it was in use; put it back, with the "
-                "-wal and -shm files beside it, and give the same command; without it, run begins anew"
+                "-wal and -shm files beside it, and give the same command; without it, run starts a new study"
             )
 
     def _held(self) -> sa.Connection | None:
@@ -339,7 +339,7 @@ def _missing(path: Path) -> StoreMissing:
     where = ""
     if not path.is_absolute():
         where = f" (the storage sqlite:///{path} lies in the working folder: go to the folder where the study was run)"
-    return StoreMissing(f"there is no study database {whole}{where}; `weightsearch run` would begin a new one there")
+    return StoreMissing(f"there is no study database {whole}{where}; `weightsearch run` would create one")
 
 
 def _identity(url: URL) -> tuple[int, int] | None:

@@ -37,7 +37,7 @@ def look(
         if version is not None and version > VERSION:
             raise StoreError(
                 f"{name}: its tables have version {version}, this weightsearch reads {VERSION}; "
-                "use the weightsearch that wrote it, or a newer one"
+                "use the version that wrote it, or a newer one"
             )
         return version, True
     optunas = existing >= TABLES

@@ -70,7 +70,7 @@ class StudyStore(StudyTrials):
             if name not in optuna.get_all_study_names(database.storage):
                 _make(connection, database, name, directions, {**config, UID: uuid.uuid4().hex[:12]})
             elif new:
-                raise StoreError(f"{database.name}: the study {name!r} is there already; --set name={name} goes on")
+                raise StoreError(f"{database.name}: the study {name!r} exists already; --set name={name} resumes it")
         return cls._load(database, name)
 
     @classmethod

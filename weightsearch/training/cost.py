@@ -58,7 +58,7 @@ def measure_cost(
     cpu_time: rates by processor time of all threads instead of the wall clock, less disturbed by other programs; on a
     CPU only. Raises WeightsearchError; ModelError for errors of the network and insufficient memory."""
     if cpu_time and device.type != "cpu":
-        raise WeightsearchError(f"--cpu-time: found the device {device}; processor time says nothing of a GPU")
+        raise WeightsearchError(f"--cpu-time: found the device {device}; processor time does not measure a GPU")
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
         try:

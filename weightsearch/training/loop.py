@@ -215,10 +215,12 @@ class Trainer:
         state = read_checkpoint(path)
         changed = differences(state["configuration"], essentials(self.configuration))
         if changed:
-            raise WeightsearchError(f"{path} is of another configuration: {'; '.join(changed[:3])}")
+            raise WeightsearchError(f"{path} is the checkpoint of another configuration: {'; '.join(changed[:3])}")
         changed = changed_content(state.get("content", {}), self.dataset.content)
         if changed:
-            raise WeightsearchError(f"{path} is of other data under the same name: {', '.join(changed[:3])}")
+            raise WeightsearchError(
+                f"{path} is the checkpoint of other data under the same name: {', '.join(changed[:3])}"
+            )
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.precision.scaler.is_enabled() and state["scaler"]:

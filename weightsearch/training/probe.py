@@ -214,7 +214,7 @@ class Probe:
             parameter.grad is not None and all(row[position] is None for row in sample.gradients.values())
             for position, parameter in enumerate(self.parameters)
         ):
-            raise ModelError("parts of the network are hidden from single terms: reentrant checkpointing does that")
+            raise ModelError("gradients of single terms cannot be measured: the network uses reentrant checkpointing")
         rows = [sample.gradients.get(index) for index in range(len(self.names))]
         sample.products = _unscaled(_products(rows, self.parameters), sample.scale)
         sample.gradients.clear()

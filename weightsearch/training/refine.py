@@ -59,7 +59,7 @@ def self_supervised(configuration: Configuration) -> Configuration:
     if not configuration.data.neighbours:
         raise OptionError(
             "data.neighbours",
-            "found none; refinement learns from the frames beside each frame: give their offsets, such as [-1, 1]",
+            "found none; refinement learns from neighbouring frames: give their offsets, such as [-1, 1]",
         )
     names = {name: term.term or name for name, term in configuration.loss.items() if term.weight > 0}
     if not any(attribute("loss", term, "photometric", default=False) for term in names.values()):
@@ -104,8 +104,8 @@ def evaluate_refined(
     if not getattr(network, "takes_neighbours", False):
         raise OptionError(
             "model.name",
-            f"found {configuration.model.name!r}, which sees no neighbours; refinement needs a network that does, such "
-            "as co_training",
+            f"found {configuration.model.name!r}, which sees no neighbouring frames; refinement needs one that does, "
+            "such as co_training",
         )
     dataset = open_dataset(configuration, progress=progress)
     plain = protocol_of(configuration, split)

@@ -136,7 +136,7 @@ def test_bad_files_are_named(tmp_path, root):
     with pytest.raises(DataError, match=r"0000000002.bin: no such file"):
         source.read(0, 2)
     np.full(8, np.nan, dtype="<f4").tofile(drive / "velodyne_points/data/0000000003.bin")
-    with pytest.raises(DataError, match=r"0000000003.bin: a point that is not finite"):
+    with pytest.raises(DataError, match=r"0000000003.bin: a point is not finite"):
         source.read(0, 3)
     other = tmp_path / "other"
     make_drive(other, root)
@@ -168,7 +168,7 @@ def test_where_improved_depth_is_asked_for_it_must_be_there(tmp_path, root):
     with pytest.raises(OptionError, match="depth_root: no such folder: .*nowhere"):
         KittiRaw(root=tmp_path, depth_root="nowhere")
     (tmp_path / "better").mkdir()
-    with pytest.raises(OptionError, match=r"depth_root: .*better has improved depth of none of the frames"):
+    with pytest.raises(OptionError, match=r"depth_root: .*better has improved depth for none of the frames"):
         KittiRaw(root=tmp_path, depth_root="better")
     folder = tmp_path / f"better/{DATE}_drive_9001_sync/proj_depth/groundtruth/image_02"  # train and val in one
     folder.mkdir(parents=True)
@@ -182,7 +182,7 @@ def test_where_improved_depth_is_asked_for_it_must_be_there(tmp_path, root):
 def test_options_that_would_do_nothing_are_refused(tmp_path, root):
     make_drive(tmp_path, root)
     (tmp_path / "train.txt").write_text(f"{DRIVE} 0 l\n")
-    with pytest.raises(OptionError, match="stride: the split files say which frames there are"):
+    with pytest.raises(OptionError, match="stride: cannot be combined with split files, which name the frames"):
         KittiRaw(root=tmp_path, train="train.txt", stride=2)
     with pytest.raises(OptionError, match="without_improved: found leave_out without a depth_root"):
         KittiRaw(root=tmp_path, without_improved="leave_out")

@@ -77,7 +77,7 @@ def test_what_cannot_be_measured_is_named(tiny, tmp_path):
     values = np.ones((count, 8, 12))
     values[1, 3, 3] = np.nan
     np.save(tmp_path / "nan.npy", values)
-    assert problem(tmp_path / "nan.npy").endswith("nan.npy, number 1: a prediction that is not finite")
+    assert problem(tmp_path / "nan.npy").endswith("nan.npy, number 1: a prediction is not finite")
     np.save(tmp_path / "square.npy", np.ones((count, 8, 8)))
     wrong = (
         "square.npy, number 0: 8x8 pixels are not of the proportions of the truth's 32x48; say what they show: --part"
@@ -93,7 +93,7 @@ def test_what_cannot_be_measured_is_named(tiny, tmp_path):
     np.save(tmp_path / "nothing.npy", np.ones((count, 0, 0)))
     assert "nothing.npy, number 0: an empty prediction, [0, 0]" in problem(tmp_path / "nothing.npy")
     np.save(tmp_path / "zeros.npy", np.zeros((count, 8, 12)))
-    assert "zeros.npy, number 0: no number of the prediction is above 0" in problem(tmp_path / "zeros.npy")
+    assert "zeros.npy, number 0: no prediction is above 0" in problem(tmp_path / "zeros.npy")
     assert problem(tmp_path / "gone").endswith("gone: no such file or folder")
     (tmp_path / "one.png").write_bytes(b"\x89PNG")
     assert problem(tmp_path / "one.png").endswith("one.png: not a .npy file of numbers, or a damaged one")

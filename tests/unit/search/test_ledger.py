@@ -383,7 +383,7 @@ def test_a_fault_of_the_surroundings_stops_the_study_and_is_no_failure_of_the_tr
     one = study("resources.max_failures=2", "search.pruner=none")
     first = one.ledger.next()
     one.ledger.worker_failed(first.number, 2, "no room", order=1)
-    with pytest.raises(SearchError, match="stopped: trial 0: no room; nothing is lost: mend that, then go on with: w"):
+    with pytest.raises(SearchError, match="stopped: trial 0: no room; nothing is lost: fix that, then resume with: w"):
         one.ledger.stop(first.number, "no room")
     assert one.ledger.writer.failures(0) == 0
     assert one.ledger.put_back() == [0]

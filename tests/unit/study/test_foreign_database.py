@@ -127,7 +127,7 @@ def test_a_database_that_is_not_there_is_named_by_its_whole_path(tiny):
         Database("sqlite:///tiny.db", mode="read")
     assert str(error.value) == (
         f"there is no study database {tiny.parent}/tiny.db (the storage sqlite:///tiny.db lies in the working folder: "
-        "go to the folder where the study was run); `weightsearch run` would begin a new one there"
+        "go to the folder where the study was run); `weightsearch run` would create one"
     )
 
 

@@ -86,7 +86,7 @@ def test_a_study_that_came_to_nothing_can_be_removed(writer, store, storage):
 
 
 def test_a_new_study_must_not_be_there(store, storage):
-    with pytest.raises(StoreError, match="the study 's' is there already; --set name=s goes on"):
+    with pytest.raises(StoreError, match="the study 's' exists already; --set name=s resumes it"):
         StudyStore.create(storage, "s", ["minimize"], STORED, new=True)
 
 

@@ -164,7 +164,7 @@ def test_a_network_that_sees_no_neighbours_is_named(tmp_path):
     trainer = Trainer(data.configuration, data, CPU)
     trainer.save(tmp_path / "checkpoint.pt")
     with pytest.raises(
-        OptionError, match="found 'disparity', which sees no neighbours; .* such as co_training"
+        OptionError, match="found 'disparity', which sees no neighbouring frames; .* such as co_training"
     ) as caught:
         refined(tmp_path, BY_FRAME, *sets, "loss.photometric_rigid.weight=1.0")
     assert caught.value.option == "model.name"

@@ -116,7 +116,8 @@ def test_a_training_does_not_go_on_with_frames_of_another_split(tiny, tmp_path):
     depth = [line for line in changed if line.startswith("mean ") and " depth " in line]
     assert depth == ["mean train depth 2.25 -> 2.75", "mean validation depth 5.25 -> 4.25"]
     with pytest.raises(
-        WeightsearchError, match=r"checkpoint.pt is of other data under the same name: mean train depth 2.25"
+        WeightsearchError,
+        match=r"checkpoint.pt is the checkpoint of other data under the same name: mean train depth 2.25",
     ):
         train(found, tmp_path / "out", CPU)
 

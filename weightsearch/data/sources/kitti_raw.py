@@ -129,7 +129,7 @@ class KittiRaw:
         improved depth."""
         improved = {picture for _, pictures in parts for picture in pictures if self._improved(picture)}
         if not improved:
-            raise OptionError("depth_root", f"{self.depth_root} has improved depth of none of the frames")
+            raise OptionError("depth_root", f"{self.depth_root} has improved depth for none of the frames")
         if without != "leave_out":
             return parts
         self.left_out += sum(picture not in improved for _, pictures in parts for picture in pictures)
@@ -193,11 +193,11 @@ def _check_lists(
 ) -> None:
     """Raise OptionError for options that cannot be combined with these split files."""
     if neighbours and "train" in lists and "validation" not in lists:
-        raise OptionError(
-            "validation", "found none; where frames need neighbours, a training list needs one to validate on"
-        )
+        raise OptionError("validation", "found none; with data.neighbours a training list needs a validation list, too")
     if lists and (cameras is not None or stride != 1):
-        raise OptionError("cameras" if stride == 1 else "stride", "the split files say which frames there are")
+        raise OptionError(
+            "cameras" if stride == 1 else "stride", "cannot be combined with split files, which name the frames"
+        )
 
 
 def _check_improved(depth_root: Path | None, without: str, neighbours: Sequence[int]) -> None:
@@ -264,7 +264,7 @@ def read_scan(path: Path) -> NDArray[np.float32]:
         raise DataError(f"{path}: {path.stat().st_size} bytes, expected a multiple of 16 (four float32 a point)")
     points = values.reshape(-1, 4)[:, :3]
     if not np.isfinite(points).all():
-        raise DataError(f"{path}: a point that is not finite")
+        raise DataError(f"{path}: a point is not finite")
     return points
 
 

@@ -82,13 +82,13 @@ class Procedural:
         self.size = size
         self.count = frames
         if variety != "driving" and queues > 0:
-            raise OptionError("queues", "is of streets; a room has no lanes")
+            raise OptionError("queues", "applies to streets (variety: driving); a room has no lanes")
         if variety == "hall" and moving > 0:
             raise OptionError(
-                "moving", f"found {moving}; in a hall nothing moves by itself: leave it out, or choose indoor"
+                "moving", f"found {moving}; in a hall nothing moves: leave it out, or set variety: indoor"
             )
         if queues > 0 and moving == 0:
-            raise OptionError("queues", "is of the lanes of `moving` cars; there are none")
+            raise OptionError("queues", "applies to lanes of moving cars; set moving above 0")
         draws = [np.random.default_rng([seed, number]) for number in range(scenes)]
         self.kind = {"indoor": "room", "hall": "hall", "driving": "street"}[variety]
         self.scenes: list[Scene] = [
