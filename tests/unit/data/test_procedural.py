@@ -112,7 +112,7 @@ def test_halls_have_every_depth_from_half_a_metre_to_15():
 
 
 def test_what_a_hall_does_not_have_is_refused():
-    with pytest.raises(OptionError, match="moving: found 2; in a hall nothing moves by itself"):
+    with pytest.raises(OptionError, match="moving: found 2; in a hall nothing moves"):
         Procedural(size=(32, 32), variety="hall", moving=2)
     with pytest.raises(OptionError, match="queues: applies to streets"):
         Procedural(size=(32, 32), variety="hall", queues=0.5)

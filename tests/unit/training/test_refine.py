@@ -140,7 +140,7 @@ def test_terms_that_need_ground_truth_take_no_part(trained):
         (
             ["data.neighbours=[]", "rebalance=null"],
             "data.neighbours",
-            "found none; refinement learns from the frames beside each frame",
+            "found none; refinement learns from neighbouring frames",
         ),
         (
             ["loss={smooth_depth: {weight: 1.0}, photometric_rigid: {weight: 0}}"],
