@@ -80,7 +80,7 @@ def test_checkpoints_of_the_best_and_the_baselines_stay_and_no_other(finished):
 def test_running_again_changes_nothing(finished):
     folder, _ = finished
     before = shown(folder)
-    printed = command("run", "tiny.yaml", cwd=folder, timeout=60).stdout
+    printed = command("run", "tiny.yaml", cwd=folder).stdout
     assert "best: trial" in printed
     assert shown(folder) == before
 
