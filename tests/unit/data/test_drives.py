@@ -84,7 +84,7 @@ def test_pictures_beside_a_gap_are_no_neighbours(tmp_path, kitti):
 
 def test_what_is_wrong_with_lists_is_named(tmp_path, kitti):
     make_drive(tmp_path, kitti)
-    with pytest.raises(OptionError, match="validation: found none; where frames need neighbours"):
+    with pytest.raises(OptionError, match="validation: found none; with data.neighbours a training list"):
         KittiRaw(root=tmp_path, neighbours=(1,), **write(tmp_path, train=[(1, "l")]))
     lists = write(tmp_path, test=[(1, "l"), (77, "l"), (78, "l")])
     with pytest.raises(DataError, match=r"image_02/data/0000000077.png: no such file, nor 1 more of this folder"):

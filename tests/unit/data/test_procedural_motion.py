@@ -372,7 +372,7 @@ class TestQueues:
         np.testing.assert_allclose(source.flow(0, 5, 1)[known], (still - PIXELS)[known], atol=1e-3, rtol=1e-5)
 
     def test_without_cars_there_are_none(self):
-        with pytest.raises(OptionError, match="there are none"):
+        with pytest.raises(OptionError, match="set moving above 0"):
             Procedural(size=SIZE, variety="driving", queues=0.5)
 
     def test_a_room_has_none(self):

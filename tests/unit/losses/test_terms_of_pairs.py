@@ -194,7 +194,7 @@ def part(batch: Batch, which: slice) -> Batch:
 
 @pytest.mark.parametrize("name", sorted(set(BETWEEN_FRAMES) & {"photometric_flow", "photometric_rigid"}))
 def test_without_neighbours_it_says_what_is_missing(batch, name):
-    with pytest.raises(ModelError, match=r"data\.neighbours: none are asked for"):
+    with pytest.raises(ModelError, match=r"data\.neighbours: found none; loss terms between frames"):
         make(name)(guess(batch), replace(batch, neighbours=None))
 
 
