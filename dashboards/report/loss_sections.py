@@ -205,17 +205,19 @@ def convergence_section(report: ReportData) -> Section:
     rows = []
     for label, trial in _looked_at(report).items():
         table = values(report.frames.terms(trial))
+        weights = report.weights(trial)
         for term in report.terms:
             result = convergence(list(table[term]))
-            if result is None:
+            if result is None or not weights.get(term):
                 continue
             when = f"epoch {result.epoch}" if result.epoch else result.trend
             rows.append([label, term, number(result.first), number(result.last), f"{100 * result.fall:.0f} %", when])
     if not rows:
         return Section("convergence", title, ["Three epochs or more are needed."])
     text = [
-        "Levelled off: the first epoch from which the term stays within 5 % of its total decrease above its minimum. "
-        "Each unweighted term has its own unit."
+        "Levelled off: the first epoch from which the term stays near its minimum, within 5 % of its decrease to the "
+        "minimum. Fall: from the first to the last epoch. Each unweighted term has its own unit; terms of weight 0 are "
+        "left out."
     ]
     columns = ["", "term (unweighted)", "first epoch", "last epoch", "fall", "levelled off"]
     data = pd.DataFrame(rows, columns=["trial", *columns[1:]])

@@ -15,34 +15,39 @@ SMALL: Final = 0.02  # relative change below which a curve is flat
 @dataclass(frozen=True)
 class Convergence:
     """first, last: the curve's ends. epoch: the first epoch (counted from 1) from which the curve stays near its lowest
-    value, within 5 % of its total fall; None if it is still falling or does not fall at all. fall: the total fall, as a
-    share of `first`."""
+    value, within 5 % of its fall to that value; None if there is no such epoch before the last. fall: from the first to
+    the last value, as a share of `first`; negative for a rise. lowest: epoch of the lowest value."""
 
     first: float
     last: float
     epoch: int | None
     fall: float
+    lowest: int
+    ends_low: bool
 
     @property
     def trend(self) -> str:
         """The trend of a curve that has not levelled off."""
-        if self.last > self.first * (1 + SMALL):
-            return "rises"
-        return "still falling" if self.fall > SMALL else "flat"
+        if abs(self.fall) <= SMALL:
+            return "flat"
+        if self.ends_low:
+            return "still falling"
+        return "rises" if self.fall < 0 else f"rises after epoch {self.lowest}"
 
 
 def convergence(curve: Sequence[float], within: float = WITHIN) -> Convergence | None:
     """The convergence of a curve with a value an epoch; None for fewer than three values and for values that are not
     finite. A curve that comes near its lowest value only in the last epoch is still falling. within: the distance that
-    counts as near, as a share of the total fall."""
+    counts as near, as a share of the fall from the first value to the lowest."""
     values = np.asarray(curve, dtype=float)
     if len(values) < 3 or not np.isfinite(values).all():
         return None
     first, last, lowest = float(values[0]), float(values[-1]), float(values.min())
-    fall = first - lowest
-    share = fall / abs(first) if first else 0.0
-    if fall <= 0:
-        return Convergence(first, last, None, share)
-    outside = np.flatnonzero(values > lowest + within * fall)
-    epoch = int(outside[-1]) + 2 if len(outside) else 1
-    return Convergence(first, last, epoch if epoch < len(values) else None, share)
+    share = (first - last) / abs(first) if first else 0.0
+    where = int(values.argmin()) + 1
+    if lowest == first:
+        return Convergence(first, last, None, share, where, ends_low=False)
+    outside = np.flatnonzero(values > lowest + within * (first - lowest))
+    epoch = int(outside[-1]) + 2
+    ends_low = epoch <= len(values)
+    return Convergence(first, last, epoch if epoch < len(values) else None, share, where, ends_low)

@@ -203,11 +203,17 @@ class Verdict:
         mine = self.best.expected(self.objective, TEST)
         if mine is None:
             return None
-        rows = {f"“{label}”": other.expected(self.objective, TEST) for label, other in self.others.items()}
+        seeds = len(self.best.seeds(self.objective, TEST))
+        rows = {
+            f"“{label}”": other.expected(self.objective, TEST)
+            for label, other in self.others.items()
+            if bool(other.seeds(self.objective, TEST)) == bool(seeds)  # a mean is not compared with a single training
+        }
         rows |= {label: metrics.get(self.objective) for label, metrics in self.trivial.get(TEST, {}).items()}
         values = [f"{label} {value:.4g}" for label, value in rows.items() if value is not None]
         beside = f"; {', '.join(values)}" if values else ""
-        return Sentence(f"On the test split, for information only: {self.objective} {mine:.4g}{beside}.")
+        how = " (means over new seeds)" if seeds > 1 else " (one new seed)" if seeds else ""
+        return Sentence(f"On the test split, for information only{how}: {self.objective} {mine:.4g}{beside}.")
 
 
 def judge(best: Contender, others: Mapping[str, Contender], trivial: Naive, directions: Mapping[str, str]) -> Verdict:

@@ -25,7 +25,7 @@ from weightsearch.config import Choices, load_study
 from weightsearch.config.ranges import text_of
 from weightsearch.config.yaml_source import placed
 from weightsearch.console import View, err, out, print_compared, print_result, print_verdict, warn
-from weightsearch.errors import StoreError, WeightsearchError
+from weightsearch.errors import StoreError, WeightsearchError, counted
 from weightsearch.files import write_text
 
 if TYPE_CHECKING:
@@ -101,11 +101,14 @@ def validate(study: Study, sets: Sets = None) -> None:
     search = config.search
     objectives = ", ".join(f"{direction} {name}" for name, direction in search.objectives.items())
     baselines = ", ".join(search.baselines) or "none"
+    searched = search.trials - len(search.baselines)
     out.print(
-        f"  {search.trials} trials by {search.sampler.name}, pruner {search.pruner.name}; {objectives}; "
-        f"baselines: {baselines}",
+        f"  {search.trials} trials: {counted(len(search.baselines), 'baseline')} ({baselines}), "
+        f"{searched} searched by {search.sampler.name}; pruner {search.pruner.name}; {objectives}",
         markup=False,
     )
+    if searched <= 0:
+        warn("search.trials: all trials are baselines; nothing is searched")
 
 
 @app.command()

@@ -66,8 +66,8 @@ def print_result(summary: StudySummary, best_file: Path | None) -> None:
     for trial in (trial for trial in summary.trials if trial.state == "RUNNING"):
         name = f"  trial {trial.number}" + (f" ({trial.baseline})" if trial.baseline else "")
         host = summary.hosts.get(trial.number)
-        where = f" on {host}" if host else ""
-        out.print(f"{name} is running{where}, {counted(trial.epochs, 'epoch')} done", markup=False)
+        state = f"is running{f' on {host}' if host else ''}" if summary.drivers else "waits to be resumed"
+        out.print(f"{name} {state}, {counted(trial.epochs, 'epoch')} done", markup=False)
     failed = [trial for trial in summary.trials if trial.reason and trial.state == "FAIL"]
     for trial in failed[:FAILURES]:
         out.print(f"  trial {trial.number} failed: {trial.reason}", markup=False)
@@ -79,7 +79,7 @@ def print_result(summary: StudySummary, best_file: Path | None) -> None:
             who = " and ".join(summary.drivers)
             out.print(f"  is being run by {who}; follow it with: {called(summary.call, 'watch')}", markup=False)
         else:
-            out.print(f"  resume with: {called(summary.call, 'run')}", markup=False)
+            out.print(f"  no driver runs the study; resume with: {called(summary.call, 'run')}", markup=False)
     if summary.best is None:
         print_verdict(summary.sentences())
         return

@@ -21,6 +21,7 @@ PIXELS: Final = 4000  # sampled pixels of a frame, at most
 WIDE: Final = 2.0  # width over height above which images show a street
 SPARSE: Final = 0.35  # share of known pixels below which depth comes from a laser
 REACHES: Final = {True: (20.0, 130.0), False: (0.8, 11.0)}  # usual 99.5 % quantiles of streets and of rooms, metres
+POSSIBLE: Final = (0.3, 60.0)  # medians that depth maps may have, metres
 OPEN: Final = 3.5  # 99.5 % quantile over median above which depth shows a street
 UNLIKELY: Final = 1.0  # penalty for depth of a street in images of a room, and the reverse
 CLOSE: Final = 0.15  # difference of penalties below which the second unit is reported too
@@ -111,6 +112,14 @@ def _detection(numbers: NDArray[np.float64], stored: Stored, size: tuple[int, in
         size=size,
         sparse=sparse,
     )
+
+
+def other_medians(detected: Detection) -> list[str]:
+    """The median in metres by each other common unit, where it is possible: `100 for a median of 1.82 m`."""
+    scales = CONVENTIONS if detected.stored == "integers" else FLOATS
+    medians = {scale: detected.median * detected.scale / scale for scale in scales if scale != detected.scale}
+    low, high = POSSIBLE
+    return [f"{scale:g} for a median of {median:.3g} m" for scale, median in medians.items() if low <= median <= high]
 
 
 def depth_range(metres: NDArray[Any]) -> tuple[float, float]:

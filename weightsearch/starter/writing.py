@@ -21,7 +21,7 @@ from weightsearch.data.sources.file_list import read_list
 from weightsearch.data.sources.nyu import LABELLED
 from weightsearch.errors import DataError, WriteError, counted
 from weightsearch.files import write_text
-from weightsearch.starter.detection import depth_range, detect
+from weightsearch.starter.detection import depth_range, detect, other_medians
 from weightsearch.starter.own_study import (
     OwnData,
     list_text,
@@ -125,9 +125,11 @@ def _pairs(chosen: Chosen, target: Path, *, gpu: bool) -> tuple[OwnData, list[st
     lines.append(
         f"depth: {depths.stored}, {depths.unit}; median {depths.median:.3g} m, 99.5 % below {depths.reach:.3g} m"
     )
+    key = "depth_scale" if depths.stored == "integers" else "float_scale"
     if depths.other is not None:
-        key = "depth_scale" if depths.stored == "integers" else "float_scale"
         lines.append(f"check data.{key} in the study: {depths.other} is nearly as likely")
+    if medians := other_medians(depths):
+        lines.append(f"if the median is wrong, set data.{key}: {', '.join(medians)}")
     return of_pairs(depths, root, names, len(pairs), gpu=gpu), lines, len(pairs), lists
 
 

@@ -96,7 +96,10 @@ class StudySummary:
         """Verdict on the best trial, in words. name: of the best trial."""
         remark = ""
         if self.best is not None and self.best.baseline is not None:
-            remark = f"no searched trial has a better {verdict.objective}"
+            searched = any(trial.baseline is None and trial.epochs for trial in self.trials)
+            remark = (
+                f"no searched trial has a better {verdict.objective}" if searched else "no weights were searched yet"
+            )
         trials = self.states["COMPLETE"]
         compare = called(self.call, "compare", "--seeds", 3)
         return verdict.sentences(name or self.best_name, remark, trials=trials, compare=compare)

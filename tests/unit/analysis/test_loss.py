@@ -76,6 +76,8 @@ def test_a_curve_has_levelled_off_once_it_stays_near_its_lowest_value(curve, epo
         ([3.0, 2.0, 1.0], "still falling"),
         ([0.2508, 0.249, 0.252, 0.255, 0.2611], "rises"),
         ([1.0, 1.0001, 0.9999], "flat"),
+        ([0.1054, 0.0819, 0.0736, 0.0708, 0.0606, 0.0659], "rises after epoch 5"),
+        ([1.0, 0.5, 1.2], "rises"),
     ],
 )
 def test_a_curve_that_has_not_levelled_off_falls_rises_or_is_flat(curve, trend):
@@ -86,3 +88,5 @@ def test_too_short_or_broken_curves_say_nothing():
     assert convergence([1.0, 0.5]) is None
     assert convergence([1.0, math.nan, 0.5]) is None
     assert convergence([10.0, 4.0, 1.0]).fall == pytest.approx(0.9)
+    assert convergence([10.0, 1.0, 4.0]).fall == pytest.approx(0.6)
+    assert convergence([10.0, 11.0, 12.0]).fall == pytest.approx(-0.2)

@@ -114,7 +114,7 @@ def test_the_test_split_never_advises():
     text = said(better, {"published": other}, {})
     assert "Over 4 new seeds trial 5 is better than “published”. Use it." in text
     assert "Do not use" not in text
-    assert "On the test split, for information only: abs_rel 0.5005; “published” 0.1." in text
+    assert "On the test split, for information only (means over new seeds): abs_rel 0.5005; “published” 0.1." in text
     only_test = said(contender(0.1, on_test=(0.5, 0.501)), {"published": contender(0.2, on_test=(0.1, 0.1))}, {})
     assert "The best so far is trial 5" in only_test
     assert "is better" not in only_test
