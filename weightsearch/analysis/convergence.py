@@ -16,23 +16,13 @@ SMALL: Final = 0.02  # relative change below which a curve is flat
 class Convergence:
     """first, last: the curve's ends. epoch: the first epoch (counted from 1) from which the curve stays near its lowest
     value, within 5 % of its fall to that value; None if there is no such epoch before the last. fall: from the first to
-    the last value, as a share of `first`; negative for a rise. lowest: epoch of the lowest value."""
+    the last value, as a share of `first`; negative for a rise. trend: in words, for a curve without such an epoch."""
 
     first: float
     last: float
     epoch: int | None
     fall: float
-    lowest: int
-    ends_low: bool
-
-    @property
-    def trend(self) -> str:
-        """The trend of a curve that has not levelled off."""
-        if abs(self.fall) <= SMALL:
-            return "flat"
-        if self.ends_low:
-            return "still falling"
-        return "rises" if self.fall < 0 else f"rises after epoch {self.lowest}"
+    trend: str
 
 
 def convergence(curve: Sequence[float], within: float = WITHIN) -> Convergence | None:
@@ -43,11 +33,13 @@ def convergence(curve: Sequence[float], within: float = WITHIN) -> Convergence |
     if len(values) < 3 or not np.isfinite(values).all():
         return None
     first, last, lowest = float(values[0]), float(values[-1]), float(values.min())
-    share = (first - last) / abs(first) if first else 0.0
-    where = int(values.argmin()) + 1
-    if lowest == first:
-        return Convergence(first, last, None, share, where, ends_low=False)
+    fall, depth = ((first - value) / abs(first) if first else 0.0 for value in (last, lowest))
     outside = np.flatnonzero(values > lowest + within * (first - lowest))
-    epoch = int(outside[-1]) + 2
-    ends_low = epoch <= len(values)
-    return Convergence(first, last, epoch if epoch < len(values) else None, share, where, ends_low)
+    epoch = int(outside[-1]) + 2 if depth > 0 else len(values) + 1
+    if depth <= SMALL and fall >= -SMALL:
+        trend = "flat"
+    elif epoch <= len(values):
+        trend = "still falling"
+    else:
+        trend = "rises" if fall < 0 else f"rises after epoch {int(values.argmin()) + 1}"
+    return Convergence(first, last, epoch if epoch < len(values) else None, fall, trend)

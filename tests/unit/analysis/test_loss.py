@@ -78,6 +78,8 @@ def test_a_curve_has_levelled_off_once_it_stays_near_its_lowest_value(curve, epo
         ([1.0, 1.0001, 0.9999], "flat"),
         ([0.1054, 0.0819, 0.0736, 0.0708, 0.0606, 0.0659], "rises after epoch 5"),
         ([1.0, 0.5, 1.2], "rises"),
+        ([1.0, 0.5, 0.995], "rises after epoch 2"),
+        ([1.0, 1.0, 1.0], "flat"),
     ],
 )
 def test_a_curve_that_has_not_levelled_off_falls_rises_or_is_flat(curve, trend):
