@@ -30,10 +30,10 @@ class Comparable:
 
     @property
     def words(self) -> str:
-        count = len(self.values)
+        count = counted(len(self.values), "trial")
         if self.epoch is None:
-            return f"{counted(count, 'trial')} that trained to the end"
-        return f"the values of {counted(count, 'trial')} at epoch {self.epoch}: too few trained to the end"
+            return f"{count} that trained to the end"
+        return f"the values of {count} at epoch {self.epoch}, because too few trained to the end"
 
 
 @dataclass(frozen=True)

@@ -83,10 +83,11 @@ def _near_the_best(values: pd.Series[float], *, minimize: bool) -> list[float]:
     return [low - room, high + room]
 
 
-def pareto_section(report: ReportData) -> Section:
+def pareto_section(report: ReportData) -> Section | None:
+    """The Pareto front; None for a study with one objective."""
     names = list(report.summary.directions)
     if len(names) < 2:
-        return Section("pareto", "Pareto front", ["The study has one objective: its best trial is the front."])
+        return None
     complete, front = report.complete, report.summary.front
     if complete.empty:
         return Section("pareto", "Pareto front", ["No trial has trained to the end yet."])
@@ -138,8 +139,8 @@ def importance_section(report: ReportData) -> Section:
     figure.update_layout(barmode="group").update_yaxes(range=[0, 1])
     rows = [[name, *(f"{shares[name]:.2f}" for shares in result.shares.values())] for name in names]
     text = [
-        f"From {compared.words}. {_counted(result)} PED-ANOVA: what distinguishes the best tenth of the trials. "
-        "fANOVA: what explains the variance over all of them."
+        f"Computed from {compared.words}. {_counted(result)} PED-ANOVA: parameters that distinguish the best tenth of "
+        "the trials. fANOVA: parameters that explain the variance of all trials."
     ]
     doubtful = [name for name in names if name not in result.above_chance]
     if doubtful:
@@ -203,7 +204,7 @@ def slices_section(report: ReportData) -> Section:
     text = [
         "Each point is a trial that trained to the end"
         + ("; the axis is clipped to the best 90 % of them" if len(complete) >= MANY else "")
-        + ". Baselines at 0 have no place on a logarithmic axis."
+        + ". Baselines with a value of 0 are not drawn on a logarithmic axis."
     ]
     return Section("slices", "Slices", text, {"slices": figure}, data=complete[columns])
 

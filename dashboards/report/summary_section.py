@@ -29,7 +29,7 @@ def summary_section(report: ReportData) -> Section:
     unfinished = states["RUNNING"] + states["WAITING"]
     facts = [(f"{ended} of {ended + unfinished}" if unfinished else str(ended), "trials ended")]
     if best is not None:
-        facts.insert(0, (number(best.values[report.objective]), f"best {report.objective} (validation)"))
+        facts.insert(0, _expected(report, best))
     facts.append((duration(float(report.frames.epochs["seconds"].sum())), "of training"))
     text = [*_trained(report), _searched(report)]
     if best is None:
@@ -49,6 +49,16 @@ def summary_section(report: ReportData) -> Section:
         data=report.frames.trials,
         warnings=warnings,
     )
+
+
+def _expected(report: ReportData, best: TrialSummary) -> tuple[str, str]:
+    """The value to expect of the best trial, and its description: the mean over new seeds, or the search's value."""
+    contender = report.summary.contender(best)
+    seeds = len(contender.seeds(report.objective))
+    if seeds:
+        value = contender.expected(report.objective)
+        return number(value), f"{report.objective} to expect ({counted(seeds, 'new seed')}, validation)"
+    return number(best.values[report.objective]), f"best {report.objective} of the search (validation)"
 
 
 def _trained(report: ReportData) -> list[str]:
@@ -146,7 +156,7 @@ def _best_table(report: ReportData) -> Table:
     objective = report.objective
     splits = [split for split in SPLITS if report.summary.retrained and verdict.best.seeds(objective, split)]
     compared = {split: verdict.on(split) for split in splits or [VALIDATION]}
-    columns = ["", f"{objective} in the search", "test"]
+    columns = [objective, "search, validation", "search, test"]
     columns += [f"new seeds, {split}" for split in splits]
     columns += [f"best vs baseline, {split}" for split in compared] + ["weights and other parameters"]
     rows: list[list[str]] = []

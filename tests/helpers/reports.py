@@ -13,7 +13,7 @@ from weightsearch.study.store import StudyStore
 OF_REBALANCING = ["rebalancing", "detection", "rebalancing_theory"]
 
 
-OF_DUAL_HEAD = [name for name in SECTIONS if name not in OF_REBALANCING]
+OF_DUAL_HEAD = [name for name in SECTIONS if name not in (*OF_REBALANCING, "pareto")]  # with one objective
 
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

@@ -19,7 +19,7 @@ from weightsearch.config import load_base, load_study
 from weightsearch.config.extends import shipped
 from weightsearch.config.json_schema import EDITORS, json_schema
 from weightsearch.data.cache import build_source
-from weightsearch.errors import WeightsearchError, WriteError
+from weightsearch.errors import ConfigError, WeightsearchError, WriteError
 from weightsearch.training.run import train
 
 
@@ -35,6 +35,15 @@ def test_init_writes_a_commented_study_that_is_valid(tmp_path, monkeypatch, name
         CliRunner().invoke(app, ["init", name], catch_exceptions=False)
     CliRunner().invoke(app, ["init", name, "--out", "two.yaml"], catch_exceptions=False)
     assert (tmp_path / "two.yaml").read_text() == (tmp_path / f"{name}.yaml").read_text()
+
+
+def test_the_name_of_a_shipped_study_in_place_of_a_file_names_the_command(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"no such file; weightsearch init silog writes .* silog\.yaml \(silog\)"):
+        load_study("silog")
+    begin("silog")
+    with pytest.raises(ConfigError, match=r"no such file; did you mean silog\.yaml\? \(silog\)"):
+        load_study("silog")
 
 
 def test_the_schema_of_another_program_stays(tmp_path, monkeypatch):
@@ -58,8 +67,14 @@ def test_an_unknown_name_is_refused_with_the_nearest(tmp_path, monkeypatch):
 def test_every_shipped_study_is_shown_with_its_first_sentence(capsys):
     app(["init"], standalone_mode=False)
     lines = capsys.readouterr().out.splitlines()
-    assert [line.partition(": ")[0] for line in lines] == list(shipped())
-    assert all(len(line.partition(": ")[2]) > 20 for line in lines)
+    shown = [line.strip().partition(": ") for line in lines if line.startswith("  ")]
+    assert sorted(name for name, _, _ in shown) == sorted(shipped())
+    assert all(len(sentence) > 20 for _, _, sentence in shown)
+    without_data = lines[1 : lines.index("Studies that need a data set:")]
+    assert [line.strip().partition(": ")[0] for line in without_data] == [
+        *("cotraining", "dualhead", "dualhead_15m", "silog"),
+        *("transfer", "transfer_ablation", "transfer_grid", "transfer_random"),
+    ]
     assert all(path.read_text().startswith(f"{EDITORS}\n# ") for path in shipped().values())
 
 
@@ -100,7 +115,7 @@ def test_pairs_of_ones_own_make_a_study_that_trains(tmp_path, monkeypatch, templ
     rgb, depth = scenes(tmp_path / "my data")
     words = [] if template is None else [template]
     said = begin(*words, "--rgb", rgb, "--depth", depth)
-    assert "30 pairs, such as IMG_0000.jpg with depth_0000.png" in said
+    assert "30 pairs; the first: IMG_0000.jpg with depth_0000.png" in said
     assert "1000 units per metre (millimetres: NYU, 7-Scenes, ScanNet)" in said
     assert "frames: 18 train, 5 validation, 5 test" in said
     study = load_study(tmp_path / "my_data.yaml")
@@ -120,6 +135,28 @@ def test_folders_of_splits_make_a_list_each(tmp_path, monkeypatch):
             path.rename(split / path.name)
     assert "frames: 20 train, 5 validation, 5 test" in begin("--rgb", rgb, "--depth", depth)
     assert sorted(path.name for path in tmp_path.glob("*.txt")) == ["d_test.txt", "d_train.txt", "d_validation.txt"]
+
+
+def test_depth_scale_overrides_the_detected_unit(tmp_path, monkeypatch):
+    """Centimetres of a room that is 40 m deep could be millimetres of a room of 4 m."""
+    monkeypatch.chdir(tmp_path)
+    rgb, depth = scenes(tmp_path / "d")
+    said = begin("--rgb", rgb, "--depth", depth)
+    assert re.search(r"run this again with --depth-scale: .*\b100 for a median of \d+\.?\d* m", said)
+    said = begin("--rgb", rgb, "--depth", depth, "--depth-scale", 100, "--out", "cm.yaml")
+    assert "100 units per metre (centimetres: Virtual KITTI); median" in said
+    assert "--depth-scale" not in said
+    millimetres, centimetres = (load_study(tmp_path / name).base.data for name in ("d.yaml", "cm.yaml"))
+    assert centimetres.options["depth_scale"] == 100
+    assert centimetres.max_depth == pytest.approx(10 * millimetres.max_depth, rel=0.3)
+
+
+def test_an_image_in_two_splits_is_a_warning(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    scenes(tmp_path / "d")
+    lines = [f"photos/IMG_{number:04d}.jpg depth/depth_{number:04d}.png" for number in range(30)]
+    (tmp_path / "d" / "frames.txt").write_text("\n".join(lines + lines))
+    assert re.search(r"warning: .*IMG_00\d\d\.jpg", begin("--list", "d/frames.txt"))
 
 
 def test_a_list_of_ones_own_is_taken_as_it_is(tmp_path, monkeypatch):
@@ -145,9 +182,17 @@ def test_what_cannot_be_a_study_leaves_nothing_behind(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rgb, depth = scenes(tmp_path / "few", count=5)
     for words, message in (
-        (("--rgb", rgb, "--depth", depth), "5 frames are too few to train, validate and test on; at least 12"),
-        (("--rgb", rgb), "give --rgb with --depth"),
-        (("--rgb", rgb, "--depth", depth, "--nyu", rgb), "or one of --list, --seven-scenes, --nyu, --kitti"),
+        (
+            ("--rgb", rgb, "--depth", depth),
+            r"few/photos: 5 frames with depth; at least 12 are needed, to train, validate and test",
+        ),
+        (("--rgb", rgb), "--rgb needs --depth; both may name the same folder"),
+        (("--depth", depth), "--depth needs --rgb; both may name the same folder"),
+        (("--rgb", rgb, "--depth", depth, "--nyu", rgb), "--rgb and --nyu exclude each other"),
+        (("--rgb", rgb, "--depth", depth, "--depth-scale", 0), "--depth-scale: expected units per metre above 0"),
+        (("--nyu", rgb, "--depth-scale", 100), "--depth-scale is for --rgb with --depth, and for --list"),
+        (("--seven-scenes", rgb), r"--seven-scenes: .*few/photos has no folder seq-\*"),
+        (("--rgb", rgb, "--depth", tmp_path / "no"), "--depth: .*/no: no such folder"),
         (("--nyu", tmp_path / "none"), "none: no such folder"),
         (
             ("cotraining", "--rgb", rgb, "--depth", depth),
@@ -163,6 +208,8 @@ def test_lists_that_are_there_are_not_overwritten(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rgb, depth = scenes(tmp_path / "d")
     (tmp_path / "d.txt").write_text("mine")
-    with pytest.raises(WriteError, match=r"d\.txt exists; name another study file with --out FILE"):
+    with pytest.raises(
+        WriteError, match=r"the list .*/d\.txt exists; with --out NAME\.yaml lists are named after NAME"
+    ):
         begin("--rgb", rgb, "--depth", depth)
     assert (tmp_path / "d.txt").read_text() == "mine"

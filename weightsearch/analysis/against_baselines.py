@@ -85,6 +85,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(value) for value in corrected]
 
 
+def significant_from(seeds: int) -> float:
+    """The smallest significant difference of one comparison over two or more seeds, in standard deviations of the
+    differences between seeds (Student's t-test)."""
+    return float(stats.t.isf(LEVEL / 2, seeds - 1)) / seeds**0.5
+
+
 def half_interval(values: Sequence[float] | NDArray[np.float64], level: float = LEVEL) -> float:
     """Half of the confidence interval of the mean of two or more values (Student's t)."""
     return float(stats.t.isf(level / 2, len(values) - 1) * stats.sem(values))

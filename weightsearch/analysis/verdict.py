@@ -125,8 +125,8 @@ class Verdict:
         if self.seeds > 1 and expected is not None and lucky is not None:
             said.append(
                 Sentence(
-                    f"The search found {self.objective} {lucky:.4g} on the validation split; the mean over new seeds "
-                    f"is {expected:.4g}: expect that."
+                    f"Expect {self.objective} {expected:.4g} on the validation split (mean of {self.seeds} new seeds). "
+                    f"The search's {lucky:.4g} is the value that was selected, so it is biased."
                 )
             )
         if (tested := self._on_test()) is not None:
@@ -157,7 +157,7 @@ class Verdict:
         if compared.verdict == "undecided":
             return Sentence(f"{_capital(name)} is not significantly better than {trivial}: {values}.", warning=True)
         if compared.verdict == "one seed":
-            return Sentence(f"{_capital(name)} had a better value than {trivial}: {values}; one seed is no proof.")
+            return Sentence(f"{_capital(name)} had a better value than {trivial}: {values}.")
         return Sentence(f"{_capital(name)} is better than {trivial}: {values}.")
 
     def _of_baselines(self, name: str, remark: str, trials: int | None, compare: str) -> Sentence:
@@ -170,7 +170,7 @@ class Verdict:
             if self.seeds:
                 why = "It was trained with one new seed, which shows no spread"
             remark_text = f" {_capital(remark)}." if remark else ""
-            return Sentence(f"The best so far is {name}.{remark_text} {why}; before relying on it: {compare}.")
+            return Sentence(f"The best so far is {name}.{remark_text} {why}. Before relying on it, run: {compare}.")
         groups: dict[str, list[str]] = {}
         for label, comparison in self.baselines.items():
             words = f"“{label}”"
@@ -188,7 +188,9 @@ class Verdict:
         if same := groups.get("as good"):
             said.append(f"is within 1 % of {_listed(same)}: use the simplest of them")
         if undecided := groups.get("undecided"):
-            said.append(f"is not significantly different from {_listed(undecided)}: too few seeds")
+            said.append(
+                f"is not significantly different from {_listed(undecided)}: treat them as equal, or train more seeds"
+            )
         if alone := groups.get("one seed"):
             said.append(f"was not compared with {_listed(alone)} over new seeds")
         if not said:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -10,7 +12,7 @@ import typer
 
 from weightsearch.cli.app import app
 from weightsearch.config.descriptions import first_sentence
-from weightsearch.config.extends import shipped
+from weightsearch.config.extends import read_study, shipped
 from weightsearch.config.json_schema import EDITORS, json_schema, write_schema
 from weightsearch.console import out, warn
 from weightsearch.errors import WeightsearchError, WriteError, command
@@ -41,6 +43,10 @@ def init(
     kitti: Annotated[
         Path | None, typer.Option(metavar="DIR", help="KITTI raw recordings: the folder of the dates.")
     ] = None,
+    depth_scale: Annotated[
+        float | None,
+        typer.Option(metavar="UNITS", help="Units per metre of your depth maps. Default: detected from the pixels."),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="The new study file. Default: NAME.yaml.")
     ] = None,
@@ -57,28 +63,55 @@ def init(
         raise WeightsearchError(f"no study {name!r}{known_words(name, studies)}")
     given = {"--rgb": rgb, "--list": listed, "--seven-scenes": seven_scenes, "--nyu": nyu, "--kitti": kitti}
     chosen = [option for option, value in given.items() if value is not None]
-    if len(chosen) > 1 or (rgb is None) != (depth is None):
-        raise WeightsearchError("give --rgb with --depth, or one of --list, --seven-scenes, --nyu, --kitti")
+    if len(chosen) > 1:
+        raise WeightsearchError(f"{' and '.join(chosen)} exclude each other: a study has one data set")
+    if (rgb is None) != (depth is None):
+        given_alone, other = ("--rgb", "--depth") if depth is None else ("--depth", "--rgb")
+        raise WeightsearchError(f"{given_alone} needs {other}; both may name the same folder")
+    if depth_scale is not None:
+        _check_scale(depth_scale, chosen)
     if chosen:
         from weightsearch.starter.writing import Chosen, write_own_study
 
-        source = Chosen(chosen[0], given[chosen[0]] or Path(), depth)
+        source = Chosen(chosen[0], given[chosen[0]] or Path(), depth, depth_scale)
         target = _new(output or Path(f"{source.name}.yaml"))
         for line in write_own_study(name or DEFAULT, source, target):
             out.print(line, markup=False)
     elif name is None:
-        for label, path in studies.items():
-            out.print(f"{label}: {_first_sentence(path)}", markup=False)
+        _list_studies()
         return
     else:
         target = _new(output or Path(f"{name}.yaml"))
         write_text(target, studies[name].read_text(encoding="utf-8"))
     try:
         if (schema_file := write_schema(target.parent)) is not None:
-            out.print(f"{schema_file}: for editors that complete and check YAML", markup=False)
+            out.print(f"{schema_file}: YAML completion and checks for your editor", markup=False)
     except WriteError as error:
         warn(str(error))
     out.print(f"{target}; next: {command('weightsearch', 'run', str(target))}", markup=False)
+
+
+def _check_scale(scale: float, chosen: Sequence[str]) -> None:
+    if not (math.isfinite(scale) and scale > 0):
+        raise WeightsearchError(f"--depth-scale: expected units per metre above 0, such as 1000, found {scale:g}")
+    if chosen not in (["--rgb"], ["--list"]):
+        raise WeightsearchError(
+            "--depth-scale is for --rgb with --depth, and for --list; other data sets define the unit"
+        )
+
+
+def _list_studies() -> None:
+    """Print the shipped studies: those on computed data first."""
+    groups: dict[str, list[str]] = {"Studies that run without data:": [], "Studies that need a data set:": []}
+    computed, others = groups.values()
+    for name, path in shipped().items():
+        on_computed_data = read_study(path).tree["data"]["name"] == "procedural"
+        (computed if on_computed_data else others).append(f"  {name}: {_first_sentence(path)}")
+    for title, lines in groups.items():
+        out.print(title)
+        for line in lines:
+            out.print(line, markup=False)
+    out.print(f"next: {command('weightsearch', 'init')} NAME, or weightsearch init --rgb DIR --depth DIR for your data")
 
 
 def _new(path: Path) -> Path:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from weightsearch.analysis.against_baselines import significant_from
 from weightsearch.analysis.verdict import Contender, Verdict, judge
 from weightsearch.config import Configuration, StudyConfig
 from weightsearch.config.differences import differences
@@ -19,7 +20,7 @@ from weightsearch.config.resolve import resolve_study
 from weightsearch.config.study import parse_stored
 from weightsearch.data.dataset import check_content, open_dataset
 from weightsearch.data.reading import Progress
-from weightsearch.errors import SearchError, TrialFailure
+from weightsearch.errors import SearchError, TrialFailure, counted
 from weightsearch.evaluation.data_warnings import data_warnings
 from weightsearch.evaluation.evaluate import evaluate_checkpoint
 from weightsearch.evaluation.protocols import protocol_of
@@ -34,6 +35,7 @@ from weightsearch.study.summary import StudySummary, TrialSummary, summarise
 from weightsearch.training.run import CHECKPOINT, train
 
 BEST: Final = "best"
+ENOUGH_SEEDS: Final = 3  # new seeds from which on there is no warning before the training
 SPLITS: Final = ("validation", "test")
 
 
@@ -246,10 +248,30 @@ def trained_anew(
         for line in data_warnings(dataset, protocol_of(study.config.base, "validation")):
             listener.line(f"warning: {line}")
     listener.trainings = seeds * len(chosen)
+    each = f"{counted(seeds, 'new seed')} for each of {counted(len(chosen), 'set of weights', 'sets of weights')}"
+    listener.line(f"{counted(listener.trainings, 'training')}: {each}")
+    if seeds < ENOUGH_SEEDS:
+        listener.line(_too_few(seeds))
     return [
         train_candidate(study, label, values, objective, new_seeds(study, seeds), device, listener)
         for study, label, values in chosen
     ]
+
+
+def _too_few(seeds: int) -> str:
+    """The warning that so few new seeds can hardly decide anything."""
+    more = (
+        f"with {ENOUGH_SEEDS} seeds {significant_from(ENOUGH_SEEDS):.1f} times, with 5 {significant_from(5):.1f} times"
+    )
+    if seeds < 2:
+        return (
+            "warning: one new seed shows no spread, so that no difference can be significant; a difference must exceed "
+            f"the standard deviation between seeds {more}"
+        )
+    return (
+        f"warning: with {seeds} new seeds a difference is significant only above {significant_from(seeds):.1f} times "
+        f"its standard deviation between seeds; {more}"
+    )
 
 
 def new_seeds(study: Compared, count: int) -> list[int]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from weightsearch.config.paths import Unsettable, fill, flat
-from weightsearch.config.ranges import find_ranges, is_range
+from weightsearch.config.ranges import find_ranges, is_range, text_of
 from weightsearch.config.schema import RANGE_SECTIONS
 from weightsearch.config.study import StudyConfig
-from weightsearch.config.yaml_source import describe
-from weightsearch.errors import counted
+from weightsearch.config.yaml_source import YamlSource, describe
+from weightsearch.errors import ConfigError, counted
 from weightsearch.plugins import known_words
 
 
@@ -34,16 +36,31 @@ def check_baselines(config: StudyConfig) -> None:
                 raise yaml_source.error((*keys, path), f"a baseline may set values in {', '.join(RANGE_SECTIONS)}")
             if is_range(value) or (isinstance(value, dict) and any(find_ranges(value))):
                 raise yaml_source.error((*keys, path), "a baseline needs a value, not a range")
-        for path in config.space:
-            if path not in values:
-                unknown = [given for given in values if given not in config.space and given not in tree_paths]
-                if close := difflib.get_close_matches(path, unknown, n=1, cutoff=0.8):
-                    raise yaml_source.error((*keys, close[0]), f"unknown; did you mean {path!r}?")
-                raise yaml_source.error(keys, f"leaves the searched {path} open; give it a value")
+        missing = [path for path in config.space if path not in values]
+        for path in missing:
+            unknown = [given for given in values if given not in config.space and given not in tree_paths]
+            if close := difflib.get_close_matches(path, unknown, n=1, cutoff=0.8):
+                raise yaml_source.error((*keys, close[0]), f"unknown; did you mean {path!r}?")
+        if missing:
+            raise _incomplete(yaml_source, name, values, missing)
         try:
             fill(config.tree, values)
         except Unsettable as error:
             raise yaml_source.error(keys, f"sets a value below {describe(error.value)}") from None
+
+
+def _incomplete(yaml_source: YamlSource, name: str, values: Mapping[str, Any], missing: Sequence[str]) -> ConfigError:
+    """The error for a baseline without values for some of the searched parameters."""
+    keys = ("search", "baselines", name)
+    added = ", ".join(f"{path}: VALUE" for path in missing)
+    if not yaml_source.inherited(keys):
+        return yaml_source.error(keys, f"gives no value for the searched {', '.join(missing)}; add {added}")
+    written = ", ".join(f"{key}: {text_of(value)}" for key, value in values.items())
+    return yaml_source.error(
+        tuple(missing[0].split(".")),
+        f"is searched, but the inherited baseline {name!r} gives no value for {', '.join(missing)}; in "
+        f"search.baselines of this file write {name}: {{{written}, {added}}}, or {name}: null to leave it out",
+    )
 
 
 def check_terms(config: StudyConfig) -> None:

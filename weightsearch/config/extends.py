@@ -11,7 +11,7 @@ from typing import Any, Final, TypeGuard
 
 from weightsearch.config.ranges import is_range
 from weightsearch.config.yaml_source import Keys, YamlSource, apply_overrides, describe, forget, read_yaml
-from weightsearch.errors import ConfigError
+from weightsearch.errors import ConfigError, Problem, command
 from weightsearch.plugins import known_words
 
 KEY: Final = "extends"
@@ -34,10 +34,10 @@ def read_study(source: Source, overrides: Iterable[str] = ()) -> YamlSource:
     """Read a study file with everything that it extends, then apply `path=value` overrides. Raises ConfigError with
     file and line."""
     if isinstance(source, Mapping):
-        given = YamlSource(copy.deepcopy(dict(source)), "study")
+        given = YamlSource.of_mapping(copy.deepcopy(dict(source)))
         yaml_source = _extended(given, Path("study.yaml"), ())
     else:
-        yaml_source = _read(Path(source), ())
+        yaml_source = _read(_existing(Path(source)), ())
     apply_overrides(yaml_source, overrides)
     return yaml_source
 
@@ -46,6 +46,17 @@ def shipped() -> dict[str, Path]:
     """The studies that weightsearch ships, by name."""
     folder = Path(str(files("weightsearch"))) / "studies"
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def _existing(path: Path) -> Path:
+    """The path of a study file. Raises ConfigError for a name without a file: of a shipped study, or without .yaml."""
+    with_suffix = path.with_name(f"{path.name}.yaml") if path.name else path
+    if not path.exists() and with_suffix.is_file():
+        raise ConfigError((Problem("", f"no such file; did you mean {with_suffix}?", str(path)),))
+    if not path.exists() and (name := path.name.removesuffix(".yaml")) in shipped():
+        text = f"no such file; {command('weightsearch', 'init', name)} writes the shipped study {name}.yaml"
+        raise ConfigError((Problem("", text, str(path)),))
+    return path
 
 
 def _read(path: Path, chain: tuple[Path, ...]) -> YamlSource:
@@ -74,7 +85,7 @@ def _extended(own: YamlSource, path: Path, chain: tuple[Path, ...]) -> YamlSourc
         forget(base.places, (key,))
         base.tree.pop(key, None)
     places = dict(base.places)
-    tree = _merged(base.tree, own.tree, (), places)
+    tree = _without_new_terms(_merged(base.tree, own.tree, (), places), base.tree, own.tree)
     name = {"name": tree.pop("name")} if "name" in tree else {}
     return YamlSource({**name, **tree}, own.source, {**places, **own.places})
 
@@ -106,6 +117,30 @@ def _merged(base: Mapping[str, Any], own: Mapping[str, Any], path: Keys, places:
             result[key] = value
         forget(places, here)
     return result
+
+
+def _without_new_terms(tree: dict[str, Any], base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """The merged tree, in which each inherited baseline gives the loss terms that `own` adds the weight 0, so that it
+    stays the loss that it was."""
+    inherited, terms = _section(base, *WHOLE), _section(base, "loss")
+    added = [
+        f"loss.{name}.weight"
+        for name, term in _section(own, "loss").items()
+        if name not in terms and isinstance(term, dict) and "weight" in term
+    ]
+    baselines = _section(tree, *WHOLE)
+    for name, values in baselines.items():
+        if added and values is inherited.get(name) and isinstance(values, dict):
+            baselines[name] = {**values, **{path: 0 for path in added if path not in values}}
+    return tree
+
+
+def _section(tree: Mapping[str, Any], *path: str) -> dict[str, Any]:
+    """The mapping at a path; empty if there is none."""
+    value: Any = tree
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value if isinstance(value, dict) else {}
 
 
 def _is_section(value: object) -> TypeGuard[dict[str, Any]]:

@@ -21,9 +21,9 @@ from weightsearch.config.ranges import (
     text_of,
 )
 from weightsearch.config.schema import CONFIGURATION_KEYS, KNOWN_KEYS, RANGE_SECTIONS, Configuration, Ray, Search
-from weightsearch.config.validate import validate
-from weightsearch.config.yaml_source import YamlSource, describe
-from weightsearch.errors import ConfigError, OptionError
+from weightsearch.config.validate import M, section_keys, validate
+from weightsearch.config.yaml_source import Keys, YamlSource, describe
+from weightsearch.errors import ConfigError, OptionError, Problem
 from weightsearch.plugins import known_words
 
 
@@ -61,18 +61,31 @@ def parse_study(yaml_source: YamlSource) -> StudyConfig:
     tree = sections_of(yaml_source)
     space = _ranges(yaml_source)
     first = {name: range_.ends()[0] for name, range_ in space.items()}
-    base = validate(yaml_source, Configuration, fill(tree, first))
     if "search" not in yaml_source.tree:
+        validate(yaml_source, Configuration, fill(tree, first))
         raise yaml_source.error(
             (),
             "the section 'search' is missing; a study needs objectives and trials; a file "
             "without it is a configuration: weightsearch train FILE",
         )
-    search = validate(yaml_source, Search, yaml_source.tree["search"], ("search",))
-    ray = validate(yaml_source, Ray, yaml_source.tree.get("ray", {}), ("ray",))
+    problems: list[Problem] = []
+    base = _checked(problems, yaml_source, Configuration, fill(tree, first))
+    search = _checked(problems, yaml_source, Search, yaml_source.tree["search"], ("search",))
+    ray = _checked(problems, yaml_source, Ray, yaml_source.tree.get("ray", {}), ("ray",))
+    if base is None or search is None or ray is None:
+        raise ConfigError(tuple(problems))
     storage = yaml_source.tree.get("storage")
     text = storage if isinstance(storage, str) else ""
     return StudyConfig(yaml_source, tree, MappingProxyType(space), base, search, ray, text)
+
+
+def _checked(problems: list[Problem], yaml_source: YamlSource, model: type[M], tree: Any, path: Keys = ()) -> M | None:
+    """A checked section; None, with its mistakes added to the problems, if it has any."""
+    try:
+        return validate(yaml_source, model, tree, path)
+    except ConfigError as error:
+        problems += error.problems
+        return None
 
 
 def parse_stored(source: str, stored: Mapping[str, Any], trials: int = 1) -> StudyConfig:
@@ -159,9 +172,18 @@ def sections_of(yaml_source: YamlSource) -> dict[str, Any]:
         if key not in KNOWN_KEYS:
             if key == KEY:
                 raise yaml_source.error((key,), "can only stand in the file itself")
-            raise yaml_source.error((key,), f"unknown key{known_words(key, (*KNOWN_KEYS, KEY))}")
+            raise yaml_source.error((key,), f"unknown key{_meant(yaml_source.tree, key)}")
     _stop_by_objective(yaml_source.tree)
     return {key: yaml_source.tree[key] for key in CONFIGURATION_KEYS if key in yaml_source.tree}
+
+
+def _meant(tree: Mapping[str, Any], key: str) -> str:
+    """The end of a message about an unknown section: the section that has such a key, or the known sections."""
+    written = [name for name in KNOWN_KEYS if isinstance(tree.get(name), dict) and key in tree[name]]
+    sections = written or [name for name in KNOWN_KEYS if key in section_keys(Configuration, (name,))]
+    if sections:
+        return f"; did you mean {sections[0]}.{key}?"
+    return known_words(key, (*KNOWN_KEYS, KEY))
 
 
 def _stop_by_objective(tree: Mapping[str, Any]) -> None:

@@ -130,7 +130,7 @@ def _named(model: type[BaseModel], keys: Keys, message: str) -> tuple[Keys, str]
     return the section's own path and the message."""
     name, colon, rest = message.partition(": ")
     deeper = tuple(name.split("."))
-    if colon and deeper[0] in _section_keys(model, keys):
+    if colon and deeper[0] in section_keys(model, keys):
         return (*keys, *deeper), rest
     return keys, message
 
@@ -139,7 +139,7 @@ def _misspelt(model: type[BaseModel], tree: Any, keys: Keys) -> str | None:
     """An unknown key that resembles a missing one, such as `wieght` for `weight`."""
     for key in keys[:-1]:
         tree = tree[key] if isinstance(tree, dict) else {}
-    others = [key for key in tree if key not in _section_keys(model, keys[:-1])] if isinstance(tree, dict) else []
+    others = [key for key in tree if key not in section_keys(model, keys[:-1])] if isinstance(tree, dict) else []
     return next(iter(difflib.get_close_matches(keys[-1], others, n=1, cutoff=0.7)), None)
 
 
@@ -148,7 +148,7 @@ def _message(model: type[BaseModel], keys: Keys, detail: Any, path: Keys) -> str
     whole = (*path, *keys)
     if kind == "extra_forbidden":
         own = OWN_KEYS.get(path[0], ()) if path and len(keys) == 1 else ()
-        valid_keys = [*_section_keys(model, keys[:-1]), *own]
+        valid_keys = [*section_keys(model, keys[:-1]), *own]
         if hint := elsewhere(whole, detail["input"]):
             return f"unknown key{hint}"
         return f"unknown key{known_words(keys[-1], valid_keys)}" if valid_keys else "unknown key; there are no options"
@@ -166,7 +166,7 @@ def _message(model: type[BaseModel], keys: Keys, detail: Any, path: Keys) -> str
     return f"{expected}, found {describe(detail['input'])}{hint}"
 
 
-def _section_keys(model: type[BaseModel], keys: Keys) -> list[str]:
+def section_keys(model: type[BaseModel], keys: Keys) -> list[str]:
     """The keys of the section that a path leads to."""
     current: Any = model
     for key in keys:

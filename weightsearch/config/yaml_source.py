@@ -70,6 +70,17 @@ class YamlSource:
             path = path[:-1]
         return self.places.get(path, f"{self.source}:1")
 
+    @classmethod
+    def of_mapping(cls, content: dict[str, Any]) -> YamlSource:
+        """The source of a study that is given as a mapping, which has no lines."""
+        name = "the given mapping"
+        return cls(content, name, dict.fromkeys(_paths(content), name))
+
+    def inherited(self, keys: Keys) -> bool:
+        """Whether a value is written in a file that this file extends."""
+        file, _, line = self.place(keys).rpartition(":")
+        return line.isdigit() and file != self.source
+
     def problem(self, keys: Iterable[object], message: str) -> Problem:
         path = tuple(str(key) for key in keys)
         return Problem(".".join(path), message, self.place(path))
@@ -125,6 +136,14 @@ def parse_yaml(data: bytes, source: str) -> YamlSource:
     if not isinstance(tree, dict):
         raise ConfigError((Problem("", f"found {describe(tree)}; a study is a mapping of sections", f"{source}:1"),))
     return YamlSource(tree, source, places)
+
+
+def _paths(value: Any, path: Keys = ()) -> Iterator[Keys]:
+    """The path of a value and of every value in it."""
+    yield path
+    entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in entries:
+        yield from _paths(item, (*path, str(key)))
 
 
 def describe(value: object) -> str:
@@ -284,6 +303,8 @@ def _apply(yaml_source: YamlSource, override: str) -> None:
         message = f"is {describe(error.value)}, nothing can be set below it"
         raise ConfigError((Problem(".".join(there), message, location),)) from None
     forget(yaml_source.places, keys)
+    for depth in range(1, len(keys)):  # sections that this override creates
+        yaml_source.places.setdefault(keys[:depth], location)
     yaml_source.places[keys] = location
 
 

@@ -114,7 +114,8 @@ class View:
         now = time.monotonic()
         if self.live is not None or event.kind in ("started", "given back"):
             return
-        if event.kind == "epoch" and now - self.last < SILENCE:
+        last_epoch = event.record is not None and event.record.epoch >= status.train.epochs  # the trial's end follows
+        if event.kind == "epoch" and (last_epoch or now - self.last < SILENCE):
             return
         self.last = now
         name = f"trial {event.number}" + (f" ({event.baseline})" if event.baseline else "")
@@ -150,6 +151,8 @@ def progress_group(now: Progress) -> Group:
     lines = [Text(head)]
     times = [] if now.elapsed is None else [f"{duration(now.elapsed)} so far"]
     times += [f"{duration(now.left)} left"] if now.left else []
+    if not now.ended and not any(trial.epoch for trial in now.running):
+        times.append("the workers are starting" if not now.running else "no epoch has ended yet")
     if times:
         lines.append(Text(", ".join(times)))
     if now.away:

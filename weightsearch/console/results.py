@@ -252,7 +252,7 @@ def _compared(
     table.add_column("new seeds" if retrained else "", no_wrap=True)
     for split in splits:
         table.add_column(f"{objective} {split}", justify="right")
-        table.add_column("best vs this", justify="right")
+        table.add_column("best vs\nbaseline", justify="right")
     of_best = [_value(summary.contender(best), objective, split, retrained) for split in splits]
 
     def add(label: str, values: Sequence[float | None], state: str = "-") -> None:

@@ -345,8 +345,10 @@ def _how_to_go_on(ledger: Ledger) -> str:
     except StoreError as error:
         return f"stopped; resume from the last checkpoints with: {ledger.store.how_to_go_on()} ({error})"
     numbers = ", ".join(str(number) for number in waiting)
-    what = {0: "the study goes", 1: f"trial {numbers} goes"}.get(len(waiting), f"trials {numbers} go")
-    return f"stopped; {what} on from the last checkpoint with: {ledger.store.how_to_go_on()}"
+    what = {0: "the study", 1: f"trial {numbers} from its checkpoint"}.get(
+        len(waiting), f"trials {numbers} from their checkpoints"
+    )
+    return f"stopped; resume {what} with: {ledger.store.how_to_go_on()}"
 
 
 @contextmanager

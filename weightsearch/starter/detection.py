@@ -23,6 +23,7 @@ SPARSE: Final = 0.35  # share of known pixels below which depth comes from a las
 REACHES: Final = {True: (20.0, 130.0), False: (0.8, 11.0)}  # usual 99.5 % quantiles of streets and of rooms, metres
 POSSIBLE: Final = (0.3, 60.0)  # medians that depth maps may have, metres
 OPEN: Final = 3.5  # 99.5 % quantile over median above which depth shows a street
+OF_STREETS: Final = (256.0,)  # units per metre that only recordings of streets have
 UNLIKELY: Final = 1.0  # penalty for depth of a street in images of a room, and the reverse
 CLOSE: Final = 0.15  # difference of penalties below which the second unit is reported too
 ENDS: Final = (0.5, 1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30, 40, 50, 60, 80, 100, 120, 150, 200, 300, 500, 1000)
@@ -48,9 +49,9 @@ class Detection:
     sparse: bool
 
 
-def detect(pairs: Sequence[tuple[Path, Path]]) -> Detection:
-    """Detect unit and range from some of the pairs. Raises DataError for a file that cannot be read or is not a depth
-    map, and for pairs of different sizes."""
+def detect(pairs: Sequence[tuple[Path, Path]], scale: float | None = None) -> Detection:
+    """Detect unit and range from some of the pairs. scale: units per metre, if they are known. Raises DataError for a
+    file that cannot be read or is not a depth map, and for pairs of different sizes."""
     chosen = pairs[:: max(1, -(-len(pairs) // SAMPLED))]
     samples: list[NDArray[Any]] = []
     shares: list[float] = []
@@ -71,19 +72,16 @@ def detect(pairs: Sequence[tuple[Path, Path]]) -> Detection:
         whose = pairs[0][1] if pairs else "the list"
         raise DataError(f"{whose}: no depth map has a known pixel (all are 0, 65535, NaN or infinite)")
     sparse = float(np.mean(shares)) < SPARSE
-    return _detection(numbers, stored, size, sparse=sparse)
+    return _detection(numbers, stored, size, scale, sparse=sparse)
 
 
 def units(numbers: NDArray[np.float64], stored: Stored, *, street: bool) -> list[tuple[float, float, str]]:
     """Penalty, units per metre and name of every possible unit, the likeliest first. numbers: known depths in the
     stored unit. street: whether the images look like a street from a car."""
     median, reach = float(np.median(numbers)), float(np.quantile(numbers, 0.995))
-    names = {scale: convention(scale) for scale in CONVENTIONS}
-    if stored == "floats":
-        names = {1.0: "metres", **{scale: name for scale, name in FLOATS.items() if scale != 1}}
     open_ = reach > OPEN * median
     rated = []
-    for rank, (scale, name) in enumerate(names.items()):
+    for rank, (scale, name) in enumerate(_names(stored).items()):
         kinds = [
             _outside(median / scale, MEDIANS[kind])
             + _outside(reach / scale, REACHES[kind])
@@ -91,13 +89,25 @@ def units(numbers: NDArray[np.float64], stored: Stored, *, street: bool) -> list
             + UNLIKELY * (kind and not open_)
             for kind in (True, False)
         ]
-        rated.append((min(kinds) + RARER * rank, scale, name))
+        unusual = UNLIKELY * (stored == "integers" and scale in OF_STREETS and not street)
+        rated.append((min(kinds) + RARER * rank + unusual, scale, name))
     return sorted(rated)
 
 
-def _detection(numbers: NDArray[np.float64], stored: Stored, size: tuple[int, int], *, sparse: bool) -> Detection:
+def _names(stored: Stored) -> dict[float, str]:
+    """The names of the common units by units per metre, the most common first."""
+    if stored == "integers":
+        return {scale: convention(scale) for scale in CONVENTIONS}
+    return {1.0: FLOATS[1.0], **FLOATS}
+
+
+def _detection(
+    numbers: NDArray[np.float64], stored: Stored, size: tuple[int, int], given: float | None, *, sparse: bool
+) -> Detection:
     street = size[1] > WIDE * size[0] or sparse
     (penalty, scale, unit), (second, _, other), *_ = units(numbers, stored, street=street)
+    if given is not None:
+        scale, unit, second = given, _names(stored).get(given, convention(given)), math.inf
     metres = numbers / scale
     low, high = depth_range(metres)
     return Detection(
@@ -115,7 +125,7 @@ def _detection(numbers: NDArray[np.float64], stored: Stored, size: tuple[int, in
 
 
 def other_medians(detected: Detection) -> list[str]:
-    """The median in metres by each other common unit, where it is possible: `100 for a median of 1.82 m`."""
+    """Each other common unit that is possible, with the median in metres: `100 for a median of 1.82 m`."""
     scales = CONVENTIONS if detected.stored == "integers" else FLOATS
     medians = {scale: detected.median * detected.scale / scale for scale in scales if scale != detected.scale}
     low, high = POSSIBLE

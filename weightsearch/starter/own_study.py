@@ -12,7 +12,7 @@ from weightsearch.config.extends import shipped
 from weightsearch.config.json_schema import EDITORS
 from weightsearch.config.ranges import text_of
 from weightsearch.data.source import SplitName
-from weightsearch.errors import DataError
+from weightsearch.errors import DataError, counted
 from weightsearch.starter.detection import Detection
 
 FEWEST: Final = 12  # frames that a study needs
@@ -68,12 +68,12 @@ def of_pairs(detected: Detection, root: Path, lists: Mapping[SplitName, Path], f
         options["sparse"] = True
     options |= _common(detected.size, detected.min_depth, detected.max_depth, gpu=gpu)
     if lists.keys() == {"train"}:
-        options["split"] = split_of(frames)
+        options["split"] = split_of(frames, root)
     unit = detected.unit if detected.other is None else f"{detected.unit}; nearly as likely: {detected.other}"
     comments = {
-        "depth_scale": unit,
-        "float_scale": unit,
-        "sparse": "depth is known at single pixels",
+        "depth_scale": f"{unit}; to correct it, run weightsearch init --depth-scale",
+        "float_scale": f"{unit}; to correct it, run weightsearch init --depth-scale",
+        "sparse": "sparse depth, such as a laser scanner's",
         "max_depth": f"metres; here the median is {detected.median:.3g} m, 99.5 % is below {detected.reach:.3g} m",
         **COMMENTS,
     }
@@ -108,10 +108,13 @@ def network_size(size: tuple[int, int], *, gpu: bool) -> tuple[int, int]:
     return rows, columns
 
 
-def split_of(frames: int) -> dict[str, Any]:
-    """The section `split` for a number of frames. Raises DataError for too few frames."""
+def split_of(frames: int, whose: object) -> dict[str, Any]:
+    """The section `split` for a number of frames. whose: the folder or list. Raises DataError for too few frames."""
     if frames < FEWEST:
-        raise DataError(f"{frames} frames are too few to train, validate and test on; at least {FEWEST} are needed")
+        raise DataError(
+            f"{whose}: {counted(frames, 'frame with depth', 'frames with depth')}; at least {FEWEST} are needed, to "
+            "train, validate and test on different frames"
+        )
     if frames < FEW:
         return {"train": 0.6, "validation": 0.2, "test": 0.2, "gap": 1}
     return {"train": 0.7, "validation": 0.15, "test": 0.15, "gap": 2}

@@ -41,9 +41,9 @@ class Pairs:
 
 def pair_folders(rgb: Path, depth: Path) -> Pairs:
     """The pairs of images in a folder and depth maps in a folder, which may be the same. Raises DataError."""
-    for folder in (rgb, depth):
+    for option, folder in (("--rgb", rgb), ("--depth", depth)):
         if not folder.is_dir():
-            raise DataError(f"{folder}: no such folder")
+            raise DataError(f"{option}: {folder}: no such folder")
     same_folder = rgb.resolve() == depth.resolve()
     images = _files(rgb, PICTURES)
     depths = _files(depth, DEPTHS)

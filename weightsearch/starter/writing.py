@@ -45,11 +45,12 @@ DATA_SETS: Final[Mapping[str, str]] = {"--seven-scenes": "seven_scenes", "--nyu"
 @dataclass(frozen=True)
 class Chosen:
     """The location of a user's data. option: --rgb, --list or one of DATA_SETS. path: its value. depth: the value of
-    --depth."""
+    --depth. scale: units per metre of depth, if the user gives them."""
 
     option: str
     path: Path
     depth: Path | None = None
+    scale: float | None = None
 
     @property
     def name(self) -> str:
@@ -73,7 +74,7 @@ def write_own_study(template: str, chosen: Chosen, target: Path) -> list[str]:
         )
     gpu = _has_gpu()
     if chosen.option in DATA_SETS:
-        data, lines, frames = _data_set(DATA_SETS[chosen.option], chosen.path.absolute(), gpu=gpu)
+        data, lines, frames = _data_set(chosen.option, chosen.path.absolute(), gpu=gpu)
         lists: dict[Path, str] = {}
     else:
         data, lines, frames, lists = _pairs(chosen, target, gpu=gpu)
@@ -82,14 +83,15 @@ def write_own_study(template: str, chosen: Chosen, target: Path) -> list[str]:
     try:
         write_text(target, study_text(template, target.stem, data, frames))
         config = load_study(target)
-        counts = outline(config.base).counts
+        contents = outline(config.base)
     except BaseException:
         for path in (*lists, target):
             path.unlink(missing_ok=True)
         raise
     height, width = config.base.data.size
-    splits = ", ".join(f"{count} {split}" for split, count in counts.items())
-    return [*lines, f"frames: {splits}; the network sees {height}x{width} pixels (height x width)"]
+    splits = ", ".join(f"{count} {split}" for split, count in contents.counts.items())
+    lines.append(f"frames: {splits}; the network's input is {height}x{width} pixels (height x width)")
+    return [*lines, *(f"warning: {text}" for text in contents.warnings)]
 
 
 def _pairs(chosen: Chosen, target: Path, *, gpu: bool) -> tuple[OwnData, list[str], int, dict[Path, str]]:
@@ -100,7 +102,7 @@ def _pairs(chosen: Chosen, target: Path, *, gpu: bool) -> tuple[OwnData, list[st
         paired = pair_folders(rgb, depth)
         pairs = paired.pairs
         root = Path(os.path.commonpath([rgb, depth]))
-        lines.append(f"{counted(len(pairs), 'pair')}, such as {pairs[0][0].name} with {pairs[0][1].name}")
+        lines.append(f"{counted(len(pairs), 'pair')}; the first: {pairs[0][0].name} with {pairs[0][1].name}")
         for what, other, rest in (("image", "depth", paired.images), ("depth map", "image", paired.depths)):
             if rest:
                 lines.append(f"left out: {counted(len(rest), what)} without {other}, such as {rest[0]}")
@@ -112,7 +114,7 @@ def _pairs(chosen: Chosen, target: Path, *, gpu: bool) -> tuple[OwnData, list[st
         for split, own in parts.items():
             lists[names[split]] = list_text(own, root)
         if taken := [path for path in lists if path.exists()]:
-            raise WriteError(f"{taken[0]} exists; name another study file with --out FILE")
+            raise WriteError(f"the list {taken[0]} exists; with --out NAME.yaml lists are named after NAME")
     else:
         path = chosen.path.absolute()
         root = _root_of(path)
@@ -120,16 +122,15 @@ def _pairs(chosen: Chosen, target: Path, *, gpu: bool) -> tuple[OwnData, list[st
         pairs = [(entry.colour, entry.depth) for entry in entries if entry.depth is not None]
         names = {"train": path}
         lines.append(counted(len(pairs), "pair") + (f"; left out: {without} without depth" if without else ""))
-    split_of(len(pairs))
-    depths = detect(pairs)
+    split_of(len(pairs), chosen.path)
+    depths = detect(pairs, chosen.scale)
     lines.append(
         f"depth: {depths.stored}, {depths.unit}; median {depths.median:.3g} m, 99.5 % below {depths.reach:.3g} m"
     )
-    key = "depth_scale" if depths.stored == "integers" else "float_scale"
     if depths.other is not None:
-        lines.append(f"check data.{key} in the study: {depths.other} is nearly as likely")
-    if medians := other_medians(depths):
-        lines.append(f"if the median is wrong, set data.{key}: {', '.join(medians)}")
+        lines.append(f"check the unit: {depths.other} is nearly as likely")
+    if chosen.scale is None and (medians := other_medians(depths)):
+        lines.append(f"if the median is wrong, run this again with --depth-scale: {', '.join(medians)}")
     return of_pairs(depths, root, names, len(pairs), gpu=gpu), lines, len(pairs), lists
 
 
@@ -148,11 +149,12 @@ def _root_of(path: Path) -> Path:
     )
 
 
-def _data_set(name: str, root: Path, *, gpu: bool) -> tuple[OwnData, list[str], int | None]:
-    """The data section of a supported data set, lines about it, and its number of frames. Size and depth range are read
-    from some frames."""
+def _data_set(option: str, root: Path, *, gpu: bool) -> tuple[OwnData, list[str], int | None]:
+    """The data section of a supported data set, lines about it, and its number of frames. option: one of DATA_SETS.
+    Size and depth range are read from some frames."""
+    name = DATA_SETS[option]
     if not root.is_dir():
-        raise DataError(f"{root}: no such folder")
+        raise DataError(f"{option}: {root}: no such folder")
     options: dict[str, Any] = {"root": str(root)}
     if name == "nyu" and not (root / LABELLED).is_file():
         parts = {"train": "sync", "test": "official_splits/test"}
@@ -164,8 +166,12 @@ def _data_set(name: str, root: Path, *, gpu: bool) -> tuple[OwnData, list[str], 
         "loss": {"mae": {"weight": 1.0}},
         "train": {"epochs": 1, "lr": 1e-3},
     })  # fmt: skip
-    source = build_source(base)
-    positions = [(number, index) for number, video in enumerate(source.videos()) for index in range(video.length)]
+    try:
+        source = build_source(base)
+        videos = source.videos()
+    except DataError as error:
+        raise DataError(re.sub(r"^data\.root(?=:)", option, str(error))) from error
+    positions = [(number, index) for number, video in enumerate(videos) for index in range(video.length)]
     chosen = positions[:: max(1, -(-len(positions) // READ))]
     frames = [source.read(video, index) for video, index in chosen]
     valid = np.concatenate([frame.depth[frame.depth > 0] for frame in frames])
@@ -178,7 +184,7 @@ def _data_set(name: str, root: Path, *, gpu: bool) -> tuple[OwnData, list[str], 
         f"depth: median {np.median(valid):.3g} m, 99.5 % below {np.quantile(valid, 0.995):.3g} m",
     ]
     if "train" not in options:
-        options["split"] = split_of(len(positions))
+        options["split"] = split_of(len(positions), root)
     return of_data_set(name, options, size, depths, PRESETS[name], gpu=gpu), lines, len(positions)
 
 

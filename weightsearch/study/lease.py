@@ -78,7 +78,7 @@ class Lease:
                 who = " and ".join(map(str, others))
                 raise StudyHeld(
                     f"the study {store.study.study_name!r} is being run by {who}; "
-                    f"work beside it with --join, or wait: if it is dead, its lease ends in {others[-1].left:.0f} s"
+                    f"to work beside it, add --join; if that process is dead, try again in {others[-1].left:.0f} s"
                 )
             lease._insert(connection, process or Process.current())
         return lease

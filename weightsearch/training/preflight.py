@@ -14,7 +14,7 @@ from weightsearch.data.augmentation import augment
 from weightsearch.data.batch import Batch
 from weightsearch.data.dataset import Dataset, check_counts
 from weightsearch.errors import RAISED, DataError, ModelError, WeightsearchError, counted, fault_line
-from weightsearch.evaluation.protocols import protocol_of
+from weightsearch.evaluation.protocols import check_own_metrics, protocol_of
 from weightsearch.evaluation.scores import check_measurable, knows_depth
 from weightsearch.losses.criterion import build_criterion, build_masking
 from weightsearch.metrics.depth_metrics import NAMES
@@ -55,14 +55,15 @@ def preflight(
     """Build network and criterion, and run one or two augmented frames through them on the CPU, first each term alone.
 
     terms: terms to check (default: those with a weight above 0). Raises WeightsearchError for errors that would end
-    every trial or make it useless: weights that do not fit, missing outputs, terms without a gradient, frames without
-    valid depth, metrics without ground truth. Returns the sizes of the predicted depth and of the images; None for a
-    network without depth.
+    every trial or make it useless: weights that do not fit, missing outputs, terms without a gradient, own metrics that
+    return no number, frames without valid depth, metrics without ground truth. Returns the sizes of the predicted depth
+    and of the images; None for a network without depth.
     """
     check_counts({str(name): len(indices) for name, indices in dataset.splits.items()})
     order = dataset.splits["train"]
     frames = order[np.linspace(0, len(order) - 1, min(2, configuration.train.batch_size, len(order))).astype(np.int64)]
     supervised = not configuration.data.neighbours
+    check_own_metrics(configuration)
     if supervised:
         _check_depth(dataset)
     else:

@@ -92,10 +92,10 @@ def test_new_seeds_show_that_a_lucky_winner_loses_to_constant_depth():
         "Trial 5 is no better than constant_depth, a trivial baseline that ignores the image: abs_rel 0.28 against "
         "0.224 on the validation split (mean of 3 new seeds), 0.47 against 0.332 on the test split."
     )
-    assert "The search found abs_rel 0.21 on the validation split; the mean over new seeds is 0.28" in text
+    assert "Expect abs_rel 0.28 on the validation split (mean of 3 new seeds). The search's 0.21 is the value" in text
     lucky = said(contender(0.21, test=0.4), {})
     assert "had a better value than constant_depth" in lucky
-    assert "0.4 against 0.332 on the test split; one seed is no proof" in lucky
+    assert "0.4 against 0.332 on the test split." in lucky
     unsure = said(contender(0.21, 0.2, 0.23, 0.21), {})
     assert "Trial 5 is not significantly better than constant_depth" in unsure
     assert "Trial 5 is better than constant_depth" in said(contender(0.1, 0.11, 0.1, 0.12), {})
@@ -138,7 +138,7 @@ def test_a_loss_to_a_baseline_is_told_before_a_win_over_constant_depth():
 
 def test_one_new_seed_is_called_one_new_seed():
     text = said(contender(0.1, 0.12), {"published": contender(0.2, 0.2)}, {})
-    assert "trained with one new seed, which shows no spread; before relying on it" in text
+    assert "trained with one new seed, which shows no spread. Before relying on it, run: " in text
     assert "biased" not in text
     assert "the mean over new seeds" not in text
 
@@ -211,7 +211,7 @@ def test_the_number_of_trials_and_the_study_s_own_command_are_told():
     found = judge(contender(0.1), {}, TRIVIAL, {"abs_rel": "minimize"})
     text = " ".join(one.text for one in found.sentences("trial 5", trials=12, compare="weightsearch compare a.yaml"))
     assert (
-        "selected as the best of 12 trials, so its value is biased; before relying on it: weightsearch compare a"
+        "selected as the best of 12 trials, so its value is biased. Before relying on it, run: weightsearch compare a"
         in text
     )
     assert "best of" not in " ".join(one.text for one in found.sentences("trial 5", trials=1))

@@ -221,8 +221,13 @@ def test_nothing_is_trained_before_all_can_be_compared(folder):
         assert list(test[one.summary.best.number]) == entries[0].values["test"]
         assert list(test[one.summary.baselines["published"].number]) == entries[1].values["test"]
         assert [entry.label for entry in entries] == ["best", "published"]
-        assert told[0].startswith("[1/4] one, best, seed ")
-        assert told[3].startswith("[4/4] one, published, seed ")
+        assert told[0] == "4 trainings: 2 new seeds for each of 2 sets of weights"
+        assert told[1].startswith(
+            "warning: with 2 new seeds a difference is significant only above 9.0 times its standard"
+        )
+        assert told[1].endswith("; with 3 seeds 2.5 times, with 5 1.2 times")
+        assert told[2].startswith("[1/4] one, best, seed ")
+        assert told[5].startswith("[4/4] one, published, seed ")
 
 
 def test_a_training_that_fails_is_told_and_the_others_go_on(folder):

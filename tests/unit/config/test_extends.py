@@ -49,6 +49,37 @@ def test_a_range_a_list_and_a_baseline_are_replaced_whole(tmp_path):
     }
 
 
+NEW_TERM = "extends: dualhead\nname: mine\nloss:\n  edge: {weight: {low: 0.1, high: 10, log: true}}\n"
+
+
+def test_an_inherited_baseline_gives_a_new_loss_term_weight_0(tmp_path):
+    baselines = load_study(study(tmp_path, NEW_TERM)).search.baselines
+    assert baselines["published"] == {
+        "loss.fractional.weight": 10,
+        "loss.consistency.weight": 0.5,
+        "loss.edge.weight": 0,
+    }
+    assert {values["loss.edge.weight"] for values in baselines.values()} == {0}
+
+
+def test_a_baseline_of_the_file_itself_must_give_a_new_loss_term_a_value(tmp_path):
+    own = "search: {baselines: {equal: {loss.fractional.weight: 1, loss.consistency.weight: 1}}}\n"
+    path = study(tmp_path, NEW_TERM + own)
+    assert problem(path) == (
+        "search.baselines.equal: gives no value for the searched loss.edge.weight; add loss.edge.weight: VALUE "
+        f"({path}:5)"
+    )
+
+
+def test_an_inherited_baseline_without_a_value_is_an_error_of_the_file_that_searches_the_parameter(tmp_path):
+    path = study(tmp_path, "extends: dualhead\nname: mine\ntrain: {lr: {low: 1e-4, high: 1e-2, log: true}}\n")
+    assert problem(path) == (
+        "train.lr: is searched, but the inherited baseline 'published' gives no value for train.lr; in "
+        "search.baselines of this file write published: {loss.fractional.weight: 10, loss.consistency.weight: 0.5, "
+        f"train.lr: VALUE}}, or published: null to leave it out ({path}:3)"
+    )
+
+
 def test_objectives_are_those_that_are_stated(tmp_path):
     path = tmp_path / "s.yaml"
     path.write_text("extends: silog\nname: s\nsearch: {objectives: {rmse: minimize}}\n")

@@ -64,6 +64,9 @@ MISTAKES = [
         "measured on (size), so that trials could not be compared; set evaluation.size",
     ),
     ("nam=x", "nam", "unknown key; did you mean 'name'?"),
+    ("fractional.weight=3", "fractional", "unknown key; did you mean loss.fractional? (--set fractional.weight=3)"),
+    ("lr=3", "lr", "unknown key; did you mean train.lr? (--set lr=3)"),
+    ("median_scaling=true", "median_scaling", "unknown key; did you mean evaluation.median_scaling?"),
     ("train.epoch=3", "train.epoch", "unknown key; did you mean 'epochs'? known: epochs, batch_size"),
     ("data.split.trian=3", "data.split.trian", "did you mean 'train'?"),
     ("data.sceenes=3", "data.sceenes", "did you mean 'scenes'?"),
@@ -134,7 +137,7 @@ MISTAKES = [
     (
         "search.baselines.x={loss.fractional.weight: 1}",
         "search.baselines.x",
-        "leaves the searched loss.consistency.weight",
+        "gives no value for the searched loss.consistency.weight; add loss.consistency.weight: VALUE",
     ),
     (
         "search.baselines.x={loss.fractional.weight: -1, loss.consistency.weight: 1}",
@@ -194,6 +197,24 @@ def test_a_mistake_is_one_located_line(tiny, override, path, words):
     assert text.endswith(")")
     shown = override if len(override) <= 80 else override.partition("=")[0]
     assert f"--set {shown})" in text or "tiny.yaml:" in text or "--set storage=..." in text
+
+
+def test_mistakes_in_several_sections_are_reported_together(tiny):
+    with pytest.raises(ConfigError) as error:
+        load_study(tiny, ["train.epochs=two", "search.trials=many", "ray.address=3"])
+    assert [problem.path for problem in error.value.problems] == ["train.epochs", "search.trials", "ray.address"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "path"),
+    [({"train": {"epochs": "x"}}, "train.epochs"), ({"lss": {}}, "lss"), ({"data": 5}, "data")],
+)
+def test_a_mistake_in_a_mapping_names_the_mapping_and_no_file(changes, path):
+    """A mapping that extends a shipped study is not blamed on the shipped file."""
+    with pytest.raises(ConfigError) as error:
+        load_study({"extends": "dualhead", "name": "mine", **changes})
+    assert str(error.value).startswith(f"{path}: ")
+    assert str(error.value).endswith("(the given mapping)")
 
 
 def test_a_mistake_in_the_file_names_its_line(tiny):

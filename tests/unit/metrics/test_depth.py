@@ -8,7 +8,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from weightsearch.cli import app
 from weightsearch.config import load_configuration, load_study
 from weightsearch.config.schema import PRESETS
 from weightsearch.errors import ConfigError, ModelError, TrialFailure
@@ -405,3 +407,33 @@ def test_a_fault_in_an_own_metric_names_its_line(tiny):
     (function,) = own_metrics(load_configuration(tiny, [*CLOSED, own])).values()
     with pytest.raises(ModelError, match=r"evaluation\.metrics\.mine: ValueError: no such thing .*test_depth\.py:\d+"):
         function(torch.ones(3), torch.ones(3))
+
+
+def per_pixel(predicted, true):
+    return predicted - true
+
+
+def nothing(predicted, true):
+    pass
+
+
+def not_a_number(predicted, true):
+    return float("nan")
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("broken", "ValueError: no such thing"),
+        ("per_pixel", "returned Tensor of the shape [64]; a metric returns a number for the pixels of an image"),
+        ("nothing", "returned None; a metric returns a number"),
+        ("not_a_number", "is nan for depths between 0.3 and 6 m"),
+    ],
+)
+def test_validate_calls_own_metrics(tiny, function, message):
+    """A metric that fails would end every trial after its first epoch."""
+    own = f"evaluation.metrics={{mine: 'tests.unit.metrics.test_depth:{function}'}}"
+    with pytest.raises(ModelError) as caught:
+        CliRunner().invoke(app, ["validate", str(tiny), "--set", own], catch_exceptions=False)
+    assert str(caught.value).startswith(f"evaluation.metrics.mine: {message}")
+    assert str(caught.value).endswith(f"(--set {own})")

@@ -29,6 +29,12 @@ def test_the_unit_of_a_rooms_integers_is_found(scale, median):
         assert rated[0][1] == scale
 
 
+def test_centimetres_of_a_room_are_not_taken_for_kitti_s_unit():
+    """Read at 256 units per metre the room would have a possible size, too: a median of 0.7 to 1.1 m."""
+    for median in (1.8, 2.2, 2.9):
+        assert units(room(0, median) * 100, "integers", street=False)[0][1] == 100
+
+
 def test_the_unit_of_a_streets_integers_is_found():
     assert units(street(1) * 256, "integers", street=True)[0][1] == 256
 

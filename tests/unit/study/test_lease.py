@@ -55,7 +55,7 @@ def test_a_second_driver_is_told_who_holds_the_study(open_driver, clock):
     with pytest.raises(StudyHeld) as error:
         open_driver()
     assert "is being run by ann@gpu1 (process 4711, last heard 12 s ago)" in str(error.value)
-    assert "its lease ends in 18 s" in str(error.value)
+    assert "if that process is dead, try again in 18 s" in str(error.value)
     assert error.value.exit_status == 3
 
 
