@@ -13,6 +13,10 @@ EvaluationSize = Size | Literal["native"]  # native: each picture at the size of
 # Quantities that networks predict and data sets know; moving: the mask of moving objects.
 Quantity = Literal["depth", "pose", "flow", "moving"]
 
+VALIDATION: Final = "validation"  # the split of objectives and verdicts
+TEST: Final = "test"  # measured after the search, for information only
+EVALUATED: Final = (VALIDATION, TEST)  # splits on which trials are evaluated
+
 # The kinds of small pictures, in the order in which they are shown, and the kinds that do not depend on the prediction.
 PICTURES: Final = ("image", "truth", "depth", "error", "true flow", "flow", "left out")
 SHARED_PICTURES: Final = ("image", "truth", "true flow")

@@ -129,17 +129,17 @@ def _norms(report: ReportData, trial: int, where: str) -> pd.DataFrame:
 def _about_gradients(report: ReportData, drawn: Sequence[str]) -> list[str]:
     """Explanations of the ratios and of where they are measured."""
     text = [
-        "The norm of each weighted term's gradient divided by the mean norm of all terms: at 1 a term pulls as "
-        "strongly as the average one. Ratios at different places are ratios of different gradients: each place has a "
-        "figure of its own."
+        "The norm of each weighted term's gradient, divided by the mean norm of all terms: 1 is average influence. "
+        "Gradients at the heads and at the shared parameters are different quantities; each has its own figure."
     ]
     if SHARED in drawn:
         text.append(
-            "The shared parameters are where all terms meet: these ratios say which term decides what the network "
-            f"learns. Probes measure them as often as their budget ({100 * _budget(report):g} % of the time) allows."
+            "Shared parameters get a gradient from every term: the ratios there show which term has most influence on "
+            "the network. Probes measure them as often as analysis.budget allows "
+            f"({100 * _budget(report):g} % of the training time)."
         )
     else:
-        text.append(f"Nothing was measured at the shared parameters{_why(report)}.")
+        text.append(f"Not measured at the shared parameters{_why(report)}.")
     if HEADS in drawn:
         text.append(
             "Heads are outputs that are not computed from other outputs: the gradient of a term on the combined depth "
@@ -188,7 +188,7 @@ def conflicts_section(report: ReportData) -> Section:
         figure.update_yaxes(autorange="reversed")
         drawn[where] = figure
     if not drawn:
-        return Section("conflicts", title, [f"Nothing was measured{_why(report)}."])
+        return Section("conflicts", title, [f"Not measured{_why(report)}."])
     names = " and then ".join(WORDS[where] for where in drawn)
     intro = (
         f"Cosines between the terms' gradients, {names}: 1 is the same direction, -1 the opposite, 0 neither. "
@@ -231,11 +231,14 @@ def redundancy_section(report: ReportData) -> Section:
         return Section(
             "redundancy",
             title,
-            ["The loss has one term: its weight changes next to nothing under Adam, and is a learning rate under SGD."],
+            [
+                "The loss has one term: its weight has hardly any effect under Adam; under SGD it acts like the "
+                "learning rate."
+            ],
         )
     text = [
-        f"{len(terms)} weights have {len(terms) - 1} degrees of freedom: a common factor of all of them "
-        "changes next to nothing under Adam, and is a learning rate under SGD."
+        f"{len(terms)} weights have {len(terms) - 1} degrees of freedom: only their ratios matter under Adam; under "
+        "SGD a common factor acts like the learning rate."
     ]
     compared = report.comparable()
     searched = set(report.frames.trials[report.frames.trials["baseline"].isna()]["number"])
@@ -246,18 +249,17 @@ def redundancy_section(report: ReportData) -> Section:
         result = redundancy(weights[terms], [float(compared.values[trial]) for trial in weights.index])
     fixed = list(report.fixed_weights)
     if fixed:
-        text.append(
-            f"Here {', '.join(fixed)} {'is' if len(fixed) == 1 else 'are'} fixed, which takes that freedom away."
-        )
+        noun, verb = ("weight", "is") if len(fixed) == 1 else ("weights", "are")
+        text.append(f"The {noun} of {', '.join(fixed)} {verb} fixed, so the search does not vary the common factor.")
     else:
-        text.append("Here no weight is fixed: fix one, and the search has a dimension less.")
+        text.append("Here no weight is fixed: fix one to search one dimension less.")
     if report.config.base.data.neighbours:
         text.append(
             "Subnetworks without shared parameters each have their own common factor: one weight among the terms that "
             "train only flow can be fixed, too."
         )
     if result is None:
-        text.append("The fit of the objective by the ratios needs ten trials with all weights above 0.")
+        text.append("A fit of the objective to the ratios needs ten trials with all weights above 0.")
         return Section("redundancy", title, text)
     lines = [["all weights", f"{result.all_weights:.2f}"]]
     if result.ratio is not None:
@@ -299,7 +301,10 @@ def _why(report: ReportData) -> str:
         return ": analysis.budget is 0"
     if not any(sum(weight > 0 for weight in report.weights(trial).values()) > 1 for trial in report.shown.values()):
         return ": with one term of weight above 0 there is nothing to compare"
-    return ": the trainings were too short for the budget of probes (analysis.budget)"
+    return (
+        f": a probe takes more than {100 * _budget(report):g} % of such a short training; to measure more often, set "
+        "analysis.budget: 0.1"
+    )
 
 
 SECTIONS: Final = {

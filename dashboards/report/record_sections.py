@@ -18,11 +18,11 @@ OWN: Final = [kind for kind in PICTURES if kind not in SHARED_PICTURES]
 
 
 def pictures_section(report: ReportData) -> Section:
-    title = "Depth pictures"
+    title = "Depth maps"
     shown = {label: report.pictures.get(trial, []) for label, trial in report.shown.items()}
     shown = {label: pictures for label, pictures in shown.items() if pictures}
     if not shown:
-        return Section("pictures", title, ["No completed trial has stored pictures (analysis.pictures)."])
+        return Section("pictures", title, ["No completed trial has stored depth maps (analysis.pictures)."])
     labels = list(shown)[: PICTURED + 1]
     first = shown[labels[0]]
     strips = []

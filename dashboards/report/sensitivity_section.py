@@ -46,7 +46,7 @@ def sensitivity_section(report: ReportData) -> Section:
         rows = [[name, "–", "–", *rest] for name, _, _, *rest in rows]
     if spread is None:
         compare = called(report.summary.call, "compare", "--seeds", 3)
-        text.append(f"Seed noise is not known: {compare} measures it.")
+        text.append(f"The noise between seeds is unknown; to measure it, run: {compare}")
     else:
         text.append(
             f"The standard deviation between seeds is {spread:.3g} ({report.objective}); the ranges on the right are "

@@ -8,16 +8,16 @@ from typing import Any, Final
 import numpy as np
 
 from weightsearch.analysis.against_baselines import LEVEL, Comparison
-from weightsearch.analysis.verdict import TEST, VALIDATION, Sentence, Verdict
+from weightsearch.analysis.verdict import Sentence, Verdict
 from weightsearch.config.ranges import Choices, is_weight, text_of
 from weightsearch.dashboards.report.data import ReportData
 from weightsearch.dashboards.report.section import Section, Table, duration, number
 from weightsearch.dashboards.report.sensitivity_section import near_best
 from weightsearch.errors import counted, difference
+from weightsearch.records import EVALUATED, TEST, VALIDATION
 from weightsearch.study.summary import TrialSummary
 
 NAMED: Final = ("encoder", "weights")  # network options named in the first line
-SPLITS: Final = (VALIDATION, TEST)
 ENOUGH: Final = 5  # trials near the best that make a plateau
 
 
@@ -154,7 +154,7 @@ def _best_table(report: ReportData) -> Table:
     assert best is not None  # noqa: S101 - the caller has checked
     assert verdict is not None  # noqa: S101 - a best trial has a verdict
     objective = report.objective
-    splits = [split for split in SPLITS if report.summary.retrained and verdict.best.seeds(objective, split)]
+    splits = [split for split in EVALUATED if report.summary.retrained and verdict.best.seeds(objective, split)]
     compared = {split: verdict.on(split) for split in splits or [VALIDATION]}
     columns = [objective, "search, validation", "search, test"]
     columns += [f"new seeds, {split}" for split in splits]
@@ -190,7 +190,7 @@ def _trivial_rows(verdict: Verdict, splits: Sequence[str], compared: Sequence[st
     tested = {result.name: result.compared for result in verdict.naive if result.objective == objective}
     rows = []
     for name in dict.fromkeys(name for of in verdict.trivial.values() for name in of):
-        values = {split: verdict.trivial.get(split, {}).get(name, {}).get(objective) for split in SPLITS}
+        values = {split: verdict.trivial.get(split, {}).get(name, {}).get(objective) for split in EVALUATED}
         if all(value is None for value in values.values()):
             continue
         against = []

@@ -140,7 +140,10 @@ def test_commands_to_be_copied_name_the_study_that_was_given(tmp_path, monkeypat
     assert "  trial 3 is running on host, 2 epochs done\n" in text
     said("report", "my s.yaml", *sets, "-o", "r.html")
     page = (tmp_path / "r.html").read_text().replace("&#39;", "'")
-    assert f"Seed noise is not known: weightsearch compare 'my s.yaml' --seeds 3 {words} measures it." in page
+    assert (
+        f"The noise between seeds is unknown; to measure it, run: weightsearch compare 'my s.yaml' --seeds 3 {words}"
+        in page
+    )
     assert f"weightsearch analyse claims 'my s.yaml' {words}" in page
     shown = " ".join(said("analyse", "claims", "my s.yaml", *sets, "--json").split())
     assert f"weightsearch analyse claims 'my s.yaml' {words}" in shown

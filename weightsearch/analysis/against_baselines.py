@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -88,7 +89,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def significant_from(seeds: int) -> float:
     """The smallest significant difference of one comparison over two or more seeds, in standard deviations of the
     differences between seeds (Student's t-test)."""
-    return float(stats.t.isf(LEVEL / 2, seeds - 1)) / seeds**0.5
+    return float(stats.t.isf(LEVEL / 2, seeds - 1)) / math.sqrt(seeds)
 
 
 def half_interval(values: Sequence[float] | NDArray[np.float64], level: float = LEVEL) -> float:

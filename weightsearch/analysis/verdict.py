@@ -13,9 +13,8 @@ import numpy as np
 
 from weightsearch.analysis.against_baselines import Comparison, Pair, compare_all
 from weightsearch.errors import difference
+from weightsearch.records import TEST, VALIDATION
 
-VALIDATION: Final = "validation"
-TEST: Final = "test"
 COMPARE: Final = "weightsearch compare STUDY --seeds 3"
 NAIVE: Final = "naive: "  # prefix of an objective: the key of its comparison with a trivial baseline
 

@@ -25,7 +25,7 @@ from weightsearch.evaluation.data_warnings import data_warnings
 from weightsearch.evaluation.evaluate import evaluate_checkpoint
 from weightsearch.evaluation.protocols import protocol_of
 from weightsearch.plugins import all_options
-from weightsearch.records import EpochRecord
+from weightsearch.records import EVALUATED, EpochRecord
 from weightsearch.runtime.checkpoint import essentials
 from weightsearch.runtime.device import choose_device
 from weightsearch.search.cpus import CpuNote
@@ -36,7 +36,6 @@ from weightsearch.training.run import CHECKPOINT, train
 
 BEST: Final = "best"
 ENOUGH_SEEDS: Final = 3  # new seeds from which on there is no warning before the training
-SPLITS: Final = ("validation", "test")
 
 
 @dataclass(frozen=True)
@@ -158,7 +157,7 @@ def side_by_side(studies: Sequence[Compared], objective: str) -> list[Entry]:
                 why = "no trial is COMPLETE" if trial is None else trial.reason or trial.state
                 entries.append(Entry(study.name, label, {}, problem=why))
                 continue
-            values = {split: study.store.metrics(trial.number, split).get(objective) for split in SPLITS}
+            values = {split: study.store.metrics(trial.number, split).get(objective) for split in EVALUATED}
             measured = {split: [value] for split, value in values.items() if value is not None}
             entries.append(
                 Entry(study.name, label, weights_of(study.config, trial.params), measured, None, _others(trial.params))
@@ -353,7 +352,7 @@ def train_candidate(
     content = open_dataset(base, progress=listener.progress).content
     folder = Path(base.resources.run_dir) / study.summary.study / "compared"
     weights = {name: term.weight for name, term in base.loss.items()}
-    measured: dict[str, list[float]] = {split: [] for split in SPLITS}
+    measured: dict[str, list[float]] = {split: [] for split in EVALUATED}
     problem: str | None = None
     done: list[int] = []
     for seed in seeds:

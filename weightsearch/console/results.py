@@ -9,8 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from weightsearch.config.ranges import text_of
-from weightsearch.console.streams import SPLITS, change, err, out
+from weightsearch.console.streams import change, err, out
 from weightsearch.errors import called, command, counted
+from weightsearch.records import EVALUATED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,7 +110,7 @@ def print_verdict(said: Sequence[Sentence], study: str = "") -> None:
 def print_compared(objective: str, entries: Sequence[Entry]) -> None:
     """Print a row for each set of weights on a study's data: mean and spread of the objective, the weights, and the
     other searched parameters."""
-    splits = [split for split in SPLITS if any(entry.values.get(split) for entry in entries)]
+    splits = [split for split in EVALUATED if any(entry.values.get(split) for entry in entries)]
     table = _table("study", "weights of", *(f"{objective} {split}" for split in splits), "weights")
     study = ""
     for entry in entries:
@@ -240,7 +241,7 @@ def _comparison(summary: StudySummary, best: TrialSummary) -> Iterator[Table]:
     baseline and with the trivial baselines that ignore the image, on both splits."""
     for name in summary.directions:
         for retrained in (False, True):
-            splits = [split for split in SPLITS if not retrained or summary.contender(best).seeds(name, split)]
+            splits = [split for split in EVALUATED if not retrained or summary.contender(best).seeds(name, split)]
             if splits:
                 yield _compared(summary, best, name, splits, retrained=retrained)
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import Final
 
 from rich.console import Console
 
 from weightsearch.errors import difference
-
-SPLITS: Final = ("validation", "test")
 
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
 err = Console(stderr=True, highlight=False, soft_wrap=True)

@@ -29,10 +29,10 @@ from weightsearch.data.images import resize_colour, resize_flow, resize_intrinsi
 from weightsearch.data.listing import check_files
 from weightsearch.data.reading import Progress, Reading, place_of, read_all, resized_depth, usable
 from weightsearch.data.source import Frame, Source, Video, knows_flow, knows_moving
-from weightsearch.errors import RAISED, DataError, OptionError
+from weightsearch.errors import DataError
 from weightsearch.files import expanded
-from weightsearch.plugins import build, plain_options, resolve
-from weightsearch.user_code import PASSED_ON, at, described, own_code
+from weightsearch.plugins import plain_options, resolve
+from weightsearch.user_code import at, build_plug_in, own_code
 
 FORMAT: Final = 8
 METHODS: Final = ("videos", "files", "read")  # methods of every data set
@@ -142,17 +142,7 @@ def open_frames(
 def build_source(configuration: Configuration) -> Source:
     """The data set of a configuration. Raises DataError."""
     data = configuration.data
-    try:
-        source: Source = build("data", data.name, data.options, configuration.context)
-    except OptionError as error:
-        raise DataError(f"data.{error.option}: {error.message}") from None
-    except OSError as error:  # such as a name that is too long
-        raise DataError(f"data: cannot look for {error.filename}: {error.strerror or error}") from None
-    except PASSED_ON:
-        raise
-    except RAISED as error:
-        made = resolve("data", data.name)
-        raise DataError(f"data.name: {data.name!r} cannot be made: {described(error, made)}") from error
+    source: Source = build_plug_in("data", data.name, data.options, configuration.context, "data", DataError)
     with own_code(f"data.name: {data.name!r}", source, DataError):  # it may have a __getattr__
         missing = [name for name in METHODS if not callable(getattr(source, name, None))]
     if missing:

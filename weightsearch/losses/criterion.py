@@ -19,8 +19,8 @@ from weightsearch.losses.masked import counted_pixels
 from weightsearch.losses.pixel_masks import Masking
 from weightsearch.losses.rebalancing import Rebalancing
 from weightsearch.losses.term import LossTerm, Prediction
-from weightsearch.plugins import attribute, build, resolve
-from weightsearch.user_code import PASSED_ON, at, check_callable, described
+from weightsearch.plugins import attribute
+from weightsearch.user_code import PASSED_ON, at, build_plug_in, check_callable, described
 
 
 @dataclass(frozen=True)
@@ -193,15 +193,7 @@ def build_criterion(configuration: Configuration) -> Criterion:
     """The criterion of a configuration. Raises ModelError for an option that a term rejects."""
     terms: dict[str, LossTerm] = {}
     for name, term in configuration.loss.items():
-        try:
-            terms[name] = build("loss", term.term or name, term.options, configuration.loss_context)
-        except OptionError as error:
-            raise ModelError(f"loss.{name}.{error.option}: {error.message}") from None
-        except PASSED_ON:
-            raise
-        except RAISED as error:
-            made = resolve("loss", term.term or name)
-            raise ModelError(f"loss.{name}: cannot be made: {described(error, made)}") from error
+        terms[name] = build_plug_in("loss", term.term or name, term.options, configuration.loss_context, f"loss.{name}")
         check_callable(f"loss.{name}", terms[name], ("prediction", "batch"))
     weights = {name: term.weight for name, term in configuration.loss.items()}
     return Criterion(terms, weights, at_heads=_has_one_unit(configuration))

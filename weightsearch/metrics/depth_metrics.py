@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
 from types import MappingProxyType
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from weightsearch.errors import TrialFailure
@@ -268,9 +270,9 @@ class DepthMetrics:
 
 
 def depth(
-    predicted: Tensor,
-    true: Tensor,
-    mask: Tensor | None = None,
+    predicted: Tensor | NDArray[Any],
+    true: Tensor | NDArray[Any],
+    mask: Tensor | NDArray[np.bool_] | None = None,
     *,
     min_depth: float = 1e-3,
     max_depth: float = 80.0,
@@ -280,16 +282,20 @@ def depth(
 ) -> dict[str, float]:
     """The depth metrics (Eigen et al. 2014) of depth maps, by name; METRICS has their units and directions.
 
-    predicted, true: depth in metres, [B, 1, H, W]; true is 0 where unknown. mask: bool, False at further pixels to
-    leave out. min_depth, max_depth: metres; truth outside is left out, predictions are clamped to it. crop: none,
-    eigen, garg, kb, nyu or eigen_nyu. median_scaling: scale each prediction by the ratio of the medians; adds `scale`
-    and `scale_std`. aggregation: mean of each image's metric, or metric of all pixels. Raises ValueError for other
-    shapes or options, TrialFailure for predictions that are not finite and if no pixel is valid.
+    predicted, true: depth in metres, [B, 1, H, W], tensors or arrays; true is 0 where unknown. mask: bool, False at
+    further pixels to leave out. min_depth, max_depth: metres; truth outside is left out, predictions are clamped to it.
+    crop: none, eigen, garg, kb, nyu or eigen_nyu. median_scaling: scale each prediction by the ratio of the medians;
+    adds `scale` and `scale_std`. aggregation: mean of each image's metric, or metric of all pixels. Raises ValueError
+    for other shapes or options, TrialFailure for predictions that are not finite and if no pixel is valid.
     """
+    predicted, true = torch.as_tensor(predicted), torch.as_tensor(true)
+    mask = None if mask is None else torch.as_tensor(mask)
     given = (predicted, true) if mask is None else (predicted, true, mask)
     if len({tensor.shape for tensor in given}) > 1 or true.ndim != 4 or true.shape[1] != 1:
         shapes = ", ".join(str(list(tensor.shape)) for tensor in given)
-        raise ValueError(f"predicted, true and mask must have one shape [B, 1, H, W], found {shapes}")
+        raise ValueError(
+            f"predicted, true and mask must have one shape [B, 1, H, W] ([1, 1, H, W] for one image), found {shapes}"
+        )
     if crop not in (crops := (*CROPS, "kb")):
         raise ValueError(f"crop: expected {', '.join(crops)}, found {crop!r}")
     if aggregation not in ("per_image", "pooled"):

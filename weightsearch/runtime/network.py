@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from weightsearch.config.schema import Configuration
 from weightsearch.data.batch import Batch
-from weightsearch.errors import RAISED, ModelError, OptionError
-from weightsearch.plugins import build, known_words, resolve
+from weightsearch.errors import ModelError
+from weightsearch.plugins import known_words
 from weightsearch.records import EvaluationSize
 from weightsearch.runtime.layout import channels_last
 from weightsearch.runtime.seeding import seed_process
-from weightsearch.user_code import PASSED_ON, at, check_callable, described, own_code
+from weightsearch.user_code import at, build_plug_in, check_callable, own_code
 
 CPU: Final = torch.device("cpu")
 
@@ -24,15 +24,7 @@ def build_network(configuration: Configuration, device: torch.device = CPU) -> n
     """Build the network of a configuration, initialised from its seed, in its memory layout. Raises ModelError."""
     model = configuration.model
     seed_process(configuration.seed, "network")
-    try:
-        network = build("model", model.name, model.options, configuration.context)
-    except OptionError as error:
-        raise ModelError(f"model.{error.option}: {error.message}") from None
-    except PASSED_ON:
-        raise
-    except RAISED as error:
-        made = resolve("model", model.name)
-        raise ModelError(f"model.name: {model.name!r} cannot be made: {described(error, made)}") from error
+    network = build_plug_in("model", model.name, model.options, configuration.context, "model")
     if not isinstance(network, nn.Module):
         raise ModelError(f"model.name: {model.name!r} made {type(network).__name__}, expected a torch.nn.Module")
     check_callable(f"model.name: {model.name!r}", network, *_arguments(network))

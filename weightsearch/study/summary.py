@@ -10,10 +10,11 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from weightsearch.analysis.domination import non_dominated
-from weightsearch.analysis.verdict import TEST, VALIDATION, Contender, Sentence, Verdict, judge
+from weightsearch.analysis.verdict import Contender, Sentence, Verdict, judge
 from weightsearch.config import StudyConfig
 from weightsearch.config.ranges import Choices, Range, as_written, label
 from weightsearch.errors import CALL, called
+from weightsearch.records import TEST, VALIDATION
 from weightsearch.study.lease import living
 from weightsearch.study.store import BASELINE, NAIVE, NAIVE_ON_TEST, REASON, WARNINGS, StudyStore
 

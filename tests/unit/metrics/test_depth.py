@@ -15,7 +15,7 @@ from weightsearch.config import load_configuration, load_study
 from weightsearch.config.schema import PRESETS
 from weightsearch.errors import ConfigError, ModelError, TrialFailure
 from weightsearch.evaluation.protocols import own_metrics, protocol_of
-from weightsearch.metrics.depth_metrics import DepthMetrics
+from weightsearch.metrics.depth_metrics import DepthMetrics, depth
 from weightsearch.metrics.protocol import CROPS, Protocol, crop_mask, misfit
 
 CPU = torch.device("cpu")
@@ -437,3 +437,16 @@ def test_validate_calls_own_metrics(tiny, function, message):
         CliRunner().invoke(app, ["validate", str(tiny), "--set", own], catch_exceptions=False)
     assert str(caught.value).startswith(f"evaluation.metrics.mine: {message}")
     assert str(caught.value).endswith(f"(--set {own})")
+
+
+def test_arrays_have_the_metrics_of_tensors():
+    rng = np.random.default_rng(0)
+    true = rng.uniform(0.5, 5, (2, 1, 6, 8))
+    predicted, mask = true * rng.uniform(0.8, 1.2, true.shape), rng.random(true.shape) < 0.7
+    arrays = depth(predicted, true, mask)
+    assert arrays == depth(*map(torch.from_numpy, (predicted, true, mask)))
+    relative = np.abs(predicted - true) / true
+    expected = np.mean([relative[image][mask[image]].mean() for image in range(2)])
+    assert arrays["abs_rel"] == pytest.approx(expected, rel=1e-12)
+    with pytest.raises(ValueError, match=r"one shape \[B, 1, H, W\] .* found \[6, 8\], \[6, 8\]"):
+        depth(predicted[0, 0], true[0, 0])

@@ -1,1 +1,1 @@
-"""Co-training of depth, odometry and flow with rebalancing."""
+"""Co-training of depth, odometry and flow: claims, evidence and sections of the report."""
