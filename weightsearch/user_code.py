@@ -58,6 +58,8 @@ def build_plug_in(
     except PASSED_ON:
         raise
     except RAISED as raised:
+        if isinstance(raised, OSError) and ":" not in name:  # one of ours: such as a path that is too long
+            raise error(f"{where}: cannot read {raised.filename}: {raised.strerror or raised}") from None
         subject = f"{where}:" if kind == "loss" else f"{where}.name: {name!r}"
         raise error(f"{subject} cannot be made: {described(raised, resolve(kind, name))}") from raised
 

@@ -302,8 +302,8 @@ def _why(report: ReportData) -> str:
     if not any(sum(weight > 0 for weight in report.weights(trial).values()) > 1 for trial in report.shown.values()):
         return ": with one term of weight above 0 there is nothing to compare"
     return (
-        f": a probe takes more than {100 * _budget(report):g} % of such a short training; to measure more often, set "
-        "analysis.budget: 0.1"
+        f": a probe takes more than {100 * _budget(report):g} % of such a short training; to measure more often, "
+        "increase analysis.budget"
     )
 
 

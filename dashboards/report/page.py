@@ -48,8 +48,16 @@ def chosen_sections(report: ReportData, select: Sequence[str] = ()) -> list[Sect
     for name in select:
         if name not in SECTIONS:
             raise WeightsearchError(f"--select: unknown section {name!r}; known: {', '.join(SECTIONS)}")
-    made = (make(report) for name, make in SECTIONS.items() if not select or name in select)
-    return [section for section in made if section is not None]
+    sections: list[Section] = []
+    for name, make in SECTIONS.items():
+        if select and name not in select:
+            continue
+        section = make(report)
+        if section is not None:
+            sections.append(section)
+        elif select:
+            raise WeightsearchError(f"--select: the section {name!r} does not apply to this study")
+    return sections
 
 
 def render(name: str, sections: Sequence[Section], now: datetime) -> str:

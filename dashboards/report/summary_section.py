@@ -156,7 +156,7 @@ def _best_table(report: ReportData) -> Table:
     objective = report.objective
     splits = [split for split in EVALUATED if report.summary.retrained and verdict.best.seeds(objective, split)]
     compared = {split: verdict.on(split) for split in splits or [VALIDATION]}
-    columns = [objective, "search, validation", "search, test"]
+    columns = ["", f"{objective}: search, validation", "search, test"]
     columns += [f"new seeds, {split}" for split in splits]
     columns += [f"best vs baseline, {split}" for split in compared] + ["weights and other parameters"]
     rows: list[list[str]] = []

@@ -1,4 +1,4 @@
-"""Depth pictures of trials as artifacts: one PNG per trial, composed of the pictures in the database."""
+"""Depth maps of trials as artifacts: one PNG per trial, composed of the pictures in the database."""
 
 from __future__ import annotations
 

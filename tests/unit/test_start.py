@@ -31,7 +31,9 @@ def test_init_writes_a_commented_study_that_is_valid(tmp_path, monkeypatch, name
     assert (tmp_path / f"{name}.yaml").read_text().startswith("# yaml-language-server: $schema=study.schema.json\n# ")
     assert json.loads((tmp_path / "study.schema.json").read_text()) == json.loads(json.dumps(json_schema()))
     assert load_study(tmp_path / f"{name}.yaml").name == name
-    with pytest.raises(WriteError, match=rf"{name}\.yaml exists; name another file with --out FILE"):
+    with pytest.raises(
+        WriteError, match=rf"{name}\.yaml exists; replace it with --force, or name another file with --out FILE"
+    ):
         CliRunner().invoke(app, ["init", name], catch_exceptions=False)
     CliRunner().invoke(app, ["init", name, "--out", "two.yaml"], catch_exceptions=False)
     assert (tmp_path / "two.yaml").read_text() == (tmp_path / f"{name}.yaml").read_text()
@@ -39,7 +41,7 @@ def test_init_writes_a_commented_study_that_is_valid(tmp_path, monkeypatch, name
 
 def test_the_name_of_a_shipped_study_in_place_of_a_file_names_the_command(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match=r"no such file; weightsearch init silog writes .* silog\.yaml \(silog\)"):
+    with pytest.raises(ConfigError, match=r"no such file; weightsearch init silog writes the shipped study \(silog\)"):
         load_study("silog")
     begin("silog")
     with pytest.raises(ConfigError, match=r"no such file; did you mean silog\.yaml\? \(silog\)"):
@@ -137,18 +139,33 @@ def test_folders_of_splits_make_a_list_each(tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.glob("*.txt")) == ["d_test.txt", "d_train.txt", "d_validation.txt"]
 
 
-def test_depth_scale_overrides_the_detected_unit(tmp_path, monkeypatch):
-    """Centimetres of a room that is 40 m deep could be millimetres of a room of 4 m."""
+def test_depth_scale_overrides_the_detected_unit_as_init_advises(tmp_path, monkeypatch):
+    """The same numbers read as centimetres are a scene that is ten times as large."""
     monkeypatch.chdir(tmp_path)
     rgb, depth = scenes(tmp_path / "d")
     said = begin("--rgb", rgb, "--depth", depth)
-    assert re.search(r"run this again with --depth-scale: .*\b100 for a median of \d+\.?\d* m", said)
-    said = begin("--rgb", rgb, "--depth", depth, "--depth-scale", 100, "--out", "cm.yaml")
+    detected = load_study("d.yaml").base.data
+    advised = re.search(r"run this again with --force --depth-scale UNITS: .*\b(100) for a median of \d+\.?\d* m", said)
+    assert advised is not None
+    assert "--force --depth-scale UNITS" in Path("d.yaml").read_text()
+    said = begin("--rgb", rgb, "--depth", depth, "--force", "--depth-scale", advised[1])
     assert "100 units per metre (centimetres: Virtual KITTI); median" in said
-    assert "--depth-scale" not in said
-    millimetres, centimetres = (load_study(tmp_path / name).base.data for name in ("d.yaml", "cm.yaml"))
-    assert centimetres.options["depth_scale"] == 100
-    assert centimetres.max_depth == pytest.approx(10 * millimetres.max_depth, rel=0.3)
+    assert "--depth-scale" not in said + Path("d.yaml").read_text()
+    given = load_study("d.yaml").base.data
+    assert (detected.options["depth_scale"], given.options["depth_scale"]) == (1000, 100)
+    assert given.max_depth == pytest.approx(10 * detected.max_depth, rel=0.3)
+    assert "warning: a median depth of 0.00" in begin("--rgb", rgb, "--depth", depth, "--force", "--depth-scale", 1e6)
+
+
+def test_a_replacement_that_fails_leaves_the_files_as_they_were(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rgb, depth = scenes(tmp_path / "d")
+    begin("--rgb", rgb, "--depth", depth)
+    before = {path.name: path.read_text() for path in (Path("d.yaml"), Path("d.txt"))}
+    monkeypatch.setattr("weightsearch.starter.writing.outline", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        begin("--rgb", rgb, "--depth", depth, "--force", "--depth-scale", 100)
+    assert {name: Path(name).read_text() for name in before} == before
 
 
 def test_an_image_in_two_splits_is_a_warning(tmp_path, monkeypatch):
@@ -208,8 +225,6 @@ def test_lists_that_are_there_are_not_overwritten(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rgb, depth = scenes(tmp_path / "d")
     (tmp_path / "d.txt").write_text("mine")
-    with pytest.raises(
-        WriteError, match=r"the list .*/d\.txt exists; with --out NAME\.yaml lists are named after NAME"
-    ):
+    with pytest.raises(WriteError, match=r"the list .*/d\.txt exists; replace it with --force, or name"):
         begin("--rgb", rgb, "--depth", depth)
     assert (tmp_path / "d.txt").read_text() == "mine"

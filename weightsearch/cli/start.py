@@ -47,6 +47,7 @@ def init(
         float | None,
         typer.Option(metavar="UNITS", help="Units per metre of your depth maps. Default: detected from the pixels."),
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the study file and the lists if they exist.")] = False,
     output: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="The new study file. Default: NAME.yaml.")
     ] = None,
@@ -73,15 +74,15 @@ def init(
     if chosen:
         from weightsearch.starter.writing import Chosen, write_own_study
 
-        source = Chosen(chosen[0], given[chosen[0]] or Path(), depth, depth_scale)
-        target = _new(output or Path(f"{source.name}.yaml"))
+        source = Chosen(chosen[0], given[chosen[0]] or Path(), depth, depth_scale, force)
+        target = _new(output or Path(f"{source.name}.yaml"), force=force)
         for line in write_own_study(name or DEFAULT, source, target):
             out.print(line, markup=False)
     elif name is None:
         _list_studies()
         return
     else:
-        target = _new(output or Path(f"{name}.yaml"))
+        target = _new(output or Path(f"{name}.yaml"), force=force)
         write_text(target, studies[name].read_text(encoding="utf-8"))
     try:
         if (schema_file := write_schema(target.parent)) is not None:
@@ -114,9 +115,9 @@ def _list_studies() -> None:
     out.print(f"next: {command('weightsearch', 'init')} NAME, or weightsearch init --rgb DIR --depth DIR for your data")
 
 
-def _new(path: Path) -> Path:
-    if path.exists():
-        raise WriteError(f"{path} exists; name another file with --out FILE")
+def _new(path: Path, *, force: bool) -> Path:
+    if path.exists() and not force:
+        raise WriteError(f"{path} exists; replace it with --force, or name another file with --out FILE")
     return path
 
 

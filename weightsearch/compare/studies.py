@@ -247,8 +247,8 @@ def trained_anew(
         for line in data_warnings(dataset, protocol_of(study.config.base, "validation")):
             listener.line(f"warning: {line}")
     listener.trainings = seeds * len(chosen)
-    each = f"{counted(seeds, 'new seed')} for each of {counted(len(chosen), 'set of weights', 'sets of weights')}"
-    listener.line(f"{counted(listener.trainings, 'training')}: {each}")
+    sets = counted(len(chosen), "set of weights", "sets of weights")
+    listener.line(f"{counted(listener.trainings, 'training')}: {sets}, {counted(seeds, 'new seed')} each")
     if seeds < ENOUGH_SEEDS:
         listener.line(_too_few(seeds))
     return [
@@ -259,17 +259,15 @@ def trained_anew(
 
 def _too_few(seeds: int) -> str:
     """The warning that so few new seeds can hardly decide anything."""
-    more = (
-        f"with {ENOUGH_SEEDS} seeds {significant_from(ENOUGH_SEEDS):.1f} times, with 5 {significant_from(5):.1f} times"
+    enough, more = significant_from(ENOUGH_SEEDS), significant_from(5)
+    limits = (
+        f"with {ENOUGH_SEEDS} seeds a difference must be at least {enough:.1f} standard deviations (of the differences "
+        f"between seeds), with 5 at least {more:.1f}; more if several baselines are compared"
     )
     if seeds < 2:
-        return (
-            "warning: one new seed shows no spread, so that no difference can be significant; a difference must exceed "
-            f"the standard deviation between seeds {more}"
-        )
-    return (
-        f"warning: with {seeds} new seeds a difference is significant only above {significant_from(seeds):.1f} times "
-        f"its standard deviation between seeds; {more}"
+        return f"warning: one new seed shows no spread, so no difference can be significant; {limits}"
+    return f"warning: with {seeds} new seeds a difference must be at least {significant_from(seeds):.1f} standard " + (
+        f"deviations to be significant; {limits}"
     )
 
 

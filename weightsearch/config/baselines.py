@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -56,10 +57,11 @@ def _incomplete(yaml_source: YamlSource, name: str, values: Mapping[str, Any], m
     if not yaml_source.inherited(keys):
         return yaml_source.error(keys, f"gives no value for the searched {', '.join(missing)}; add {added}")
     written = ", ".join(f"{key}: {text_of(value)}" for key, value in values.items())
+    key = text_of(name) if name.isidentifier() else json.dumps(name)
     return yaml_source.error(
         tuple(missing[0].split(".")),
         f"is searched, but the inherited baseline {name!r} gives no value for {', '.join(missing)}; in "
-        f"search.baselines of this file write {name}: {{{written}, {added}}}, or {name}: null to leave it out",
+        f"search.baselines write {key}: {{{written}, {added}}}, or {key}: null to leave it out",
     )
 
 

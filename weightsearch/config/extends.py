@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, TypeGuard
 
-from weightsearch.config.ranges import is_range
+from weightsearch.config.ranges import find_ranges, is_range
 from weightsearch.config.yaml_source import Keys, YamlSource, apply_overrides, describe, forget, read_yaml
 from weightsearch.errors import ConfigError, Problem, command
 from weightsearch.plugins import known_words
@@ -35,9 +35,11 @@ def read_study(source: Source, overrides: Iterable[str] = ()) -> YamlSource:
     file and line."""
     if isinstance(source, Mapping):
         given = YamlSource.of_mapping(copy.deepcopy(dict(source)))
-        yaml_source = _extended(given, Path("study.yaml"), ())
+        chain = _chain(given, Path("study.yaml"), ())
     else:
-        yaml_source = _read(_existing(Path(source)), ())
+        path = _existing(Path(source))
+        chain = _chain(read_yaml(path), path, ())
+    yaml_source = _stacked(chain)
     apply_overrides(yaml_source, overrides)
     return yaml_source
 
@@ -50,44 +52,81 @@ def shipped() -> dict[str, Path]:
 
 def _existing(path: Path) -> Path:
     """The path of a study file. Raises ConfigError for a name without a file: of a shipped study, or without .yaml."""
-    with_suffix = path.with_name(f"{path.name}.yaml") if path.name else path
-    if not path.exists() and with_suffix.is_file():
+    if os.path.exists(path):  # noqa: PTH110 - pathlib raises for a name that is too long
+        return path
+    with_suffix = f"{path}.yaml"
+    if os.path.isfile(with_suffix):  # noqa: PTH113
         raise ConfigError((Problem("", f"no such file; did you mean {with_suffix}?", str(path)),))
-    if not path.exists() and (name := path.name.removesuffix(".yaml")) in shipped():
-        text = f"no such file; {command('weightsearch', 'init', name)} writes the shipped study {name}.yaml"
+    if (name := path.name.removesuffix(".yaml")) in shipped():
+        file = path.with_name(f"{name}.yaml")
+        output = [] if file == Path(file.name) else ["--out", file]
+        text = f"no such file; {command('weightsearch', 'init', name, *output)} writes the shipped study"
         raise ConfigError((Problem("", text, str(path)),))
     return path
 
 
-def _read(path: Path, chain: tuple[Path, ...]) -> YamlSource:
-    return _extended(read_yaml(path), path, chain)
-
-
-def _extended(own: YamlSource, path: Path, chain: tuple[Path, ...]) -> YamlSource:
-    """A file with everything that it extends. chain: the files that extend it."""
+def _chain(own: YamlSource, path: Path, extended_by: tuple[Path, ...]) -> list[YamlSource]:
+    """A file and the files that it extends, the last one first. extended_by: the files that extend it."""
     if KEY not in own.tree:
-        return own
+        return [own]
     target = own.tree.pop(KEY)
     if not isinstance(target, str) or not target:
         expected = "expected a shipped study's name or a file"
         raise own.error((KEY,), f"{expected}, found {describe(target)}; shipped: {', '.join(shipped())}")
     other = _located(own, path, target)
-    seen = (*chain, path.resolve())
+    seen = (*extended_by, path.resolve())
     if other.resolve() in seen or len(seen) >= DEEPEST:
         raise own.error((KEY,), f"{target} extends this file in turn")
     try:
-        base = _read(other, seen)
+        return [*_chain(read_yaml(other), other, seen), own]
     except ConfigError as error:
-        if chain or other.is_file():
+        if extended_by or other.is_file():
             raise
         raise own.error((KEY,), error.problems[0].message) from None
+
+
+def _stacked(chain: Sequence[YamlSource]) -> YamlSource:
+    """The files of a chain merged into one. An inherited baseline gives loss terms that were added after it the weight
+    0, so that it stays the loss that it was."""
+    merged, *others = chain
+    written = {name: set(_section(merged.tree, "loss")) for name in _section(merged.tree, *WHOLE)}  # baseline -> terms
+    for own in others:
+        merged = _extended(merged, own)
+        written |= {name: set(_section(merged.tree, "loss")) for name in _section(own.tree, *WHOLE)}
+    baselines, loss = _section(merged.tree, *WHOLE), _section(merged.tree, "loss")
+    for name, values in baselines.items():
+        terms = written[name]
+        if isinstance(values, dict) and terms <= loss.keys():  # otherwise the loss is another one
+            baselines[name] = {**_without(loss, loss.keys() - terms), **values}
+    return merged
+
+
+def _extended(base: YamlSource, own: YamlSource) -> YamlSource:
+    """A file merged with the file that it extends."""
     for key in OF_THE_FILE:
         forget(base.places, (key,))
         base.tree.pop(key, None)
     places = dict(base.places)
-    tree = _without_new_terms(_merged(base.tree, own.tree, (), places), base.tree, own.tree)
+    tree = _merged(base.tree, own.tree, (), places)
     name = {"name": tree.pop("name")} if "name" in tree else {}
     return YamlSource({**name, **tree}, own.source, {**places, **own.places})
+
+
+def _without(loss: Mapping[str, Any], terms: Collection[str]) -> dict[str, Any]:
+    """Values of a baseline without these loss terms: the weight 0, and any value for each other range."""
+    values: dict[str, Any] = {}
+    for name, term in loss.items():
+        if name in terms and isinstance(term, dict) and "weight" in term:
+            ranges = dict(find_ranges(term))
+            values |= {f"loss.{name}.{'.'.join(path)}": _any_value(written) for path, written in ranges.items()}
+            values[f"loss.{name}.weight"] = 0
+    return values
+
+
+def _any_value(written: Mapping[str, Any]) -> Any:
+    """A value of a range as written; None if the range is not valid."""
+    choices = written.get("choices")
+    return choices[0] if isinstance(choices, list) and choices else written.get("low")
 
 
 def _located(own: YamlSource, path: Path, target: str) -> Path:
@@ -117,22 +156,6 @@ def _merged(base: Mapping[str, Any], own: Mapping[str, Any], path: Keys, places:
             result[key] = value
         forget(places, here)
     return result
-
-
-def _without_new_terms(tree: dict[str, Any], base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """The merged tree, in which each inherited baseline gives the loss terms that `own` adds the weight 0, so that it
-    stays the loss that it was."""
-    inherited, terms = _section(base, *WHOLE), _section(base, "loss")
-    added = [
-        f"loss.{name}.weight"
-        for name, term in _section(own, "loss").items()
-        if name not in terms and isinstance(term, dict) and "weight" in term
-    ]
-    baselines = _section(tree, *WHOLE)
-    for name, values in baselines.items():
-        if added and values is inherited.get(name) and isinstance(values, dict):
-            baselines[name] = {**values, **{path: 0 for path in added if path not in values}}
-    return tree
 
 
 def _section(tree: Mapping[str, Any], *path: str) -> dict[str, Any]:

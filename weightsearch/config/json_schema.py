@@ -67,7 +67,7 @@ def json_schema() -> dict[str, Any]:
         "type": "object",
         "description": properties["loss"]["description"],
         "propertyNames": {"pattern": TERM_NAME},
-        "additionalProperties": _terms(definitions),
+        **_terms(definitions),
     }
     search = _section(Search)
     definitions |= search.pop("$defs", {})
@@ -93,6 +93,10 @@ def json_schema() -> dict[str, Any]:
             "data": {"required": _section(Data)["required"]},
             "model": {"required": _section(Model)["required"]},
             "train": {"required": definitions["Train"].pop("required")},
+            "loss": {
+                "properties": {name: {} for name in names("loss")},
+                "additionalProperties": {"required": ["term"]},
+            },
             "search": {"required": properties["search"].pop("required")},
         },
     }
@@ -184,16 +188,28 @@ def _plugin(kind: str, section: type[BaseModel] | None, definitions: dict[str, A
 
 
 def _terms(definitions: dict[str, Any]) -> dict[str, Any]:
-    """The schema of any loss term: the union of all terms' options."""
+    """The schemas of loss terms: of each shipped term under its own name, and of any other name, whose key `term` names
+    the term: the union of all terms' options."""
     own = _section(Term)
     definitions |= own.pop("$defs", {})
     fixed: dict[str, Any] = own["properties"]
-    options: dict[str, Any] = {}
-    for name in names("loss"):
-        for key, entry in _options("loss", name, definitions).items():
-            options.setdefault(key, entry)
-    section = {"type": "object", "properties": {**fixed, **options}}
-    return {"anyOf": [section, {"type": "null", "description": "Remove a term that is inherited."}]}
+    options = {name: _options("loss", name, definitions) for name in names("loss")}
+    union = {key: entry for entries in reversed(options.values()) for key, entry in entries.items()}
+    any_term = {"type": "object", "properties": {**fixed, **union}}
+    removed = {"type": "null", "description": "Remove a term that is inherited."}
+    without_term = {key: entry for key, entry in fixed.items() if key != "term"}
+    shipped = {
+        name: {
+            "description": first_sentence(resolve("loss", name).__doc__ or ""),
+            "anyOf": [
+                {"type": "object", "properties": {**without_term, **entries}, "additionalProperties": False},
+                {**any_term, "required": ["term"]},
+                removed,
+            ],
+        }
+        for name, entries in options.items()
+    }
+    return {"properties": shipped, "additionalProperties": {"anyOf": [any_term, removed]}}
 
 
 def _options(kind: str, name: str, definitions: dict[str, Any]) -> dict[str, Any]:
@@ -227,6 +243,8 @@ def _with_ranges(schema: Any) -> Any:
 def _or_range(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     if name in ("name", "term") or "$ref" in schema or schema.get("type") == "object":
         return schema
+    if any(part.get("type") == "object" for part in schema.get("anyOf", ())):  # a section
+        return _with_ranges(schema)  # type: ignore[no-any-return]
     described = {"description": schema["description"]} if "description" in schema else {}
     inner = {key: value for key, value in schema.items() if key not in ("description", "default")}
     default = {"default": schema["default"]} if "default" in schema else {}

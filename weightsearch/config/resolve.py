@@ -130,6 +130,8 @@ def _check_values_of_baselines(config: StudyConfig) -> None:
         try:
             other = _check(yaml_source, fill(config.tree, values))
             _check_comparable(yaml_source, (), config.base, other)
+            if not any(term.weight > 0 for term in other.loss.values()):
+                raise yaml_source.error((), "every loss weight is 0; nothing can be learned")
         except ConfigError as error:
             problem = error.problems[0]
             raise yaml_source.error((*keys, *filter(None, [problem.path])), problem.message) from None

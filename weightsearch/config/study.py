@@ -180,7 +180,9 @@ def sections_of(yaml_source: YamlSource) -> dict[str, Any]:
 def _meant(tree: Mapping[str, Any], key: str) -> str:
     """The end of a message about an unknown section: the section that has such a key, or the known sections."""
     written = [name for name in KNOWN_KEYS if isinstance(tree.get(name), dict) and key in tree[name]]
-    sections = written or [name for name in KNOWN_KEYS if key in section_keys(Configuration, (name,))]
+    fields = {name: section_keys(Configuration, (name,)) for name in CONFIGURATION_KEYS}
+    fields |= {"search": section_keys(Search, ()), "ray": section_keys(Ray, ())}
+    sections = written or [name for name, keys in fields.items() if key in keys]
     if sections:
         return f"; did you mean {sections[0]}.{key}?"
     return known_words(key, (*KNOWN_KEYS, KEY))

@@ -21,6 +21,7 @@ Keys = tuple[str, ...]
 MAX_BYTES: Final = 1_000_000
 MAX_NODES: Final = 100_000
 MAX_DEPTH: Final = 50
+OVERRIDE: Final = "--set "  # beginning of the place of an override
 LONGEST_SET: Final = 80  # characters of an override that messages repeat
 TAGS: Final = ("map", "seq", "str", "int", "float", "bool", "null")
 
@@ -77,9 +78,10 @@ class YamlSource:
         return cls(content, name, dict.fromkeys(_paths(content), name))
 
     def inherited(self, keys: Keys) -> bool:
-        """Whether a value is written in a file that this file extends."""
-        file, _, line = self.place(keys).rpartition(":")
-        return line.isdigit() and file != self.source
+        """Return True for a value of a file that this file extends."""
+        place = self.place(keys)
+        file, _, line = place.rpartition(":")
+        return line.isdigit() and file != self.source and not place.startswith(OVERRIDE)
 
     def problem(self, keys: Iterable[object], message: str) -> Problem:
         path = tuple(str(key) for key in keys)
@@ -281,7 +283,7 @@ class _Walker:
 
 def _apply(yaml_source: YamlSource, override: str) -> None:
     name, equals, text = override.partition("=")
-    location = f"--set {override if len(override) <= LONGEST_SET else name}"
+    location = f"{OVERRIDE}{override if len(override) <= LONGEST_SET else name}"
     if name.strip().split(".")[0] == "storage":  # it may hold a password
         location = "--set storage=..."
     keys = tuple(name.strip().split("."))

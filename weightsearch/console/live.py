@@ -114,7 +114,7 @@ class View:
         now = time.monotonic()
         if self.live is not None or event.kind in ("started", "given back"):
             return
-        last_epoch = event.record is not None and event.record.epoch >= status.train.epochs  # the trial's end follows
+        last_epoch = event.record is not None and event.record.epoch == status.train.epochs  # its end follows
         if event.kind == "epoch" and (last_epoch or now - self.last < SILENCE):
             return
         self.last = now

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -16,7 +16,8 @@ from weightsearch.metrics.protocol import Protocol
 from weightsearch.plugins import all_options, resolve
 from weightsearch.user_code import at, own_code
 
-TRIED_PIXELS: Final = 64  # made-up pixels on which a user's own metric is called before a training
+TRIED_PIXELS: Final = 2000  # half of the made-up pixels on which a user's own metric is called before a training
+NO_NUMBERS: Final = (str, bytes, complex, dict, set, type(None))  # types of one value that are no numbers
 
 
 def protocol_of(configuration: Configuration, split: str) -> Protocol:
@@ -48,28 +49,29 @@ def _guarded(name: str, function: OwnMetric) -> OwnMetric:
 
     def call(predicted: Tensor, true: Tensor) -> float:
         with own_code(where, function):
-            value: object = function(predicted, true)
-            if isinstance(value, (int, float, np.number, np.ndarray, Tensor)) and np.ndim(value) == 0:
-                return float(value)
-            kind = "None" if value is None else type(value).__name__
-            shape = f" of the shape {list(value.shape)}" if isinstance(value, (np.ndarray, Tensor)) else ""
-            raise ModelError(
-                f"{where}: returned {kind}{shape}; a metric returns a number for the pixels of an image, such as their "
-                f"mean{at(function)}"
-            )
+            value: Any = function(predicted, true)
+            count = value.numel() if isinstance(value, Tensor) else np.size(value)
+            if count == 1 and not isinstance(value, NO_NUMBERS):
+                return float(value.item() if isinstance(value, (np.ndarray, Tensor)) else value)
+        kind = "None" if value is None else type(value).__name__
+        shape = f" of the shape {list(value.shape)}" if isinstance(value, (np.ndarray, Tensor)) else ""
+        raise ModelError(
+            f"{where}: returned {kind}{shape}; a metric returns a number for the pixels of an image, such as their "
+            f"mean{at(function)}"
+        )
 
     return call
 
 
-def check_own_metrics(configuration: Configuration) -> None:
+def try_own_metrics(configuration: Configuration) -> None:
     """Call each metric of `evaluation.metrics` on made-up depths in the configuration's range. Raises ModelError for a
-    metric that raises, or returns no finite number."""
+    metric that raises, or returns no number."""
     low, high = configuration.depth_range
-    true = torch.linspace(low, high, TRIED_PIXELS + 2, dtype=torch.float64)[1:-1]
-    for name, metric in own_metrics(configuration).items():
-        value = metric((1.1 * true).clamp(max=high), true)
-        if not math.isfinite(value):
-            raise ModelError(f"evaluation.metrics.{name}: is {value} for depths between {low:g} and {high:g} m")
+    linear = torch.linspace(low, high, TRIED_PIXELS + 2, dtype=torch.float64)[1:-1]
+    spread = torch.linspace(math.log(low), math.log(high), TRIED_PIXELS + 2, dtype=torch.float64)[1:-1].exp()
+    true = torch.cat([linear, spread])
+    for metric in own_metrics(configuration).values():
+        metric((1.1 * true).clamp(max=high), true.clone())
 
 
 def _truth(configuration: Configuration) -> str | None:

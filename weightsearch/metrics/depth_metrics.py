@@ -288,8 +288,8 @@ def depth(
     adds `scale` and `scale_std`. aggregation: mean of each image's metric, or metric of all pixels. Raises ValueError
     for other shapes or options, TrialFailure for predictions that are not finite and if no pixel is valid.
     """
-    predicted, true = torch.as_tensor(predicted), torch.as_tensor(true)
-    mask = None if mask is None else torch.as_tensor(mask)
+    predicted, true = _tensor(predicted, np.float64), _tensor(true, np.float64)
+    mask = None if mask is None else _tensor(mask, np.bool_).bool()
     given = (predicted, true) if mask is None else (predicted, true, mask)
     if len({tensor.shape for tensor in given}) > 1 or true.ndim != 4 or true.shape[1] != 1:
         shapes = ", ".join(str(list(tensor.shape)) for tensor in given)
@@ -316,6 +316,11 @@ def depth(
     metrics = DepthMetrics(protocol, true.device)
     metrics.update(predicted, true if mask is None else true.masked_fill(~mask, 0))
     return metrics.compute()
+
+
+def _tensor(values: Tensor | NDArray[Any], kind: type[np.generic]) -> Tensor:
+    """A tensor as it is; an array as a copy of another type, whatever its byte order and strides."""
+    return values if isinstance(values, Tensor) else torch.from_numpy(np.array(values, dtype=kind))
 
 
 def _sums(pixels: Pixels, mask: Tensor, columns: Sequence[Callable[[Pixels], Tensor]]) -> _Sums:

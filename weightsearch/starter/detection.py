@@ -89,7 +89,7 @@ def units(numbers: NDArray[np.float64], stored: Stored, *, street: bool) -> list
             + UNLIKELY * (kind and not open_)
             for kind in (True, False)
         ]
-        unusual = UNLIKELY * (stored == "integers" and scale in OF_STREETS and not street)
+        unusual = UNLIKELY * (scale in OF_STREETS and not street)
         rated.append((min(kinds) + RARER * rank + unusual, scale, name))
     return sorted(rated)
 

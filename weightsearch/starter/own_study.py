@@ -59,22 +59,26 @@ def _word(path: Path, root: Path) -> str:
     return f'"{text}"' if re.search(r"[\s,;]", text) else text
 
 
-def of_pairs(detected: Detection, root: Path, lists: Mapping[SplitName, Path], frames: int, *, gpu: bool) -> OwnData:
-    """The data section for pairs named by lists."""
+def of_pairs(
+    depths: Detection, root: Path, lists: Mapping[SplitName, Path], frames: int, *, gpu: bool, detected: bool
+) -> OwnData:
+    """The data section for pairs named by lists. detected: the unit was detected, rather than given."""
     options: dict[str, Any] = {"name": "file_list", "root": str(root)}
     options |= {split: str(path) for split, path in lists.items()}
-    options["depth_scale" if detected.stored == "integers" else "float_scale"] = detected.scale
-    if detected.sparse:
+    options["depth_scale" if depths.stored == "integers" else "float_scale"] = depths.scale
+    if depths.sparse:
         options["sparse"] = True
-    options |= _common(detected.size, detected.min_depth, detected.max_depth, gpu=gpu)
+    options |= _common(depths.size, depths.min_depth, depths.max_depth, gpu=gpu)
     if lists.keys() == {"train"}:
         options["split"] = split_of(frames, root)
-    unit = detected.unit if detected.other is None else f"{detected.unit}; nearly as likely: {detected.other}"
+    unit = depths.unit if depths.other is None else f"{depths.unit}; nearly as likely: {depths.other}"
+    if detected:
+        unit += "; if it is wrong, run weightsearch init again with --force --depth-scale UNITS"
     comments = {
-        "depth_scale": f"{unit}; to correct it, run weightsearch init --depth-scale",
-        "float_scale": f"{unit}; to correct it, run weightsearch init --depth-scale",
+        "depth_scale": unit,
+        "float_scale": unit,
         "sparse": "sparse depth, such as a laser scanner's",
-        "max_depth": f"metres; here the median is {detected.median:.3g} m, 99.5 % is below {detected.reach:.3g} m",
+        "max_depth": f"metres; here the median is {depths.median:.3g} m, 99.5 % is below {depths.reach:.3g} m",
         **COMMENTS,
     }
     return OwnData(options, comments)

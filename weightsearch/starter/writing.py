@@ -21,7 +21,7 @@ from weightsearch.data.sources.file_list import read_list
 from weightsearch.data.sources.nyu import LABELLED
 from weightsearch.errors import DataError, WriteError, counted
 from weightsearch.files import write_text
-from weightsearch.starter.detection import depth_range, detect, other_medians
+from weightsearch.starter.detection import POSSIBLE, depth_range, detect, other_medians
 from weightsearch.starter.own_study import (
     OwnData,
     list_text,
@@ -45,12 +45,13 @@ DATA_SETS: Final[Mapping[str, str]] = {"--seven-scenes": "seven_scenes", "--nyu"
 @dataclass(frozen=True)
 class Chosen:
     """The location of a user's data. option: --rgb, --list or one of DATA_SETS. path: its value. depth: the value of
-    --depth. scale: units per metre of depth, if the user gives them."""
+    --depth. scale: units per metre of depth, if the user gives them. force: replace files that exist."""
 
     option: str
     path: Path
     depth: Path | None = None
     scale: float | None = None
+    force: bool = False
 
     @property
     def name(self) -> str:
@@ -64,7 +65,7 @@ class Chosen:
 
 def write_own_study(template: str, chosen: Chosen, target: Path) -> list[str]:
     """Write a study file, and lists of pairs beside it. Returns lines about the detected data. Raises
-    WeightsearchError; the files are then removed."""
+    WeightsearchError; then new files are removed, and replaced files are restored."""
     studies = shipped()
     if read_study(studies[template]).tree["data"].get("neighbours"):
         ready = [name for name in studies if name.startswith(f"{template}_")] or [template]
@@ -78,15 +79,18 @@ def write_own_study(template: str, chosen: Chosen, target: Path) -> list[str]:
         lists: dict[Path, str] = {}
     else:
         data, lines, frames, lists = _pairs(chosen, target, gpu=gpu)
-    for path, text in lists.items():
-        write_text(path, text)
+    written = {**lists, target: study_text(template, target.stem, data, frames)}
+    before = {path: path.read_bytes() for path in written if path.exists()}
     try:
-        write_text(target, study_text(template, target.stem, data, frames))
+        for path, text in written.items():
+            write_text(path, text)
         config = load_study(target)
         contents = outline(config.base)
     except BaseException:
-        for path in (*lists, target):
+        for path in written:
             path.unlink(missing_ok=True)
+        for path, content in before.items():
+            path.write_bytes(content)
         raise
     height, width = config.base.data.size
     splits = ", ".join(f"{count} {split}" for split, count in contents.counts.items())
@@ -113,8 +117,11 @@ def _pairs(chosen: Chosen, target: Path, *, gpu: bool) -> tuple[OwnData, list[st
         }
         for split, own in parts.items():
             lists[names[split]] = list_text(own, root)
-        if taken := [path for path in lists if path.exists()]:
-            raise WriteError(f"the list {taken[0]} exists; with --out NAME.yaml lists are named after NAME")
+        if not chosen.force and (taken := [path for path in lists if path.exists()]):
+            raise WriteError(
+                f"the list {taken[0]} exists; replace it with --force, or name another study with --out NAME.yaml: its "
+                "lists are named after NAME"
+            )
     else:
         path = chosen.path.absolute()
         root = _root_of(path)
@@ -130,8 +137,11 @@ def _pairs(chosen: Chosen, target: Path, *, gpu: bool) -> tuple[OwnData, list[st
     if depths.other is not None:
         lines.append(f"check the unit: {depths.other} is nearly as likely")
     if chosen.scale is None and (medians := other_medians(depths)):
-        lines.append(f"if the median is wrong, run this again with --depth-scale: {', '.join(medians)}")
-    return of_pairs(depths, root, names, len(pairs), gpu=gpu), lines, len(pairs), lists
+        lines.append(f"if the median is wrong, run this again with --force --depth-scale UNITS: {', '.join(medians)}")
+    if not POSSIBLE[0] <= depths.median <= POSSIBLE[1]:
+        lines.append(f"warning: a median depth of {depths.median:.3g} m is unusual; is --depth-scale right?")
+    detected = chosen.scale is None
+    return of_pairs(depths, root, names, len(pairs), gpu=gpu, detected=detected), lines, len(pairs), lists
 
 
 def _root_of(path: Path) -> Path:

@@ -14,7 +14,7 @@ from weightsearch.data.augmentation import augment
 from weightsearch.data.batch import Batch
 from weightsearch.data.dataset import Dataset, check_counts
 from weightsearch.errors import RAISED, DataError, ModelError, WeightsearchError, counted, fault_line
-from weightsearch.evaluation.protocols import check_own_metrics, protocol_of
+from weightsearch.evaluation.protocols import protocol_of, try_own_metrics
 from weightsearch.evaluation.scores import check_measurable, knows_depth
 from weightsearch.losses.criterion import build_criterion, build_masking
 from weightsearch.metrics.depth_metrics import NAMES
@@ -63,7 +63,6 @@ def preflight(
     order = dataset.splits["train"]
     frames = order[np.linspace(0, len(order) - 1, min(2, configuration.train.batch_size, len(order))).astype(np.int64)]
     supervised = not configuration.data.neighbours
-    check_own_metrics(configuration)
     if supervised:
         _check_depth(dataset)
     else:
@@ -80,6 +79,8 @@ def preflight(
         if configuration.evaluation.bits is not None:
             quantised(network, prediction, configuration.evaluation.bits)
         sizes = _check_size(prediction, batch) if supervised or "depth" in prediction else None
+        if "depth" in prediction:
+            try_own_metrics(configuration)
         masks: Mapping[str, Tensor] = {}
         if (masking := build_masking(configuration)) is not None:
             masks = masking(prediction, batch, configuration.train.epochs).masks

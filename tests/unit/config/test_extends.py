@@ -62,6 +62,45 @@ def test_an_inherited_baseline_gives_a_new_loss_term_weight_0(tmp_path):
     assert {values["loss.edge.weight"] for values in baselines.values()} == {0}
 
 
+def test_other_searched_options_of_a_new_term_get_any_value_in_inherited_baselines(tmp_path):
+    text = "extends: dualhead\nname: mine\nloss:\n  berhu: {weight: 1, space: {choices: [log, depth]}}\n"
+    baselines = load_study(study(tmp_path, text)).search.baselines
+    assert baselines["equal"]["loss.berhu.weight"] == 0
+    assert baselines["equal"]["loss.berhu.space"] == "log"
+
+
+def test_a_term_that_the_next_file_removes_leaves_no_trace_in_baselines(tmp_path):
+    study(tmp_path, NEW_TERM, "second.yaml")
+    third = study(tmp_path, "extends: second.yaml\nname: third\nloss: {edge: null}\n", "third.yaml")
+    assert load_study(third).search.baselines["equal"] == {"loss.fractional.weight": 1, "loss.consistency.weight": 1}
+
+
+def test_a_weight_that_an_inherited_baseline_states_stays(tmp_path):
+    """The second file has the term and a baseline for it; only baselines of the first file get weight 0."""
+    own = "search: {baselines: {with_edge: {loss.fractional.weight: 1, loss.consistency.weight: 1, loss.edge.weight: 2}}}\n"
+    study(tmp_path, NEW_TERM + own, "second.yaml")
+    third = study(tmp_path, "extends: second.yaml\nname: third\nloss: {mae: {weight: 0.5}}\n", "third.yaml")
+    baselines = load_study(third).search.baselines
+    assert (baselines["with_edge"]["loss.edge.weight"], baselines["with_edge"]["loss.mae.weight"]) == (2, 0)
+    assert (baselines["equal"]["loss.edge.weight"], baselines["equal"]["loss.mae.weight"]) == (0, 0)
+
+
+def test_a_loss_with_another_term_in_place_of_an_inherited_one_is_another_loss(tmp_path):
+    """Its baselines get no weight of 0, which would leave out the replaced term."""
+    text = "extends: dualhead\nname: mine\nloss: {integer: null, whole: {term: integer, weight: 1}}\n"
+    text += "search: {baselines: {depth_only: null}}\n"
+    baselines = load_study(study(tmp_path, text)).search.baselines
+    assert baselines["equal"] == {"loss.fractional.weight": 1, "loss.consistency.weight": 1}
+
+
+def test_a_baseline_without_any_weight_is_refused(tmp_path):
+    own = (
+        "search: {baselines: {none: {loss.integer.weight: 0, loss.fractional.weight: 0, loss.consistency.weight: 0}}}\n"
+    )
+    path = study(tmp_path, "extends: dualhead\nname: mine\n" + own)
+    assert problem(path) == f"search.baselines.none: every loss weight is 0; nothing can be learned ({path}:3)"
+
+
 def test_a_baseline_of_the_file_itself_must_give_a_new_loss_term_a_value(tmp_path):
     own = "search: {baselines: {equal: {loss.fractional.weight: 1, loss.consistency.weight: 1}}}\n"
     path = study(tmp_path, NEW_TERM + own)
@@ -75,7 +114,7 @@ def test_an_inherited_baseline_without_a_value_is_an_error_of_the_file_that_sear
     path = study(tmp_path, "extends: dualhead\nname: mine\ntrain: {lr: {low: 1e-4, high: 1e-2, log: true}}\n")
     assert problem(path) == (
         "train.lr: is searched, but the inherited baseline 'published' gives no value for train.lr; in "
-        "search.baselines of this file write published: {loss.fractional.weight: 10, loss.consistency.weight: 0.5, "
+        "search.baselines write published: {loss.fractional.weight: 10, loss.consistency.weight: 0.5, "
         f"train.lr: VALUE}}, or published: null to leave it out ({path}:3)"
     )
 

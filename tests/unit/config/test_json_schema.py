@@ -42,6 +42,9 @@ ALLOWED = [
     {"evaluation": "nyu"},
     {"evaluation": {"preset": "nyu", "bits": 8}},
     {"loss": {"near": {"term": "mae", "weight": 1, "space": "log"}}},
+    {"loss": {"mae": {"term": "ssim", "weight": 1, "window": 7}}},
+    {"loss": {"mae": {"weight": {"low": 0.1, "high": 10, "log": True}, "space": {"choices": ["depth", "log"]}}}},
+    {"loss": {"inherited": {"weight": 2}, "mae": None}, "extends": "mine.yaml"},
     {"ray": {"address": "auto"}},
 ]
 REFUSED = [
@@ -56,6 +59,10 @@ REFUSED = [
     {"data": {"name": "procedural", "size": [32], "min_depth": 0.3, "max_depth": 6}},
     {"evaluation": "nyuv2"},
     {"loss": {"integer": {"weight": -1}}},
+    {"loss": {"near": {"weight": 1}}},
+    {"loss": {"maee": {"weight": 1}}},
+    {"loss": {"mae": {"weight": 1, "window": 7}}},
+    {"loss": {"mae": {"weight": 1, "spce": "log"}}},
     {"analysis": {"budget": {"low": 0, "high": 1}}},
     {"data": {"size": [32, 48]}},
     {"train": {"lr": 1e-3}},

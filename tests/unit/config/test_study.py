@@ -66,6 +66,8 @@ MISTAKES = [
     ("nam=x", "nam", "unknown key; did you mean 'name'?"),
     ("fractional.weight=3", "fractional", "unknown key; did you mean loss.fractional? (--set fractional.weight=3)"),
     ("lr=3", "lr", "unknown key; did you mean train.lr? (--set lr=3)"),
+    ("trials=3", "trials", "unknown key; did you mean search.trials?"),
+    ("address=auto", "address", "unknown key; did you mean ray.address?"),
     ("median_scaling=true", "median_scaling", "unknown key; did you mean evaluation.median_scaling?"),
     ("train.epoch=3", "train.epoch", "unknown key; did you mean 'epochs'? known: epochs, batch_size"),
     ("data.split.trian=3", "data.split.trian", "did you mean 'train'?"),
@@ -203,6 +205,17 @@ def test_mistakes_in_several_sections_are_reported_together(tiny):
     with pytest.raises(ConfigError) as error:
         load_study(tiny, ["train.epochs=two", "search.trials=many", "ray.address=3"])
     assert [problem.path for problem in error.value.problems] == ["train.epochs", "search.trials", "ray.address"]
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "a" * 300 + ".yaml"])
+def test_a_name_that_is_too_long_for_a_file_is_one_line(name):
+    with pytest.raises(ConfigError, match="cannot read the study file: File name too long"):
+        load_study(name)
+
+
+def test_mistakes_in_a_list_of_a_mapping_have_a_place():
+    with pytest.raises(ConfigError, match=r"^data\.size\.1: .* \(the given mapping\)$"):
+        load_study({"extends": "dualhead", "name": "mine", "data": {"size": [32, "x"]}})
 
 
 @pytest.mark.parametrize(

@@ -320,6 +320,17 @@ def test_names_and_reasons_cannot_bring_in_markup(tmp_path, kind):
     assert "img" not in Page(head).tags or kind == "hostile"
 
 
+def test_a_section_that_does_not_apply_is_refused_if_it_is_selected(found):
+    with pytest.raises(WeightsearchError, match="--select: the section 'pareto' does not apply to this study"):
+        chosen_sections(found, ["summary", "pareto"])
+
+
+def test_rows_of_wide_tables_name_their_columns_for_phones(found):
+    text = render(found.name, chosen_sections(found, ["summary", "protocol"]), NOW)
+    assert text.count('<table class="wide">') == 1  # the protocol's table has two columns
+    assert 'data-column="best vs baseline, validation">20.8 ± 7.2 % lower' in text
+
+
 def test_a_part_that_is_not_there_is_told_with_those_that_are(found):
     with pytest.raises(WeightsearchError, match="unknown section 'contribution'; known: summary, history"):
         chosen_sections(found, ["contribution"])

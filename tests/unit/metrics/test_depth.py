@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from weightsearch.cli import app
 from weightsearch.config import load_configuration, load_study
 from weightsearch.config.schema import PRESETS
 from weightsearch.errors import ConfigError, ModelError, TrialFailure
-from weightsearch.evaluation.protocols import own_metrics, protocol_of
+from weightsearch.evaluation.protocols import own_metrics, protocol_of, try_own_metrics
 from weightsearch.metrics.depth_metrics import DepthMetrics, depth
 from weightsearch.metrics.protocol import CROPS, Protocol, crop_mask, misfit
 
@@ -417,17 +418,27 @@ def nothing(predicted, true):
     pass
 
 
-def not_a_number(predicted, true):
-    return float("nan")
+def text(predicted, true):
+    return "0.5"
+
+
+def in_place(predicted, true):
+    true.zero_()
+    return 0.0
+
+
+def near(predicted, true):
+    """Of depths below 0.4 m; NaN without any, and more than 64 pixels are needed."""
+    return (predicted - true)[true < 0.4].abs().topk(65).values.mean()
 
 
 @pytest.mark.parametrize(
     ("function", "message"),
     [
         ("broken", "ValueError: no such thing"),
-        ("per_pixel", "returned Tensor of the shape [64]; a metric returns a number for the pixels of an image"),
+        ("per_pixel", "returned Tensor of the shape [4000]; a metric returns a number for the pixels of an image"),
         ("nothing", "returned None; a metric returns a number"),
-        ("not_a_number", "is nan for depths between 0.3 and 6 m"),
+        ("text", "returned str; a metric returns a number"),
     ],
 )
 def test_validate_calls_own_metrics(tiny, function, message):
@@ -439,12 +450,42 @@ def test_validate_calls_own_metrics(tiny, function, message):
     assert str(caught.value).endswith(f"(--set {own})")
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        1,
+        True,
+        np.float32(1),
+        np.bool_(True),
+        Fraction(1),
+        np.array(1.0),
+        np.array([1.0]),
+        torch.tensor(1),
+        torch.ones(1),
+    ],
+    ids=repr,
+)
+def test_an_own_metric_returns_any_number(tiny, monkeypatch, value):
+    monkeypatch.setattr("tests.unit.metrics.test_depth.nothing", lambda predicted, true: value)
+    own = "evaluation.metrics={mine: 'tests.unit.metrics.test_depth:nothing'}"
+    (function,) = own_metrics(load_configuration(tiny, [*CLOSED, own])).values()
+    assert function(torch.ones(3), torch.ones(3)) == 1.0
+
+
+def test_own_metrics_are_tried_on_many_depths_each_on_its_own_copy(tiny):
+    module = "tests.unit.metrics.test_depth"
+    own = f"evaluation.metrics={{first: '{module}:in_place', near: '{module}:near'}}"
+    try_own_metrics(load_configuration(tiny, [*CLOSED, own]))
+
+
 def test_arrays_have_the_metrics_of_tensors():
     rng = np.random.default_rng(0)
     true = rng.uniform(0.5, 5, (2, 1, 6, 8))
     predicted, mask = true * rng.uniform(0.8, 1.2, true.shape), rng.random(true.shape) < 0.7
     arrays = depth(predicted, true, mask)
     assert arrays == depth(*map(torch.from_numpy, (predicted, true, mask)))
+    turned = (predicted[..., ::-1].astype(">f8"), true[..., ::-1], mask[..., ::-1].astype(np.uint8))
+    assert depth(*turned) == pytest.approx(arrays, rel=1e-12)
     relative = np.abs(predicted - true) / true
     expected = np.mean([relative[image][mask[image]].mean() for image in range(2)])
     assert arrays["abs_rel"] == pytest.approx(expected, rel=1e-12)
