@@ -83,7 +83,7 @@ def study_file() -> str:
     """The sections of a study file, each with its keys."""
     parts = [
         "# Study file\n",
-        "A study file is a training configuration in which any value may be a range. Ranges may stand in `data` (its "
+        "A study file is a training configuration in which values may be ranges. Ranges may stand in `data` (its "
         "options), `model`, `loss`, `rebalance`, `train` and `augmentation`.\n",
         "| range | meaning |\n|---|---|\n"
         "| `{low: 0.1, high: 100, log: true}` | real numbers, on a logarithmic scale |\n"
@@ -309,6 +309,7 @@ def summary(doc: str, fields: Iterable[str]) -> str:
     for name, meaning in descriptions(_with_doc(doc), fields).items():
         start = re.escape(meaning[:1].lower() + meaning[1:]).replace(r"\ ", r"\s+")
         text = re.sub(rf"(?:[\w, ]*\b{re.escape(name)}(?:, \w+)*: )?{start}[.;]?\s*", " ", text, flags=re.IGNORECASE)
+    text = text.replace("forward: ", "Input and outputs: ")
     return escaped(" ".join(text.split())) + "\n"
 
 

@@ -15,11 +15,13 @@ from weightsearch.models.parts.pose import MotionFrom, PoseNet, SolvedPose
 
 
 class CoTraining(nn.Module):
-    """encoder, weights, channels, scales, min_depth, max_depth, size: see Disparity. motion_from, pose_channels: see
-    PoseNet; with `depth_and_flow` and `depth_and_images` the motion is computed, not learned: see SolvedPose.
-    flow_channels, flow_levels: see Flow. neighbours: offsets of the data section; at least one.
+    """Three networks without shared parameters: `depth`, `pose` and `flow`.
 
-    `depth`, `pose` and `flow` are its three networks; they share no parameter.
+    channels: channels at the finest level of the depth decoder. scales: number of depth scales. motion_from: input of
+    the pose network: `images`, `flow` or `both`; with `depth_and_flow` and `depth_and_images` the motion is computed
+    from flow and depth instead, and with `depth_and_images` refined on the images. pose_channels: channels of the pose
+    network's first features. flow_channels: channels of the flow network's first features. flow_levels: number of
+    halvings of the image in the flow network.
 
     forward: RGB in [0, 1], [B, 3, H, W], the neighbours' RGB, [B, S, 3, H, W], and the camera's intrinsics in pixels,
     [B, 3, 3] -> the outputs of the three networks: `depth`, `depth_2`, ..., `pose`, `flow` and `backward_flow`. Without

@@ -18,9 +18,10 @@ START: Final = 0.1  # initial scale of a head's weights over the usual one
 
 
 class Disparity(Pyramid):
-    """encoder, weights, size: see Encoder. channels: of the decoder's finest level. scales: number of depth scales.
-    min_depth, max_depth: metres; disparity is 1/max + (1/min - 1/max) sigmoid, and a new network predicts depth near
-    the geometric mean of both.
+    """Depth at several scales from a sigmoid disparity: Monodepth2's form with a light decoder.
+
+    channels: channels at the decoder's finest level. scales: number of depth scales. min_depth, max_depth: metres;
+    disparity is 1/max + (1/min - 1/max) sigmoid, and a new network predicts depth near the geometric mean of both.
 
     forward: RGB in [0, 1], [B, 3, H, W] -> `depth` in metres, [B, 1, H, W], and `depth_2`, `depth_4`, `depth_8`,
     [B, 1, H / k, W / k] (rounded up), together `scales` outputs. Each has its own head on its own decoder level, whose

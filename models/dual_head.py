@@ -13,8 +13,11 @@ from weightsearch.models.parts.pyramid import Pyramid
 
 
 class DualHead(Pyramid):
-    """encoder, weights, size: see Encoder. channels: of the decoder's finest level. max_depth: M in metres.
-    decode: see `decode_depth`.
+    """Depth as an integer and a fractional head, decoded to one depth map.
+
+    channels: channels at the decoder's finest level. max_depth: metres; depth reaches max_depth + 1. decode: `linear`,
+    max_depth * integer + fractional; or `rounded`, with the integer part rounded to whole metres, which gives the
+    integer head no gradient.
 
     forward: RGB in [0, 1], [B, 3, H, W] -> `integer` and `fractional`, the two heads' sigmoid outputs in [0, 1], and
     `depth` in metres, each [B, 1, H, W].

@@ -16,10 +16,12 @@ from weightsearch.models.parts.pyramid import Pyramid
 
 
 class EncoderDecoder(Pyramid):
-    """encoder, weights, size: see Encoder. decoder: `light`; `densedepth`, as wide as the encoder, or
-    `densedepth_half`, half as wide: see DenseDepthDecoder. channels: of the light decoder's finest level (default 16).
-    resolution: of the output, `full` as the image or `half` of it. space: the space in which the sigmoid head is linear
-    between min_depth and max_depth (metres): `depth`, `reciprocal` depth or its `log`.
+    """Depth from one head, as in DenseDepth.
+
+    decoder: `light`; `densedepth`, as wide as the encoder; or `densedepth_half`, half as wide. channels: channels at
+    the light decoder's finest level (default 16). resolution: size of the output, `full` as the image or `half` of it.
+    space: the space in which the sigmoid head is linear between min_depth and max_depth (metres): `depth`, `reciprocal`
+    depth or its `log`.
 
     forward: RGB in [0, 1], [B, 3, H, W] -> `depth` in metres, [B, 1, H, W] or, at half resolution, rounded up,
     [B, 1, H / 2, W / 2]. Raises OptionError for channels with a decoder whose width depends on the encoder.

@@ -23,9 +23,10 @@ FLOOR: Final = 1e-6  # smallest squared length of features that is normalised to
 
 
 class Flow(nn.Module):
-    """channels: of the first features; later features have up to three times as many. levels: number of halvings of the
-    image; the coarsest level detects motion of up to RADIUS 2^levels pixels. neighbours: offsets of the data section;
-    at least one.
+    """Optical flow to neighbouring frames by a pyramid of features, as in PWC-Net.
+
+    channels: channels of the first features; later features have up to three times as many. levels: number of halvings
+    of the image; the coarsest level detects motion of up to 3 * 2^levels pixels.
 
     forward: RGB in [0, 1], [B, 3, H, W], and the neighbours' RGB, [B, S, 3, H, W] -> `flow` and `backward_flow`,
     [B, S, 2, H, W], pixels (x, y) of the full size: the frame's pixel p is at p + flow(p) in the neighbour, and the

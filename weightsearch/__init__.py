@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from weightsearch import losses, metrics
     from weightsearch.api import Evaluation, Study, Trial, evaluate, load_study, open_study, run, train
-    from weightsearch.errors import WeightsearchError
+    from weightsearch.errors import ConfigError, StoreError, TrialFailure, WeightsearchError
 
 __all__ = [
+    "ConfigError",
     "Evaluation",
+    "StoreError",
     "Study",
     "Trial",
+    "TrialFailure",
     "WeightsearchError",
     "evaluate",
     "load_study",
@@ -35,7 +38,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'weightsearch' has no attribute {name!r}")
     if name in ("losses", "metrics"):
         return importlib.import_module(f"weightsearch.{name}")
-    module = "errors" if name == "WeightsearchError" else "api"
+    module = "errors" if name.endswith(("Error", "Failure")) else "api"
     return getattr(importlib.import_module(f"weightsearch.{module}"), name)
 
 

@@ -52,8 +52,12 @@ OTHER_NAMES: Final[Mapping[str, Mapping[str, str]]] = types.MappingProxyType(
 )
 
 
+_folders: Final[set[Path]] = set()  # folders of plug-ins beside study files
+
+
 def find_plug_ins_in(folder: Path) -> None:
     """Find plug-ins in this folder, too, from now on. folder: absolute."""
+    _folders.add(folder)
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
 
@@ -109,14 +113,23 @@ def resolve(kind: str, name: str) -> Callable[..., Any]:
     except RAISED as error:
         location = fault_place(error, own=True)
         line = f" ({location})" if location else ""
+        meant = _module_like(module_name) if isinstance(error, ModuleNotFoundError) else None
+        question = f"; did you mean {meant}:{attribute}?" if meant else ""
         raise OptionError(
-            "", f"cannot import {module_name!r} for {kind} {name!r}: {kind_and_line(error)}{line}"
+            "", f"cannot import {module_name!r} for {kind} {name!r}: {kind_and_line(error)}{line}{question}"
         ) from error
     for part in attribute.split("."):
         target = getattr(target, part, None)
     if not callable(target):
         raise OptionError("", f"{module_name!r} has no class or function {attribute!r} for {kind} {name!r}")
     return _constructor(target) if kind == "loss" and _is_term(target) else target
+
+
+def _module_like(name: str) -> str | None:
+    """A module in a folder of plug-ins whose name resembles a name that cannot be imported, such as `losses.py`."""
+    there = {path.stem for folder in _folders for path in folder.glob("*.py")}
+    wanted = name.removesuffix(".py")
+    return wanted if wanted in there else next(iter(difflib.get_close_matches(wanted, there, n=1)), None)
 
 
 def attribute(kind: str, name: str, key: str, default: Any) -> Any:

@@ -139,7 +139,7 @@ def _about_gradients(report: ReportData, drawn: Sequence[str]) -> list[str]:
             f"({100 * _budget(report):g} % of the training time)."
         )
     else:
-        text.append(f"Not measured at the shared parameters{_why(report)}.")
+        text.append(f"Not measured at the shared parameters in the best trial and the baselines{_why(report)}.")
     if HEADS in drawn:
         text.append(
             "Heads are outputs that are not computed from other outputs: the gradient of a term on the combined depth "
@@ -215,9 +215,8 @@ def convergence_section(report: ReportData) -> Section:
     if not rows:
         return Section("convergence", title, ["Three epochs or more are needed."])
     text = [
-        "Levelled off: the first epoch from which the term stays near its minimum, within 5 % of its decrease to the "
-        "minimum. Fall: from the first to the last epoch. Each unweighted term has its own unit; terms of weight 0 are "
-        "left out."
+        "Levelled off: the first epoch from which the term keeps 95 % of its decrease to its minimum. Fall: from the "
+        "first to the last epoch. Each unweighted term has its own unit; terms of weight 0 are left out."
     ]
     columns = ["", "term (unweighted)", "first epoch", "last epoch", "fall", "levelled off"]
     data = pd.DataFrame(rows, columns=["trial", *columns[1:]])

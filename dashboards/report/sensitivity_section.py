@@ -42,7 +42,7 @@ def sensitivity_section(report: ReportData) -> Section:
         "be worse."
     ]
     if near == 1:
-        text = ["Only the best trial lies within 1 % of the best: one trial shows no range."]
+        text = ["Only the best trial lies within 1 % of the best; one trial shows no range."]
         rows = [[name, "–", "–", *rest] for name, _, _, *rest in rows]
     if spread is None:
         compare = called(report.summary.call, "compare", "--seeds", 3)
@@ -52,7 +52,13 @@ def sensitivity_section(report: ReportData) -> Section:
             f"The standard deviation between seeds is {spread:.3g} ({report.objective}); the ranges on the right are "
             "those of the trials within two standard deviations of the best."
         )
-    columns = ["", "within 1 %", "of the searched range", "within seed noise", "of the searched range"]
+    columns = [
+        "",
+        "range within 1 % of the best",
+        "share of the searched range",
+        "range within the noise between seeds",
+        "share of the searched range",
+    ]
     data = pd.DataFrame(rows, columns=["parameter", *columns[1:3], columns[3], "of the searched range (noise)"])
     return Section("sensitivity", title, text, tables=[Table(columns, rows)], data=data)
 

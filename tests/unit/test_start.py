@@ -118,7 +118,7 @@ def test_pairs_of_ones_own_make_a_study_that_trains(tmp_path, monkeypatch, templ
     words = [] if template is None else [template]
     said = begin(*words, "--rgb", rgb, "--depth", depth)
     assert "30 pairs; the first: IMG_0000.jpg with depth_0000.png" in said
-    assert "1000 units per metre (millimetres: NYU, 7-Scenes, ScanNet)" in said
+    assert "1000 units per metre (millimetres, as in NYU, 7-Scenes, ScanNet)" in said
     assert "frames: 18 train, 5 validation, 5 test" in said
     study = load_study(tmp_path / "my_data.yaml")
     assert (study.base.data.name, study.base.data.options["depth_scale"]) == ("file_list", 1000)
@@ -149,7 +149,7 @@ def test_depth_scale_overrides_the_detected_unit_as_init_advises(tmp_path, monke
     assert advised is not None
     assert "--force --depth-scale UNITS" in Path("d.yaml").read_text()
     said = begin("--rgb", rgb, "--depth", depth, "--force", "--depth-scale", advised[1])
-    assert "100 units per metre (centimetres: Virtual KITTI); median" in said
+    assert "100 units per metre (centimetres, as in Virtual KITTI); median" in said
     assert "--depth-scale" not in said + Path("d.yaml").read_text()
     given = load_study("d.yaml").base.data
     assert (detected.options["depth_scale"], given.options["depth_scale"]) == (1000, 100)

@@ -136,7 +136,7 @@ def test_commands_to_be_copied_name_the_study_that_was_given(tmp_path, monkeypat
     assert "resume with" not in text
     assert f"resume with: weightsearch run 'my s.yaml' {words}\n" in said("show", "my s.yaml", *sets)
     assert f"Before relying on it, run: weightsearch compare 'my s.yaml' --seeds 3 {words}." in text
-    assert "selected as the best of 3 trials" in text
+    assert "selected as the best of 3 trials that trained to the end" in text
     assert "  trial 3 is running on host, 2 epochs done\n" in text
     said("report", "my s.yaml", *sets, "-o", "r.html")
     page = (tmp_path / "r.html").read_text().replace("&#39;", "'")

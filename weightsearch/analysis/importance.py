@@ -57,7 +57,9 @@ def importances(
     ]
     if len(usable) < LEAST:
         return Importances(
-            {}, len(usable), f"{counted(len(usable), 'trial')} inside the space; at least {LEAST} are needed"
+            {},
+            len(usable),
+            f"{len(usable)} of {counted(len(values), 'trial')} inside the searched ranges; at least {LEAST} are needed",
         )
     if len({value for _, value in usable}) == 1:
         return Importances({}, len(usable), "all trials have the same value")

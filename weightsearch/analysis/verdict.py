@@ -163,7 +163,10 @@ class Verdict:
         """The best trial compared with the baselines, grouped by outcome."""
         if self.seeds < 2:
             count = "many" if trials is None else trials
-            why = f"It was trained with one seed and selected as the best of {count} trials, so its value is biased"
+            why = (
+                f"It was trained with one seed and selected as the best of {count} trials that trained to the end, so "
+                "its value is biased"
+            )
             if trials == 1:
                 why = "It was trained with one seed, which shows no spread"
             if self.seeds:
@@ -188,7 +191,7 @@ class Verdict:
             said.append(f"is within 1 % of {_listed(same)}: use the simplest of them")
         if undecided := groups.get("undecided"):
             said.append(
-                f"is not significantly different from {_listed(undecided)}: treat them as equal, or train more seeds"
+                f"is not significantly different from {_listed(undecided)}: these seeds do not decide it; train more"
             )
         if alone := groups.get("one seed"):
             said.append(f"was not compared with {_listed(alone)} over new seeds")

@@ -10,11 +10,15 @@ import sys
 from pathlib import Path
 
 from weightsearch.cli import data, database, reports, start, studies, training
-from weightsearch.cli.app import GIVEN_STORAGE, app
+from weightsearch.cli.app import GIVEN_STORAGE, app, paragraphs
 from weightsearch.console import err
 from weightsearch.errors import ConfigError, WeightsearchError, hide, one_line
 from weightsearch.files import expanded
 from weightsearch.search.stopping import INTERRUPTED, Stop, stoppable
+
+for _group in (app, *(group.typer_instance for group in app.registered_groups)):
+    for _command in _group.registered_commands if _group is not None else ():
+        _command.help = paragraphs(_command.callback)
 
 __all__ = ["app", "data", "database", "main", "reports", "start", "studies", "training"]
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -35,6 +37,12 @@ class _InOrder(typer.core.TyperGroup):
 
 
 app = typer.Typer(cls=_InOrder, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+def paragraphs(callback: Callable[..., Any] | None) -> str:
+    """The docstring of a command with each paragraph on one line: the help wraps it to the terminal's width."""
+    parts = re.split(r"\n\s*\n", inspect.getdoc(callback) or "")
+    return "\n\n".join(" ".join(part.split()) for part in parts)
 
 
 def _version(asked: bool) -> None:

@@ -52,7 +52,7 @@ def init(
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="The new study file. Default: NAME.yaml.")
     ] = None,
 ) -> None:
-    """Write a study that runs as it is into the current folder.
+    """Write a ready-to-run study file into the current folder.
 
     Without STUDY and data, list the shipped studies. With your own data (--rgb and --depth, --list, or a known data
     set) the study has the loss of STUDY, default silog: files are paired by their names, the depth's unit and range are

@@ -38,7 +38,7 @@ def run(
     study: Study,
     sets: Sets = None,
     quiet: Quiet = False,
-    join: Annotated[bool, typer.Option("--join", help="Join drivers that already run this study.")] = False,
+    join: Annotated[bool, typer.Option("--join", help="Work beside a `run` that already works on this study.")] = False,
     force_new: Annotated[
         str | None, typer.Option(metavar="NAME", help="Start a new study with this name; the existing one stays.")
     ] = None,

@@ -20,11 +20,11 @@ from weightsearch.config.resolve import resolve_study
 from weightsearch.config.study import parse_stored
 from weightsearch.data.dataset import check_content, open_dataset
 from weightsearch.data.reading import Progress
-from weightsearch.errors import SearchError, TrialFailure, counted
+from weightsearch.errors import SearchError, TrialFailure, WeightsearchError, counted
 from weightsearch.evaluation.data_warnings import data_warnings
 from weightsearch.evaluation.evaluate import evaluate_checkpoint
 from weightsearch.evaluation.protocols import protocol_of
-from weightsearch.plugins import all_options
+from weightsearch.plugins import all_options, known_words
 from weightsearch.records import EVALUATED, EpochRecord
 from weightsearch.runtime.checkpoint import essentials
 from weightsearch.runtime.device import choose_device
@@ -186,8 +186,8 @@ def candidates(
         raise SearchError(f"the study {study.name!r} has no COMPLETE trial")
     for name in baselines:
         if name not in summary.baselines:
-            raise SearchError(
-                f"the study {study.name!r} has no baseline {name!r}; it has {', '.join(summary.baselines) or 'none'}"
+            raise WeightsearchError(
+                f"--baseline: the study {study.name!r} has no baseline {name!r}{known_words(name, summary.baselines)}"
             )
     configurations: dict[str, Mapping[str, Any]] = {BEST: summary.best.params}
     configurations |= {

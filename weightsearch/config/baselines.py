@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from weightsearch.config.paths import Unsettable, fill, flat
@@ -19,7 +20,6 @@ from weightsearch.plugins import known_words
 def check_baselines(config: StudyConfig) -> None:
     """Raise ConfigError for a baseline that leaves a searched parameter open, or sets a value that it may not set."""
     yaml_source = config.yaml_source
-    section = ("search", "baselines")
     if len(config.search.baselines) > config.search.trials:
         raise yaml_source.error(
             ("search", "trials"),
@@ -28,26 +28,26 @@ def check_baselines(config: StudyConfig) -> None:
         )
     tree_paths = flat(config.tree)
     for name, values in config.search.baselines.items():
-        keys = (*section, name)
+        fault = partial(yaml_source.baseline_error, name)
         for path, value in values.items():
             weight = f"{path}.weight"
             if path.count(".") == 1 and path.startswith("loss.") and not isinstance(value, dict):
-                raise yaml_source.error((*keys, path), f"is a loss term, not a value; did you mean {weight}: {value}?")
+                raise fault([path], f"is a loss term, not a value; did you mean {weight}: {value}?")
             if path.split(".")[0] not in RANGE_SECTIONS:
-                raise yaml_source.error((*keys, path), f"a baseline may set values in {', '.join(RANGE_SECTIONS)}")
+                raise fault([path], f"a baseline may set values in {', '.join(RANGE_SECTIONS)}")
             if is_range(value) or (isinstance(value, dict) and any(find_ranges(value))):
-                raise yaml_source.error((*keys, path), "a baseline needs a value, not a range")
+                raise fault([path], "a baseline needs a value, not a range")
         missing = [path for path in config.space if path not in values]
         for path in missing:
             unknown = [given for given in values if given not in config.space and given not in tree_paths]
             if close := difflib.get_close_matches(path, unknown, n=1, cutoff=0.8):
-                raise yaml_source.error((*keys, close[0]), f"unknown; did you mean {path!r}?")
+                raise fault([close[0]], f"unknown; did you mean {path!r}?")
         if missing:
             raise _incomplete(yaml_source, name, values, missing)
         try:
             fill(config.tree, values)
         except Unsettable as error:
-            raise yaml_source.error(keys, f"sets a value below {describe(error.value)}") from None
+            raise fault([], f"sets a value below {describe(error.value)}") from None
 
 
 def _incomplete(yaml_source: YamlSource, name: str, values: Mapping[str, Any], missing: Sequence[str]) -> ConfigError:
@@ -76,4 +76,4 @@ def check_terms(config: StudyConfig) -> None:
             if section == "loss" and term not in terms:
                 text = f"the study has no term {term!r}{known_words(term, terms)}"
                 way_out = f"; for a term of this baseline alone, give it weight 0 in loss: {term}: {{weight: 0}}"
-                raise config.yaml_source.error(("search", "baselines", name, path), text + way_out)
+                raise config.yaml_source.baseline_error(name, [path], text + way_out)

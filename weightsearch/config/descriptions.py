@@ -14,17 +14,19 @@ def first_sentence(text: str) -> str:
 
 
 def descriptions(target: Callable[..., Any], names: Iterable[str]) -> dict[str, str]:
-    """Option -> its description in the docstring of a class or function; options without one are left out."""
-    text = " ".join(inspect.cleandoc(target.__doc__ or "").split())
+    """Option -> its description in the docstring of a class or function, up to the next option or the paragraph's end;
+    options without one are left out."""
     ordered = sorted(names, key=len, reverse=True)
     if not ordered:
         return {}
     any_name = "|".join(map(re.escape, ordered))
-    marks = list(re.finditer(rf"(?:(?<=\. )|(?<=; )|^)((?:{any_name})(?:, (?:{any_name}))*): ", text))
     texts: dict[str, str] = {}
-    for mark, following in zip(marks, [*marks[1:], None], strict=False):
-        end = len(text) if following is None else following.start()
-        sentence = re.split(r"\s(?=Sources?: |Raises )", text[mark.end() : end])[0].strip().rstrip(";")
-        for name in mark[1].split(", "):
-            texts.setdefault(name, sentence[:1].upper() + sentence[1:])
+    for paragraph in re.split(r"\n\s*\n", inspect.cleandoc(target.__doc__ or "")):
+        text = " ".join(paragraph.split())
+        marks = list(re.finditer(rf"(?:(?<=\. )|(?<=; )|^)((?:{any_name})(?:, (?:{any_name}))*): ", text))
+        for mark, following in zip(marks, [*marks[1:], None], strict=False):
+            end = len(text) if following is None else following.start()
+            sentence = re.split(r"\s(?=Sources?: |Raises |forward: )", text[mark.end() : end])[0].strip().rstrip(";")
+            for name in mark[1].split(", "):
+                texts.setdefault(name, sentence[:1].upper() + sentence[1:])
     return texts

@@ -54,9 +54,9 @@ def _existing(path: Path) -> Path:
     """The path of a study file. Raises ConfigError for a name without a file: of a shipped study, or without .yaml."""
     if os.path.exists(path):  # noqa: PTH110 - pathlib raises for a name that is too long
         return path
-    with_suffix = f"{path}.yaml"
-    if os.path.isfile(with_suffix):  # noqa: PTH113
-        raise ConfigError((Problem("", f"no such file; did you mean {with_suffix}?", str(path)),))
+    for other in (f"{path}.yaml", str(path.with_suffix(".yaml")), str(path.with_suffix(".yml"))):
+        if os.path.isfile(other):  # noqa: PTH113
+            raise ConfigError((Problem("", f"no such file; did you mean {other}?", str(path)),))
     if (name := path.name.removesuffix(".yaml")) in shipped():
         file = path.with_name(f"{name}.yaml")
         output = [] if file == Path(file.name) else ["--out", file]
@@ -82,12 +82,13 @@ def _chain(own: YamlSource, path: Path, extended_by: tuple[Path, ...]) -> list[Y
     except ConfigError as error:
         if extended_by or other.is_file():
             raise
-        raise own.error((KEY,), error.problems[0].message) from None
+        raise own.error((KEY,), f"{target}: {error.problems[0].message}") from None
 
 
 def _stacked(chain: Sequence[YamlSource]) -> YamlSource:
     """The files of a chain merged into one. An inherited baseline gives loss terms that were added after it the weight
-    0, so that it stays the loss that it was."""
+    0, so that it stays the loss that it was; its values for terms that were removed after it are removed. If terms were
+    added and removed, the loss may be another one: the baseline stays as it is written."""
     merged, *others = chain
     written = {name: set(_section(merged.tree, "loss")) for name in _section(merged.tree, *WHOLE)}  # baseline -> terms
     for own in others:
@@ -95,9 +96,10 @@ def _stacked(chain: Sequence[YamlSource]) -> YamlSource:
         written |= {name: set(_section(merged.tree, "loss")) for name in _section(own.tree, *WHOLE)}
     baselines, loss = _section(merged.tree, *WHOLE), _section(merged.tree, "loss")
     for name, values in baselines.items():
-        terms = written[name]
-        if isinstance(values, dict) and terms <= loss.keys():  # otherwise the loss is another one
-            baselines[name] = {**_without(loss, loss.keys() - terms), **values}
+        added, removed = loss.keys() - written[name], written[name] - loss.keys()
+        if isinstance(values, dict) and not (added and removed):
+            kept = {path: value for path, value in values.items() if _term_of(path) not in removed}
+            baselines[name] = {**_without(loss, added), **kept}
     return merged
 
 
@@ -110,6 +112,12 @@ def _extended(base: YamlSource, own: YamlSource) -> YamlSource:
     tree = _merged(base.tree, own.tree, (), places)
     name = {"name": tree.pop("name")} if "name" in tree else {}
     return YamlSource({**name, **tree}, own.source, {**places, **own.places})
+
+
+def _term_of(path: str) -> str | None:
+    """The loss term of a dotted path; None for a path of another section."""
+    section, _, rest = path.partition(".")
+    return rest.partition(".")[0] if section == "loss" else None
 
 
 def _without(loss: Mapping[str, Any], terms: Collection[str]) -> dict[str, Any]:

@@ -27,6 +27,8 @@ SHARED: Final[Mapping[str, str]] = {
     "min_depth": "Metres. Default: data.min_depth.",
     "max_depth": "Metres. Default: data.max_depth.",
     "neighbours": "Offsets of neighbouring frames. Default: data.neighbours.",
+    "encoder": "Name of a timm model with `features_only`.",
+    "weights": "Weights of the encoder: `none` (random), `pretrained` (downloaded by timm) or a file.",
     "space": "Where depth is compared: `depth` in metres, `reciprocal` in 1/m, or `log`.",
 }
 NAMED: Final = {"pattern": r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$", "description": "package.module:Object of your own."}

@@ -126,7 +126,6 @@ def _as_written(space: Mapping[str, Range], baselines: Mapping[str, Mapping[str,
 def _check_values_of_baselines(config: StudyConfig) -> None:
     yaml_source = config.yaml_source
     for name, values in config.search.baselines.items():
-        keys = ("search", "baselines", name)
         try:
             other = _check(yaml_source, fill(config.tree, values))
             _check_comparable(yaml_source, (), config.base, other)
@@ -134,7 +133,7 @@ def _check_values_of_baselines(config: StudyConfig) -> None:
                 raise yaml_source.error((), "every loss weight is 0; nothing can be learned")
         except ConfigError as error:
             problem = error.problems[0]
-            raise yaml_source.error((*keys, *filter(None, [problem.path])), problem.message) from None
+            raise yaml_source.baseline_error(name, filter(None, [problem.path]), problem.message) from None
 
 
 def _check_comparable(yaml_source: YamlSource, path: Keys, base: Configuration, other: Configuration) -> None:

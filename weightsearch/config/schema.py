@@ -131,7 +131,8 @@ class EarlyStopping(Section):
 
 class Train(Section):
     """The training loop. epochs: number of epochs. batch_size: images per step. optimizer: Adam, AdamW or SGD.
-    weight_decay: of the optimizer. momentum: of SGD. schedule: of the learning rate over all steps. early_stopping:
+    weight_decay: weight decay of the optimizer. momentum: momentum of SGD. schedule: learning-rate schedule over all
+    steps. early_stopping:
     when to end before the last epoch; null for never. lr: learning rate; encoder_lr: learning rate of the encoder, null
     for the same as lr. freeze_encoder: keep the encoder's parameters and batch-norm statistics fixed. clip_norm:
     largest gradient norm over all parameters, null for no clipping. amp: automatic mixed precision on a GPU (training
@@ -191,8 +192,8 @@ class Rebalance(Section):
 class Augmentation(Section):
     """Random changes of training images. mirror: probability of a horizontal flip. rotation: largest angle in degrees
     about the image centre. crop: height, width in pixels of a window at a random position. brightness, contrast,
-    saturation, gamma: a factor (gamma: an exponent) from 1 - x to 1 + x. hue: largest change, as a share of the colour
-    circle. permute_channels: probability of a random order of red, green and blue."""
+    saturation, gamma: half-width a of the range [1 - a, 1 + a] of a random factor (gamma: exponent). hue: largest
+    change, as a share of the colour circle. permute_channels: probability of a random order of red, green and blue."""
 
     mirror: Probability = 0.0
     rotation: Annotated[float, Field(ge=0, le=45)] = 0.0
@@ -240,14 +241,14 @@ def _preset(value: object) -> object:
 
 
 class Evaluation(Section):
-    """The protocol of metrics. preset: see PRESETS. crop: the part of the image that counts. min_depth, max_depth:
-    metres (null: the data's). size: height, width in pixels at which prediction and truth are compared, of depth and of
-    flow (null: the data's), or `native`: each image at the size of its own files, which may differ within a data set.
-    bits: bits of the network's quantised outputs, null for no quantisation. flip_average: average the predictions of
-    the image and of its mirror image. median_scaling: scale each prediction by the ratio of the median depths, true to
-    predicted. metrics: your own metrics, {name: package.module:function}; the function maps predicted and true depth of
-    one image's valid pixels (metres, float64, [N]) to a number. aggregation: mean over images of each image's value, or
-    over all pixels together. rel_denominator: divisor of abs_rel and sq_rel."""
+    """The protocol of metrics. preset: protocol of a published evaluation. crop: the part of the image that counts.
+    min_depth, max_depth: metres (null: the data's). size: height, width in pixels at which prediction and truth are
+    compared, of depth and of flow (null: the data's), or `native`: each image at the size of its own files, which may
+    differ within a data set. bits: bits of the network's quantised outputs, null for no quantisation. flip_average:
+    average the predictions of the image and of its mirror image. median_scaling: scale each prediction by the ratio of
+    the median depths, true to predicted. metrics: your own metrics, {name: package.module:function}; the function maps
+    predicted and true depth of one image's valid pixels (metres, float64, [N]) to a number. aggregation: mean over
+    images of each image's value, or over all pixels together. rel_denominator: divisor of abs_rel and sq_rel."""
 
     preset: Literal["nyu", "kitti_eigen", "densedepth"] | None = None
     crop: Literal["none", "eigen", "garg", "kb", "nyu", "eigen_nyu"] = "none"

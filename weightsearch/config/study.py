@@ -120,7 +120,8 @@ def load_configuration(source: Source, overrides: Iterable[str] = ()) -> Configu
         first = tuple(ranges[0].split("."))
         more = f" ({len(ranges)} ranges: {', '.join(ranges)})" if len(ranges) > 1 else ""
         raise yaml_source.error(
-            first, f"is a range; to train, give it a value with --set {ranges[0]}=VALUE, or export the best{more}"
+            first,
+            f"is a range; give it a value with --set {ranges[0]}=VALUE, or use the file of weightsearch export{more}",
         )
     return resolve_configuration(yaml_source, {})
 

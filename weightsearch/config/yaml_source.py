@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -76,6 +77,16 @@ class YamlSource:
         """The source of a study that is given as a mapping, which has no lines."""
         name = "the given mapping"
         return cls(content, name, dict.fromkeys(_paths(content), name))
+
+    def baseline_error(self, name: str, below: Iterable[object], message: str) -> ConfigError:
+        """An error about a baseline. For an inherited baseline it stands at the file's `extends`. below: keys below the
+        baseline's name."""
+        keys = ("search", "baselines", name, *map(str, below))
+        if not self.inherited(keys[:3]):
+            return self.error(keys, message)
+        key = name if name.isidentifier() else json.dumps(name)
+        text = f"{message}; the baseline is inherited: to leave it out, write search: {{baselines: {{{key}: null}}}}"
+        return ConfigError((Problem(".".join(keys), text, self.place(("extends",))),))
 
     def inherited(self, keys: Keys) -> bool:
         """Return True for a value of a file that this file extends."""

@@ -42,14 +42,15 @@ def print_claims(claims: Sequence[Claim]) -> None:
 def print_quantisation(rows: Sequence[Quantisation]) -> None:
     """Print the errors of quantised outputs in millimetres, a row for each number of levels."""
     first = rows[0]
-    table = _table("levels", "bits", "one output: step", "largest", "mean", "two outputs: largest", "mean", "mm")
+    columns = ("one output: step, mm", "largest error", "mean", "two outputs: largest error", "mean")
+    table = _table("levels", "bits", *columns)
     for row in rows:
         errors = (row.single.step, row.single.largest_error, row.single.mean_error, row.largest_error, row.mean_error)
-        _add(table, str(row.single.levels), f"{row.single.bits:.2f}", *(f"{1000 * error:.4g}" for error in errors), "")
+        _add(table, str(row.single.levels), f"{row.single.bits:.2f}", *(f"{1000 * error:.4g}" for error in errors))
     out.print(table)
     out.print(
         f"depth {first.min_depth:g} to {first.max_depth:g} m; the integer target has {first.targets} values, "
-        f"{first.target_bits:.2f} bits for evenly spread depth; the two outputs are decoded by the form {first.decode}",
+        f"{first.target_bits:.2f} bits for evenly spread depth; decoding of the two outputs: {first.decode}",
         markup=False,
     )
     depths = [depth for depth in (0.5, 1, 2, 3, 5, 10, 15, 20, 40, 80) if first.min_depth <= depth <= first.max_depth]

@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 
 Stored = Literal["integers", "floats"]
 
-# Units per metre -> data sets with this convention; the most common first.
+# Units per metre -> description, with data sets that use the unit; the most common first.
 CONVENTIONS: Final[dict[float, str]] = {
-    1000.0: "millimetres: NYU, 7-Scenes, ScanNet",
-    256.0: "KITTI",
-    5000.0: "TUM RGB-D",
-    100.0: "centimetres: Virtual KITTI",
+    1000.0: "millimetres, as in NYU, 7-Scenes, ScanNet",
+    256.0: "as in KITTI",
+    5000.0: "as in TUM RGB-D",
+    100.0: "centimetres, as in Virtual KITTI",
     1.0: "metres",
-    4000.0: "Matterport3D",
-    6553.5: "Replica",
+    4000.0: "as in Matterport3D",
+    6553.5: "as in Replica",
 }
 
 
@@ -80,6 +80,6 @@ def to_metres(values: NDArray[Any], unit: Unit, *, holes: bool = True) -> NDArra
 
 
 def convention(units: float) -> str:
-    """`5000 units per metre (TUM RGB-D)`."""
+    """`5000 units per metre (as in TUM RGB-D)`."""
     name = CONVENTIONS.get(units)
     return f"{units:g} units per metre" + (f" ({name})" if name else "")

@@ -14,7 +14,7 @@ from weightsearch.errors import ModelError
 from weightsearch.metrics.depth_metrics import OwnMetric
 from weightsearch.metrics.protocol import Protocol
 from weightsearch.plugins import all_options, resolve
-from weightsearch.user_code import at, own_code
+from weightsearch.user_code import at, check_callable, own_code
 
 TRIED_PIXELS: Final = 2000  # half of the made-up pixels on which a user's own metric is called before a training
 NO_NUMBERS: Final = (str, bytes, complex, dict, set, type(None))  # types of one value that are no numbers
@@ -70,6 +70,8 @@ def try_own_metrics(configuration: Configuration) -> None:
     linear = torch.linspace(low, high, TRIED_PIXELS + 2, dtype=torch.float64)[1:-1]
     spread = torch.linspace(math.log(low), math.log(high), TRIED_PIXELS + 2, dtype=torch.float64)[1:-1].exp()
     true = torch.cat([linear, spread])
+    for name, path in configuration.evaluation.metrics.items():
+        check_callable(f"evaluation.metrics.{name}", resolve("metric", path), ("predicted", "true"))
     for metric in own_metrics(configuration).values():
         metric((1.1 * true).clamp(max=high), true.clone())
 

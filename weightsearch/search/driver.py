@@ -396,7 +396,8 @@ def check_unchanged(store: StudyStore, now: dict[str, Any]) -> None:
         more = f"; and {len(changed) - 3} more" if len(changed) > 3 else ""
         raise StoreError(
             f"the study {store.study.study_name!r} in {store.database.name} was made with other settings: "
-            f"{'; '.join(changed[:3])}{more}; undo the change, or start another study with --force-new NAME"
+            f"{'; '.join(changed[:3])}{more}; undo the change, repeat the --set options of its first run, or start "
+            "another study with --force-new NAME"
         )
 
 

@@ -85,7 +85,7 @@ def of_pairs(
 
 
 COMMENTS: Final = {
-    "size": "height, width of the network's input, multiples of 32; larger is slower and more accurate",
+    "size": "height, width of the network's input, best multiples of 32; larger is slower and more accurate",
     "split": "fractions, in the order of the frames; gap: frames left out between",
 }
 

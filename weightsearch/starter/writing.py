@@ -105,7 +105,9 @@ def _pairs(chosen: Chosen, target: Path, *, gpu: bool) -> tuple[OwnData, list[st
         rgb, depth = chosen.path.absolute(), (chosen.depth or chosen.path).absolute()
         paired = pair_folders(rgb, depth)
         pairs = paired.pairs
-        root = Path(os.path.commonpath([rgb, depth]))
+        beside = target.absolute().parent  # if possible, paths are relative to the list's own folder
+        below = rgb.is_relative_to(beside) and depth.is_relative_to(beside)
+        root = beside if below else Path(os.path.commonpath([rgb, depth]))
         lines.append(f"{counted(len(pairs), 'pair')}; the first: {pairs[0][0].name} with {pairs[0][1].name}")
         for what, other, rest in (("image", "depth", paired.images), ("depth map", "image", paired.depths)):
             if rest:

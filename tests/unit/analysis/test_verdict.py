@@ -211,7 +211,7 @@ def test_the_number_of_trials_and_the_study_s_own_command_are_told():
     found = judge(contender(0.1), {}, TRIVIAL, {"abs_rel": "minimize"})
     text = " ".join(one.text for one in found.sentences("trial 5", trials=12, compare="weightsearch compare a.yaml"))
     assert (
-        "selected as the best of 12 trials, so its value is biased. Before relying on it, run: weightsearch compare a"
+        "selected as the best of 12 trials that trained to the end, so its value is biased. Before relying on it, run: weightsearch compare a"
         in text
     )
     assert "best of" not in " ".join(one.text for one in found.sentences("trial 5", trials=1))

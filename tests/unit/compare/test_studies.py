@@ -28,7 +28,7 @@ from weightsearch.compare.studies import (
 )
 from weightsearch.config import load_study
 from weightsearch.data.dataset import open_dataset
-from weightsearch.errors import SearchError
+from weightsearch.errors import SearchError, WeightsearchError
 from weightsearch.search.ledger import Ledger, stored_config
 from weightsearch.study.frames import Frames
 from weightsearch.study.lease import Lease
@@ -108,7 +108,7 @@ def test_weights_are_carried_over_and_nothing_else_is(folder):
         carried = one.config.configuration(found["best of two"])
         assert weights_of(one.config, found["best of two"]) == weights_of(two.config, two.summary.best.params)
         assert list(candidates(one, [two], ["depth_only"])) == ["best", "depth_only", "best of two"]
-        with pytest.raises(SearchError, match="'one' has no baseline 'equal'; it has published, depth_only"):
+        with pytest.raises(WeightsearchError, match="'one' has no baseline 'equal'; known: published, depth_only"):
             candidates(one, [two], ["equal"])
         assert carried.train.epochs == 4
         assert carried.seed == one.config.base.seed

@@ -93,6 +93,28 @@ def test_a_loss_with_another_term_in_place_of_an_inherited_one_is_another_loss(t
     assert baselines["equal"] == {"loss.fractional.weight": 1, "loss.consistency.weight": 1}
 
 
+def test_an_inherited_baseline_loses_its_values_for_a_term_that_is_removed(tmp_path):
+    path = study(
+        tmp_path, "extends: silog\nname: mine\nloss: {gradient_matching: null}\nsearch: {baselines: {mae_only: null}}\n"
+    )
+    config = load_study(path)
+    assert set(config.search.baselines) == set(load_study(shipped()["silog"]).search.baselines) - {"mae_only"}
+    assert all(set(values) <= {*config.space, "loss.silog.weight"} for values in config.search.baselines.values())
+
+
+def test_a_fault_of_an_inherited_baseline_stands_in_the_file_that_inherits_it(tmp_path):
+    path = study(tmp_path, "name: mine\nextends: dualhead\nloss: {consistency: null}\n")
+    assert problem(path) == (
+        "search.baselines.depth_only: every loss weight is 0; nothing can be learned; the baseline is inherited: to "
+        f"leave it out, write search: {{baselines: {{depth_only: null}}}} ({path}:2)"
+    )
+
+
+def test_a_file_that_is_extended_and_missing_is_named(tmp_path):
+    path = study(tmp_path, "extends: other.yaml\nname: mine\n")
+    assert problem(path) == f"extends: other.yaml: cannot read the study file: No such file or directory ({path}:1)"
+
+
 def test_a_baseline_without_any_weight_is_refused(tmp_path):
     own = (
         "search: {baselines: {none: {loss.integer.weight: 0, loss.fractional.weight: 0, loss.consistency.weight: 0}}}\n"

@@ -305,9 +305,7 @@ def test_a_study_without_a_range_has_nothing_to_search(tiny):
 
 class TestConfiguration:
     def test_an_open_range_is_refused_with_a_way_out(self, tiny):
-        with pytest.raises(
-            ConfigError, match=r"loss.fractional.weight: is a range; to train, give it a value with --set"
-        ):
+        with pytest.raises(ConfigError, match=r"loss.fractional.weight: is a range; give it a value with --set"):
             load_configuration(tiny)
 
     def test_overrides_close_the_ranges(self, tiny):

@@ -83,7 +83,7 @@ def test_data_sets_say_their_unit_and_others_have_the_usual_one(data_root):
     assert unit_of(KittiRaw(root=data_root / "kitti_raw")) == Unit(integers=256)
     assert unit_of(SevenScenes(root=Path())) == unit_of(object()) == Unit(integers=1000, floats=1)
     assert unit_of(type("Mine", (), {"unit": "mm"})()) == Unit()
-    assert convention(5000) == "5000 units per metre (TUM RGB-D)"
+    assert convention(5000) == "5000 units per metre (as in TUM RGB-D)"
     assert convention(7) == "7 units per metre"
 
 

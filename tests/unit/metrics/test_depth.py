@@ -418,6 +418,10 @@ def nothing(predicted, true):
     pass
 
 
+def three(predicted, true, mask):
+    return 1.0
+
+
 def text(predicted, true):
     return "0.5"
 
@@ -438,6 +442,10 @@ def near(predicted, true):
         ("broken", "ValueError: no such thing"),
         ("per_pixel", "returned Tensor of the shape [4000]; a metric returns a number for the pixels of an image"),
         ("nothing", "returned None; a metric returns a number"),
+        (
+            "three",
+            "must take (predicted, true), found three(predicted, true, mask): missing a required argument: 'mask'",
+        ),
         ("text", "returned str; a metric returns a number"),
     ],
 )

@@ -36,18 +36,18 @@ class Entry:
 
 
 class FileList:
-    """root: the folder that all other paths are relative to. train, validation, test: the lists, in the format of
-    `lists.py`; without a validation list, the end of the training list is the validation split. train_root,
-    validation_root, test_root: the folder of the paths in that list (BTS has `sync` and `official_splits/test`).
-    depth_root: the folder of the depth maps of all lists, if it is another one. depth_scale: units per metre of depth
-    that is stored as integers, in 16-bit images and integer `.npy` files (NYU 1000, KITTI 256, TUM RGB-D 5000).
-    float_scale: units per metre of depth in `.npy` files of floats (1: metres). Unknown depth is 0, NaN, infinity or
-    the largest value of an integer type (65535). sparse: depth is known at single pixels. intrinsics: a file of three
-    rows of three numbers, in pixels of the images' own size, for all frames; without it the principal point is the
-    image centre. Frames whose depth is `None` are left out; a focal length (pixels) may be `None` too. neighbours: if
-    frames need neighbours, consecutive images of one folder in a list form a video; images without depth belong to it,
-    and a line may name an image alone. The images must be in the order in which they were taken, by the last number in
-    their names; a new video begins where frames are missing or the rest of the name changes.
+    """root: the folder that all other paths are relative to. train, validation, test: the lists, with a line `image
+    depth` or `image depth focal` for each frame; without a validation list, the end of the training list is the
+    validation split. train_root, validation_root, test_root: the folder of the paths in that list (BTS has `sync` and
+    `official_splits/test`). depth_root: the folder of the depth maps of all lists, if it is another one. depth_scale:
+    units per metre of depth that is stored as integers, in 16-bit images and integer `.npy` files (NYU 1000, KITTI 256,
+    TUM RGB-D 5000). float_scale: units per metre of depth in `.npy` files of floats (1: metres). Unknown depth is 0,
+    NaN, infinity or the largest value of an integer type (65535). sparse: depth is known at single pixels. intrinsics:
+    a file of three rows of three numbers, in pixels of the images' own size, for all frames; without it the principal
+    point is the image centre. Frames whose depth is `None` are left out; a focal length (pixels) may be `None` too.
+    neighbours: if frames need neighbours, consecutive images of one folder in a list form a video; images without depth
+    belong to it, and a line may name an image alone. The images must be in the order in which they were taken, by the
+    last number in their names; a new video begins where frames are missing or the rest of the name changes.
 
     Poses are unknown.
     """

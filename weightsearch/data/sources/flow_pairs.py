@@ -33,8 +33,7 @@ class FlowPairs:
     """root: the folder that all paths are relative to. train, validation, test: lists with a pair a line, `first second
     flow`; the flow is a `.flo` file or KITTI's 16-bit `.png`, or `None`. A pair may be in several lists, since flow is
     learned without ground truth. intrinsics: a file of three rows of three numbers, in pixels, for all images, if they
-    are known. neighbours: [1], from the first image to the second. The lists have the format of
-    `weightsearch/data/lists.py`.
+    are known. neighbours: [1], from the first image to the second.
 
     Depth and poses are unknown.
     """

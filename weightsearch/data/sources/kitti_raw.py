@@ -89,7 +89,12 @@ class KittiRaw:
         if not self.parts:
             where = " or ".join(f"image_{camera:02d}" for camera in cameras or [2])
             with_scan = "" if self.whole else " with a scan of the laser"
-            raise DataError(f"data.root: {root} has no DATE/DRIVE/{where}/data/*.png or .jpg{with_scan}")
+            above = (
+                f"; {root.name} looks like a date: name the folder above"
+                if re.fullmatch(r"\d{4}_\d{2}_\d{2}", root.name)
+                else ""
+            )
+            raise DataError(f"data.root: {root} has no DATE/DRIVE/{where}/data/*.png or .jpg{with_scan}{above}")
 
     @staticmethod
     def truth_of(options: Mapping[str, Any]) -> str:

@@ -56,7 +56,7 @@ class Procedural:
     pillars and shelves in a hall (0.5-15 m); or `driving`, a camera that drives down a street between houses, parked
     cars and trees (from 2 m to the horizon, the sky without depth). scenes: number of scenes, each a video. frames:
     number of frames of a scene. seed: seed of the scene's layout and of the camera's path. moving: number of moving
-    objects in a scene: boxes and spheres that circle a room at a walking pace, or cars on each PERIOD metres of a
+    objects in a scene: boxes and spheres that circle a room at a walking pace, or cars on each 140 metres of a
     street; with moving objects the room or the street is wider. queues: probability that the cars of a street's lane
     stand still, as before a red light. pace: factor on the camera's speed along its path; moving objects in a room keep
     up with the camera's rotation, and the speed of cars is relative to the camera's. Raises OptionError for queues in a
