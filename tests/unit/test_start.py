@@ -150,6 +150,7 @@ def test_depth_scale_overrides_the_detected_unit_as_init_advises(tmp_path, monke
     assert "--force --depth-scale UNITS" in Path("d.yaml").read_text()
     said = begin("--rgb", rgb, "--depth", depth, "--force", "--depth-scale", advised[1])
     assert "100 units per metre (centimetres, as in Virtual KITTI); median" in said
+    assert "check the unit: 1000 units per metre (millimetres, as in NYU, 7-Scenes, ScanNet) is likelier by the" in said
     assert "--depth-scale" not in said + Path("d.yaml").read_text()
     given = load_study("d.yaml").base.data
     assert (detected.options["depth_scale"], given.options["depth_scale"]) == (1000, 100)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from weightsearch.config.paths import Unsettable, fill, flat
+from weightsearch.config.paths import Unsettable, fill, flat, term_of
 from weightsearch.config.ranges import find_ranges, is_range, text_of
 from weightsearch.config.schema import RANGE_SECTIONS
 from weightsearch.config.study import StudyConfig
-from weightsearch.config.yaml_source import YamlSource, describe
+from weightsearch.config.yaml_source import YamlSource, describe, quoted
 from weightsearch.errors import ConfigError, counted
 from weightsearch.plugins import known_words
 
@@ -57,7 +56,7 @@ def _incomplete(yaml_source: YamlSource, name: str, values: Mapping[str, Any], m
     if not yaml_source.inherited(keys):
         return yaml_source.error(keys, f"gives no value for the searched {', '.join(missing)}; add {added}")
     written = ", ".join(f"{key}: {text_of(value)}" for key, value in values.items())
-    key = text_of(name) if name.isidentifier() else json.dumps(name)
+    key = quoted(name)
     return yaml_source.error(
         tuple(missing[0].split(".")),
         f"is searched, but the inherited baseline {name!r} gives no value for {', '.join(missing)}; in "
@@ -71,9 +70,8 @@ def check_terms(config: StudyConfig) -> None:
     terms = list(config.base.loss)
     for name, values in config.search.baselines.items():
         for path in values:
-            section, _, rest = path.partition(".")
-            term = rest.partition(".")[0]
-            if section == "loss" and term not in terms:
+            term = term_of(path)
+            if term is not None and term not in terms:
                 text = f"the study has no term {term!r}{known_words(term, terms)}"
                 way_out = f"; for a term of this baseline alone, give it weight 0 in loss: {term}: {{weight: 0}}"
                 raise config.yaml_source.baseline_error(name, [path], text + way_out)

@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, TypeGuard
 
+from weightsearch.config.paths import term_of
 from weightsearch.config.ranges import find_ranges, is_range
 from weightsearch.config.yaml_source import Keys, YamlSource, apply_overrides, describe, forget, read_yaml
 from weightsearch.errors import ConfigError, Problem, command
@@ -98,7 +99,7 @@ def _stacked(chain: Sequence[YamlSource]) -> YamlSource:
     for name, values in baselines.items():
         added, removed = loss.keys() - written[name], written[name] - loss.keys()
         if isinstance(values, dict) and not (added and removed):
-            kept = {path: value for path, value in values.items() if _term_of(path) not in removed}
+            kept = {path: value for path, value in values.items() if term_of(path) not in removed}
             baselines[name] = {**_without(loss, added), **kept}
     return merged
 
@@ -112,12 +113,6 @@ def _extended(base: YamlSource, own: YamlSource) -> YamlSource:
     tree = _merged(base.tree, own.tree, (), places)
     name = {"name": tree.pop("name")} if "name" in tree else {}
     return YamlSource({**name, **tree}, own.source, {**places, **own.places})
-
-
-def _term_of(path: str) -> str | None:
-    """The loss term of a dotted path; None for a path of another section."""
-    section, _, rest = path.partition(".")
-    return rest.partition(".")[0] if section == "loss" else None
 
 
 def _without(loss: Mapping[str, Any], terms: Collection[str]) -> dict[str, Any]:

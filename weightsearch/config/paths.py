@@ -25,6 +25,12 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return pairs
 
 
+def term_of(path: str) -> str | None:
+    """The loss term of a dotted path, such as `mae` of `loss.mae.weight`; None for a path of another section."""
+    section, _, rest = path.partition(".")
+    return rest.partition(".")[0] if section == "loss" else None
+
+
 def put(tree: dict[str, Any], keys: Sequence[str], value: Any) -> None:
     """Set the value at a path, in place. Missing mappings are created; the short form of a section (`sampler: tpe`,
     `evaluation: nyu`) becomes its long form first. Raises Unsettable for any other value along the path."""

@@ -84,8 +84,8 @@ class YamlSource:
         keys = ("search", "baselines", name, *map(str, below))
         if not self.inherited(keys[:3]):
             return self.error(keys, message)
-        key = name if name.isidentifier() else json.dumps(name)
-        text = f"{message}; the baseline is inherited: to leave it out, write search: {{baselines: {{{key}: null}}}}"
+        removal = f"search: {{baselines: {{{quoted(name)}: null}}}}"
+        text = f"{message}; the baseline is inherited: to leave it out, write {removal}"
         return ConfigError((Problem(".".join(keys), text, self.place(("extends",))),))
 
     def inherited(self, keys: Keys) -> bool:
@@ -157,6 +157,11 @@ def _paths(value: Any, path: Keys = ()) -> Iterator[Keys]:
     entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, item in entries:
         yield from _paths(item, (*path, str(key)))
+
+
+def quoted(key: str) -> str:
+    """A key as a study file writes it: in quotes unless it is a plain word."""
+    return key if key.isidentifier() else json.dumps(key)
 
 
 def describe(value: object) -> str:

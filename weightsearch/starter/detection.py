@@ -33,9 +33,9 @@ STARTS: Final = (1e-3, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
 @dataclass(frozen=True)
 class Detection:
     """Detected properties of depth maps. stored: integers or floats. scale: units per metre. unit: the unit's name.
-    other: another unit that is nearly as likely; None if there is none. median, reach: the median and the 99.5 %
-    quantile, metres. min_depth, max_depth: a range that contains nearly all depths, metres. size: height and width of
-    the images, pixels. sparse: depth is known at single pixels."""
+    other: another unit that is nearly as likely or, if the user gave the unit, likelier; None if there is none.
+    median, reach: the median and the 99.5 % quantile, metres. min_depth, max_depth: a range that contains nearly all
+    depths, metres. size: height and width of the images, pixels. sparse: depth is known at single pixels."""
 
     stored: Stored
     scale: float
@@ -105,16 +105,18 @@ def _detection(
     numbers: NDArray[np.float64], stored: Stored, size: tuple[int, int], given: float | None, *, sparse: bool
 ) -> Detection:
     street = size[1] > WIDE * size[0] or sparse
-    (penalty, scale, unit), (second, _, other), *_ = units(numbers, stored, street=street)
+    (penalty, scale, unit), (second, _, runner_up), *_ = units(numbers, stored, street=street)
+    other = runner_up if second - penalty < CLOSE else None
     if given is not None:
-        scale, unit, second = given, _names(stored).get(given, convention(given)), math.inf
+        other = unit if given != scale else None
+        scale, unit = given, _names(stored).get(given, convention(given))
     metres = numbers / scale
     low, high = depth_range(metres)
     return Detection(
         stored=stored,
         scale=scale,
         unit=unit,
-        other=other if second - penalty < CLOSE else None,
+        other=other,
         median=float(np.median(metres)),
         reach=float(np.quantile(metres, 0.995)),
         min_depth=low,

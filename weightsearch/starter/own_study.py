@@ -71,7 +71,8 @@ def of_pairs(
     options |= _common(depths.size, depths.min_depth, depths.max_depth, gpu=gpu)
     if lists.keys() == {"train"}:
         options["split"] = split_of(frames, root)
-    unit = depths.unit if depths.other is None else f"{depths.unit}; nearly as likely: {depths.other}"
+    how = "nearly as likely" if detected else "likelier by the pixels"
+    unit = depths.unit if depths.other is None else f"{depths.unit}; {how}: {depths.other}"
     if detected:
         unit += "; if it is wrong, run weightsearch init again with --force --depth-scale UNITS"
     comments = {

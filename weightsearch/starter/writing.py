@@ -137,7 +137,8 @@ def _pairs(chosen: Chosen, target: Path, *, gpu: bool) -> tuple[OwnData, list[st
         f"depth: {depths.stored}, {depths.unit}; median {depths.median:.3g} m, 99.5 % below {depths.reach:.3g} m"
     )
     if depths.other is not None:
-        lines.append(f"check the unit: {depths.other} is nearly as likely")
+        how = "nearly as likely" if chosen.scale is None else "likelier by the pixels"
+        lines.append(f"check the unit: {depths.other} is {how}")
     if chosen.scale is None and (medians := other_medians(depths)):
         lines.append(f"if the median is wrong, run this again with --force --depth-scale UNITS: {', '.join(medians)}")
     if not POSSIBLE[0] <= depths.median <= POSSIBLE[1]:
