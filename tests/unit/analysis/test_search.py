@@ -55,7 +55,7 @@ def test_baselines_outside_the_space_and_too_few_trials_say_nothing():
     params = [*sampled(9), {"a": 0.0, "b": 1.0, "c": "x"}, {"b": 1.0, "c": "x"}]
     found = importances(params, [float(i) for i in range(11)], SPACE, minimize=True)
     assert found.shares == {}
-    assert found.why == "9 of 9 trials inside the searched ranges; at least 10 are needed"
+    assert found.why == "9 of 11 trials inside the searched ranges; at least 10 are needed"
     assert importances(sampled(20), [1.0] * 20, SPACE, minimize=True).why == "all trials have the same value"
 
 

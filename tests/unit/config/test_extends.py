@@ -110,11 +110,6 @@ def test_a_fault_of_an_inherited_baseline_stands_in_the_file_that_inherits_it(tm
     )
 
 
-def test_a_file_that_is_extended_and_missing_is_named(tmp_path):
-    path = study(tmp_path, "extends: other.yaml\nname: mine\n")
-    assert problem(path) == f"extends: other.yaml: cannot read the study file: No such file or directory ({path}:1)"
-
-
 def test_a_baseline_without_any_weight_is_refused(tmp_path):
     own = (
         "search: {baselines: {none: {loss.integer.weight: 0, loss.fractional.weight: 0, loss.consistency.weight: 0}}}\n"
@@ -175,7 +170,7 @@ def test_files_extend_files_and_errors_name_the_line_that_holds_the_value(tmp_pa
     ("value", "message"),
     [
         ("dualhed", "extends: no shipped study 'dualhed'; did you mean 'dualhead'?"),
-        ("nowhere.yaml", "extends: cannot read the study file: No such file or directory"),
+        ("nowhere.yaml", "extends: nowhere.yaml: cannot read the study file: No such file or directory"),
         ("mine.yaml", "extends: mine.yaml extends this file in turn"),
         ("[dualhead]", "extends: expected a shipped study's name or a file, found ['dualhead']"),
     ],

@@ -18,6 +18,7 @@ from weightsearch.dashboards.report.data import ReportData
 from weightsearch.dashboards.report.files import write_tables
 from weightsearch.dashboards.report.page import SECTIONS, chosen_sections, render
 from weightsearch.dashboards.report.section import Section
+from weightsearch.errors import WeightsearchError
 from weightsearch.study.writer import Attempt
 from weightsearch.systems.cotraining.rebalancing_section import looked_at, rebalanced
 
@@ -66,10 +67,14 @@ def moved(low: float, high: float) -> float:
 
 def test_a_study_that_rebalances_has_every_part_and_another_none_of_these(found, tmp_path):
     page = Page(render(found.name, chosen_sections(found), NOW))
-    assert [one for one in page.ids if one in SECTIONS] == list(SECTIONS)
+    assert [name for name in page.ids if name in SECTIONS] == [name for name in SECTIONS if name != "pareto"]
     assert page.outside == []
     synthetic(f"sqlite:///{tmp_path}/s.db", 2)
-    assert chosen_sections(findings(f"sqlite:///{tmp_path}/s.db"), OF_REBALANCING) == []
+    without = findings(f"sqlite:///{tmp_path}/s.db")
+    assert {section.name for section in chosen_sections(without)}.isdisjoint(OF_REBALANCING)
+    for name in OF_REBALANCING:
+        with pytest.raises(WeightsearchError, match=f"the section '{name}' does not apply to this study"):
+            chosen_sections(without, [name])
 
 
 def test_method_and_eta_are_those_of_each_trial(found, sections):
