@@ -22,7 +22,7 @@ from typing import Any, Final, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from weightsearch.errors import RAISED, OptionError, fault_place, kind_and_line
+from weightsearch.errors import RAISED, OptionError, WeightsearchError, fault_place, kind_and_line
 
 # Kind -> the package whose modules are its plug-ins: the module `silog` defines the plug-in `silog`, as a class or
 # function of the same name, ignoring case and underscores (SILog).
@@ -246,6 +246,31 @@ def arguments(checked: BaseModel) -> dict[str, Any]:
 def build(kind: str, name: str, options: Mapping[str, Any], context: Mapping[str, Any]) -> Any:
     """Make a plug-in from options that the study file's loader has already checked."""
     return resolve(kind, name)(**arguments(_checked(kind, name, options, context)))
+
+
+def build_plug_in(
+    kind: str,
+    name: str,
+    options: Mapping[str, Any],
+    context: Mapping[str, Any],
+    where: str,
+    error: type[WeightsearchError],
+) -> Any:
+    """Build a plug-in, and convert every exception of its code to `error`. where: the path of its section in the study
+    file, such as `loss.mine`."""
+    from weightsearch.user_code import PASSED_ON, described  # it imports torch
+
+    try:
+        return build(kind, name, options, context)
+    except OptionError as option_error:
+        raise error(f"{where}.{option_error.option}: {option_error.message}") from None
+    except PASSED_ON:
+        raise
+    except RAISED as raised:
+        if isinstance(raised, OSError) and ":" not in name:  # one of ours: such as a path that is too long
+            raise error(f"{where}: cannot read {raised.filename}: {raised.strerror or raised}") from None
+        subject = f"{where}:" if kind == "loss" else f"{where}.name: {name!r}"
+        raise error(f"{subject} cannot be made: {described(raised, resolve(kind, name))}") from raised
 
 
 def all_options(kind: str, name: str, options: Mapping[str, Any], context: Mapping[str, Any]) -> dict[str, Any]:

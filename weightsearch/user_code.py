@@ -5,23 +5,14 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
 import torch
 from torch import nn
 
-from weightsearch.errors import (
-    RAISED,
-    ModelError,
-    OptionError,
-    WeightsearchError,
-    fault_place,
-    kind_and_line,
-    one_line,
-)
-from weightsearch.plugins import build, resolve
+from weightsearch.errors import RAISED, ModelError, WeightsearchError, fault_place, kind_and_line, one_line
 
 NO_GPU: Final = re.compile(r"NVIDIA driver|not compiled with CUDA|No CUDA GPUs|no CUDA-capable|invalid device ordinal")
 TWO_DEVICES: Final = re.compile(r"same device|input.*weight type.*should be the same", re.IGNORECASE)
@@ -39,29 +30,6 @@ def own_code(where: str, subject: object, kind: type[WeightsearchError] = ModelE
         raise
     except RAISED as error:
         raise kind(f"{where}: {described(error, subject)}") from error
-
-
-def build_plug_in(
-    kind: str,
-    name: str,
-    options: Mapping[str, Any],
-    context: Mapping[str, Any],
-    where: str,
-    error: type[WeightsearchError] = ModelError,
-) -> Any:
-    """Build a plug-in, and convert every exception of its code to `error`. where: the path of its section in the study
-    file, such as `loss.mine`."""
-    try:
-        return build(kind, name, options, context)
-    except OptionError as option_error:
-        raise error(f"{where}.{option_error.option}: {option_error.message}") from None
-    except PASSED_ON:
-        raise
-    except RAISED as raised:
-        if isinstance(raised, OSError) and ":" not in name:  # one of ours: such as a path that is too long
-            raise error(f"{where}: cannot read {raised.filename}: {raised.strerror or raised}") from None
-        subject = f"{where}:" if kind == "loss" else f"{where}.name: {name!r}"
-        raise error(f"{subject} cannot be made: {described(raised, resolve(kind, name))}") from raised
 
 
 def described(error: BaseException, subject: object) -> str:

@@ -31,8 +31,8 @@ from weightsearch.data.reading import Progress, Reading, place_of, read_all, res
 from weightsearch.data.source import Frame, Source, Video, knows_flow, knows_moving
 from weightsearch.errors import DataError
 from weightsearch.files import expanded
-from weightsearch.plugins import plain_options, resolve
-from weightsearch.user_code import at, build_plug_in, own_code
+from weightsearch.plugins import build_plug_in, plain_options, resolve
+from weightsearch.user_code import at, own_code
 
 FORMAT: Final = 8
 METHODS: Final = ("videos", "files", "read")  # methods of every data set

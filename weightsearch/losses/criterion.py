@@ -19,8 +19,8 @@ from weightsearch.losses.masked import counted_pixels
 from weightsearch.losses.pixel_masks import Masking
 from weightsearch.losses.rebalancing import Rebalancing
 from weightsearch.losses.term import LossTerm, Prediction
-from weightsearch.plugins import attribute
-from weightsearch.user_code import PASSED_ON, at, build_plug_in, check_callable, described
+from weightsearch.plugins import attribute, build_plug_in
+from weightsearch.user_code import PASSED_ON, at, check_callable, described
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,8 @@ def build_criterion(configuration: Configuration) -> Criterion:
     """The criterion of a configuration. Raises ModelError for an option that a term rejects."""
     terms: dict[str, LossTerm] = {}
     for name, term in configuration.loss.items():
-        terms[name] = build_plug_in("loss", term.term or name, term.options, configuration.loss_context, f"loss.{name}")
+        context = configuration.loss_context
+        terms[name] = build_plug_in("loss", term.term or name, term.options, context, f"loss.{name}", ModelError)
         check_callable(f"loss.{name}", terms[name], ("prediction", "batch"))
     weights = {name: term.weight for name, term in configuration.loss.items()}
     return Criterion(terms, weights, at_heads=_has_one_unit(configuration))

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from weightsearch.config.schema import Configuration
 from weightsearch.data.batch import Batch
 from weightsearch.errors import ModelError
-from weightsearch.plugins import known_words
+from weightsearch.plugins import build_plug_in, known_words
 from weightsearch.records import EvaluationSize
 from weightsearch.runtime.layout import channels_last
 from weightsearch.runtime.seeding import seed_process
-from weightsearch.user_code import at, build_plug_in, check_callable, own_code
+from weightsearch.user_code import at, check_callable, own_code
 
 CPU: Final = torch.device("cpu")
 
@@ -24,7 +24,7 @@ def build_network(configuration: Configuration, device: torch.device = CPU) -> n
     """Build the network of a configuration, initialised from its seed, in its memory layout. Raises ModelError."""
     model = configuration.model
     seed_process(configuration.seed, "network")
-    network = build_plug_in("model", model.name, model.options, configuration.context, "model")
+    network = build_plug_in("model", model.name, model.options, configuration.context, "model", ModelError)
     if not isinstance(network, nn.Module):
         raise ModelError(f"model.name: {model.name!r} made {type(network).__name__}, expected a torch.nn.Module")
     check_callable(f"model.name: {model.name!r}", network, *_arguments(network))
