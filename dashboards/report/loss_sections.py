@@ -130,7 +130,8 @@ def _about_gradients(report: ReportData, drawn: Sequence[str]) -> list[str]:
     """Explanations of the ratios and of where they are measured."""
     text = [
         "The norm of each weighted term's gradient, divided by the mean norm of all terms: 1 is average influence. "
-        "Gradients at the heads and at the shared parameters are different quantities; each has its own figure."
+        "Gradients at the heads (with respect to the network's outputs) and at the shared parameters are different "
+        "quantities; each has its own figure."
     ]
     if SHARED in drawn:
         text.append(
@@ -215,8 +216,9 @@ def convergence_section(report: ReportData) -> Section:
     if not rows:
         return Section("convergence", title, ["Three epochs or more are needed."])
     text = [
-        "Levelled off: the first epoch from which the term keeps 95 % of its decrease to its minimum. Fall: from the "
-        "first to the last epoch. Each unweighted term has its own unit; terms of weight 0 are left out."
+        "Levelled off: the first epoch after which the term stays within 5 % of its total decrease above its minimum. "
+        "Rises after epoch N: it has its minimum at epoch N and leaves that band later. Fall: from the first to the "
+        "last epoch. Each unweighted term has its own unit; terms of weight 0 are left out."
     ]
     columns = ["", "term (unweighted)", "first epoch", "last epoch", "fall", "levelled off"]
     data = pd.DataFrame(rows, columns=["trial", *columns[1:]])
@@ -236,8 +238,8 @@ def redundancy_section(report: ReportData) -> Section:
             ],
         )
     text = [
-        f"{len(terms)} weights have {len(terms) - 1} degrees of freedom: only their ratios matter under Adam; under "
-        "SGD a common factor acts like the learning rate."
+        f"{len(terms)} weights have {len(terms) - 1} degrees of freedom: only their ratios matter under Adam "
+        "without weight decay and gradient clipping; under SGD a common factor acts like the learning rate."
     ]
     compared = report.comparable()
     searched = set(report.frames.trials[report.frames.trials["baseline"].isna()]["number"])

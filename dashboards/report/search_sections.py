@@ -71,7 +71,7 @@ def history_section(report: ReportData) -> Section:
     text = [f"{counts}."]
     if len(report.complete) > 2:
         clipped = "is clipped to the best 90 % of" if len(report.complete) >= MANY else "spans"
-        text.append(f"The axis {clipped} the completed trials.")
+        text.append(f"The vertical axis {clipped} the completed trials; others may lie outside.")
     return Section("history", "History", text, drawn, data=trials)
 
 

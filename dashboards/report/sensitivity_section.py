@@ -49,8 +49,9 @@ def sensitivity_section(report: ReportData) -> Section:
         text.append(f"The noise between seeds is unknown; to measure it, run: {compare}")
     else:
         text.append(
-            f"The standard deviation between seeds is {spread:.3g} ({report.objective}); the ranges on the right are "
-            "those of the trials within two standard deviations of the best."
+            f"The standard deviation between seeds is {spread:.3g} ({report.objective}, pooled over the retrained "
+            "trials). The columns on the right are the ranges of the trials within two of them of the best; trials "
+            "with a weight of 0 are left out."
         )
     columns = [
         "",

@@ -73,6 +73,7 @@ def _trained(report: ReportData) -> list[str]:
     counts = ", ".join(f"{count} {split}" for split, count in report.frames_of_splits.items())
     options = [f"{key} {value(f'model.{key}', given)}" for key, given in base.model.options.items() if key in NAMED]
     network = base.model.name + (f" ({', '.join(options)})" if options else "")
+    network = network.replace("weights none", "not pretrained").replace("weights pretrained", "pretrained")
     data = f"{base.data.name}{f' in {base.data.root}' if base.data.root else ''}"
     frames = f", {counts} frames" if counts else ""
     train = base.train

@@ -113,7 +113,10 @@ class Verdict:
             said.append(self._of_baselines(name, remark, trials, compare))
         said.sort(key=lambda comparison: not comparison.warning)
         if self.tests:
-            family = f" for all {self.tests} comparisons together (Holm's correction)" if self.tests > 1 else ""
+            others = [name for name, comparison in self.baselines.items() if comparison.p is not None]
+            others += [*dict.fromkeys(each.name for each in self.naive if each.compared.p is not None)]
+            family = f" for all {self.tests} comparisons together ({', '.join(others)}; Holm's correction)"
+            family = family if self.tests > 1 else ""
             said.append(
                 Sentence(
                     "Verdicts are from the validation split: differences over new seeds, ± half of their 95 % "
@@ -191,7 +194,8 @@ class Verdict:
             said.append(f"is within 1 % of {_listed(same)}: use the simplest of them")
         if undecided := groups.get("undecided"):
             said.append(
-                f"is not significantly different from {_listed(undecided)}: these seeds do not decide it; train more"
+                f"is not significantly different from {_listed(undecided)}: {self.seeds} seeds do not decide it; "
+                "train more seeds"
             )
         if alone := groups.get("one seed"):
             said.append(f"was not compared with {_listed(alone)} over new seeds")

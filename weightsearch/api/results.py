@@ -157,7 +157,7 @@ class Study:
         return drawn.figures[name or names[section][0]]
 
     def report(self, path: str | Path) -> Path:
-        """Write the report as one HTML page that needs no network. Returns its path."""
+        """Write the report as one self-contained HTML page. Returns its path."""
         from weightsearch.dashboards.report.page import render
         from weightsearch.files import write_text
 

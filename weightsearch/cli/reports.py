@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 FORMATS = ("html", "png", "pdf", "csv")
 
 
-analyse = typer.Typer(no_args_is_help=True, help="Compute figures without a training: published claims, quantisation.")
+analyse = typer.Typer(
+    no_args_is_help=True, help="Calculations without a training: published claims, quantisation errors."
+)
 app.add_typer(analyse, name="analyse")
 
 
@@ -41,7 +43,7 @@ def report(
         typer.Option(metavar="SECTION", help="A section of the report; repeatable. Default: all."),
     ] = None,
 ) -> None:
-    """Write the report of a study: one HTML page that needs no network, or its figures (png, pdf) or tables (csv)."""
+    """Write the report of a study: one self-contained HTML page, or its figures (png, pdf) or tables (csv)."""
     if form not in FORMATS:
         raise WeightsearchError(f"--format: expected {', '.join(FORMATS)}, found {form!r}")
     gc.set_threshold(100_000)  # garbage collection would take a tenth of the time: imports and data stay in use
@@ -78,7 +80,7 @@ def claims(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Also write an HTML page.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Recompute every figure of published weight justifications: claim, verdict, correct value, derivation."""
+    """Recompute every number of published arguments for loss weights: claim, verdict, correct value, derivation."""
     from weightsearch.systems.claims import all_claims
 
     evidence: dict[str, str] = {}

@@ -32,16 +32,20 @@ def init(
         Path | None, typer.Option(metavar="DIR", help="Your depth maps: 16-bit .png or .npy files; with --rgb.")
     ] = None,
     listed: Annotated[
-        Path | None, typer.Option("--list", metavar="FILE", help="A list of your pairs: a line 'image depth' a frame.")
+        Path | None,
+        typer.Option("--list", metavar="FILE", help="A text file with a line 'IMAGE DEPTH' for each frame."),
     ] = None,
     seven_scenes: Annotated[
-        Path | None, typer.Option("--seven-scenes", metavar="DIR", help="A scene of 7-Scenes: the folder of seq-*.")
+        Path | None,
+        typer.Option("--seven-scenes", metavar="DIR", help="A scene of 7-Scenes: the folder that contains seq-*."),
     ] = None,
     nyu: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="NYU Depth v2: the folder of nyu_depth_v2_labeled.mat or sync.")
+        Path | None,
+        typer.Option(metavar="DIR", help="NYU Depth v2: the folder that contains nyu_depth_v2_labeled.mat or sync."),
     ] = None,
     kitti: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="KITTI raw recordings: the folder of the dates.")
+        Path | None,
+        typer.Option(metavar="DIR", help="KITTI raw recordings: the folder that contains the date folders."),
     ] = None,
     depth_scale: Annotated[
         float | None,

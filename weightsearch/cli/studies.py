@@ -178,8 +178,9 @@ def compare(
     """Compare the first objective of several studies: each study's best weights and its baselines.
 
     Values are read from the databases. With --transfer or --seeds the best trials and the baselines are trained again
-    with seeds that the search did not use, so that selection does not bias the result, and measured on both splits. The
-    results of a study's own trials are stored with the study; its report uses them.
+    with seeds that the search did not use, so that selection does not bias the result, and measured on the validation
+    and the test split. Results of a study's own best trial and baselines are stored in its database and appear in its
+    report.
     """
     from weightsearch.compare.studies import (
         Compared,

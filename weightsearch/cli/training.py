@@ -102,7 +102,9 @@ def evaluate(
     ] = None,
     refine_per: Annotated[
         str | None,
-        typer.Option(help="--refine starts from the checkpoint at every frame (default), or at every video."),
+        typer.Option(
+            metavar="frame|video", help="Restart --refine from the checkpoint at every frame (default) or every video."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

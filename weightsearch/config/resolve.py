@@ -142,7 +142,8 @@ def _check_comparable(yaml_source: YamlSource, path: Keys, base: Configuration, 
         way_out = "; set evaluation.size" if changed == "size" else ""
         raise yaml_source.error(
             path,
-            f"changes what the objectives are measured on ({changed}), so that trials could not be compared{way_out}",
+            "cannot be searched or set by a baseline: it changes what the objectives are measured on "
+            f"({changed.replace('_', ' ')}), so that trials could not be compared{way_out}",
         )
 
 

@@ -127,7 +127,7 @@ def test_use_it_requires_a_win_over_the_trivial_baseline_too():
     assert "Use it" not in loses
     wins = said(contender(0.1, 0.1, 0.1, 0.11, 0.105), {"published": published})
     assert "is better than “published”. Use it." in wins
-    assert "at 5 % for all 2 comparisons together (Holm's correction)" in wins
+    assert "at 5 % for all 2 comparisons together (published, constant_depth; Holm's correction)" in wins
 
 
 def test_a_loss_to_a_baseline_is_told_before_a_win_over_constant_depth():

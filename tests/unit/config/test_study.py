@@ -161,7 +161,7 @@ MISTAKES = [
     (
         "data.max_depth={low: 2, high: 20}",
         "data.max_depth",
-        "changes what the objectives are measured on (depth_range)",
+        "cannot be searched or set by a baseline: it changes what the objectives are measured on (depth range)",
     ),
     ("data.seed={choices: [0, 1]}", "data.seed", "changes what the objectives are measured on (data)"),
     (

@@ -104,11 +104,11 @@ def test_every_part_stands_on_the_page_and_nothing_is_fetched(found):
 def test_the_summary_says_what_to_use_and_how_sure_that_is(found):
     section = summary_section(found)
     text = " ".join(section.text)
-    words = "is better than “published”; it is not significantly different from “equal” (0.0 ± 2.7 %): these seeds"
+    words = "is better than “published”; it is not significantly different from “equal” (0.0 ± 2.7 %): 3 seeds do not decide it"
     assert words in text
     assert "Expect abs_rel 0.161 on the validation split (mean of 3 new seeds)." in text
     assert section.facts[0] == ("0.161", "abs_rel to expect (3 new seeds, validation)")
-    assert "at 5 % for all 2 comparisons together (Holm's correction)" in text
+    assert "at 5 % for all 2 comparisons together (published, equal; Holm's correction)" in text
     table = section.tables[0]
     assert list(table.columns[3:7]) == [
         "new seeds, validation",
