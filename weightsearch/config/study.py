@@ -221,6 +221,9 @@ def _ranges(yaml_source: YamlSource) -> dict[str, Range]:
             if path[:2] == ("search", "baselines"):
                 raise yaml_source.error(path, "a baseline needs a value, not a range")
             raise yaml_source.error(path, f"a range may only stand in {', '.join(RANGE_SECTIONS)}")
+        for depth, key in enumerate(path, start=1):
+            if not key or "." in key:  # the dotted path would be another one
+                raise yaml_source.error(path[:depth], f"the key {key!r} cannot hold a range: it is empty or has a dot")
         if len(path) == 2 and path[0] == "loss":
             raise yaml_source.error(path, f"a term is a mapping; write {{weight: {text_of(written)}}}")
         space[".".join(path)] = parse_range(yaml_source, path, written)
