@@ -18,7 +18,7 @@ from pydantic_core import PydanticUndefined
 import weightsearch as ws
 from weightsearch.cli import app
 from weightsearch.config import schema
-from weightsearch.config.descriptions import descriptions
+from weightsearch.config.descriptions import descriptions, paragraphs
 from weightsearch.config.extends import shipped
 from weightsearch.config.json_schema import EDITORS, EXTENDS, STORAGE, option_descriptions
 from weightsearch.config.ranges import text_of
@@ -83,7 +83,7 @@ def study_file() -> str:
     """The sections of a study file, each with its keys."""
     parts = [
         "# Study file\n",
-        "A study file is a training configuration in which values may be ranges. Ranges may stand in `data` (its "
+        "A study file is a training configuration whose values may be ranges. Ranges may stand in `data` (its "
         "options), `model`, `loss`, `rebalance`, `train` and `augmentation`.\n",
         "| range | meaning |\n|---|---|\n"
         "| `{low: 0.1, high: 100, log: true}` | real numbers, on a logarithmic scale |\n"
@@ -228,16 +228,16 @@ def python() -> str:
         parts += _function(f"ws.{name}", getattr(ws, name))
     for name in (name for name in ws.__all__ if inspect.isclass(getattr(ws, name))):
         public = getattr(ws, name)
-        parts += [f"## `ws.{name}`\n", paragraphs(public.__doc__ or "")]
+        parts += [f"## `ws.{name}`\n", page_text(public.__doc__ or "")]
         for member, value in vars(public).items():
             if member.startswith("_") or not getattr(value, "__doc__", None):
                 continue
             if isinstance(value, property):
-                parts += [f"### `{name}.{member}`\n", paragraphs(value.__doc__ or "")]
+                parts += [f"### `{name}.{member}`\n", page_text(value.__doc__ or "")]
             elif inspect.isfunction(value):
                 parts += _function(f"{name}.{member}", value, level=3)
     for module in (ws.losses, ws.metrics):
-        parts += [f"## `ws.{module.__name__.rpartition('.')[2]}`\n", paragraphs(module.__doc__ or "")]
+        parts += [f"## `ws.{module.__name__.rpartition('.')[2]}`\n", page_text(module.__doc__ or "")]
         for name in module.__all__:
             if inspect.isfunction(value := getattr(module, name)):
                 parts += _function(f"ws.{module.__name__.rpartition('.')[2]}.{name}", value, level=3)
@@ -249,7 +249,7 @@ def _function(name: str, function: Callable[..., Any], level: int = 2) -> list[s
         r"(weightsearch|collections|pathlib|torch)\.[\w.]*?(\w+)(?=[\s,\]|)=])", r"\2", str(inspect.signature(function))
     )
     signature = signature.replace("'", "").replace("(self, ", "(").replace("(self)", "()")
-    return [f"{'#' * level} `{name}`\n", f"```python\n{name}{signature}\n```\n", paragraphs(function.__doc__ or "")]
+    return [f"{'#' * level} `{name}`\n", f"```python\n{name}{signature}\n```\n", page_text(function.__doc__ or "")]
 
 
 def claims() -> str:
@@ -305,7 +305,7 @@ def type_text(annotation: Any) -> str:
 
 def summary(doc: str, fields: Iterable[str]) -> str:
     """A docstring without the descriptions of options, which stand in the table."""
-    text = " ".join(inspect.cleandoc(doc).split())
+    text = " ".join(doc.split())
     for name, meaning in descriptions(_with_doc(doc), fields).items():
         start = re.escape(meaning[:1].lower() + meaning[1:]).replace(r"\ ", r"\s+")
         text = re.sub(rf"(?:[\w, ]*\b{re.escape(name)}(?:, \w+)*: )?{start}[.;]?\s*", " ", text, flags=re.IGNORECASE)
@@ -320,10 +320,9 @@ def _with_doc(doc: str) -> Callable[..., Any]:
     return documented
 
 
-def paragraphs(doc: str) -> str:
-    """A docstring as paragraphs."""
-    parts = re.split(r"\n\s*\n", inspect.cleandoc(doc))
-    return "\n\n".join(escaped(" ".join(part.split())) for part in parts) + "\n"
+def page_text(doc: str) -> str:
+    """A docstring as paragraphs of a page."""
+    return "\n\n".join(map(escaped, paragraphs(doc))) + "\n"
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

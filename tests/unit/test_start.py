@@ -140,7 +140,7 @@ def test_folders_of_splits_make_a_list_each(tmp_path, monkeypatch):
 
 
 def test_depth_scale_overrides_the_detected_unit_as_init_advises(tmp_path, monkeypatch):
-    """The same numbers read as centimetres are a scene that is ten times as large."""
+    """Read as centimetres instead of millimetres, the depth range becomes ten times as large."""
     monkeypatch.chdir(tmp_path)
     rgb, depth = scenes(tmp_path / "d")
     said = begin("--rgb", rgb, "--depth", depth)

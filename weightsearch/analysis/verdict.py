@@ -115,8 +115,8 @@ class Verdict:
         if self.tests:
             others = [name for name, comparison in self.baselines.items() if comparison.p is not None]
             others += [*dict.fromkeys(each.name for each in self.naive if each.compared.p is not None)]
-            family = f" for all {self.tests} comparisons together ({', '.join(others)}; Holm's correction)"
-            family = family if self.tests > 1 else ""
+            together = f" for all {self.tests} comparisons together ({', '.join(others)}; Holm's correction)"
+            family = together if self.tests > 1 else ""
             said.append(
                 Sentence(
                     "Verdicts are from the validation split: differences over new seeds, ± half of their 95 % "

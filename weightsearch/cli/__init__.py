@@ -10,15 +10,17 @@ import sys
 from pathlib import Path
 
 from weightsearch.cli import data, database, reports, start, studies, training
-from weightsearch.cli.app import GIVEN_STORAGE, app, paragraphs
+from weightsearch.cli.app import GIVEN_STORAGE, app
+from weightsearch.config.descriptions import paragraphs
 from weightsearch.console import err
 from weightsearch.errors import ConfigError, WeightsearchError, hide, one_line
 from weightsearch.files import expanded
 from weightsearch.search.stopping import INTERRUPTED, Stop, stoppable
 
+# Each paragraph of a command's docstring on one line: the help then wraps it to the terminal's width.
 for _group in (app, *(group.typer_instance for group in app.registered_groups)):
     for _command in _group.registered_commands if _group is not None else ():
-        _command.help = paragraphs(_command.callback)
+        _command.help = "\n\n".join(paragraphs(getattr(_command.callback, "__doc__", None) or ""))
 
 __all__ = ["app", "data", "database", "main", "reports", "start", "studies", "training"]
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import os
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -37,12 +35,6 @@ class _InOrder(typer.core.TyperGroup):
 
 
 app = typer.Typer(cls=_InOrder, no_args_is_help=True, pretty_exceptions_enable=False)
-
-
-def paragraphs(callback: Callable[..., Any] | None) -> str:
-    """The docstring of a command with each paragraph on one line: the help wraps it to the terminal's width."""
-    parts = re.split(r"\n\s*\n", inspect.getdoc(callback) or "")
-    return "\n\n".join(" ".join(part.split()) for part in parts)
 
 
 def _version(asked: bool) -> None:

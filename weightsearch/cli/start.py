@@ -107,16 +107,14 @@ def _check_scale(scale: float, chosen: Sequence[str]) -> None:
 
 def _list_studies() -> None:
     """Print the shipped studies: those on computed data first."""
-    groups: dict[str, list[str]] = {"Studies that run without data:": [], "Studies that need a data set:": []}
-    computed, others = groups.values()
+    computed: list[str] = []
+    others: list[str] = []
     for name, path in shipped().items():
-        on_computed_data = read_study(path).tree["data"]["name"] == "procedural"
-        (computed if on_computed_data else others).append(f"  {name}: {_first_sentence(path)}")
-    for title, lines in groups.items():
-        out.print(title)
-        for line in lines:
-            out.print(line, markup=False)
-    out.print(f"next: {command('weightsearch', 'init')} NAME, or weightsearch init --rgb DIR --depth DIR for your data")
+        group = computed if read_study(path).tree["data"]["name"] == "procedural" else others
+        group.append(f"  {name}: {_first_sentence(path)}")
+    for line in ("Studies that run without data:", *computed, "Studies that need a data set:", *others):
+        out.print(line, markup=False)
+    out.print("next: weightsearch init NAME, or weightsearch init --rgb DIR --depth DIR for your data")
 
 
 def _new(path: Path, *, force: bool) -> Path:

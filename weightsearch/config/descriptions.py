@@ -13,6 +13,11 @@ def first_sentence(text: str) -> str:
     return " ".join(text.split()).partition(". ")[0].rstrip(".")
 
 
+def paragraphs(text: str) -> list[str]:
+    """The paragraphs of a docstring, each on one line."""
+    return [" ".join(part.split()) for part in re.split(r"\n\s*\n", inspect.cleandoc(text))]
+
+
 def descriptions(target: Callable[..., Any], names: Iterable[str]) -> dict[str, str]:
     """Option -> its description in the docstring of a class or function, up to the next option or the paragraph's end;
     options without one are left out."""
@@ -21,8 +26,7 @@ def descriptions(target: Callable[..., Any], names: Iterable[str]) -> dict[str, 
         return {}
     any_name = "|".join(map(re.escape, ordered))
     texts: dict[str, str] = {}
-    for paragraph in re.split(r"\n\s*\n", inspect.cleandoc(target.__doc__ or "")):
-        text = " ".join(paragraph.split())
+    for text in paragraphs(target.__doc__ or ""):
         marks = list(re.finditer(rf"(?:(?<=\. )|(?<=; )|^)((?:{any_name})(?:, (?:{any_name}))*): ", text))
         for mark, following in zip(marks, [*marks[1:], None], strict=False):
             end = len(text) if following is None else following.start()

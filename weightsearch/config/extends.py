@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, TypeGuard
 
-from weightsearch.config.paths import term_of
+from weightsearch.config.paths import section, term_of
 from weightsearch.config.ranges import find_ranges, is_range
 from weightsearch.config.yaml_source import Keys, YamlSource, apply_overrides, describe, forget, read_yaml
 from weightsearch.errors import ConfigError, Problem, command
@@ -91,11 +91,11 @@ def _stacked(chain: Sequence[YamlSource]) -> YamlSource:
     0, so that it stays the loss that it was; its values for terms that were removed after it are removed. If terms were
     added and removed, the loss may be another one: the baseline stays as it is written."""
     merged, *others = chain
-    written = {name: set(_section(merged.tree, "loss")) for name in _section(merged.tree, *WHOLE)}  # baseline -> terms
+    written = {name: set(section(merged.tree, "loss")) for name in section(merged.tree, *WHOLE)}  # baseline -> terms
     for own in others:
         merged = _extended(merged, own)
-        written |= {name: set(_section(merged.tree, "loss")) for name in _section(own.tree, *WHOLE)}
-    baselines, loss = _section(merged.tree, *WHOLE), _section(merged.tree, "loss")
+        written |= {name: set(section(merged.tree, "loss")) for name in section(own.tree, *WHOLE)}
+    baselines, loss = section(merged.tree, *WHOLE), section(merged.tree, "loss")
     for name, values in baselines.items():
         added, removed = loss.keys() - written[name], written[name] - loss.keys()
         if isinstance(values, dict) and not (added and removed):
@@ -159,14 +159,6 @@ def _merged(base: Mapping[str, Any], own: Mapping[str, Any], path: Keys, places:
             result[key] = value
         forget(places, here)
     return result
-
-
-def _section(tree: Mapping[str, Any], *path: str) -> dict[str, Any]:
-    """The mapping at a path; empty if there is none."""
-    value: Any = tree
-    for key in path:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value if isinstance(value, dict) else {}
 
 
 def _is_section(value: object) -> TypeGuard[dict[str, Any]]:

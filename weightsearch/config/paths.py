@@ -25,6 +25,14 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return pairs
 
 
+def section(tree: Mapping[str, Any], *path: str) -> dict[str, Any]:
+    """The mapping at a path of a tree as written; empty if there is none."""
+    value: Any = tree
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value if isinstance(value, dict) else {}
+
+
 def term_of(path: str) -> str | None:
     """The loss term of a dotted path, such as `mae` of `loss.mae.weight`; None for a path of another section."""
     section, _, rest = path.partition(".")

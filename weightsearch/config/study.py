@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from weightsearch.config.extends import KEY, Source, read_study
-from weightsearch.config.paths import fill
+from weightsearch.config.paths import fill, section
 from weightsearch.config.ranges import (
     Range,
     find_ranges,
@@ -180,7 +180,7 @@ def sections_of(yaml_source: YamlSource) -> dict[str, Any]:
 
 def _meant(tree: Mapping[str, Any], key: str) -> str:
     """The end of a message about an unknown section: the section that has such a key, or the known sections."""
-    written = [name for name in KNOWN_KEYS if isinstance(tree.get(name), dict) and key in tree[name]]
+    written = [name for name in KNOWN_KEYS if key in section(tree, name)]
     fields = {name: section_keys(Configuration, (name,)) for name in CONFIGURATION_KEYS}
     fields |= {"search": section_keys(Search, ()), "ray": section_keys(Ray, ())}
     sections = written or [name for name, keys in fields.items() if key in keys]
@@ -193,7 +193,7 @@ def _stop_by_objective(tree: Mapping[str, Any]) -> None:
     """Let early stopping use the first objective if it names no metric, and its direction for an own metric."""
     train = tree.get("train")
     stopping = train.get("early_stopping") if isinstance(train, dict) else None
-    name, direction = next(iter(_objectives(tree).items()), (None, None))
+    name, direction = next(iter(section(tree, "search", "objectives").items()), (None, None))
     if isinstance(stopping, dict) and "patience" in stopping and isinstance(name, str) and "metric" not in stopping:
         stopping["metric"] = name
     if isinstance(stopping, dict) and stopping.get("metric") == name and _is_own(tree, name):
@@ -201,16 +201,7 @@ def _stop_by_objective(tree: Mapping[str, Any]) -> None:
 
 
 def _is_own(tree: Mapping[str, Any], metric: Any) -> bool:
-    evaluation = tree.get("evaluation")
-    own = evaluation.get("metrics") if isinstance(evaluation, dict) else None
-    return isinstance(own, dict) and metric in own
-
-
-def _objectives(tree: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The objectives as written, unchecked; empty without such a section."""
-    search = tree.get("search")
-    objectives = search.get("objectives") if isinstance(search, dict) else None
-    return objectives if isinstance(objectives, dict) else {}
+    return metric in section(tree, "evaluation", "metrics")
 
 
 def _ranges(yaml_source: YamlSource) -> dict[str, Range]:

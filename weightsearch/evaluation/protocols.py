@@ -40,12 +40,13 @@ def protocol_of(configuration: Configuration, split: str) -> Protocol:
 
 
 def own_metrics(configuration: Configuration) -> dict[str, OwnMetric]:
-    """Functions of `evaluation.metrics`, by name."""
+    """Functions of `evaluation.metrics`, by name. Raises ModelError for a function of other arguments."""
     return {name: _guarded(name, resolve("metric", path)) for name, path in configuration.evaluation.metrics.items()}
 
 
 def _guarded(name: str, function: OwnMetric) -> OwnMetric:
     where = f"evaluation.metrics.{name}"
+    check_callable(where, function, ("predicted", "true"))
 
     def call(predicted: Tensor, true: Tensor) -> float:
         with own_code(where, function):
@@ -70,8 +71,6 @@ def try_own_metrics(configuration: Configuration) -> None:
     linear = torch.linspace(low, high, TRIED_PIXELS + 2, dtype=torch.float64)[1:-1]
     spread = torch.linspace(math.log(low), math.log(high), TRIED_PIXELS + 2, dtype=torch.float64)[1:-1].exp()
     true = torch.cat([linear, spread])
-    for name, path in configuration.evaluation.metrics.items():
-        check_callable(f"evaluation.metrics.{name}", resolve("metric", path), ("predicted", "true"))
     for metric in own_metrics(configuration).values():
         metric((1.1 * true).clamp(max=high), true.clone())
 

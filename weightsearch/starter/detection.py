@@ -33,13 +33,15 @@ STARTS: Final = (1e-3, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
 @dataclass(frozen=True)
 class Detection:
     """Detected properties of depth maps. stored: integers or floats. scale: units per metre. unit: the unit's name.
-    other: another unit that is nearly as likely or, if the user gave the unit, likelier; None if there is none.
-    median, reach: the median and the 99.5 % quantile, metres. min_depth, max_depth: a range that contains nearly all
-    depths, metres. size: height and width of the images, pixels. sparse: depth is known at single pixels."""
+    given: the user gave the unit. other: another unit that is nearly as likely or, if the user gave the unit,
+    likelier; None if there is none. median, reach: the median and the 99.5 % quantile, metres. min_depth, max_depth:
+    a range that contains nearly all depths, metres. size: height and width of the images, pixels. sparse: depth is
+    known at single pixels."""
 
     stored: Stored
     scale: float
     unit: str
+    given: bool
     other: str | None
     median: float
     reach: float
@@ -47,6 +49,11 @@ class Detection:
     max_depth: float
     size: tuple[int, int]
     sparse: bool
+
+    @property
+    def how_likely(self) -> str:
+        """How likely the other unit is."""
+        return "likelier by the pixels" if self.given else "nearly as likely"
 
 
 def detect(pairs: Sequence[tuple[Path, Path]], scale: float | None = None) -> Detection:
@@ -116,6 +123,7 @@ def _detection(
         stored=stored,
         scale=scale,
         unit=unit,
+        given=given is not None,
         other=other,
         median=float(np.median(metres)),
         reach=float(np.quantile(metres, 0.995)),

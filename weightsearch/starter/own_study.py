@@ -59,10 +59,8 @@ def _word(path: Path, root: Path) -> str:
     return f'"{text}"' if re.search(r"[\s,;]", text) else text
 
 
-def of_pairs(
-    depths: Detection, root: Path, lists: Mapping[SplitName, Path], frames: int, *, gpu: bool, detected: bool
-) -> OwnData:
-    """The data section for pairs named by lists. detected: the unit was detected, rather than given."""
+def of_pairs(depths: Detection, root: Path, lists: Mapping[SplitName, Path], frames: int, *, gpu: bool) -> OwnData:
+    """The data section for pairs named by lists."""
     options: dict[str, Any] = {"name": "file_list", "root": str(root)}
     options |= {split: str(path) for split, path in lists.items()}
     options["depth_scale" if depths.stored == "integers" else "float_scale"] = depths.scale
@@ -71,9 +69,8 @@ def of_pairs(
     options |= _common(depths.size, depths.min_depth, depths.max_depth, gpu=gpu)
     if lists.keys() == {"train"}:
         options["split"] = split_of(frames, root)
-    how = "nearly as likely" if detected else "likelier by the pixels"
-    unit = depths.unit if depths.other is None else f"{depths.unit}; {how}: {depths.other}"
-    if detected:
+    unit = depths.unit if depths.other is None else f"{depths.unit}; {depths.how_likely}: {depths.other}"
+    if not depths.given:
         unit += "; if it is wrong, run weightsearch init again with --force --depth-scale UNITS"
     comments = {
         "depth_scale": unit,

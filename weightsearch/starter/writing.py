@@ -137,14 +137,12 @@ def _pairs(chosen: Chosen, target: Path, *, gpu: bool) -> tuple[OwnData, list[st
         f"depth: {depths.stored}, {depths.unit}; median {depths.median:.3g} m, 99.5 % below {depths.reach:.3g} m"
     )
     if depths.other is not None:
-        how = "nearly as likely" if chosen.scale is None else "likelier by the pixels"
-        lines.append(f"check the unit: {depths.other} is {how}")
-    if chosen.scale is None and (medians := other_medians(depths)):
+        lines.append(f"check the unit: {depths.other} is {depths.how_likely}")
+    if not depths.given and (medians := other_medians(depths)):
         lines.append(f"if the median is wrong, run this again with --force --depth-scale UNITS: {', '.join(medians)}")
     if not POSSIBLE[0] <= depths.median <= POSSIBLE[1]:
         lines.append(f"warning: a median depth of {depths.median:.3g} m is unusual; is --depth-scale right?")
-    detected = chosen.scale is None
-    return of_pairs(depths, root, names, len(pairs), gpu=gpu, detected=detected), lines, len(pairs), lists
+    return of_pairs(depths, root, names, len(pairs), gpu=gpu), lines, len(pairs), lists
 
 
 def _root_of(path: Path) -> Path:

@@ -23,7 +23,7 @@ def section_of_claims(claims: list[Claim]) -> Section:
     """Make a section of claims."""
     plain = [{key: value for key, value in claim.to_plain().items() if key != "numbers"} for claim in claims]
     text = [
-        "Claims about loss weights in documents that were published with this loss; their names stand in brackets. "
+        "Claims about loss weights, from documents that were published with this loss (named in brackets). "
         "Every figure is computed again, and a verdict follows from the figures."
     ]
     return Section("claims", "Published claims", text, tables=[claims_table(claims)], data=pd.DataFrame(plain))

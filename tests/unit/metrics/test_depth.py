@@ -432,7 +432,7 @@ def in_place(predicted, true):
 
 
 def near(predicted, true):
-    """Of depths below 0.4 m; NaN without any, and more than 64 pixels are needed."""
+    """The mean of the 65 largest errors of depths below 0.4 m; fails for fewer such pixels."""
     return (predicted - true)[true < 0.4].abs().topk(65).values.mean()
 
 
@@ -480,10 +480,22 @@ def test_an_own_metric_returns_any_number(tiny, monkeypatch, value):
     assert function(torch.ones(3), torch.ones(3)) == 1.0
 
 
-def test_own_metrics_are_tried_on_many_depths_each_on_its_own_copy(tiny):
+def test_own_metrics_are_tried_on_many_depths_each_on_its_own_copy(tiny, monkeypatch):
+    seen = []
+
+    def record(predicted, true):
+        seen.append(true.clone())
+        return 0.0
+
     module = "tests.unit.metrics.test_depth"
-    own = f"evaluation.metrics={{first: '{module}:in_place', near: '{module}:near'}}"
-    try_own_metrics(load_configuration(tiny, [*CLOSED, own]))
+    monkeypatch.setattr(f"{module}.nothing", record)
+    metrics = f"first: '{module}:in_place', near: '{module}:near', last: '{module}:nothing'"
+    try_own_metrics(load_configuration(tiny, [*CLOSED, f"evaluation.metrics={{{metrics}}}"]))
+    (true,) = seen  # `in_place` has changed its own copy only
+    assert float(true.min()) > 0.3
+    assert float(true.max()) < 6
+    assert int((true < 0.4).sum()) > 64
+    assert int((true > 5).sum()) > 64
 
 
 def test_arrays_have_the_metrics_of_tensors():
